@@ -1,0 +1,169 @@
+"""Which command line stands behind an agent's name: the configuration first, then a table of known agents.
+
+Where an agent can be had as an installed program and through npx, the program is preferred if PATH has it:
+npx may take many seconds for its first start, and picks up a `node_modules` of its working directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from trio_broker.config import AgentConfig, Config
+from trio_broker.errors import Misuse, UnknownAgent
+
+
+@attrs.frozen
+class AgentSpec:
+    """How to start one agent. `source` is "config", "built-in" or "command" (given on the spot)."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    inherit_env: tuple[str, ...] = ()
+    cwd: str | None = None
+    start_timeout: float | None = None
+    source: str = "config"
+
+
+@attrs.frozen
+class Builtin:
+    """A known agent: its `commands`, the preferred one first, and the other names it goes by."""
+
+    commands: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    env: Mapping[str, str] = attrs.field(factory=dict)
+
+    def argv(self, path: str | None) -> tuple[str, ...]:
+        """The first command whose program is on `path`, else the last: npx, or the one told as missing."""
+        for command in self.commands:
+            words = shlex.split(command)
+            if shutil.which(words[0], path=path):
+                break
+        return tuple(words)
+
+
+def _builtin(*commands: str, also: str = "", **env: str) -> Builtin:
+    return Builtin(commands, tuple(also.split()), env)
+
+
+_DROID = {"DROID_DISABLE_AUTO_UPDATE": "true", "FACTORY_DROID_AUTO_UPDATE_ENABLED": "false"}
+
+BUILTIN: Mapping[str, Builtin] = {
+    "demo": Builtin((shlex.join([sys.executable, "-m", "trio_broker", "demo-agent"]),)),
+    "claude": _builtin(
+        "claude-agent-acp",
+        "npx -y @agentclientprotocol/claude-agent-acp@0.101.0",
+        also="claude-acp claude-agent claude-code claude-code-acp claude-agent-acp",
+    ),
+    "codex": _builtin("codex-acp", "npx -y @agentclientprotocol/codex-acp@2.6.0", also="codex-acp codex-cli"),
+    "gemini": _builtin("gemini --acp", "npx -y @google/gemini-cli --acp", also="gemini-cli"),
+    "copilot": _builtin(
+        "copilot --acp --stdio",
+        "npx -y @github/copilot-language-server --acp",
+        also="github-copilot copilot-cli",
+    ),
+    "opencode": _builtin("opencode acp", "npx -y opencode-ai acp", also="open-code opencode-ai"),
+    "cursor": _builtin("cursor-agent acp", also="cursor-agent"),
+    "droid": _builtin("droid exec --output-format acp", also="factory-droid factory", **_DROID),
+    "kimi": _builtin("kimi acp", also="kimi-cli"),
+    "kilo": _builtin("kilo acp", "npx -y @kilocode/cli acp", also="kilocode kilo-code"),
+    "qwen": _builtin(
+        "qwen --acp", "npx -y @qwen-code/qwen-code --acp --experimental-skills", also="qwen-code"
+    ),
+    "qoder": _builtin("qodercli --acp", "npx -y @qoder-ai/qodercli --acp", also="qodercli qoder-cli"),
+    "auggie": _builtin(
+        "auggie --acp",
+        "npx -y @augmentcode/auggie --acp",
+        also="augment auggie-cli",
+        AUGMENT_DISABLE_AUTO_UPDATE="1",
+    ),
+    "vibe": _builtin("vibe-acp", also="mistral-vibe mistral vibe-acp"),
+    "junie": _builtin("junie --acp=true", "npx -y @jetbrains/junie-cli --acp=true", also="junie-acp"),
+    "goose": _builtin("goose acp"),
+    "stakpak": _builtin("stakpak acp"),
+    "pi": _builtin("pi-acp", "npx -y pi-acp@^0.0.33", also="pi-acp"),
+    "fast-agent": _builtin("fast-agent-mcp acp", "uvx fast-agent-mcp acp", also="fast-agent-mcp"),
+    "devin": _builtin("devin acp"),
+    "grok": _builtin("grok agent stdio", also="grok-build"),
+    "antigravity": _builtin("agy_acp_server.par --uid=", also="google-antigravity"),
+    "poolside": _builtin("pool acp", also="pool"),
+    "amp": _builtin("amp-acp", "npx -y amp-acp", also="amp-acp"),
+    "cline": _builtin("cline --acp"),
+    "openclaw": _builtin("openclaw acp"),
+    "kiro": _builtin("kiro-cli-chat acp", also="kiro-cli"),
+    "iflow": _builtin("iflow --experimental-acp", also="iflow-cli"),
+    "trae": _builtin("traecli acp serve", also="traecli"),
+    "mcode": _builtin("mcode acp"),
+    "mux": _builtin("mux acp", "npx -y mux acp"),
+    "fx": _builtin("fx acp"),
+    "zeroclaw": _builtin("zeroclaw acp"),
+}
+ALIASES: Mapping[str, str] = {alias: name for name, known in BUILTIN.items() for alias in known.aliases}
+
+
+def names(config: Config) -> list[str]:
+    """Every name `resolve` knows but the aliases, in order; the configured ones included."""
+    return sorted({*config.agents, *BUILTIN})
+
+
+def resolve(name: str, config: Config, *, path: str | None = None) -> AgentSpec:
+    """How to start the agent called `name`: the configuration's, else a built-in, else what is so nicknamed.
+
+    Upper and lower case are told apart only where both are configured. Programs are looked up on `path`, by
+    default the PATH of this process. Raises UnknownAgent with the near names, or with all that are meant.
+    """
+    name = _known(name, config)
+    if name in config.agents:
+        return _configured(name, config.agents[name])
+    known = BUILTIN[ALIASES.get(name, name)]
+    return AgentSpec(ALIASES.get(name, name), known.argv(path), env=dict(known.env), source="built-in")
+
+
+def from_command(argv: Sequence[str], name: str | None = None) -> AgentSpec:
+    """The agent behind a command given on the spot, called by its program's name; Misuse if it is empty."""
+    if not argv or not argv[0]:
+        raise Misuse("the command of the agent is empty")
+    return AgentSpec(name or os.path.basename(argv[0]), tuple(argv), source="command")
+
+
+def _known(name: str, config: Config) -> str:
+    for table in (config.agents, BUILTIN, ALIASES):
+        if name in table:
+            return name
+    for table in (config.agents, BUILTIN, ALIASES):
+        found = [known for known in table if known.casefold() == name.casefold()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnknownAgent(f"{name!r} may mean {' or '.join(found)}; write it as configured", near=found)
+    raise _unknown(name, config)
+
+
+def _configured(name: str, agent: AgentConfig) -> AgentSpec:
+    return AgentSpec(
+        name,
+        (os.path.expanduser(agent.command[0]), *agent.command[1:], *agent.args),
+        env=dict(agent.env),
+        inherit_env=agent.inherit_env,
+        cwd=agent.cwd and os.path.expanduser(agent.cwd),
+        start_timeout=agent.start_timeout,
+    )
+
+
+def _unknown(name: str, config: Config) -> UnknownAgent:
+    near = difflib.get_close_matches(name.casefold(), [*names(config), *ALIASES], n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names(config))}."
+    key = name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+    return UnknownAgent(
+        f'there is no agent {name!r}; {hint} To add one, write [agents.{key}] with command = "…" into the '
+        "configuration file",
+        name=name,
+        near=near,
+    )
