@@ -1,0 +1,195 @@
+"""One agent's line: the task that writes its stdin, the one that reads its stdout, the one that drains its stderr.
+
+It moves frames and matches replies to calls; it decides nothing. The reader never waits for the writer: whatever is
+to be sent goes into a bounded outbox without waiting, and a full outbox is an agent that does not read (RACES A8, A9).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+import trio
+
+from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
+from trio_broker.process import Agent
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.calls import Calls
+from trio_broker.wire.jsonrpc import Kind, LineSplitter, Message
+
+READ = 65536  # bytes: a pipe's default capacity on Linux; one block per scheduling turn keeps sessions fair
+OUTBOX_FRAMES = 512  # far above what one turn and its controls need; beyond it the agent does not read
+OUTBOX_BYTES = 2 * jsonrpc.MAX_LINE
+REJECTED_KEPT = 50  # lines, cut to REJECTED_CUT bytes: enough to see what an agent prints by mistake
+REJECTED_CUT = 500
+
+Reply = Message | BrokerError
+OnReply = Callable[[Reply], None]
+
+
+@attrs.define(eq=False)
+class Line:
+    """The wire to one agent. `closed` is set when its stdout ended, `drained` when stdout and stderr both did."""
+
+    agent: Agent
+    max_line: int = jsonrpc.MAX_LINE
+    stderr_ring: int = 65536
+    calls: Calls[OnReply] = attrs.field(factory=Calls)
+    rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
+    rejected_count: int = 0
+    trouble: BrokerError | None = None
+    heard_at: float = attrs.field(factory=trio.current_time)
+    closed: trio.Event = attrs.field(factory=trio.Event)
+    drained: trio.Event = attrs.field(factory=trio.Event)
+    _stderr: bytearray = attrs.field(factory=bytearray)
+    _outbox: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = attrs.field(
+        factory=lambda: trio.open_memory_channel[bytes](OUTBOX_FRAMES)
+    )
+    _waiting: int = 0
+
+    def send(self, frame: bytes) -> None:
+        """Give one whole frame (with its newline) to the writer. Raises AgentGone: hung up, or it does not read."""
+        if self.trouble is None and self._waiting + len(frame) > OUTBOX_BYTES and self._waiting:
+            self._give_up(AgentGone(f"the agent does not read its stdin: {self._waiting} bytes wait for it"))
+        try:
+            self._outbox[0].send_nowait(frame)
+        except trio.WouldBlock:
+            self._give_up(AgentGone(f"the agent does not read its stdin: {OUTBOX_FRAMES} messages wait for it"))
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            raise self.trouble or AgentGone("the agent's stdin is closed: the session is ending") from None
+        self._waiting += len(frame)
+
+    def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
+        """Send a request; `on_reply` gets the agent's response, or the error that ended the line, exactly once.
+
+        Returns the private number it went out under, which `calls.forget` withdraws. Raises AgentGone like `send`.
+        """
+        number = self.calls.open(on_reply)
+        try:
+            self.send(jsonrpc.request(number, method, params))
+        except AgentGone:
+            self.calls.forget(number)
+            raise
+        return number
+
+    async def call(self, method: str, params: bytes) -> bytes:
+        """Send a request and wait for its raw result. Raises RemoteError, or why the line ended.
+
+        Cancelling it withdraws the call: a late reply is counted and ignored (RACES C10).
+        """
+        replies: list[Reply] = []
+        arrived = trio.Event()
+        number = self.request(method, params, lambda reply: (replies.append(reply), arrived.set())[-1])
+        try:
+            await arrived.wait()
+        finally:
+            self.calls.forget(number)
+        return result_of(replies[0])
+
+    def hang_up(self) -> None:
+        """Close the agent's stdin once what waits has been written; whoever sends after that gets AgentGone."""
+        self._outbox[0].close()
+
+    def fail(self, error: BrokerError) -> None:
+        """Settle every open call with `error`; for when the agent can't answer any more."""
+        for on_reply in self.calls.drain():
+            on_reply(error)
+
+    def stderr_tail(self, limit: int = 4096) -> str:
+        """The last words on stderr, at most `limit` bytes, as text."""
+        return bytes(self._stderr[-limit:]).decode("utf-8", "replace")
+
+    async def run(self, on_message: Callable[[Message], None]) -> None:
+        """Read, write and drain until cancelled or both outputs ended; requests and notifications go to `on_message`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._drain)
+            await self._read(on_message)
+            self.closed.set()
+
+    async def _write(self) -> None:
+        send, receive = self._outbox
+        async with self.agent.stdin as stdin:
+            with receive:
+                try:
+                    async for frame in receive:
+                        await stdin.send_all(frame)
+                        self._waiting -= len(frame)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    send.close()  # the agent shut its ear; its exit, or the end of its stdout, tells the rest
+
+    async def _read(self, on_message: Callable[[Message], None]) -> None:
+        splitter = LineSplitter(self.max_line)
+        feed = partial(self._hear, on_message)
+        async with self.agent.stdout as stdout:
+            while data := await _receive(stdout):
+                self.heard_at = trio.current_time()
+                try:
+                    for line in splitter.feed(data):
+                        feed(line)
+                except jsonrpc.LineTooLong as error:
+                    self.trouble = AgentGone(
+                        f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
+                        limit=self.max_line,
+                    )
+                    self.trouble.__cause__ = error
+                    return
+
+    def _hear(self, on_message: Callable[[Message], None], line: bytes) -> None:
+        try:
+            message = jsonrpc.peek(line)
+        except BadMessage:
+            self.reject(line)
+            return
+        if message.kind is not Kind.RESPONSE:
+            on_message(message)
+        elif on_reply := self.calls.close(message.id):
+            on_reply(message)
+        else:
+            self.reject(line)
+
+    def reject(self, line: bytes) -> None:
+        """Count a line that means nothing here and keep it for `logs`; it is never answered (D13)."""
+        self.rejected_count += 1
+        self.rejected.append(line[:REJECTED_CUT])
+
+    async def _drain(self) -> None:
+        async with self.agent.stderr as stderr:
+            while data := await _receive(stderr):
+                self._stderr += data
+                del self._stderr[: -self.stderr_ring]
+        await self.closed.wait()
+        self.drained.set()
+
+    def _give_up(self, error: AgentGone) -> None:
+        self.trouble = error
+        self.closed.set()
+        raise error
+
+
+async def _receive(stream: trio.abc.ReceiveStream) -> bytes:
+    try:
+        return bytes(await stream.receive_some(READ))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
+
+
+def result_of(reply: Reply) -> bytes:
+    """The raw result of a reply. Raises the RemoteError it carries, or the error that ended the line."""
+    if isinstance(reply, BrokerError):
+        raise reply
+    if reply.error is not None:
+        raise remote_error(reply.error)
+    return reply.result or b"null"
+
+
+def remote_error(raw: bytes) -> RemoteError:
+    """An agent's raw JSON-RPC error as an exception, kept whole; what is no error object still says what it was."""
+    error = jsonrpc.decode(raw)
+    if not isinstance(error, dict) or not isinstance(error.get("code"), int):
+        return RemoteError(-32603, f"the agent answered with a malformed error: {error!r}"[:500])
+    message = error.get("message")
+    text = message if isinstance(message, str) else "the agent gave an error without a message"
+    return RemoteError(error["code"], text, error.get("data"))

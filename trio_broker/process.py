@@ -1,0 +1,174 @@
+"""One agent's OS process: spawned in a session of its own, watched, and ended with everything in its group.
+
+Exit and end of stdout are two events (TRIO.md, fact 3). The exit is watched through a pidfd, which becomes readable
+while the process is still a zombie: its number can't be reused before we have signalled the rest of its group, and
+only then is it reaped (RACES F5). Where there is no pidfd (macOS), `wait()` reaps first and the group is signalled in
+the same scheduling step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+import attrs
+import trio
+
+from trio_broker.catalog import AgentSpec
+from trio_broker.errors import SpawnFailed
+from trio_broker.model import Exit
+
+T = TypeVar("T")
+
+BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "TMPDIR", "SHELL")
+
+
+@attrs.frozen
+class Ladder:
+    """How an agent is ended: close stdin, wait `close_grace` s, SIGTERM, wait `term_grace` s, SIGKILL."""
+
+    close_grace: float = 5.0
+    term_grace: float = 5.0
+
+
+def environment(spec: AgentSpec, ours: Mapping[str, str], extra: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """The named environment of an agent: the base names, what the spec inherits, what it sets; nothing else of ours."""
+    names = (*BASE_ENVIRONMENT, *spec.inherit_env)
+    return {name: ours[name] for name in names if name in ours} | dict(spec.env) | dict(extra)
+
+
+class Agent(Protocol):
+    """What a session needs of an agent's process; `AgentProcess` for real, `testing.MemoryAgent` in virtual time."""
+
+    exit: Exit | None
+    exited: trio.Event
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdin(self) -> trio.abc.SendStream: ...
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream: ...
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream: ...
+    def alive(self) -> bool: ...
+    async def watch(self) -> None: ...
+    async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None: ...
+
+
+@attrs.define(eq=False)
+class AgentProcess:
+    """A running agent and its group; `exited` is set, with `exit`, once it has been reaped."""
+
+    process: trio.Process
+    exit: Exit | None = None
+    exited: trio.Event = attrs.field(factory=trio.Event)
+    _reaping: trio.Lock = attrs.field(factory=trio.Lock)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def stdin(self) -> trio.abc.SendStream:
+        return _pipe(self.process.stdin)
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return _pipe(self.process.stdout)
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream:
+        return _pipe(self.process.stderr)
+
+    def alive(self) -> bool:
+        """Look whether the process runs, without reaping it."""
+        return self.exit is None and not _is_zombie(self.pid)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the group; does nothing once the leader was reaped or none is left."""
+        if self.exit is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    async def watch(self) -> None:
+        """Wait for the exit, end what the leader left in its group, reap, and set `exited`."""
+        async with self._reaping:
+            if self.exit is None:
+                await _wait_zombie(self.process)
+                self.signal_group(signal.SIGKILL)
+                self.exit = Exit.from_returncode(await self.process.wait())
+                self.exited.set()
+
+    async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None:
+        """Climb down the ladder until the process is gone; takes at most the two graces and a moment.
+
+        `hang_up` closes stdin. Cancelling it leaves the process where the ladder stood: call it again, shielded.
+        """
+        hang_up()
+        await self._wait_exit(ladder.close_grace)
+        if self.alive():
+            self.signal_group(signal.SIGTERM)
+            await self._wait_exit(ladder.term_grace)
+        self.signal_group(signal.SIGKILL)
+        await self.watch()
+
+    async def _wait_exit(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            if self.exit is None:
+                await _wait_zombie(self.process)
+
+
+async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
+    """Start the agent's command in its own session and group, with three pipes. Raises SpawnFailed."""
+    try:
+        process = await trio.lowlevel.open_process(
+            list(spec.argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            cwd=spec.cwd,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise SpawnFailed(_why(spec, error), command=list(spec.argv)) from error
+    return AgentProcess(process)
+
+
+def _why(spec: AgentSpec, error: Exception) -> str:
+    missing = isinstance(error, FileNotFoundError) and not os.path.isdir(spec.cwd or "/")
+    what = f"its directory {spec.cwd} does not exist" if missing else str(error)
+    return f"agent {spec.name!r} could not be started: {what}; check `command` of [agents.{spec.name}] and PATH"
+
+
+def _pipe(stream: T | None) -> T:
+    assert stream is not None, "spawned with three pipes"
+    return stream
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+async def _wait_zombie(process: trio.Process) -> None:
+    """Return once the process has exited, reaping it only where the system has no pidfd."""
+    if not hasattr(os, "pidfd_open"):
+        await process.wait()
+        return
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        trio.lowlevel.notify_closing(pidfd)
+        os.close(pidfd)
