@@ -39,6 +39,7 @@ class Builtin:
     commands: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     env: Mapping[str, str] = attrs.field(factory=dict)
+    inherit_env: tuple[str, ...] = ()
 
     def argv(self, path: str | None) -> tuple[str, ...]:
         """The first command whose program is on `path`, else the last: npx, or the one told as missing."""
@@ -56,7 +57,10 @@ def _builtin(*commands: str, also: str = "", **env: str) -> Builtin:
 _DROID = {"DROID_DISABLE_AUTO_UPDATE": "true", "FACTORY_DROID_AUTO_UPDATE_ENABLED": "false"}
 
 BUILTIN: Mapping[str, Builtin] = {
-    "demo": Builtin((shlex.join([sys.executable, "-m", "trio_broker", "demo-agent"]),)),
+    "demo": Builtin(
+        (shlex.join([sys.executable, "-m", "trio_broker", "demo-agent"]),),
+        inherit_env=("TRIO_BROKER_DEMO_SPEED",),
+    ),
     "claude": _builtin(
         "claude-agent-acp",
         "npx -y @agentclientprotocol/claude-agent-acp@0.101.0",
@@ -123,7 +127,13 @@ def resolve(name: str, config: Config, *, path: str | None = None) -> AgentSpec:
     if name in config.agents:
         return _configured(name, config.agents[name])
     known = BUILTIN[ALIASES.get(name, name)]
-    return AgentSpec(ALIASES.get(name, name), known.argv(path), env=dict(known.env), source="built-in")
+    return AgentSpec(
+        ALIASES.get(name, name),
+        known.argv(path),
+        env=dict(known.env),
+        inherit_env=known.inherit_env,
+        source="built-in",
+    )
 
 
 def from_command(argv: Sequence[str], name: str | None = None) -> AgentSpec:
