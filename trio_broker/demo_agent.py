@@ -1,7 +1,7 @@
 """`trio-broker demo-agent`: an ACP agent that needs no key and no network, to see the broker at work.
 
 Each turn plays the same small scene, slowly enough to watch: it thinks, plans, reads a file, edits one, asks
-for permission and says what it did. A prompt with "build" (or "compile", "test suite") runs one tool call that
+for permission and says what it did. A prompt with "build" (or "compile", "test suite") runs a tool call that
 says nothing for a minute; a number in the prompt sets the seconds ("build 30"). "fast" in the prompt, or a
 factor in TRIO_BROKER_DEMO_SPEED (10 is ten times as fast), hurries everything but such a build.
 
@@ -112,9 +112,7 @@ class Turn:
         self.tool_update(status="completed" if allowed else "failed", content=[diff])
         self.plan(2)
         done = "I made greet() typed and gave it an f-string." if allowed else "I left greet.py as it was."
-        self.say(
-            f"You asked: “{_short(self.text)}”. {done} This is a demo agent: no file on your disk was touched."
-        )
+        self.say(f"You asked: “{_short(self.text)}”. {done} This is a demo: no file of yours was touched.")
 
     def _permitted(self, diff: Json) -> bool:
         if self.session.always or self.session.mode == "code":

@@ -428,9 +428,12 @@ class Turn:
 
     def act_kill(self, name: str) -> None:
         number = int(name) if name.isdigit() else getattr(signal, "SIG" + name.upper().removeprefix("SIG"))
+        if not callable(signal.getsignal(number)):
+            signal.raise_signal(number)  # in this thread, so that no further act overtakes it
+            return
         os.kill(os.getpid(), number)
-        if number == signal.SIGTERM and not Agent.ignores_term:
-            self.act_hang_hard("")  # the main thread's handler ends the process, and no act may overtake it
+        if number != signal.SIGTERM or not Agent.ignores_term:
+            self.act_hang_hard("")  # the handler runs in the main thread
 
     def act_close_stdout(self, _: str) -> None:
         null = os.open(os.devnull, os.O_WRONLY)

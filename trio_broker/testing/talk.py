@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +18,13 @@ LIMIT = 20.0  # seconds for each single step: far more than it takes, far less t
 
 
 class Talk:
-    """`with Talk(argv) as talk:` an agent's process, whose lines are read as they come; killed at the end."""
+    """`with Talk(argv) as talk:` an agent's process and its lines, read as they come; its group is killed."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: Any) -> None:
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, **popen)
+        self.process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True, **popen
+        )
         self.lines: queue.Queue[bytes] = queue.Queue()
         self.stderr = b""
         self.session = ""
@@ -35,7 +40,8 @@ class Talk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # the whole group is gone
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(LIMIT)
         for thread in self._threads:
             thread.join(LIMIT)

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_broker.config import AgentConfig, BrokerConfig, Config, Paths, load, loads
+from trio_broker.errors import ConfigError
+from trio_broker.policy import Policy
+
+FULL = """
+default_agent = "mine"
+[broker]
+max_sessions = 3
+liveness = 1
+policy = "approve-reads"
+[agents.mine]
+command = "my-agent 'two words' --acp"
+args = ["-v"]
+env = {KEY = "value"}
+inherit_env = ["ANTHROPIC_API_KEY"]
+cwd = "~/work"
+start_timeout = 30
+[agents.list]
+command = ["/opt/my agent", "--acp"]
+"""
+
+
+def problem(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loads(text, "file.toml")
+    return caught.value.message
+
+
+def test_a_missing_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path / "none.toml") == Config()
+
+
+def test_the_defaults() -> None:
+    broker = Config().broker
+    assert (broker.max_sessions, broker.max_starting, broker.queue, broker.max_clients) == (1000, 8, 16, 256)
+    assert (broker.idle_ttl, broker.liveness, broker.start_timeout) == (0.0, 5.0, 120.0)
+    assert (broker.cancel_grace, broker.close_grace, broker.term_grace) == (30.0, 5.0, 5.0)
+    assert (broker.max_line, broker.stderr_ring, broker.policy) == (64 << 20, 64 << 10, Policy.ASK)
+
+
+def test_a_missing_file_that_was_named_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: there is no such file"):
+        load(tmp_path / "none.toml", must_exist=True)
+
+
+def test_a_full_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(FULL)
+    assert load(path) == Config(
+        default_agent="mine",
+        broker=BrokerConfig(max_sessions=3, liveness=1.0, policy=Policy.APPROVE_READS),
+        agents={
+            "mine": AgentConfig(
+                command=("my-agent", "two words", "--acp"),
+                args=("-v",),
+                env={"KEY": "value"},
+                inherit_env=("ANTHROPIC_API_KEY",),
+                cwd="~/work",
+                start_timeout=30.0,
+            ),
+            "list": AgentConfig(command=("/opt/my agent", "--acp")),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[broker]\nmax_sesions = 1", "broker.max_sesions: unknown key; did you mean max_sessions?"),
+        ("[broker]\nxyzzy = 1", "broker.xyzzy: unknown key; expected one of max_sessions, max_starting"),
+        ("brokers = 1", "brokers: unknown key; did you mean broker?"),
+        ("broker = 1", "broker: expected a table, not a whole number 1"),
+        ("agents = []", "agents: expected a table, not an array"),
+        ("agents.a = 'x'", "agents.a: expected a table, not a string 'x'"),
+        ("default_agent = 3", "default_agent: expected a string, not a whole number 3"),
+        ("[broker]\nqueue = '3'", "broker.queue: expected a whole number, not a string '3'"),
+        ("[broker]\nqueue = 3.0", "broker.queue: expected a whole number, not a number 3.0"),
+        ("[broker]\nqueue = true", "broker.queue: expected a whole number, not a boolean True"),
+        ("[broker]\nqueue = 2026-11-23", "broker.queue: expected a whole number, not a date or time"),
+        ("[broker]\nliveness = false", "broker.liveness: expected a number, not a boolean False"),
+        ("[broker]\nliveness = 0", "broker.liveness: expected a finite number above 0, not 0"),
+        ("[broker]\nidle_ttl = nan", "broker.idle_ttl: expected a finite number of at least 0, not nan"),
+        ("[broker]\nidle_ttl = inf", "broker.idle_ttl: expected a finite number of at least 0, not inf"),
+        ("[broker]\nmax_sessions = 0", "broker.max_sessions: expected a finite number of at least 1, not 0"),
+        (
+            "[broker]\npolicy = 'yes'",
+            "broker.policy: expected one of ask, approve-all, approve-reads, deny-all",
+        ),
+        ("[agents.a]", "agents.a.command: is missing; expected a command"),
+        ('[agents."a b"]', 'agents."a b".command: is missing'),
+        ("[agents.a]\ncommand = ''", "agents.a.command: expected a command, not the empty ''"),
+        ("[agents.a]\ncommand = []", "agents.a.command: expected a command, not the empty []"),
+        (
+            "[agents.a]\ncommand = 1",
+            "agents.a.command: expected a command: a string, or an array of strings, not",
+        ),
+        ("[agents.a]\ncommand = ['a', 1]", "agents.a.command: expected a string, not a whole number 1"),
+        ('[agents.a]\ncommand = "a \'b"', 'agents.a.command: expected a command, but "a \'b" has no closing'),
+        (
+            "[agents.a]\ncommand = 'a'\nargs = 'b'",
+            "agents.a.args: expected an array of strings, not a string 'b'",
+        ),
+        ("[agents.a]\ncommand = 'a'\nenv = 'b'", "agents.a.env: expected a table, not a string 'b'"),
+        (
+            "[agents.a]\ncommand = 'a'\nenv = {A = 1}",
+            "agents.a.env: 'A': expected a string, not a whole number 1",
+        ),
+        ("[agents.a]\ncommand = 'a'\nenvs = {}", "agents.a.envs: unknown key; did you mean env?"),
+        (
+            "[agents.a]\ncommand = 'a'\nstart_timeout = 0",
+            "agents.a.start_timeout: expected a finite number above 0",
+        ),
+        ("[agents.a]\ncommand = 'a'\ncwd = 1", "agents.a.cwd: expected a string, not a whole number 1"),
+    ],
+)
+def test_each_mistake_is_told_with_file_and_key(text: str, told: str) -> None:
+    assert problem(text).startswith(f"file.toml: {told}")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    lines = problem("x = 1\n[broker]\nqueue = ''\n[agents.a]\n[agents.b]\ncommand = 2").splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "broker.queue",
+        "agents.a.command",
+        "agents.b.command",
+        "x",
+    ]
+
+
+def test_details_help_a_program() -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads("x = 1", "file.toml")
+    assert caught.value.data() == {"kind": "config", "file": "file.toml", "keys": ["x"]}
+
+
+def test_no_toml_is_told_with_its_line() -> None:
+    assert problem("a = ").startswith("file.toml: is no TOML: Invalid value (at")
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"\xe4 = 1")
+    for path in (tmp_path, tmp_path / "latin"):
+        with pytest.raises(ConfigError, match="can't be read"):
+            load(path)
+
+
+toml_values = st.sampled_from(
+    ["1", "-1", "0.5", "nan", "true", "'x'", "''", "[]", "['a']", "{}", "{a = 'b'}", "{a = 1}"]
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["default_agent", "broker", "agents", "agents_"]), toml_values),
+    st.dictionaries(st.sampled_from(["command", "args", "env", "cwd", "start_timeout", "x"]), toml_values),
+)
+def test_whatever_fits_not_is_a_config_error(top: dict[str, str], agent: dict[str, str]) -> None:
+    lines = [f"{key} = {value}" for key, value in top.items()]
+    lines += [] if "agents" in top else ["[agents.a]", *(f"{key} = {value}" for key, value in agent.items())]
+    try:
+        loads("\n".join(lines), "f")
+    except ConfigError as error:
+        assert all(line.startswith("f: ") for line in error.message.splitlines())
+
+
+def test_home_moves_everything() -> None:
+    paths = Paths.from_env({"TRIO_BROKER_HOME": "/srv/b", "XDG_RUNTIME_DIR": "/run/x", "HOME": "/h"})
+    assert paths == Paths(
+        config=Path("/srv/b/config.toml"),
+        socket=Path("/srv/b/run/broker.sock"),
+        lock=Path("/srv/b/run/broker.lock"),
+        log=Path("/srv/b/state/broker.log"),
+        runtime=Path("/srv/b/run"),
+        state=Path("/srv/b/state"),
+    )
+
+
+def test_the_usual_places() -> None:
+    paths = Paths.from_env({"HOME": "/h", "XDG_RUNTIME_DIR": "/run/user/7"})
+    assert paths.config == Path("/h/.config/trio-broker/config.toml")
+    assert paths.socket == Path("/run/user/7/trio-broker/broker.sock")
+    assert paths.log == Path("/h/.local/state/trio-broker/broker.log")
+    xdg = Paths.from_env({"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/r"})
+    assert (xdg.config, xdg.state) == (Path("/c/trio-broker/config.toml"), Path("/s/trio-broker"))
+
+
+def test_without_a_runtime_directory_there_is_one_nevertheless() -> None:
+    assert Paths.from_env({"HOME": "/h"}).runtime.is_absolute()
+
+
+def test_another_file_may_be_named() -> None:
+    env = {"HOME": "/h", "TRIO_BROKER_HOME": "~/b", "TRIO_BROKER_CONFIG": "~/c.toml"}
+    paths = Paths.from_env(env)
+    assert (paths.config, paths.config_named, paths.runtime) == (Path("/h/c.toml"), True, Path("/h/b/run"))
+    option = Paths.from_env(env, config="d.toml")
+    assert (option.config, option.config_named) == (Path("d.toml").absolute(), True)
+
+
+def test_a_socket_path_too_long_for_the_system_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"has 1\d\d bytes.*set TRIO_BROKER_HOME"):
+        Paths.from_env({"TRIO_BROKER_HOME": "/" + "x" * 100})
+    longest = "/" + "x" * (107 - len("//run/broker.sock"))
+    assert len(os.fsencode(Paths.from_env({"TRIO_BROKER_HOME": longest}).socket)) == 107

@@ -1,0 +1,412 @@
+"""The scripted agent, spoken to over real pipes: other tests rely on each of these behaviours."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from trio_broker.testing import agent
+from trio_broker.testing.talk import LIMIT, Json, Talk, said, updates
+
+SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
+ARGV = [sys.executable, "-S", "-E", agent.__file__]
+
+
+def fake(*flags: str, **popen: Any) -> Talk:
+    return Talk([*ARGV, *flags], **popen)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def validator(name: str) -> Draft202012Validator:
+    if not SCHEMA.exists():
+        pytest.skip("the published schema is not here")
+    schema = json.loads(SCHEMA.read_text())
+    return Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": schema["$defs"]})
+
+
+def stop_reason(messages: list[Json]) -> object:
+    return messages[-1]["result"]["stopReason"]
+
+
+def test_it_starts_fast() -> None:
+    took = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run(ARGV, stdin=subprocess.DEVNULL, timeout=LIMIT, check=True)
+        took.append(time.perf_counter() - begin)
+    assert min(took) < 0.3  # 30 ms here; the rest is for machines that are busy
+
+
+def test_as_a_module_too() -> None:
+    argv = [sys.executable, "-m", "trio_broker.testing.agent", "--name", "X"]
+    with Talk(argv, cwd=Path(__file__).parents[2]) as talk:
+        assert talk.call("initialize", protocolVersion=1)["result"]["agentInfo"]["name"] == "X"
+        assert talk.hang_up() == 0
+
+
+def test_an_unknown_flag_is_told() -> None:
+    done = subprocess.run([*ARGV, "--nope"], capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1
+    assert b"unknown flag '--nope'" in done.stderr and b"--slow-start" in done.stderr
+
+
+def test_what_it_says_fits_the_published_schema() -> None:
+    script = "say a; think b; tool read it; plan; hello"
+    notification = validator("SessionNotification")
+    with fake("--early-update") as talk:
+        validator("InitializeResponse").validate(talk.call("initialize", protocolVersion=1)["result"])
+        early, new = talk.until(talk.request("session/new", cwd="/tmp", mcpServers=[]))
+        validator("NewSessionResponse").validate(new["result"])
+        talk.session = new["result"]["sessionId"]
+        *turn, response = talk.turn(script)
+        validator("PromptResponse").validate(response["result"])
+        for message in [early, *turn]:
+            notification.validate(message["params"])
+
+
+def test_other_text_is_echoed_whole() -> None:
+    with fake() as talk:
+        talk.start()
+        assert (
+            said(talk.turn("hello; wait for me\nplan the trip")) == "echo: hello; wait for me\nplan the trip"
+        )
+        assert said(talk.turn("say a; b")) == "aecho: b"
+        assert said(talk.turn("")) == "echo: "
+
+
+def test_it_says_thinks_and_echoes() -> None:
+    with fake() as talk:
+        talk.start()
+        tags = [update["sessionUpdate"] for update in updates(talk.turn("say hi; think hm; echo x y; plan"))]
+        assert tags == ["agent_message_chunk", "agent_thought_chunk", "agent_message_chunk", "plan"]
+
+
+def test_a_tool_call_goes_through_its_states() -> None:
+    with fake() as talk:
+        talk.start()
+        call, running, done = updates(talk.turn("tool search the code 0.01"))
+        assert (call["title"], call["kind"], call["status"]) == ("search the code", "search", "pending")
+        assert (running["status"], done["status"]) == ("in_progress", "completed")
+
+
+@pytest.mark.parametrize("act", ["hang", "wait 600", "tool build 600", "hang; say never"])
+def test_a_cancel_ends_the_act_and_the_turn_at_once(act: str) -> None:
+    with fake() as talk:
+        talk.start()
+        prompt = talk.prompt(f"say started; {act}")
+        assert talk.message()["params"]["update"]["content"]["text"] == "started"
+        talk.cancel()
+        rest = talk.until(prompt)
+        assert stop_reason(rest) == "cancelled"
+        assert "never" not in said(rest)
+        assert stop_reason(talk.turn("say again")) == "end_turn"
+
+
+def test_a_cancel_may_be_answered_with_an_error() -> None:
+    with fake("--error-on-cancel") as talk:
+        talk.start()
+        prompt = talk.prompt("hang")
+        talk.cancel()
+        assert talk.until(prompt)[-1]["error"]["code"] == -32603
+
+
+def test_hang_hard_ignores_the_cancel_but_the_agent_answers() -> None:
+    with fake() as talk:
+        talk.start()
+        talk.prompt("hang-hard")
+        talk.cancel()
+        assert talk.until(talk.request("_echo", a=1)) == [{"jsonrpc": "2.0", "id": 4, "result": {"a": 1}}]
+        assert talk.until(talk.prompt("say x"))[-1]["error"]["code"] == -32600
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word"),
+    [({"outcome": "selected", "optionId": "always"}, "always"), ({"outcome": "cancelled"}, "cancelled")],
+)
+@pytest.mark.parametrize("act", ["ask edit it", "collide", "string-id-ask"])
+def test_an_ask_says_what_was_chosen(act: str, outcome: Json, word: str) -> None:
+    with fake() as talk:
+        talk.start()
+        prompt = talk.prompt(act)
+        ask = talk.message()
+        assert ask["method"] == "session/request_permission"
+        assert (ask["id"] == prompt) == (act == "collide")
+        assert isinstance(ask["id"], str) == (act == "string-id-ask")
+        validator("RequestPermissionRequest").validate(ask["params"])
+        talk.send(id=ask["id"], result={"outcome": outcome})
+        assert said(talk.until(prompt)) == word
+
+
+def test_an_elicitation_says_what_came_back() -> None:
+    with fake() as talk:
+        talk.start()
+        prompt = talk.prompt("elicit")
+        asked = talk.message()
+        validator("CreateElicitationRequest").validate(asked["params"])
+        talk.send(id=asked["id"], result={"action": "decline"})
+        assert said(talk.until(prompt)) == '{"action": "decline"}'
+
+
+def test_an_unknown_request_says_the_error() -> None:
+    with fake() as talk:
+        talk.start()
+        prompt = talk.prompt("unknown-request")
+        asked = talk.message()
+        assert asked["method"] == "_x/unknown"
+        talk.send(id=asked["id"], error={"code": -32601, "message": "no"})
+        assert said(talk.until(prompt)) == "error -32601"
+
+
+def test_flood_and_big() -> None:
+    with fake() as talk:
+        talk.start()
+        flood = updates(talk.turn("flood 1000 50"))
+        assert len(flood) == 1000 and all(len(one["content"]["text"]) == 50 for one in flood)
+        prompt = talk.prompt("big 2000000")
+        line = talk.line()
+        assert len(line) == 2_000_001 and json.loads(line)["method"] == "session/update"
+        talk.until(prompt)
+
+
+def test_lines_that_are_no_messages() -> None:
+    with fake("--banner") as talk:
+        assert talk.line().startswith(b"Welcome")
+        talk.start()
+        talk.prompt("garbage; bad-utf8")
+        assert talk.line().startswith(b"npm warn")
+        with pytest.raises(UnicodeDecodeError):
+            talk.line().decode()
+
+
+def test_replies_that_belong_to_nothing() -> None:
+    with fake() as talk:
+        talk.start()
+        first = talk.prompt("wrong-id; stale-reply; double-reply; late 2")
+        ids = [talk.message()["id"] for _ in range(4)]
+        assert ids == [987654321, 2, first, first]
+        assert said([talk.message(), talk.message()]) == "late 0late 1"
+        second = talk.prompt("stale-reply")
+        assert [talk.message()["id"], talk.message()["id"]] == [first, second]
+
+
+def test_an_update_of_another_session() -> None:
+    with fake() as talk:
+        talk.start()
+        assert talk.turn("foreign")[0]["params"]["sessionId"] != talk.session
+
+
+def test_how_a_turn_may_end() -> None:
+    with fake() as talk:
+        talk.start()
+        assert stop_reason(talk.turn("stop refusal")) == "refusal"
+        assert talk.turn("error -32000 log in first")[-1]["error"] == {
+            "code": -32000,
+            "message": "log in first",
+        }
+
+
+@pytest.mark.parametrize(
+    ("act", "code"), [("die 7", 7), ("kill KILL", -9), ("kill SIGTERM", -15), ("kill 6", -6)]
+)
+def test_how_the_process_may_end(act: str, code: int) -> None:
+    with fake() as talk:
+        talk.start()
+        talk.prompt(f"{act}; say never")
+        assert talk.line() == b""
+        assert talk.process.wait(LIMIT) == code
+
+
+def test_stdout_may_close_while_it_lives_on() -> None:
+    with fake() as talk:
+        talk.start()
+        talk.prompt("close-stdout")
+        assert talk.line() == b""
+        assert talk.process.poll() is None
+        assert talk.hang_up() == 0
+
+
+def test_stderr_is_written_to_the_byte() -> None:
+    with fake("--stderr", "hello") as talk:
+        talk.start()
+        talk.turn("stderr 100000")
+        talk.hang_up()
+        talk.line()
+    assert len(talk.stderr) == 100_000 + len("hello\n")
+
+
+@pytest.mark.parametrize(("act", "same_group"), [("fork-child", True), ("setsid-child", False)])
+def test_a_child_holds_stdout(act: str, same_group: bool) -> None:
+    with fake() as talk:
+        talk.start()
+        child = int(said(talk.turn(act)))
+        try:
+            assert (os.getpgid(child) == talk.process.pid) == same_group
+            assert talk.hang_up() == 0
+            with pytest.raises(queue.Empty):
+                talk.line(0.1)
+            assert alive(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
+        assert talk.line() == b""
+
+
+def test_what_it_says_of_itself(tmp_path: Path) -> None:
+    with fake(env={"A": "b"}, cwd=tmp_path) as talk:
+        talk.start("/somewhere")
+        assert json.loads(said(talk.turn("env")))["A"] == "b"
+        assert said(talk.turn("pid")) == str(talk.process.pid)
+        assert said(talk.turn("cwd")) == str(tmp_path)
+        assert json.loads(said(talk.turn("session")))["cwd"] == "/somewhere"
+        assert json.loads(said(talk.turn("prompt")))["prompt"] == [{"type": "text", "text": "prompt"}]
+        assert list(json.loads(said(talk.turn("fds")))) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_sigterm_may_be_ignored(by_flag: bool) -> None:
+    with fake(*["--ignore-term"] * by_flag) as talk:
+        talk.start()
+        talk.turn("say x" if by_flag else "ignore-term")
+        talk.process.terminate()
+        assert said(talk.turn("say alive")) == "alive"
+        assert talk.hang_up() == 0
+
+
+def test_sigterm_ends_it_otherwise() -> None:
+    with fake() as talk:
+        talk.start()
+        talk.prompt("say x; hang")
+        talk.message()
+        talk.process.terminate()
+        assert talk.process.wait(LIMIT) == -signal.SIGTERM
+
+
+def test_the_end_of_stdin_may_be_ignored() -> None:
+    with fake("--ignore-eof") as talk:
+        talk.start()
+        with pytest.raises(subprocess.TimeoutExpired):
+            _hang_up_briefly(talk)
+        talk.process.terminate()
+        assert talk.process.wait(LIMIT) == -signal.SIGTERM
+
+
+def _hang_up_briefly(talk: Talk) -> None:
+    assert talk.process.stdin is not None
+    talk.process.stdin.close()
+    talk.process.wait(0.2)
+
+
+def test_ways_not_to_start() -> None:
+    assert subprocess.run([*ARGV, "--exit-at-start", "3"], timeout=LIMIT, check=False).returncode == 3
+    with fake("--no-start") as talk:
+        talk.request("initialize", protocolVersion=1)
+        assert talk.call("_echo")["id"] == 2  # the answer to the first would have come first
+    with fake("--slow-start", "0.3") as talk:
+        begin = time.monotonic()
+        talk.call("initialize", protocolVersion=1)
+        assert time.monotonic() - begin > 0.25
+    with fake("--protocol", "7") as talk:
+        assert talk.call("initialize", protocolVersion=1)["result"]["protocolVersion"] == 7
+
+
+def test_authentication() -> None:
+    with fake("--auth") as talk:
+        method = talk.call("initialize", protocolVersion=1)["result"]["authMethods"][0]["id"]
+        assert talk.call("session/new", cwd="/", mcpServers=[])["error"]["code"] == -32000
+        assert talk.call("authenticate", methodId="nope")["error"]["code"] == -32602
+        assert talk.call("authenticate", methodId=method)["result"] == {}
+        assert "result" in talk.call("session/new", cwd="/", mcpServers=[])
+        assert talk.call("logout")["result"] == {}
+        assert talk.call("session/new", cwd="/", mcpServers=[])["error"]["code"] == -32000
+
+
+def test_load_replays() -> None:
+    with fake("--load") as talk:
+        assert (
+            talk.call("initialize", protocolVersion=1)["result"]["agentCapabilities"]["loadSession"] is True
+        )
+        *replay, response = talk.until(talk.request("session/load", sessionId="old", cwd="/", mcpServers=[]))
+        assert [one["sessionUpdate"] for one in updates(replay)] == [
+            "user_message_chunk",
+            "agent_message_chunk",
+        ]
+        validator("LoadSessionResponse").validate(response["result"])
+    with fake() as talk:
+        assert talk.call("session/load", sessionId="old", cwd="/", mcpServers=[])["error"]["code"] == -32601
+
+
+def test_the_other_requests() -> None:
+    with fake() as talk:
+        state = talk.start("/work")
+        assert [mode["id"] for mode in state["modes"]["availableModes"]] == ["ask", "code"]
+        session = {"sessionId": talk.session}
+        assert talk.call("session/set_mode", modeId="code", **session)["result"] == {}
+        assert talk.call("session/set_mode", modeId="x", **session)["error"]["code"] == -32602
+        options = talk.call("session/set_config_option", configId="model", value="large", **session)["result"]
+        validator("SetSessionConfigOptionResponse").validate(options)
+        assert options["configOptions"][0]["currentValue"] == "large"
+        assert (
+            talk.call("session/set_config_option", configId="x", value="y", **session)["error"]["code"]
+            == -32602
+        )
+        assert talk.call("session/list")["result"]["sessions"] == [{"cwd": "/work", **session}]
+        assert talk.call("session/list", cwd="/other")["result"]["sessions"] == []
+        assert talk.call("session/close", **session)["result"] == {}
+        assert talk.call("session/prompt", prompt=[], **session)["error"]["code"] == -32002
+        assert talk.call("session/fork", **session)["error"]["code"] == -32601
+
+
+def test_nonsense_is_answered_and_survived() -> None:
+    with fake() as talk:
+        talk.write(b"{\n\n5\n")
+        assert [talk.message()["error"]["code"], talk.message()["error"]["code"]] == [-32700, -32600]
+        talk.notify("session/cancel", sessionId="none")
+        talk.notify("$/nothing")
+        talk.send(id=99, result={})
+        talk.start()
+
+
+def test_deaf_reads_nothing_after_the_session() -> None:
+    with fake("--deaf") as talk:
+        talk.start()
+        talk.prompt("say x")
+        with pytest.raises(queue.Empty):
+            talk.line(0.2)
+
+
+def test_read_late_reads_on_only_when_its_stdout_was_consumed() -> None:
+    with fake("--read-late") as talk:
+        talk.start()
+        messages = talk.turn("say " + "x" * 200_000)
+        assert sum(len(json.dumps(message)) for message in messages) > 2**20
+        assert said(messages).endswith("x" * 200_000)
+
+
+def test_the_log_lets_spawns_and_frames_be_counted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for _ in range(2):
+        with fake("--log", str(log)) as talk:
+            talk.start()
+            talk.turn("say x")
+    lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    assert len({pid for pid, _ in lines}) == 2
+    assert [json.loads(frame)["method"] for _, frame in lines][:3] == [
+        "initialize",
+        "session/new",
+        "session/prompt",
+    ]
