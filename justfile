@@ -1,0 +1,27 @@
+# What a change has to pass. The tools are those of .venv, which bin/test makes.
+
+bin := justfile_directory() / ".venv" / "bin"
+
+# flake8-async has more than ruff's ASYNC: all of it but 910 and 911, which want a checkpoint on every path of every
+# async function (a send that found room, a wait for what is already there, need none), and other libraries' rules.
+async := "ASYNC1,ASYNC2,ASYNC3,ASYNC4,ASYNC900,ASYNC912,ASYNC913"
+
+_default:
+    @just --list
+
+# Format, lint, async rules, types, import table
+check:
+    {{bin}}/ruff format --check .
+    {{bin}}/ruff check .
+    {{bin}}/flake8-async --enable={{async}} $(find trio_broker tests -name '*.py')
+    {{bin}}/mypy
+    {{bin}}/python -m pytest -q tests/test_layers.py
+
+# All tests, or those the arguments choose
+test *args:
+    bin/test {{args}}
+
+# Format, and mend what can be mended
+fmt:
+    {{bin}}/ruff format .
+    {{bin}}/ruff check --fix .
