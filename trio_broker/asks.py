@@ -7,6 +7,7 @@ policy, by the client that was asked, by a cancel, or by a refusal when nobody c
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -84,7 +85,7 @@ class Asks:
         for ask in tuple(self.open):
             if ask.client is None and (client := self.primary()) is not None:
                 ask.client = client
-                ask.number = client.request(ask.method, ask.params, lambda reply, ask=ask: self._answered(ask, reply))
+                ask.number = client.request(ask.method, ask.params, partial(self._answered, ask))
 
     def lost(self, client: Asked) -> None:
         """`client` is gone: what it was asked goes to another, or waits; what can't wait is refused."""

@@ -30,6 +30,16 @@ OnReply = Callable[[Reply], None]
 
 
 @attrs.define(eq=False)
+class _Pending:
+    reply: Reply | None = None
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+
+    def settle(self, reply: Reply) -> None:
+        self.reply = reply
+        self.arrived.set()
+
+
+@attrs.define(eq=False)
 class Line:
     """The wire to one agent. `closed` is set when its stdout ended, `drained` when stdout and stderr both did."""
 
@@ -79,14 +89,14 @@ class Line:
 
         Cancelling it withdraws the call: a late reply is counted and ignored (RACES C10).
         """
-        replies: list[Reply] = []
-        arrived = trio.Event()
-        number = self.request(method, params, lambda reply: (replies.append(reply), arrived.set())[-1])
+        pending = _Pending()
+        number = self.request(method, params, pending.settle)
         try:
-            await arrived.wait()
+            await pending.arrived.wait()
         finally:
             self.calls.forget(number)
-        return result_of(replies[0])
+        assert pending.reply is not None
+        return result_of(pending.reply)
 
     def hang_up(self) -> None:
         """Close the agent's stdin once what waits has been written; whoever sends after that gets AgentGone."""

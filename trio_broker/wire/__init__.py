@@ -1,0 +1,1 @@
+"""The wire, sans-IO: bytes and values only. No trio, no clock, no logging."""

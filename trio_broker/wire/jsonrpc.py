@@ -1,0 +1,244 @@
+"""JSON-RPC 2.0, one message a line: bytes to lines, lines to envelopes, and envelopes back to bytes.
+
+Only the envelope is decoded (DESIGN D1). What is inside passes as the bytes that came, so that methods, fields and
+numbers which no model of ours knows arrive as they were sent.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import Any, NoReturn
+
+import msgspec
+
+from trio_broker.errors import BadMessage
+
+MAX_LINE = 64 * 1024 * 1024
+BOM = b"\xef\xbb\xbf"
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+
+
+class LineTooLong(BadMessage):
+    """A line above the limit; the stream can't be used any more."""
+
+    code = "line_too_long"
+
+
+class LineSplitter:
+    """Bytes in any chunking become whole lines; every byte is looked at once."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self.limit = limit
+        self._tail = bytearray()
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the line that has not ended yet."""
+        return len(self._tail)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` ends: without newline, trailing CR and leading BOM, blank ones left out.
+
+        Raises LineTooLong, also for a line that has not ended yet.
+        """
+        head, *rest = data.split(b"\n")
+        self._tail += head
+        lines = []
+        for following in rest:
+            lines.append(self._take())
+            self._tail += following
+        self._check(len(self._tail))
+        return [line for line in lines if line.strip()]
+
+    def _take(self) -> bytes:
+        self._check(len(self._tail))
+        line = bytes(self._tail).removesuffix(b"\r").removeprefix(BOM)
+        self._tail.clear()
+        return line
+
+    def _check(self, size: int) -> None:
+        if size > self.limit:
+            raise LineTooLong(f"a line has more than {self.limit} bytes", limit=self.limit)
+
+
+class Kind(enum.Enum):
+    REQUEST = enum.auto()
+    NOTIFICATION = enum.auto()
+    RESPONSE = enum.auto()
+
+
+class Message(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """An envelope. `id`, `params`, `result` and `error` are raw JSON, byte for byte as they came."""
+
+    raw: bytes
+    kind: Kind
+    id: bytes | None = None
+    method: str | None = None
+    params: bytes = b"{}"
+    session_id: str | None = None
+    result: bytes | None = None
+    error: bytes | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    method: str | msgspec.UnsetType = msgspec.UNSET
+    params: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Params(msgspec.Struct, gc=False, rename="camel"):
+    session_id: str | None = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope).decode
+_params = msgspec.json.Decoder(_Params).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def peek(line: bytes) -> Message:
+    """The envelope of one line: a request or a notification if it has a method, whatever its id (RACES C12).
+
+    Raises BadMessage with the `rpc_code` to answer: -32700 for what is no JSON, -32600 for JSON that is no message.
+    """
+    try:
+        str(line, "utf-8")  # msgspec does not look into what it skips
+        return _message(line, _envelope(line))
+    except msgspec.ValidationError as error:
+        raise _no_message(line, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.DecodeError) and b"\\ud" in line.lower():
+            return _message(line, _slowly(line))
+        raise BadMessage(f"this is no JSON: {error}", rpc_code=PARSE_ERROR) from error
+
+
+def _slowly(line: bytes) -> _Envelope:
+    """JavaScript writes half a surrogate pair as an escape, which msgspec refuses: equal in value, not byte for byte."""
+    value = decode(line)
+    method = value.get("method", msgspec.UNSET) if isinstance(value, dict) else None
+    if not isinstance(method, str | msgspec.UnsetType):
+        raise BadMessage("this is no JSON-RPC message: its method is no string")
+    members = ("id", "params", "result", "error")
+    raws = {name: msgspec.Raw(encode(value[name])) for name in members if name in value}
+    return _Envelope(method=method, **raws)
+
+
+def _message(line: bytes, envelope: _Envelope) -> Message:
+    id = None if envelope.id is msgspec.UNSET else bytes(envelope.id)
+    if envelope.method is not msgspec.UNSET:
+        kind = Kind.NOTIFICATION if id is None else Kind.REQUEST
+        raw = b"{}" if envelope.params is msgspec.UNSET else bytes(envelope.params)
+        params = b"{}" if raw == b"null" else raw
+        return Message(line, kind, id, envelope.method, params, _session_id(params))
+    result = None if envelope.result is msgspec.UNSET else bytes(envelope.result)
+    error = None if envelope.error is msgspec.UNSET else bytes(envelope.error)
+    if id is None or (result is None and error is None):
+        raise BadMessage("a message has a method, or an id and a result or an error", id=id)
+    return Message(line, Kind.RESPONSE, id, result=result, error=None if error == b"null" and result else error)
+
+
+def _session_id(params: bytes) -> str | None:
+    try:
+        return _params(params).session_id
+    except msgspec.ValidationError:
+        return None
+    except msgspec.DecodeError:  # see _slowly
+        value = decode(params)
+    found = value.get("sessionId") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _no_message(line: bytes, why: str) -> BadMessage:
+    try:
+        id = bytes(_members(line)["id"])
+    except (msgspec.DecodeError, KeyError):
+        id = None
+    text = "JSON-RPC batches are not supported; send one message a line" if line.lstrip()[:1] == b"[" else why
+    return BadMessage(f"this is no JSON-RPC message: {text}", id=id)
+
+
+def id_key(token: bytes) -> tuple[type, object]:
+    """A key for an id's raw token: 1, 1.0, true and "1" differ, two spellings of one string do not (DESIGN D2)."""
+    try:
+        value = decode(token)
+    except BadMessage:
+        value = token
+    if isinstance(value, dict | list):
+        value = token
+    return type(value), value
+
+
+def request(id: int, method: str, params: bytes) -> bytes:
+    """One line, its newline included, like those of the three below. `params` is raw JSON."""
+    return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}\n' % (id, encode(method), params)
+
+
+def notification(method: str, params: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}\n' % (encode(method), params)
+
+
+def response(id: bytes, result: bytes) -> bytes:
+    """`id` is the raw token of the request, given back as it came."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (id, result)
+
+
+def error_response(id: bytes, error: bytes) -> bytes:
+    """`error` is the raw error object."""
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (id, error)
+
+
+def error_object(code: int, message: str, data: object = None) -> bytes:
+    """A raw error object, without `data` when that is None."""
+    return encode({"code": code, "message": message} | ({} if data is None else {"data": data}))
+
+
+def encode(value: object) -> bytes:
+    """Compact JSON in UTF-8. Raises ValueError for NaN and infinities, which JSON has not."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def decode(raw: bytes) -> Any:
+    """Any JSON as Python values. Raises BadMessage (-32700) for what is none, or has a number that Python can't hold."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(str(raw, "utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"this is no JSON: {error}", rpc_code=PARSE_ERROR) from error
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) != float("inf") else _refuse(text)
+
+
+def with_fields(raw: bytes, **fields: object) -> bytes:
+    """The raw JSON object with these members replaced or added, and all others byte for byte.
+
+    Raises BadMessage (-32602) if it is no object.
+    """
+    try:
+        members = {encode(key): bytes(value) for key, value in _members(raw).items()}
+    except msgspec.ValidationError as error:
+        raise BadMessage(f"expected an object: {error}", rpc_code=INVALID_PARAMS) from error
+    except msgspec.DecodeError:  # half a surrogate pair, see peek
+        members = {encode(key): encode(value) for key, value in decode(raw).items()}
+    members |= {encode(key): encode(value) for key, value in fields.items()}
+    return b"{" + b",".join(key + b":" + value for key, value in members.items()) + b"}"
