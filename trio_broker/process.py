@@ -24,7 +24,7 @@ from trio_broker.model import Exit
 
 T = TypeVar("T")
 
-BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TZ", "TMPDIR", "SHELL")
+BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
 
 
 @attrs.frozen

@@ -9,7 +9,8 @@ that an agent with last words is not stuck on a full pipe); cancelling `run` is 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import attrs
@@ -84,7 +85,7 @@ class Session:
     used_at: float = attrs.field(factory=trio.current_time)
     phase_since: float = attrs.field(factory=trio.current_time)
     _ending: trio.Event = attrs.field(factory=trio.Event)
-    _ladder: Ladder | None = None
+    _ladder: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _start_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _phase_seen: Phase = Phase.STARTING
 
@@ -171,7 +172,7 @@ class Session:
             if self.agent is not None and self.line is not None:
                 await self._live(self.agent, self.line)
         finally:
-            self.request_end()
+            self.request_end(cause=SessionOver(f"session {self.key!r} was ended: the broker stops, or failed in it; see its log"))
             self._end_start()
             self.gone.set()
 
@@ -181,7 +182,7 @@ class Session:
         if self.ending:
             raise self.cause or SessionOver(f"session {self.key!r} was closed before it had started")
 
-    def request_end(self, ladder: Ladder | None = None, cause: BrokerError | None = None) -> None:
+    def request_end(self, cause: BrokerError | None = None) -> None:
         """Begin to end it: no more prompts, all who wait have their outcome now, the process goes by the ladder.
 
         Only the first call counts.
@@ -189,10 +190,13 @@ class Session:
         if self.ending:
             return
         self.cause = cause
-        self._ladder = ladder
         self._ending.set()
         self._start_scope.cancel()
         self._settle(cause or SessionOver(f"session {self.key!r} was closed"))
+
+    def hurry(self) -> None:
+        """Leave out what is left of the ladder: SIGKILL now. Has an effect only on a session that is ending."""
+        self._ladder.cancel()
 
     def end_if_idle(self) -> bool:
         """End it unless it is at work: look and act in one step, so that no prompt can slip between (RACES B3, E1)."""
@@ -202,7 +206,7 @@ class Session:
         return True
 
     async def _spawn(self) -> None:
-        with self._start_scope:
+        with self._until_ending():
             await self.starting.acquire_on_behalf_of(self)
             try:
                 agent = await self.spawn(self.settings)
@@ -223,7 +227,8 @@ class Session:
                 if self.turns is not None:
                     nursery.start_soon(self.turns.run)
                 await self._ending.wait()
-                await agent.end(self._ladder or self.settings.ladder, line.hang_up)
+                with self._ladder:
+                    await agent.end(self.settings.ladder, line.hang_up)
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):  # bounded: no grace, and SIGKILL can't be refused
@@ -231,7 +236,7 @@ class Session:
 
     async def _start(self, line: Line) -> None:
         seconds = self.settings.spec.start_timeout or self.settings.start_timeout
-        with self._start_scope:
+        with self._until_ending():
             try:
                 with trio.fail_after(seconds):
                     await self._handshake(line)
@@ -244,6 +249,14 @@ class Session:
             except BrokerError as error:
                 self.request_end(cause=error)
         self._end_start()
+
+    @contextlib.contextmanager
+    def _until_ending(self) -> Iterator[None]:
+        """Give up what is inside as soon as the session is to end: a start may take minutes."""
+        with trio.CancelScope() as self._start_scope:
+            if self.ending:
+                self._start_scope.cancel()
+            yield
 
     def _end_start(self) -> None:
         """Give back the place among the starting ones, and let those who wait for the start look. Idempotent."""

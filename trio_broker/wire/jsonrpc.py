@@ -229,16 +229,17 @@ def _finite(text: str) -> float:
     return value if abs(value) != float("inf") else _refuse(text)
 
 
-def with_fields(raw: bytes, **fields: object) -> bytes:
-    """The raw JSON object with these members replaced or added, and all others byte for byte.
-
-    Raises BadMessage (-32602) if it is no object.
-    """
+def members(raw: bytes) -> dict[str, bytes]:
+    """The members of a raw JSON object, each byte for byte. Raises BadMessage (-32602) if it is none."""
     try:
-        members = {encode(key): bytes(value) for key, value in _members(raw).items()}
+        return {key: bytes(value) for key, value in _members(raw).items()}
     except msgspec.ValidationError as error:
         raise BadMessage(f"expected an object: {error}", rpc_code=INVALID_PARAMS) from error
-    except msgspec.DecodeError:  # half a surrogate pair, see peek
-        members = {encode(key): encode(value) for key, value in decode(raw).items()}
-    members |= {encode(key): encode(value) for key, value in fields.items()}
-    return b"{" + b",".join(key + b":" + value for key, value in members.items()) + b"}"
+    except msgspec.DecodeError:  # see _slowly
+        return {key: encode(value) for key, value in decode(raw).items()}
+
+
+def with_fields(raw: bytes, **fields: object) -> bytes:
+    """The raw JSON object with these members replaced or added, all others byte for byte. Raises as `members`."""
+    new = members(raw) | {key: encode(value) for key, value in fields.items()}
+    return b"{" + b",".join(encode(key) + b":" + value for key, value in new.items()) + b"}"
