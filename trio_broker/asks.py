@@ -169,7 +169,7 @@ class Asks:
         elif ask.method == ELICITATION:
             self._respond(ask.message, b'{"action":"decline"}')
         elif isinstance(reply, Message) and reply.error is not None:
-            self._send(jsonrpc.error_response(ask.message.id or b"null", reply.error))
+            self.line.answer(jsonrpc.error_response(ask.message.id or b"null", reply.error))
         else:
             self._nobody(ask.message)
 
@@ -196,17 +196,11 @@ class Asks:
         self.on_change()
 
     def _respond(self, message: Message, result: bytes) -> None:
-        self._send(jsonrpc.response(message.id or b"null", result))
+        self.line.answer(jsonrpc.response(message.id or b"null", result))
 
     def refuse(self, message: Message, code: int, text: str) -> None:
         """Answer a request of the agent with an error."""
-        self._send(jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text)))
-
-    def _send(self, frame: bytes) -> None:
-        try:
-            self.line.send(frame)
-        except BrokerError:
-            pass  # the line has ended: its own watch tells everyone, and there is nobody left to answer
+        self.line.answer(jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text)))
 
 
 def _title(tool_call: dict[str, Any]) -> str:

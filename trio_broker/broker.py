@@ -1,6 +1,6 @@
 """The broker: the root nursery, the pool, and the agents it knows.
 
-The root only supervises (DESIGN D14): one child nursery per session, each within `_contained`. What is asked of the
+The root only supervises (DESIGN D14): one child nursery per session, each within `contained`. What is asked of the
 broker is answered from memory by synchronous methods; `open`, `close` and `introduction` alone wait, each for its own
 session and no other.
 """
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol
 
 import attrs
 import trio
@@ -48,12 +49,32 @@ class Opening:
     named: bool = True  # the client said which agent it wants, so another one's session will not do
 
 
+class Guest(Protocol):
+    """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
+
+    def finish(self) -> None: ...
+
+
 async def spawn_agent(settings: Settings) -> Agent:
     """Start the real process. What npx and its like run must not be found in the session's directory (ACP §5.3)."""
     spec = settings.spec
     fetched = os.path.basename(spec.argv[0]) in RUNNERS
     cwd = spec.cwd or ("/" if fetched else settings.cwd)
     return await spawn(attrs.evolve(spec, cwd=cwd), environment(spec, os.environ, settings.env))
+
+
+async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
+    """Run one session, or one client, so that nothing but cancellation leaves it (DESIGN D14).
+
+    `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `over` is
+    called when it has ended, whatever way; it is synchronous, so it can't be cancelled half way.
+    """
+    try:
+        await body()
+    except* Exception as group:
+        log.error("failed name=%s", name, exc_info=group)
+    finally:
+        over()
 
 
 @attrs.define(eq=False)
@@ -66,7 +87,7 @@ class Broker:
     pool: Pool[Session] = attrs.field(init=False)
     starting: trio.CapacityLimiter = attrs.field(init=False)
     circuits: dict[str, Circuit] = attrs.field(factory=dict)
-    clients: set[object] = attrs.field(factory=set)
+    clients: set[Guest] = attrs.field(factory=set)
     stopping: trio.Event = attrs.field(factory=trio.Event)
     begun_at: float = attrs.field(factory=trio.current_time)
     _controls: dict[str, Session] = attrs.field(factory=dict)
@@ -106,21 +127,12 @@ class Broker:
     def _everyone(self) -> tuple[Session, ...]:
         return (*self.pool.snapshot(), *self._controls.values())
 
-    async def _contained(self, session: Session, forget: Callable[[], None]) -> None:
-        """Run one session so that nothing but cancellation leaves it (TRIO.md, fact 1: not `except Exception`)."""
-        try:
-            await session.run()
-        except* Exception as group:
-            log.error("session_failed key=%s", session.key, exc_info=group)
-        finally:  # synchronous: it can't be cancelled half way
-            self._learn(session)
-            forget()
-
-    def _learn(self, session: Session) -> None:
+    def _over(self, session: Session, forget: Callable[[], None]) -> None:
         circuit = self._circuit(session.settings.spec)
         if isinstance(session.cause, SpawnFailed):
             circuit.failed(trio.current_time(), session.cause.message)
         log.info("session_ended key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
+        forget()
 
     def _forget(self, session: Session) -> None:
         if session.session_id is not None and self._by_id.get(session.session_id) is session:
@@ -179,7 +191,8 @@ class Broker:
 
     def _start(self, session: Session, forget: Callable[[], None]) -> None:
         assert self._root is not None, "the broker runs"
-        self._root.start_soon(self._contained, session, forget, name=f"session {session.key}")
+        over = partial(self._over, session, forget)
+        self._root.start_soon(contained, session.key, session.run, over, name=f"session {session.key}")
 
     def _make(self, opening: Opening) -> Session:
         config = self.config.broker

@@ -7,6 +7,7 @@ BrokerError(code)          stable `code` for machines, message for people
 │   ├─ ConfigError         the configuration file or the environment is wrong
 │   └─ UnknownAgent
 ├─ NoSession, PoolFull, QueueFull, Draining
+├─ BrokerRuns              a second daemon is one too many
 ├─ NoBroker, BrokerGone    the client's side: nobody listens; it went away in mid-call
 ├─ SpawnFailed             the agent did not get as far as a session
 ├─ SessionOver             the session ended before it could answer
@@ -75,6 +76,12 @@ class QueueFull(BrokerError):
 
 class Draining(BrokerError):
     code = "draining"
+
+
+class BrokerRuns(BrokerError):
+    """Another broker already serves this runtime directory."""
+
+    code = "broker_runs"
 
 
 class NoBroker(BrokerError):

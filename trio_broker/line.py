@@ -71,6 +71,13 @@ class Line:
             raise self.trouble or AgentGone("the agent's stdin is closed: the session is ending") from None
         self._waiting += len(frame)
 
+    def answer(self, frame: bytes) -> None:
+        """Send an answer to a request of the agent; if it can't be told any more, that is the end of the matter."""
+        try:
+            self.send(frame)
+        except AgentGone:
+            pass  # the line has ended: its own watch tells everyone who waits
+
     def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
         """Send a request; `on_reply` gets the agent's response, or the error that ended the line, exactly once.
 

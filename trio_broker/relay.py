@@ -32,7 +32,7 @@ class Relay:
 
     author: Callable[[], object]
     reject: Callable[[bytes], None]
-    on_change: Callable[[], None] = lambda: None
+    refuse: Callable[[Message], None]
     session_id: str | None = None
     agent_session_id: str | None = None
     asks: Asks | None = None
@@ -79,7 +79,9 @@ class Relay:
 
     def hear(self, message: Message) -> None:
         """A request or a notification of the agent."""
-        if self.asks is None:
+        if self.asks is None and message.kind is Kind.REQUEST:
+            self.refuse(message)  # at once: the agent may wait for it before it answers `session/new`
+        elif self.asks is None:
             self._before.append(message)
         elif message.session_id not in (None, self.agent_session_id):
             self._foreign(message)

@@ -90,7 +90,7 @@ class Session:
     _phase_seen: Phase = Phase.STARTING
 
     def __attrs_post_init__(self) -> None:
-        self.relay = Relay(self._author, self._reject)
+        self.relay = Relay(self._author, self._reject, self._refuse_early)
 
     def __repr__(self) -> str:
         return f"<Session {self.key!r} {self.phase.value} agent={self.settings.spec.name} id={self.session_id}>"
@@ -200,7 +200,9 @@ class Session:
 
     def end_if_idle(self) -> bool:
         """End it unless it is at work: look and act in one step, so that no prompt can slip between (RACES B3, E1)."""
-        if self.phase is not Phase.IDLE or (self.turns is not None and self.turns.queued()):
+        queued = self.turns is not None and self.turns.queued()
+        called = self.line is not None and len(self.line.calls)
+        if self.phase is not Phase.IDLE or queued or called:
             return False
         self.request_end()
         return True
@@ -297,7 +299,7 @@ class Session:
             on_lost=self._lose,
         )
         asks = Asks(line, self._policy, relay.primary, relay.outward, self.note_phase, self._cancelling)
-        asks.on_answer = lambda **fields: relay.tell("answer", **fields)
+        asks.on_answer = lambda **fields: relay.tell("answer", key=self.key, **fields)
         relay.name(agent_session_id, self.public_id(agent_session_id), asks)
 
     async def _watch_exit(self, agent: Agent, line: Line) -> None:
@@ -338,6 +340,7 @@ class Session:
         if self.line is not None:
             self.line.fail(error)
         self.note_phase()
+        self.relay.tell("closed", key=self.key, phase=self.phase.value, error=self.cause and self.cause.message)
 
     def _policy(self) -> Policy:
         running = self.turns.running if self.turns is not None else None
@@ -348,6 +351,15 @@ class Session:
 
     def _author(self) -> object:
         return self.turns.running.author if self.turns is not None and self.turns.running is not None else None
+
+    def _refuse_early(self, message: Message) -> None:
+        """There is no conversation yet, so nobody to ask: every request still gets its answer (RACES C13)."""
+        id, line = message.id or b"null", self._ready_line()
+        if message.method == "elicitation/create":
+            line.answer(jsonrpc.response(id, b'{"action":"decline"}'))
+        else:
+            text = f"Method not found before there is a session: {message.method}"
+            line.answer(jsonrpc.error_response(id, jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text)))
 
     def _reject(self, line: bytes) -> None:
         self._ready_line().reject(line)

@@ -95,6 +95,7 @@ def _list_hook(value: Any, kind: Any) -> list[Any]:
 _converter = cattrs.Converter()
 _converter.register_structure_hook(str, _exactly(str))
 _converter.register_structure_hook(int, _exactly(int))
+_converter.register_structure_hook(bool, _exactly(bool))
 _converter.register_structure_hook_func(_is_object, _exactly(dict))
 _converter.register_structure_hook_func(_is_list, _list_hook)
 _converter.register_structure_hook_factory(attrs.has, _structure_fn)

@@ -1,0 +1,182 @@
+"""The client's side of a connection to a broker: calls, notifications, and the requests that the broker makes.
+
+What the command line and the dashboard can do, they do through this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker.errors import BadMessage, BrokerError, BrokerGone, NoBroker, RemoteError, from_rpc
+from trio_broker.outbox import Outbox
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.calls import Calls
+from trio_broker.wire.jsonrpc import Kind, LineSplitter, Message
+
+READ = 65536
+OnMessage = Callable[[Message], None]
+OnRequest = Callable[[Message], Awaitable[object]]
+
+
+async def refuse_all(message: Message) -> object:
+    """Answers every request of the broker with "method not found": whoever is asked then abstains."""
+    raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
+
+
+@attrs.define(eq=False)
+class _Call:
+    reply: Message | BrokerError | None = None
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+
+    def settle(self, reply: Message | BrokerError) -> None:
+        self.reply = reply
+        self.arrived.set()
+
+
+@attrs.define(eq=False)
+class Client:
+    """A connection; make one with `open_client`. `gone` is set when the broker has closed it."""
+
+    _nursery: trio.Nursery
+    _on_message: OnMessage
+    _on_request: OnRequest
+    gone: trio.Event = attrs.field(factory=trio.Event)
+    outbox: Outbox = attrs.field(factory=Outbox)
+    _calls: Calls[_Call] = attrs.field(factory=Calls)
+    _asked: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
+
+    async def call(self, method: str, params: object = None) -> Any:
+        """Call a method; its decoded result. `params` is any JSON value, an object as a rule.
+
+        Raises BrokerGone, one of the broker's own errors (NoSession, QueueFull, …), or a RemoteError with the agent's
+        code and data. Cancelling it ends the waiting: a late reply is ignored, and what was begun goes on.
+        """
+        if self.gone.is_set():
+            raise _gone()
+        call = _Call()
+        number = self._calls.open(call)
+        self.outbox.put(jsonrpc.request(number, method, _params(params)))
+        try:
+            await call.arrived.wait()
+        finally:
+            self._calls.forget(number)
+        return _result(call.reply)
+
+    def notify(self, method: str, params: object = None) -> None:
+        """Send a notification; whether it arrives is not known."""
+        self.outbox.put(jsonrpc.notification(method, _params(params)))
+
+    def hear(self, line: bytes) -> None:
+        """Act on one line of the broker; one that is no message is ignored."""
+        try:
+            message = jsonrpc.peek(line)
+        except BadMessage:
+            return
+        self._on_message(message)
+        if message.kind is Kind.RESPONSE:
+            if call := self._calls.close(message.id):
+                call.settle(message)
+        elif message.kind is Kind.REQUEST:
+            self._nursery.start_soon(self._answer, message)
+        elif message.method == "$/cancel_request":
+            self._withdraw(message)
+
+    async def _answer(self, message: Message) -> None:
+        id = message.id or b"null"
+        with trio.CancelScope() as scope:
+            self._asked[id] = scope
+            try:
+                self.outbox.put(jsonrpc.response(id, jsonrpc.encode(await self._on_request(message))))
+            except BrokerError as error:
+                told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
+                self.outbox.put(jsonrpc.error_response(id, told))
+            finally:
+                del self._asked[id]
+
+    def _withdraw(self, message: Message) -> None:
+        """The broker needs no answer any more: somebody else gave it, or the turn was cancelled."""
+        id = jsonrpc.members(message.params).get("requestId")
+        if id is not None and (scope := self._asked.get(id)):
+            scope.cancel()
+
+    def lost(self) -> None:
+        """The broker is gone: everyone who waits for it is told."""
+        self.gone.set()
+        for call in self._calls.drain():
+            call.settle(_gone())
+
+
+@asynccontextmanager
+async def open_client(
+    path: str | os.PathLike[str],
+    *,
+    on_message: OnMessage = lambda _: None,
+    on_request: OnRequest = refuse_all,
+) -> AsyncGenerator[Client, None]:
+    """Connect to the broker at a Unix socket. `on_message` sees every message of it, in order, and must not wait;
+    `on_request` answers one request with a JSON value, in a task of its own that is cancelled when it is withdrawn.
+
+    Raises NoBroker. Leaving the block sends what is still due, and closes the connection; sessions and turns go on.
+    An error that leaves the block does so within an ExceptionGroup.
+    """
+    stream = await _connect(path)
+    async with stream, trio.open_nursery() as nursery:
+        client = Client(nursery, on_message, on_request)
+        written = trio.Event()
+        nursery.start_soon(_write, stream, client, written)
+        nursery.start_soon(_read, stream, client)
+        yield client
+        client.outbox.finish()
+        await written.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _connect(path: str | os.PathLike[str]) -> trio.SocketStream:
+    try:
+        return await trio.open_unix_socket(os.fspath(path))
+    except OSError as error:
+        raise NoBroker(f"no broker listens at {os.fspath(path)}; start one with `trio-broker up`") from error
+
+
+async def _read(stream: trio.SocketStream, client: Client) -> None:
+    splitter = LineSplitter()
+    try:
+        while data := await stream.receive_some(READ):
+            for line in splitter.feed(bytes(data)):
+                client.hear(line)
+    except (trio.BrokenResourceError, trio.ClosedResourceError, jsonrpc.LineTooLong):
+        pass  # it is gone, or speaks something else: the same to those who wait
+    client.lost()
+
+
+async def _write(stream: trio.SocketStream, client: Client, written: trio.Event) -> None:
+    try:
+        while data := await client.outbox.take():
+            await stream.send_all(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        client.lost()
+    written.set()
+
+
+def _params(params: object) -> bytes:
+    return params if isinstance(params, bytes) else jsonrpc.encode({} if params is None else params)
+
+
+def _result(reply: Message | BrokerError | None) -> Any:
+    if isinstance(reply, BrokerError):
+        raise reply
+    assert reply is not None, "it has arrived"
+    if reply.error is not None:
+        error = jsonrpc.decode(reply.error)
+        raise from_rpc(error if isinstance(error, dict) else {"message": str(error)})
+    return jsonrpc.decode(reply.result or b"null")
+
+
+def _gone() -> BrokerGone:
+    return BrokerGone("the broker closed the connection; look at its log, then `trio-broker up`")

@@ -1,0 +1,251 @@
+"""One client's connection: its ids, what it is attached to, and the way of a message to its handler and back.
+
+Everything here is synchronous, so requests take effect in the order in which they came: a cancel that follows a prompt
+finds it. What has to wait runs in a task of the connection; leaving ends those tasks and nothing else (DESIGN D8).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+from trio_util import AsyncValue
+
+from trio_broker.broker import Broker
+from trio_broker.catalog import AgentSpec
+from trio_broker.errors import BadMessage, BrokerError
+from trio_broker.line import OnReply, Reply
+from trio_broker.model import Answered, Cancelled, Outcome
+from trio_broker.outbox import Outbox
+from trio_broker.policy import Policy
+from trio_broker.session import Session
+from trio_broker.turns import Turn
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.calls import Calls, PeerIds
+from trio_broker.wire.jsonrpc import Kind, Message, id_key
+
+log = logging.getLogger(__name__)
+
+EVENT = "_trio_broker/event"
+IdKey = tuple[type, object]
+
+
+@attrs.frozen
+class Bound:
+    """What this connection's `session/new` uses unless it says otherwise."""
+
+    spec: AgentSpec
+    key: str | None = None
+    cwd: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    policy: Policy | None = None
+
+
+AtOnce = Callable[["Connection", Message], bytes | None]
+Waiting = Callable[["Connection", Message], Awaitable[bytes | None]]
+
+
+@attrs.frozen
+class Handlers:
+    """How methods are answered: with a raw result, or None by a handler that has replied or will. They raise BrokerError."""
+
+    at_once: Mapping[str, AtOnce]
+    waiting: Mapping[str, Waiting]
+    notifications: Mapping[str, Callable[["Connection", Message], None]]
+    other: AtOnce
+
+
+@attrs.define(eq=False)
+class Connection:
+    """`nursery` is the connection's own, for what has to wait. It is a Listener of the sessions it is attached to."""
+
+    broker: Broker
+    handlers: Handlers
+    nursery: trio.Nursery
+    outbox: Outbox = attrs.field(factory=Outbox)
+    bound: Bound | None = None
+    introduced: bool = False
+    events: bool = False
+    capabilities: Mapping[str, Any] = attrs.field(factory=dict)
+    owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
+    attached: list[Session] = attrs.field(factory=list)
+    prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
+    passed: dict[IdKey, tuple[Session, int]] = attrs.field(factory=dict)
+    _calls: Calls[OnReply] = attrs.field(factory=Calls)
+    _ids: PeerIds = attrs.field(factory=PeerIds)
+
+    # From the client
+
+    def hear(self, line: bytes) -> None:
+        """Act on one line of the client. Nonsense is answered, and the connection lives (DESIGN D13)."""
+        try:
+            message = jsonrpc.peek(line)
+            if message.kind is Kind.REQUEST:
+                self._claim(message.id or b"null")
+        except BadMessage as error:
+            told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
+            self.send(jsonrpc.error_response(error.id or b"null", told))
+            return
+        self._dispatch(message)
+
+    def _claim(self, id: bytes) -> None:
+        self._ids.claim(id)
+        self.owing.value = len(self._ids)
+
+    def _dispatch(self, message: Message) -> None:
+        if message.kind is Kind.REQUEST:
+            self._answer(message)
+        elif message.kind is Kind.NOTIFICATION:
+            self._note(message)
+        elif on_reply := self._calls.close(message.id):
+            on_reply(message)
+
+    def _answer(self, message: Message) -> None:
+        method = message.method or ""
+        if waiting := self.handlers.waiting.get(method):
+            self.nursery.start_soon(self._answer_later, waiting, message)
+            return
+        try:
+            result = self.handlers.at_once.get(method, self.handlers.other)(self, message)
+        except BrokerError as error:
+            self.fail(message, error)
+        else:
+            self._reply_if(message, result)
+
+    async def _answer_later(self, handler: Waiting, message: Message) -> None:
+        try:
+            result = await handler(self, message)
+        except BrokerError as error:
+            self.fail(message, error)
+        else:
+            self._reply_if(message, result)
+
+    def _note(self, message: Message) -> None:
+        handler = self.handlers.notifications.get(message.method or "")
+        try:
+            if handler is not None:
+                handler(self, message)
+            elif message.session_id is not None and not (message.method or "").startswith("$/"):
+                self.session(message).notify(message.method or "", message.params)
+        except BrokerError as error:
+            log.info("notification_dropped method=%s why=%s", message.method, error)  # it has no answer to carry it
+
+    # To the client
+
+    def send(self, frame: bytes) -> None:
+        self.outbox.put(frame)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """A `_trio_broker/event`, to clients that speak our own methods; plain ACP clients are spared them."""
+        if self.events:
+            self.send(jsonrpc.notification(EVENT, jsonrpc.encode({"kind": kind, **fields})))
+
+    def _reply_if(self, message: Message, result: bytes | None) -> None:
+        if result is not None:
+            self.reply(message, result)
+
+    def reply(self, message: Message, result: bytes) -> None:
+        """Answer a request with a raw result, under the id it came with."""
+        self._release(message)
+        self.send(jsonrpc.response(message.id or b"null", result))
+
+    def fail(self, message: Message, error: BrokerError) -> None:
+        """Answer a request with an error; an agent's own error keeps its code, message and data (RACES C18)."""
+        self._release(message)
+        told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
+        self.send(jsonrpc.error_response(message.id or b"null", told))
+
+    def _release(self, message: Message) -> None:
+        id = message.id or b"null"
+        self.prompts.pop(id_key(id), None)
+        self.passed.pop(id_key(id), None)
+        self._ids.release(id)
+        self.owing.value = len(self._ids)
+
+    def pass_reply(self, message: Message, reply: Reply) -> None:
+        """Give an agent's answer to the client that asked, result or error untouched."""
+        if isinstance(reply, BrokerError):
+            self.fail(message, reply)
+        elif reply.error is None:
+            self.reply(message, reply.result or b"null")
+        else:
+            self._release(message)
+            self.send(jsonrpc.error_response(message.id or b"null", reply.error))
+
+    # As a listener: what the broker asks this client
+
+    def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
+        """Ask the client something; `on_reply` hears its answer unless it is withdrawn or the client leaves."""
+        number = self._calls.open(on_reply)
+        self.send(jsonrpc.request(number, method, params))
+        return number
+
+    def withdraw(self, number: int) -> None:
+        """The answer is not needed any more: the client may close its dialog."""
+        if self._calls.forget(number) is not None:
+            self.send(jsonrpc.notification("$/cancel_request", jsonrpc.encode({"requestId": number})))
+
+    def can_elicit(self, mode: object) -> bool:
+        modes = self.capabilities.get("elicitation")
+        return isinstance(modes, dict) and isinstance(mode, str) and isinstance(modes.get(mode), dict)
+
+    # Sessions
+
+    def session(self, message: Message) -> Session:
+        """The session that a message names. Raises NoSession, or BadMessage if it names none."""
+        if message.session_id is None:
+            raise BadMessage("params.sessionId: expected a string", rpc_code=jsonrpc.INVALID_PARAMS)
+        return self.broker.find(session_id=message.session_id)
+
+    def attach(self, session: Session) -> None:
+        """From now on this client hears the session. Twice is once."""
+        if session not in self.attached:
+            self.attached = [other for other in self.attached if not other.over] + [session]
+            session.used_at = trio.current_time()
+            session.relay.attach(self)
+
+    def detach(self, session: Session) -> None:
+        if session in self.attached:
+            self.attached.remove(session)
+            session.used_at = trio.current_time()
+            session.relay.detach(self)
+
+    def submit(self, session: Session, turn: Turn) -> int:
+        """Queue a turn and tell the client its place: 0 runs at once. Raises QueueFull, SessionOver."""
+        turn.on_start = partial(self._tell, "started", session, turn)
+        position = session.submit(turn)
+        self.attach(session)
+        if position:
+            self._tell("queued", session, turn, position=position)
+        return position
+
+    def _tell(self, kind: str, session: Session, turn: Turn, **fields: Any) -> None:
+        self.event(kind, sessionId=session.session_id, key=session.key, promptId=turn.prompt_id, **fields)
+
+    def settle(self, message: Message, outcome: Outcome) -> None:
+        """Answer a `session/prompt` with its turn's outcome."""
+        if isinstance(outcome, Answered):
+            self.reply(message, outcome.result)
+        elif isinstance(outcome, Cancelled):
+            self.reply(message, outcome.result or _cancelled(outcome.note))
+        else:
+            self.fail(message, outcome.error)
+
+    def finish(self) -> None:
+        """Nothing more will be sent: when what is due has been, the connection ends."""
+        self.outbox.finish()
+
+    def leave(self) -> None:
+        """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""
+        self.finish()
+        for session in tuple(self.attached):
+            self.detach(session)
+
+
+def _cancelled(note: str | None) -> bytes:
+    meta = {} if note is None else {"_meta": {"trio-broker": {"note": note}}}
+    return jsonrpc.encode({"stopReason": "cancelled", **meta})

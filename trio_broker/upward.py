@@ -1,0 +1,254 @@
+"""ACP as the broker speaks it to its clients: towards them it is one complete ACP v1 agent.
+
+What it does not know itself goes through to the session's agent as it came, methods and fields alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import uuid
+from functools import partial
+from typing import Any
+
+from trio_broker import __version__, policy
+from trio_broker.broker import Opening
+from trio_broker.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.errors import BadMessage, BrokerError, Misuse, RemoteError
+from trio_broker.policy import Policy
+from trio_broker.session import Session
+from trio_broker.turns import Turn
+from trio_broker.wire import acp, jsonrpc
+from trio_broker.wire.convert import structure, unstructure
+from trio_broker.wire.jsonrpc import Message, id_key
+
+META = "trio-broker"
+TEXT_SHOWN = 200  # characters of a queued prompt
+TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
+NOT_YET = ("session/load", "session/resume", "session/delete", "session/fork")
+MASKED = ("resume", "delete", "fork")
+
+
+async def initialize(connection: Connection, message: Message) -> bytes:
+    """The agent's own introduction, with what the broker adds and without what it can't honour."""
+    asked = structure(message.params, acp.InitializeRequest)
+    bound = bound_of(connection)
+    raw = await connection.broker.introduction(bound.spec, bound.cwd or os.path.expanduser("~"))
+    connection.capabilities = asked.client_capabilities
+    connection.introduced = True
+    return jsonrpc.encode(_introduction(jsonrpc.decode(raw), asked.client_capabilities))
+
+
+def _introduction(agent: dict[str, Any], client: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(agent) | {"protocolVersion": acp.PROTOCOL_VERSION}
+    capabilities = _object(merged, "agentCapabilities")
+    capabilities["loadSession"] = False
+    of_sessions = _object(capabilities, "sessionCapabilities")
+    for name in MASKED:
+        of_sessions.pop(name, None)
+    of_sessions |= {"list": {}, "close": {}}
+    capabilities["sessionCapabilities"] = of_sessions
+    methods = agent.get("authMethods")
+    merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
+    merged["_meta"] = _object(merged, "_meta") | {META: {"version": __version__}}
+    return merged
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object under that name, put there when it is missing or something else."""
+    if not isinstance(parent.get(name), dict):
+        parent[name] = {}
+    found: dict[str, Any] = parent[name]
+    return found
+
+
+def _can_log_in(method: Any, client: dict[str, Any]) -> bool:
+    auth = client.get("auth")
+    terminal = isinstance(auth, dict) and auth.get("terminal") is True
+    return isinstance(method, dict) and (terminal or method.get("type") != "terminal")
+
+
+async def new_session(connection: Connection, message: Message) -> None:
+    """Create the session, or get the one of the key that this connection is bound to; the agent's result, untouched."""
+    _introduced(connection)
+    asked = structure(message.params, acp.NewSessionRequest)
+    bound = bound_of(connection)
+    opening = Opening(
+        key=_key(connection, bound, asked.cwd),
+        spec=bound.spec,
+        cwd=directory(asked.cwd),
+        params=message.params,
+        policy=bound.policy,
+        env=bound.env,
+    )
+    session, _ = await connection.broker.open(opening)
+    await session.wait_ready()
+    connection.reply(message, opened(session))
+    connection.attach(session)  # after the reply, so that the client knows whose updates these are
+
+
+def opened(session: Session) -> bytes:
+    """The raw result of the session's `session/new`, under the id that clients know."""
+    if session.session_id == session.relay.agent_session_id:
+        return session.opened
+    return jsonrpc.with_fields(session.opened, sessionId=session.session_id)
+
+
+def directory(cwd: str) -> str:
+    """Raises Misuse unless `cwd` is an absolute path of a directory on this host: a client may live on another."""
+    if not os.path.isabs(cwd):
+        raise Misuse(f"params.cwd: {cwd!r} is no absolute path", cwd=cwd)
+    if not os.path.isdir(cwd):
+        raise Misuse(f"params.cwd: there is no directory {cwd} on the broker's host", cwd=cwd)
+    return cwd
+
+
+def bound_of(connection: Connection) -> Bound:
+    """What the connection is bound to: what it said, else the default agent."""
+    if connection.bound is None:
+        connection.bound = Bound(connection.broker.resolve(None))
+    return connection.bound
+
+
+def _key(connection: Connection, bound: Bound, cwd: str) -> str:
+    taken = bound.key is not None and any(session.key == bound.key for session in connection.attached)
+    if bound.key is not None and not taken:
+        return bound.key
+    return f"{bound.key or f'{bound.spec.name}:{cwd}'}#{uuid.uuid4().hex[:8]}"
+
+
+def prompt(connection: Connection, message: Message) -> None:
+    """Queue the prompt; its reply is the turn's outcome. Raises QueueFull, NoSession, SessionOver."""
+    _introduced(connection)
+    session = connection.session(message)
+    turn = new_turn(connection, message.params)
+    turn.on_end = partial(connection.settle, message)
+    connection.prompts[id_key(message.id or b"null")] = session, turn
+    connection.submit(session, turn)
+
+
+def new_turn(connection: Connection, params: bytes) -> Turn:
+    """A turn for raw `session/prompt` parameters, with the options in their `_meta["trio-broker"]`."""
+    members = jsonrpc.members(params)
+    blocks = members.get("prompt", b"")
+    if not blocks.startswith(b"["):
+        raise BadMessage("params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS)
+    options = _options(members.get("_meta", b"null"))
+    turn = Turn(params, author=connection, text=_text(blocks), policy=_policy(options.get("policy")))
+    if isinstance(wanted := options.get("promptId"), str):
+        turn.prompt_id = wanted
+    return turn
+
+
+def _options(raw: bytes) -> dict[str, Any]:
+    meta = jsonrpc.decode(raw)
+    options = meta.get(META) if isinstance(meta, dict) else None
+    return options if isinstance(options, dict) else {}
+
+
+def _policy(name: object) -> Policy | None:
+    return policy.parse(name) if isinstance(name, str) else None
+
+
+def _text(blocks: bytes) -> str:
+    if len(blocks) > TEXT_READ:
+        return f"({len(blocks)} bytes)"
+    texts = [block.get("text") for block in jsonrpc.decode(blocks) if isinstance(block, dict)]
+    return " ".join(text for text in texts if isinstance(text, str))[:TEXT_SHOWN]
+
+
+def cancel(connection: Connection, message: Message) -> None:
+    """`session/cancel`: the running turn's agent hears it at once, and the caller's own queued prompts end (D10)."""
+    session = connection.session(message)
+    if session.turns is None:
+        return
+    for turn in session.turns.queued():
+        if turn.author is connection:
+            session.cancel(turn)
+    if session.turns.running is not None:
+        session.cancel(session.turns.running)
+
+
+def cancel_request(connection: Connection, message: Message) -> None:
+    """`$/cancel_request`: a prompt's turn is cancelled; what was passed on is cancelled under its id there (D2)."""
+    token = jsonrpc.members(message.params).get("requestId", b"null")
+    if found := connection.prompts.get(id_key(token)):
+        session, turn = found
+        session.cancel(turn)
+    elif passed := connection.passed.get(id_key(token)):
+        session, number = passed
+        session.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
+
+
+async def close_session(connection: Connection, message: Message) -> bytes:
+    """Detach while others listen (D8); else end the session, and answer when its processes are gone."""
+    _introduced(connection)
+    session = connection.session(message)
+    others = [listener for listener in session.relay.listeners if listener is not connection]
+    if others:
+        connection.detach(session)
+    else:
+        await connection.broker.close(session)
+    return b"{}"
+
+
+def list_sessions(connection: Connection, message: Message) -> bytes:
+    """The sessions that live in this broker; all on one page."""
+    _introduced(connection)
+    asked = structure(message.params, acp.ListSessionsRequest)
+    found = [
+        acp.SessionInfo(session.session_id, session.settings.cwd, session.relay.title)
+        for session in connection.broker.pool.snapshot()
+        if session.session_id is not None and not session.ending and asked.cwd in (None, session.settings.cwd)
+    ]
+    return jsonrpc.encode(unstructure(acp.ListSessionsResponse(found)))
+
+
+def not_yet(connection: Connection, message: Message) -> None:
+    raise RemoteError(
+        jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}; the broker does not offer it", {"method": message.method}
+    )
+
+
+def pass_on(connection: Connection, message: Message) -> None:
+    """A method the broker has no part in goes to the session's agent; without a session, to the bound agent."""
+    method = message.method or ""
+    if method.startswith("_trio_broker/"):
+        raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}", {"method": method})
+    _introduced(connection)
+    if message.session_id is None:
+        connection.nursery.start_soon(_pass_to_control, connection, message)
+    else:
+        _pass(connection, message, connection.session(message))
+
+
+async def _pass_to_control(connection: Connection, message: Message) -> None:
+    bound = bound_of(connection)
+    try:
+        session = await connection.broker.control(bound.spec, bound.cwd or os.path.expanduser("~"))
+        _pass(connection, message, session)
+    except BrokerError as error:
+        connection.fail(message, error)
+
+
+def _pass(connection: Connection, message: Message, session: Session) -> None:
+    number = session.request(message.method or "", message.params, partial(connection.pass_reply, message))
+    connection.passed[id_key(message.id or b"null")] = session, number
+
+
+def _introduced(connection: Connection) -> None:
+    if not connection.introduced:
+        raise BadMessage("the first ACP request must be initialize")
+
+
+AT_ONCE: dict[str, AtOnce] = {
+    "session/prompt": prompt,
+    "session/list": list_sessions,
+    **dict.fromkeys(NOT_YET, not_yet),
+}
+WAITING: dict[str, Waiting] = {
+    "initialize": initialize,
+    "session/new": new_session,
+    "session/close": close_session,
+}
+NOTIFICATIONS = {"session/cancel": cancel, "$/cancel_request": cancel_request}
