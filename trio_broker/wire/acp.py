@@ -101,8 +101,8 @@ class CloseSessionRequest:
 
 @attrs.frozen
 class ListSessionsRequest:
-    cwd: str | None = _maybe()
-    cursor: str | None = _maybe()
+    cwd: str | None = None
+    cursor: str | None = None
 
 
 @attrs.frozen

@@ -21,13 +21,19 @@ def structure(raw: bytes, cls: type[T]) -> T:
         return _converter.structure(decode(raw), cls)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         told = cattrs.transform_error(error, path="params")
-        raise BadMessage("; ".join(told), rpc_code=INVALID_PARAMS) from error
+        raise BadMessage("; ".join(map(_by_wire_name, told)), rpc_code=INVALID_PARAMS) from error
 
 
 def unstructure(value: Any) -> dict[str, Any]:
     """A model as JSON values, in camel case, without the optional fields that are not set."""
     unstructured: dict[str, Any] = _converter.unstructure(value)
     return unstructured
+
+
+def _by_wire_name(sentence: str) -> str:
+    """cattrs names our attributes; whoever sent the message knows its members only."""
+    told, at, path = sentence.rpartition(" @ ")
+    return told + at + ".".join(_camel(name) for name in path.split("."))
 
 
 def _camel(name: str) -> str:

@@ -158,7 +158,7 @@ def _session_id(params: bytes) -> str | None:
 def _no_message(line: bytes, why: str) -> BadMessage:
     try:
         id = bytes(_members(line)["id"])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, RecursionError, KeyError):
         id = None
     text = "JSON-RPC batches are not supported; send one message a line" if line.lstrip()[:1] == b"[" else why
     return BadMessage(f"this is no JSON-RPC message: {text}", id=id)
@@ -230,13 +230,19 @@ def _finite(text: str) -> float:
 
 
 def members(raw: bytes) -> dict[str, bytes]:
-    """The members of a raw JSON object, each byte for byte. Raises BadMessage (-32602) if it is none."""
+    """The members of a raw JSON object, each byte for byte.
+
+    Raises BadMessage if it is no object (-32602), or no JSON that Python can hold (-32700).
+    """
     try:
         return {key: bytes(value) for key, value in _members(raw).items()}
     except msgspec.ValidationError as error:
         raise BadMessage(f"expected an object: {error}", rpc_code=INVALID_PARAMS) from error
-    except msgspec.DecodeError:  # see _slowly
-        return {key: encode(value) for key, value in decode(raw).items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # see _slowly
+        value = decode(raw)
+        if not isinstance(value, dict):
+            raise BadMessage("expected an object", rpc_code=INVALID_PARAMS) from None
+        return {key: encode(item) for key, item in value.items()}
 
 
 def with_fields(raw: bytes, **fields: object) -> bytes:
