@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import struct
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from trio_broker.wire import jsonrpc
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
+LOCK_TRIES, LOCK_PAUSE = 5, 0.02  # a command that looks whether a broker lives holds the lock for a moment
 FLUSH = 2.0  # seconds in which clients are sent what is still due to them when the broker has ended
 
 
@@ -125,18 +127,27 @@ def make_private(directory: Path) -> None:
 def only_one(paths: Paths) -> Iterator[None]:
     """Hold the lock of this runtime directory. The kernel gives it back however we end. Raises BrokerRuns (RACES B17)."""
     with open(paths.lock, "a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(file.fileno()):
             file.seek(0)
             pid = file.read().strip() or "?"
             raise BrokerRuns(
                 f"a broker (pid {pid}) already serves {paths.socket}; use it, or end it with `trio-broker down`", pid=pid
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _lock(file: int) -> bool:
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        else:
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -1,0 +1,114 @@
+"""The command `trio-broker`: the group, the agent's name as its first word, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from trio_broker import __version__, catalog
+from trio_broker.cli.run import State
+from trio_broker.errors import BrokerError, ConfigError
+
+# Each command lives in a module that is imported when it is called: `--version` and `--help` stay fast.
+COMMANDS = {
+    "serve": ("daemon", "Be the broker, in the foreground."),
+    "up": ("daemon", "Start the broker in the background."),
+    "down": ("daemon", "Stop the broker and every agent of its."),
+    "status": ("status", "Show what every session is doing."),
+    "prompt": ("prompt", "Send a prompt to the session of this directory (the default command)."),
+    "exec": ("prompt", "Send one prompt to a session of its own, which ends with it."),
+    "cancel": ("prompt", "Cancel the running turn of a session."),
+    "sessions": ("sessions", "Create, list, show and close sessions."),
+    "agents": ("agents", "List the agents there are."),
+    "config": ("settings", "Show or check the configuration."),
+    "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
+    "demo": ("demo", "Watch three agents share one broker."),
+    "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
+}
+FOR_AN_AGENT = ("prompt", "exec", "cancel", "sessions", "acp")
+
+
+class Group(click.Group):
+    """Commands imported when called; `trio-broker claude "fix it"` is `trio-broker prompt -a claude "fix it"`."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"trio_broker.cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, name.replace("-", "_") + "_command")
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # from the table: help must not import them all
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        word, rest = args[0], args[1:]
+        if word in COMMANDS:
+            return super().resolve_command(context, args)
+        if " " in word:  # no name has a space: it is a prompt
+            return super().resolve_command(context, ["prompt", *args])
+        return super().resolve_command(context, self._for_agent(context, word, rest))
+
+    def _for_agent(self, context: click.Context, word: str, rest: list[str]) -> list[str]:
+        state = context.ensure_object(State)
+        state.config_path = context.params.get("config")
+        try:
+            state.agent = catalog.resolve(word, state.config).name
+        except ConfigError:
+            raise
+        except BrokerError:
+            near = difflib.get_close_matches(word, [*COMMANDS, *catalog.names(state.config)], n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"{word!r} is neither a command nor an agent.{hint}", context) from None
+        return rest if rest and rest[0] in FOR_AN_AGENT else ["prompt", *rest]
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option("--config", metavar="FILE", help="Configuration file [TRIO_BROKER_CONFIG].")
+@click.pass_context
+def cli(context: click.Context, config: str | None) -> None:
+    """One daemon that owns your ACP coding agents and lets many clients share them.
+
+    \b
+      trio-broker demo                     see it work: no keys, nothing to set up
+      trio-broker claude "fix the tests"   prompt an agent; starts the broker by itself
+      trio-broker status                   what every session is doing
+    """
+    context.ensure_object(State).config_path = config
+
+
+def main() -> int:
+    """Run the command line; returns the exit code. Every error ends in a sentence on stderr that says what to do."""
+    try:
+        code = cli.main(prog_name="trio-broker", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokerError as error:
+        return say(error)
+    except BrokenPipeError:  # `trio-broker … | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def say(error: BrokerError) -> int:
+    """Tell an error on stderr; its exit code."""
+    click.echo(f"trio-broker: {error.message}", err=True)
+    return EXIT_CODES.get(error.code, 1)
+
+
+EXIT_CODES = {"misuse": 2, "config": 2, "unknown_agent": 2, "timeout": 3, "no_session": 4, "denied": 5, "no_broker": 6}
+EXIT_CODES |= {"broker_gone": 6}

@@ -1,0 +1,54 @@
+"""Permission questions on a terminal: the person at it is asked, with the options the agent gave."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import trio
+
+from trio_broker.cli.text import safe
+from trio_broker.errors import RemoteError
+from trio_broker.wire import acp, jsonrpc
+from trio_broker.wire.convert import structure
+from trio_broker.wire.jsonrpc import Message
+
+
+async def ask_person(message: Message) -> dict[str, Any]:
+    """Answer a permission request from the terminal. Cancelled when the answer is not needed any more."""
+    if message.method != "session/request_permission":
+        raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
+    asked = structure(message.params, acp.RequestPermissionRequest)
+    say(f"\n[permission] {safe(str(asked.tool_call.get('title') or 'the agent asks'))}")
+    for number, option in enumerate(asked.options, 1):
+        say(f"  {number}) {safe(option.name)}")
+    try:
+        chosen = await _choose(len(asked.options))
+    except trio.Cancelled:
+        say("  (answered elsewhere, or cancelled)")
+        raise
+    outcome = acp.CANCELLED if chosen is None else acp.selected(asked.options[chosen].option_id)
+    return {"outcome": outcome}
+
+
+async def _choose(count: int) -> int | None:
+    """The index of the chosen option; None for an empty line, `c`, or the end of the input."""
+    while True:
+        sys.stderr.write(f"  1-{count}, or Enter to give no answer: ")
+        sys.stderr.flush()
+        line = (await _read_line()).strip()
+        if line in ("", "c"):
+            return None
+        if line.isdigit() and 1 <= int(line) <= count:
+            return int(line) - 1
+        say(f"  {safe(line)!r} is none of 1 to {count}")
+
+
+async def _read_line() -> str:
+    """A line of the terminal, which gives whole lines; waits without a thread, so it can be cancelled."""
+    await trio.lowlevel.wait_readable(sys.stdin)
+    return sys.stdin.readline()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # stdout belongs to the answer

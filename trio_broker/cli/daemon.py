@@ -1,0 +1,80 @@
+"""`serve`, `up`, `down`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+import click
+
+from trio_broker import __version__
+from trio_broker.cli.run import State, listens, lock_is_held, pass_state, print_json, run, start
+from trio_broker.errors import BrokerError
+
+DOWN_MARGIN = 10.0  # seconds over the ladder's two graces
+
+
+@click.command("serve")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+@pass_state
+def serve_command(state: State, log_level: str) -> None:
+    """Be the broker, in the foreground, until Ctrl-C or `trio-broker down`.
+
+    The first Ctrl-C ends every agent politely, a second one at once.
+    """
+    from trio_broker.listen import listen
+
+    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    paths = state.paths
+
+    def ready() -> None:
+        click.echo(f"trio-broker {__version__} serves {paths.socket} (pid {os.getpid()}); Ctrl-C ends it", err=True)
+
+    run(listen, paths, state.config, ready)
+
+
+@click.command("up")
+@pass_state
+def up_command(state: State) -> None:
+    """Start the broker in the background, unless one runs already."""
+    if listens(state.paths):
+        click.echo(f"a broker already serves {state.paths.socket}", err=True)
+        return
+    state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
+    start(state)
+    click.echo(f"the broker serves {state.paths.socket}; its log is {state.paths.log}", err=True)
+
+
+@click.command("down")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+@pass_state
+def down_command(state: State, style: str) -> None:
+    """Stop the broker: every session ends, and no process of any agent is left."""
+    if not listens(state.paths):
+        click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
+        return
+    run(_shut_down, state)
+    _wait_gone(state)
+    if style == "json":
+        print_json({"action": "broker_stopped", "socket": str(state.paths.socket)})
+    else:
+        click.echo("the broker has ended, and its agents with it", err=True)
+
+
+async def _shut_down(state: State) -> None:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        await client.call("_trio_broker/shutdown")
+        await client.gone.wait()
+
+
+def _wait_gone(state: State) -> None:
+    patience = state.config.broker.close_grace + state.config.broker.term_grace + DOWN_MARGIN
+    deadline = time.monotonic() + patience
+    while lock_is_held(state.paths):
+        if time.monotonic() > deadline:
+            raise BrokerError(f"the broker has not ended within {patience:g} s; look at {state.paths.log}")
+        time.sleep(0.02)

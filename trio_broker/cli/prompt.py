@@ -1,0 +1,169 @@
+"""`prompt`, `exec`, `cancel`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import attrs
+import click
+
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.scope import (
+    Scope,
+    autostart_option,
+    choose_policy,
+    command_option,
+    find_scope,
+    format_option,
+    policy_options,
+    scope_options,
+)
+
+TEXT = click.argument("text", nargs=-1)
+FILE = click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
+TIMEOUT = click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Cancel after S seconds.")
+
+
+@click.command("prompt")
+@TEXT
+@FILE
+@scope_options
+@command_option
+@click.option("--no-wait", is_flag=True, help="Queue it, and do not wait for the answer.")
+@TIMEOUT
+@policy_options
+@format_option
+@autostart_option
+@pass_state
+def prompt_command(
+    state: State,
+    text: tuple[str, ...],
+    file: str | None,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    command: str | None,
+    no_wait: bool,
+    timeout: float | None,
+    policy: str | None,
+    style: str,
+    autostart: bool,
+) -> int:
+    """Send a prompt and show the turn as it goes. The words may also come with -f, or on stdin.
+
+    The session is that of agent and work tree, or -s KEY; it is created when there is none. A prompt for a busy
+    session is queued. Ctrl-C cancels the turn, a second one leaves it to itself.
+
+    Exit code: 0 done, 1 error, 2 usage, 3 timeout, 4 no session, 5 permissions denied, 6 no broker, 130 interrupted.
+    """
+    from trio_broker.cli.turn import read_text
+
+    scope = find_scope(state, session, agent, cwd, command)
+    words = read_text(text, file)
+    chosen = choose_policy(state, policy)
+    reach(state, autostart=autostart)
+    if no_wait:
+        return _submit(state, scope, words, chosen, style)
+    return _prompt(state, scope, words, chosen, style, timeout, close=False)
+
+
+@click.command("exec")
+@TEXT
+@FILE
+@scope_options
+@command_option
+@TIMEOUT
+@policy_options
+@format_option
+@autostart_option
+@pass_state
+def exec_command(
+    state: State,
+    text: tuple[str, ...],
+    file: str | None,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    command: str | None,
+    timeout: float | None,
+    policy: str | None,
+    style: str,
+    autostart: bool,
+) -> int:
+    """Send one prompt to a session of its own, which ends with it. Options and exit codes as `prompt`."""
+    from trio_broker.cli.turn import read_text
+
+    scope = find_scope(state, session, agent, cwd, command)
+    scope = attrs.evolve(scope, key=session or f"exec:{scope.key}#{uuid.uuid4().hex[:8]}")
+    words = read_text(text, file)
+    chosen = choose_policy(state, policy)
+    reach(state, autostart=autostart)
+    return _prompt(state, scope, words, chosen, style, timeout, close=True)
+
+
+def _prompt(
+    state: State, scope: Scope, text: str, policy: str | None, style: str, timeout: float | None, *, close: bool
+) -> int:
+    from trio_broker.cli.render import renderer
+    from trio_broker.cli.turn import Prompting
+
+    prompting = Prompting(str(state.paths.socket), scope, text, renderer(style), policy, timeout)
+
+    async def main() -> int:
+        return await prompting.run(close=close)
+
+    return run(main)
+
+
+def _submit(state: State, scope: Scope, text: str, policy: str | None, style: str) -> int:
+    submitted = run(_submit_it, state, scope, text, policy)
+    if style == "json":
+        print_json({"action": "prompt_queued", **submitted})
+    else:
+        click.echo(submitted["promptId"])
+        if style == "text":
+            place = f"{submitted['position']} before it" if submitted["position"] else "it runs next"
+            click.echo(f"queued in session {scope.key}: {place}", err=True)
+    return 0
+
+
+async def _submit_it(state: State, scope: Scope, text: str, policy: str | None) -> dict[str, Any]:
+    from trio_broker.cli.starting import tell_starting
+    from trio_broker.client import open_client
+
+    chosen = {} if policy is None else {"policy": policy}
+    async with open_client(state.paths.socket, on_message=tell_starting()) as client:
+        opened = await client.call("_trio_broker/open", scope.opening(**chosen))
+        params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **chosen}
+        submitted: dict[str, Any] = await client.call("_trio_broker/submit", params)
+    return submitted | {"sessionId": opened["sessionId"], "key": opened["key"]}
+
+
+@click.command("cancel")
+@scope_options
+@click.option("--prompt-id", metavar="ID", help="This prompt, running or queued, rather than the running turn.")
+@format_option
+@pass_state
+def cancel_command(
+    state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str | None, style: str
+) -> int:
+    """Cancel the running turn of a session; what is queued behind it runs on."""
+    reach(state, autostart=False)
+    scope = find_scope(state, session, agent, cwd)
+    params = {"key": scope.key} | ({} if prompt_id is None else {"promptId": prompt_id})
+    cancelled = run(_cancel, state, params)
+    if style == "json":
+        print_json({"action": "cancelled", "key": scope.key, **cancelled})
+    elif style == "text":
+        words = {"turn": "the running turn is cancelled", "queued": "the queued prompt is withdrawn"}
+        click.echo(words.get(cancelled["cancelled"], "nothing runs there: nothing to cancel"), err=True)
+    return 0
+
+
+async def _cancel(state: State, params: dict[str, Any]) -> dict[str, Any]:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        cancelled: dict[str, Any] = await client.call("_trio_broker/cancel", params)
+    return cancelled

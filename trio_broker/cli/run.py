@@ -1,0 +1,127 @@
+"""What the commands have in common: paths and configuration, a broker that is there, and running async code."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from trio_broker import config
+from trio_broker.config import Config, Paths
+from trio_broker.errors import BrokerError, NoBroker
+
+T = TypeVar("T")
+START_PATIENCE = 15.0  # seconds for a daemon to listen
+
+
+@attrs.define(slots=False)
+class State:
+    """What the words before the command said; paths and configuration are read when first needed."""
+
+    config_path: str | None = None
+    agent: str | None = None
+
+    @cached_property
+    def paths(self) -> Paths:
+        return Paths.from_env(os.environ, self.config_path)
+
+    @cached_property
+    def config(self) -> Config:
+        return config.load(self.paths.config, must_exist=self.paths.config_named)
+
+
+pass_state = click.make_pass_decorator(State, ensure=True)
+
+
+def run(main: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Run async code; the first of the broker's errors that it ends with is raised bare, as there is one to show."""
+    import trio  # late: half of the start-up time of commands that need none
+
+    result: T
+    failure: BrokerError | None = None
+    try:
+        result = trio.run(main, *args)
+    except* BrokerError as group:
+        failure = _first(group)
+    except* (KeyboardInterrupt, BrokenPipeError) as group:
+        raise _first(group) from None
+    if failure is not None:
+        raise failure
+    return result
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Any:
+    error: Any = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def reach(state: State, *, autostart: bool) -> None:
+    """Make sure that a broker listens, starting it in the background if need be. Raises NoBroker."""
+    if listens(state.paths):
+        return
+    if not autostart:
+        raise NoBroker(f"no broker listens at {state.paths.socket}; start one with `trio-broker up`")
+    state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
+    start(state)
+
+
+def listens(paths: Paths) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(paths.socket)) == 0
+
+
+def start(state: State) -> None:
+    """Start a daemon of its own session and wait until it, or another that was faster, listens. Raises NoBroker."""
+    paths = state.paths
+    paths.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with paths.log.open("ab") as log:
+        size = log.tell()
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "trio_broker", *_config_option(paths), "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_PATIENCE
+    while not listens(paths):
+        if daemon.poll() not in (None, 0) and not lock_is_held(paths):
+            words = paths.log.read_bytes()[size:].decode("utf-8", "replace").strip()
+            raise NoBroker(f"the broker did not start (its log: {paths.log}): {words}")
+        if time.monotonic() > deadline:
+            raise NoBroker(f"the broker did not listen within {START_PATIENCE:g} s; look at {paths.log}")
+        time.sleep(0.02)
+    daemon.returncode = 0  # it is not ours to wait for: no ResourceWarning when we end first
+
+
+def lock_is_held(paths: Paths) -> bool:
+    """Whether a broker of these paths lives, listening or not."""
+    with paths.lock.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _config_option(paths: Paths) -> list[str]:
+    return ["--config", str(paths.config)] if paths.config_named else []
+
+
+def print_json(value: object) -> None:
+    """One JSON object on one line."""
+    import json
+
+    click.echo(json.dumps(value, ensure_ascii=False))

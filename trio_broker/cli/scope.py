@@ -1,0 +1,105 @@
+"""Which session a command means, which agent, and who answers its questions: the options the commands share."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from trio_broker import catalog
+from trio_broker.cli.run import State
+from trio_broker.errors import Misuse
+from trio_broker.policy import Policy
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def git_root(directory: Path) -> Path:
+    """The top of the work tree that `directory` is in, or itself."""
+    for candidate in (directory, *directory.parents):
+        if (candidate / ".git").exists():
+            return candidate
+    return directory
+
+
+@attrs.frozen
+class Scope:
+    """A session: its key, where it works, and the agent when one was named (else an existing one's will do)."""
+
+    key: str
+    cwd: str
+    agent: str | None
+    command: tuple[str, ...] = ()
+
+    def opening(self, **more: Any) -> dict[str, Any]:
+        """The parameters of `_trio_broker/open`."""
+        agent = {} if self.agent is None else {"agent": self.agent}
+        command = {"command": list(self.command)} if self.command else {}
+        return {"key": self.key, "cwd": self.cwd, **agent, **command, **more}
+
+
+def find_scope(
+    state: State, session: str | None, agent: str | None, cwd: str | None, command: str | None = None
+) -> Scope:
+    """The session meant by these options: `-s`, else the one of agent and work tree. Raises Misuse, UnknownAgent."""
+    here = Path(cwd or os.getcwd()).expanduser().resolve()
+    if not here.is_dir():
+        raise Misuse(f"--cwd: there is no directory {here}")
+    argv = tuple(shlex.split(command)) if command else ()
+    named = agent or state.agent
+    if named is not None and not argv:
+        named = catalog.resolve(named, state.config).name
+    root = str(git_root(here))
+    name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
+    return Scope(session or f"{name}:{root}", root, named, argv)
+
+
+def scope_options(function: F) -> F:
+    """-s, -a, --cwd."""
+    for option in (
+        click.option("--cwd", metavar="DIR", help="Work there instead of here."),
+        click.option("-a", "--agent", metavar="NAME", help="The agent; or write its name as the first word."),
+        click.option("-s", "--session", metavar="KEY", help="The session's key [default: by agent and work tree]."),
+    ):
+        function = option(function)
+    return function
+
+
+def command_option(function: F) -> F:
+    return click.option("--command", metavar="COMMAND", help="This command line is the agent.")(function)
+
+
+def autostart_option(function: F) -> F:
+    return click.option("--autostart/--no-autostart", default=True, help="Start a broker if there is none.")(function)
+
+
+def format_option(function: F) -> F:
+    choice = click.Choice(["text", "json", "quiet"])
+    return click.option("--format", "style", type=choice, default="text", show_default=True, help="Output.")(function)
+
+
+def policy_options(function: F) -> F:
+    """Who answers permission questions; parameter `policy`, a name or None."""
+    for policy, text in (
+        (Policy.DENY_ALL, "Deny every permission."),
+        (Policy.APPROVE_READS, "Approve what only reads, deny the rest."),
+        (Policy.APPROVE_ALL, "Approve every permission."),
+    ):
+        name = policy.value
+        function = click.option(f"--{name}", "policy", flag_value=name, help=text)(function)
+    return function
+
+
+def choose_policy(state: State, asked: str | None) -> str | None:
+    """What was asked for; else on a terminal the person; else the configured policy; else reads are approved."""
+    if asked is not None:
+        return asked
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return Policy.ASK.value
+    return None if state.config.broker.policy is not Policy.ASK else Policy.APPROVE_READS.value

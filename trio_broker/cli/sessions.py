@@ -1,0 +1,171 @@
+"""`sessions new | ensure | list | show | close`. The id of a session stands alone on stdout, prose on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.scope import (
+    Scope,
+    autostart_option,
+    choose_policy,
+    command_option,
+    find_scope,
+    format_option,
+    policy_options,
+    scope_options,
+)
+from trio_broker.cli.starting import tell_starting
+from trio_broker.cli.status import sessions_table
+from trio_broker.cli.text import safe
+
+
+@click.group("sessions")
+def sessions_command() -> None:
+    """Create, list, show and close sessions. Without -s it is the one of this work tree."""
+
+
+def _open(state: State, scope: Scope, action: str, style: str, **more: Any) -> None:
+    opened = run(_call, state, "_trio_broker/open", scope.opening(**more))
+    if style == "json":
+        found = {name: opened[name] for name in ("created", "sessionId", "key", "agent", "cwd", "phase")}
+        print_json({"action": action, **found})
+        return
+    click.echo(opened["sessionId"])
+    if style == "text":
+        word = "created" if opened["created"] else "there already"
+        click.echo(f"session {safe(opened['key'])} of {safe(opened['agent'])} in {safe(opened['cwd'])}: {word}", err=True)
+
+
+@sessions_command.command("new")
+@scope_options
+@command_option
+@policy_options
+@autostart_option
+@format_option
+@pass_state
+def new(
+    state: State,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    command: str | None,
+    policy: str | None,
+    autostart: bool,
+    style: str,
+) -> None:
+    """Create a session; one that is there under this key is closed first."""
+    scope = find_scope(state, session, agent, cwd, command)
+    reach(state, autostart=autostart)
+    _open(state, scope, "session_created", style, fresh=True, **_policy(policy))
+
+
+@sessions_command.command("ensure")
+@scope_options
+@command_option
+@policy_options
+@autostart_option
+@format_option
+@pass_state
+def ensure(
+    state: State,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    command: str | None,
+    policy: str | None,
+    autostart: bool,
+    style: str,
+) -> None:
+    """Create a session unless it is there."""
+    scope = find_scope(state, session, agent, cwd, command)
+    reach(state, autostart=autostart)
+    _open(state, scope, "session_ensured", style, **_policy(policy))
+
+
+def _policy(policy: str | None) -> dict[str, str]:
+    return {} if policy is None else {"policy": policy}
+
+
+@sessions_command.command("list")
+@click.option("-a", "--agent", metavar="NAME", help="Only this agent's.")
+@click.option("--cwd", metavar="DIR", help="Only those that work there.")
+@format_option
+@pass_state
+def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) -> None:
+    """List the sessions, those that died included."""
+    reach(state, autostart=False)
+    asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
+    found = run(_call, state, "_trio_broker/sessions", {key: value for key, value in asked.items() if value})
+    if style == "json":
+        print_json(found)
+    elif style == "quiet":
+        click.echo("".join(f"{view['sessionId']}\n" for view in found["sessions"] if view["sessionId"]), nl=False)
+    else:
+        click.echo(sessions_table(found["sessions"]) if found["sessions"] else "no sessions")
+
+
+@sessions_command.command("show")
+@scope_options
+@format_option
+@pass_state
+def show(state: State, session: str | None, agent: str | None, cwd: str | None, style: str) -> None:
+    """Show one session: what it does, what waits in its queue, and its agent's last words."""
+    reach(state, autostart=False)
+    scope = find_scope(state, session, agent, cwd)
+    view = run(_show, state, scope.key)
+    if style == "json":
+        print_json(view)
+    elif style == "quiet":
+        click.echo(view["sessionId"] or "")
+    else:
+        click.echo("\n".join(f"{name}: {_field(value)}" for name, value in view.items()))
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, list):
+        return "; ".join(_field(item) for item in value) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_field(item)}" for name, item in value.items())
+    return "-" if value is None else safe(str(value))
+
+
+async def _show(state: State, key: str) -> dict[str, Any]:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        logs = await client.call("_trio_broker/logs", {"key": key})
+        found = await client.call("_trio_broker/sessions")
+    view = next((view for view in found["sessions"] if view["key"] == key), {"sessionId": None, "key": key})
+    return {**view, "stderr": logs["stderr"].strip().split("\n")[-10:], "rejected": logs["rejected"]}
+
+
+@sessions_command.command("close")
+@scope_options
+@click.option("--kill", is_flag=True, help="Do not ask the agent: SIGKILL its whole group.")
+@format_option
+@pass_state
+def close(state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str) -> None:
+    """End a session, and wait until no process of its agent is left."""
+    reach(state, autostart=False)
+    scope = find_scope(state, session, agent, cwd)
+    closed = run(_call, state, "_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
+    if style == "json":
+        print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
+    elif style == "text":
+        click.echo(f"session {safe(scope.key)} is closed", err=True)
+
+
+async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket, on_message=tell_starting()) as client:
+        result: dict[str, Any] = await client.call(method, params)
+    return result
+
+

@@ -1,0 +1,30 @@
+"""What is told to a person who waits for an agent's start, which may take minutes when npx fetches it first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from trio_broker.cli.text import safe
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message
+
+EVENT = "_trio_broker/event"
+
+
+def tell_starting() -> Callable[[Message], None]:
+    """An `on_message` that tells, on stderr, how a start goes: its time, and the agent's last line when it is new."""
+    shown = ""
+
+    def tell(message: Message) -> None:
+        nonlocal shown
+        if message.method != EVENT:
+            return
+        event = jsonrpc.decode(message.params)
+        line = safe(event.get("stderr") or "")
+        if event.get("kind") == "starting" and (not shown or line != shown):
+            shown = line or " "
+            click.echo(f"[starting] {safe(event['agent'])}, {event['elapsed']:.0f} s: {line}".rstrip(": "), err=True)
+
+    return tell

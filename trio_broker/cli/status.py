@@ -1,0 +1,64 @@
+"""`status`: the broker's picture of itself, as a table or as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.text import ago, safe, table
+
+
+@click.command("status")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@pass_state
+def status_command(state: State, style: str) -> None:
+    """Show what every session is doing. It asks no session, so a busy one does not slow it."""
+    reach(state, autostart=False)
+    status = run(fetch, state)
+    if style == "json":
+        print_json(status)
+    else:
+        show(status)
+
+
+async def fetch(state: State) -> dict[str, Any]:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        status: dict[str, Any] = await client.call("_trio_broker/status")
+    return status
+
+
+def show(status: dict[str, Any]) -> None:
+    """The picture as text: one line for the broker, one for each session."""
+    counts = ", ".join(f"{number} {phase}" for phase, number in status["counts"].items() if number)
+    click.echo(
+        f"broker {status['version']} (pid {status['pid']}) up {ago(status['uptime'])}, "
+        f"{status['clients']} client{'' if status['clients'] == 1 else 's'}; sessions: {counts or 'none'}"
+    )
+    if status["sessions"]:
+        click.echo(sessions_table(status["sessions"]))
+    for name, failing in status["failing"].items():
+        click.echo(
+            f"{safe(name)}: failed to start {failing['failures']} times, next try in "
+            f"{ago(failing['retry_in'])}: {safe(failing['reason'])}"
+        )
+
+
+def sessions_table(sessions: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            safe(view["key"]),
+            safe(view["agent"]),
+            view["phase"],
+            ago(view["phase_for"]),
+            ago(view["quiet_for"]),
+            str(view["queue"] or "-"),
+            str(view["pid"] or "-"),
+            safe((view["error"] or view["title"] or "").split("\n")[0][:80]),
+        )
+        for view in sessions
+    ]
+    return table(("SESSION", "AGENT", "PHASE", "FOR", "QUIET", "QUEUE", "PID", ""), rows)

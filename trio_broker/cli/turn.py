@@ -1,0 +1,174 @@
+"""One prompt from the command line: what it shows, how it is interrupted, and what its exit code says."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import uuid
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker.cli.ask import ask_person, say
+from trio_broker.cli.render import Renderer
+from trio_broker.cli.scope import Scope
+from trio_broker.cli.starting import EVENT, tell_starting
+from trio_broker.cli.text import safe
+from trio_broker.client import Client, open_client, refuse_all
+from trio_broker.errors import BrokerError
+from trio_broker.policy import Policy
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message
+
+OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
+CANCEL_PATIENCE = 45.0  # seconds after a time-out for the turn to end; the broker escalates before that
+
+
+@attrs.define(eq=False)
+class Prompting:
+    """Runs one prompt and counts what was answered on the way. `text` is the prompt."""
+
+    socket: str
+    scope: Scope
+    text: str
+    renderer: Renderer
+    policy: str | None = None
+    seconds: float | None = None
+    prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    session_id: str = ""
+    approved: int = 0
+    denied: int = 0
+    interrupts: int = 0
+    timed_out: bool = False
+    _starting: Any = attrs.field(factory=tell_starting)
+
+    async def run(self, *, close: bool = False) -> int:
+        """Open the session, prompt, show; the exit code. `close`: the session ends with the prompt (`exec`)."""
+        on_request = ask_person if self.policy == Policy.ASK.value else refuse_all
+        async with open_client(self.socket, on_message=self._hear, on_request=on_request) as client:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._heed_signals, client, nursery.cancel_scope)
+                opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
+                self.session_id = opened["sessionId"]
+                try:
+                    code = await self._prompt(client)
+                finally:
+                    if close:
+                        with trio.move_on_after(CANCEL_PATIENCE, shield=True):
+                            await client.call("_trio_broker/close", {"sessionId": self.session_id})
+                nursery.cancel_scope.cancel()
+                return code
+        say(f"detached: the turn goes on; see `trio-broker status`, or end it with `trio-broker cancel -s {self.scope.key}`")
+        return INTERRUPTED
+
+    async def _prompt(self, client: Client) -> int:
+        async with trio.open_nursery() as nursery:
+            if self.seconds is not None:
+                nursery.start_soon(self._time_out, client, self.seconds)
+            result = await self._call(client)
+            nursery.cancel_scope.cancel()
+        reason = result.get("stopReason") if isinstance(result, dict) else None
+        self.renderer.end(str(reason))
+        return self._exit_code(str(reason), result)
+
+    async def _call(self, client: Client) -> Any:
+        meta = {"trio-broker": {"promptId": self.prompt_id, **self._policy()}}
+        blocks = [{"type": "text", "text": self.text}]
+        return await client.call(
+            "session/prompt", {"sessionId": self.session_id, "prompt": blocks, "_meta": meta}
+        )
+
+    async def _time_out(self, client: Client, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.timed_out = True
+        await self._cancel(client)
+
+    async def _heed_signals(
+        self, client: Client, all: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The first Ctrl-C cancels the turn, the second one detaches from it."""
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for _ in signals:
+                self.interrupts += 1
+                if self.interrupts > 1 or not self.session_id:
+                    all.cancel()
+                    continue
+                say("\n[cancelling] once more to leave the turn to itself")
+                await self._cancel(client)
+
+    async def _cancel(self, client: Client) -> None:
+        try:
+            await client.call("_trio_broker/cancel", {"sessionId": self.session_id, "promptId": self.prompt_id})
+        except BrokerError as error:  # the turn's own outcome tells the rest
+            say(f"could not cancel: {error.message}")
+
+    def _exit_code(self, reason: str, result: Any) -> int:
+        if self.timed_out:
+            say(f"timed out after {self.seconds:g} s; the turn was cancelled (--timeout)")
+            return TIMEOUT
+        if self.interrupts:
+            return INTERRUPTED
+        if reason in ("cancelled", "refusal"):
+            meta = result.get("_meta") or {}
+            note = (meta.get("trio-broker") or {}).get("note") if isinstance(meta, dict) else None
+            say(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
+            return ERROR if reason == "refusal" else INTERRUPTED
+        if self.denied and not self.approved:
+            say("every permission the agent asked for was denied; allow with --approve-reads or --approve-all")
+            return DENIED
+        return OK
+
+    def _policy(self) -> dict[str, str]:
+        return {} if self.policy is None else {"policy": self.policy}
+
+    def _hear(self, message: Message) -> None:
+        if message.method == EVENT:
+            self._event(message)
+        elif message.session_id == self.session_id or message.method is None:
+            self._show(message)
+
+    def _show(self, message: Message) -> None:
+        ours = message.method is None and b'"stopReason"' not in (message.result or b"") and message.error is None
+        if not ours:
+            self.renderer.message(message)
+
+    def _event(self, message: Message) -> None:
+        event = jsonrpc.decode(message.params)
+        kind = event.get("kind")
+        if kind == "starting":
+            self._starting(message)
+        elif kind == "queued":
+            say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
+        elif kind == "answer":
+            self._answered(event)
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        allowed = str(event.get("optionKind") or "").startswith("allow")
+        self.approved += allowed
+        self.denied += not allowed
+        word = "allowed" if allowed else "denied"
+        say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
+
+
+def read_text(words: tuple[str, ...], file: str | None) -> str:
+    """The prompt: the words, else the file (`-`: stdin), else what is piped in. Raises Misuse when there is none."""
+    from trio_broker.errors import Misuse
+
+    if words and file is None:
+        return " ".join(words)
+    if words:
+        raise Misuse("give the prompt as words or with -f, not both")
+    if file is not None and file != "-":
+        try:
+            with open(file, encoding="utf-8") as source:
+                return source.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misuse(f"-f {file}: {error}") from error
+    if file is None and sys.stdin.isatty():
+        raise Misuse('what is the prompt? `trio-broker prompt "…"`, or -f FILE, or text on stdin')
+    text = sys.stdin.read()
+    if not text.strip():
+        raise Misuse("the prompt on stdin is empty")
+    return text
