@@ -34,18 +34,25 @@ MAY_IMPORT = {
     "session": "errors model wire policy config catalog process line turns asks relay",
     # all of them
     "pool": "errors",
-    "broker": "errors model config policy catalog pool session",
+    "circuit": "errors",
+    "view": "model session turns",
+    "broker": "errors model config policy catalog process pool circuit view session",
     # the doors
-    "serve": "errors model wire policy broker",
-    "listen": "errors config serve",
+    "outbox": "wire",
+    "connection": "errors model wire policy catalog line turns session broker outbox",
+    "upward": "errors model wire policy catalog turns session broker connection",
+    "verbs": "errors wire policy catalog turns session broker connection upward view",
+    "serve": "errors wire broker outbox connection upward verbs",
+    "listen": "errors config wire broker serve",
     # the other side of the socket
-    "client": "errors wire",
-    "cli": "errors model config catalog policy wire client",
+    "client": "errors wire outbox",
+    "cli": "errors model config catalog policy wire client demo_agent",
     "cli.daemon": "errors model config catalog policy wire client broker serve listen",  # it is the daemon
-    "cli.demo": "errors model config catalog policy wire client broker serve listen",  # runs one of its own
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
+    "testing.memory": "model process session",
+    "testing.rig": "config wire session broker serve client",
     "demo_agent": "testing",
 }
 

@@ -124,7 +124,9 @@ class Asks:
         except BadMessage as error:
             self.refuse(message, -32602, error.message)
             return
-        decision = policy.decide(self.policy(), asked.tool_call, [unstructure(option) for option in asked.options])
+        decision = policy.decide(
+            self.policy(), asked.tool_call, [unstructure(option) for option in asked.options]
+        )
         if decision.ask:
             self._hold(Ask(message, self.outward(message), _title(asked.tool_call)))
         else:

@@ -72,7 +72,7 @@ async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callab
     try:
         await body()
     except* Exception as group:
-        log.error("failed name=%s", name, exc_info=group)
+        log.exception("failed name=%s", name, exc_info=group)
     finally:
         over()
 
@@ -157,7 +157,9 @@ class Broker:
 
     # Sessions
 
-    async def open(self, opening: Opening, *, create: bool = True, fresh: bool = False) -> tuple[Session, bool]:
+    async def open(
+        self, opening: Opening, *, create: bool = True, fresh: bool = False
+    ) -> tuple[Session, bool]:
         """The session of that key, in whatever phase, and whether this call created it. Wait for it with `wait_ready`.
 
         A session that is just ending is waited for, so that no two processes ever serve one key (RACES B11); `fresh`
@@ -229,12 +231,16 @@ class Broker:
         """The session of that id or key, dead ones included. Raises NoSession."""
         if session_id is not None:
             everyone = self.pool.snapshot() if session_id not in self._by_id else ()
-            found = self._by_id.get(session_id) or next((s for s in everyone if s.session_id == session_id), None)
+            found = self._by_id.get(session_id) or next(
+                (s for s in everyone if s.session_id == session_id), None
+            )
         else:
             found = self.pool.get(key or "")
         if found is None:
             name = {"sessionId": session_id} if session_id is not None else {"key": key}
-            raise NoSession(f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all", **name)
+            raise NoSession(
+                f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all", **name
+            )
         return found
 
     async def close(self, session: Session, *, kill: bool = False) -> None:
@@ -309,7 +315,9 @@ class Broker:
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
             "counts": counts(sessions),
             "sessions": [session_view(session) for session in sessions],
-            "failing": {name: circuit.view(now) for name, circuit in self.circuits.items() if circuit.failures},
+            "failing": {
+                name: circuit.view(now) for name, circuit in self.circuits.items() if circuit.failures
+            },
             "clients": len(self.clients),
         }
 
@@ -317,7 +325,12 @@ class Broker:
         """Every agent there is: configured and built-in, with its command line."""
         specs = {name: catalog.resolve(name, self.config) for name in catalog.names(self.config)}
         return [
-            {"name": name, "command": list(spec.argv), "source": spec.source, "default": name == self.config.default_agent}
+            {
+                "name": name,
+                "command": list(spec.argv),
+                "source": spec.source,
+                "default": name == self.config.default_agent,
+            }
             for name, spec in specs.items()
         ]
 

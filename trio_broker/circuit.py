@@ -42,4 +42,8 @@ class Circuit:
             )
 
     def view(self, now: float) -> dict[str, Any]:
-        return {"failures": self.failures, "retry_in": max(0.0, self.rests_until - now), "reason": self.reason}
+        return {
+            "failures": self.failures,
+            "retry_in": max(0.0, self.rests_until - now),
+            "reason": self.reason,
+        }

@@ -24,7 +24,7 @@ OnMessage = Callable[[Message], None]
 OnRequest = Callable[[Message], Awaitable[object]]
 
 
-async def refuse_all(message: Message) -> object:
+async def refuse_all(message: Message) -> object:  # noqa: ASYNC124  # an OnRequest
     """Answers every request of the broker with "method not found": whoever is asked then abstains."""
     raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
 
@@ -125,7 +125,15 @@ async def open_client(
     Raises NoBroker. Leaving the block sends what is still due, and closes the connection; sessions and turns go on.
     An error that leaves the block does so within an ExceptionGroup.
     """
-    stream = await _connect(path)
+    async with client_over(await _connect(path), on_message=on_message, on_request=on_request) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_over(
+    stream: trio.abc.Stream, *, on_message: OnMessage = lambda _: None, on_request: OnRequest = refuse_all
+) -> AsyncGenerator[Client, None]:
+    """The same over a stream that is connected already; leaving the block closes it."""
     async with stream, trio.open_nursery() as nursery:
         client = Client(nursery, on_message, on_request)
         written = trio.Event()
@@ -144,7 +152,7 @@ async def _connect(path: str | os.PathLike[str]) -> trio.SocketStream:
         raise NoBroker(f"no broker listens at {os.fspath(path)}; start one with `trio-broker up`") from error
 
 
-async def _read(stream: trio.SocketStream, client: Client) -> None:
+async def _read(stream: trio.abc.Stream, client: Client) -> None:
     splitter = LineSplitter()
     try:
         while data := await stream.receive_some(READ):
@@ -155,7 +163,7 @@ async def _read(stream: trio.SocketStream, client: Client) -> None:
     client.lost()
 
 
-async def _write(stream: trio.SocketStream, client: Client, written: trio.Event) -> None:
+async def _write(stream: trio.abc.Stream, client: Client, written: trio.Event) -> None:
     try:
         while data := await client.outbox.take():
             await stream.send_all(data)

@@ -51,11 +51,11 @@ Waiting = Callable[["Connection", Message], Awaitable[bytes | None]]
 
 @attrs.frozen
 class Handlers:
-    """How methods are answered: with a raw result, or None by a handler that has replied or will. They raise BrokerError."""
+    """How methods are answered: a raw result, or None when the handler has replied or will. They raise BrokerError."""
 
     at_once: Mapping[str, AtOnce]
     waiting: Mapping[str, Waiting]
-    notifications: Mapping[str, Callable[["Connection", Message], None]]
+    notifications: Mapping[str, Callable[[Connection, Message], None]]
     other: AtOnce
 
 
@@ -132,7 +132,9 @@ class Connection:
             elif message.session_id is not None and not (message.method or "").startswith("$/"):
                 self.session(message).notify(message.method or "", message.params)
         except BrokerError as error:
-            log.info("notification_dropped method=%s why=%s", message.method, error)  # it has no answer to carry it
+            log.info(
+                "notification_dropped method=%s why=%s", message.method, error
+            )  # it has no answer to carry it
 
     # To the client
 

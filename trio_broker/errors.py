@@ -42,7 +42,9 @@ class BadMessage(BrokerError):
 
     code = "bad_message"
 
-    def __init__(self, message: str, *, rpc_code: int = -32600, id: bytes | None = None, **details: Any) -> None:
+    def __init__(
+        self, message: str, *, rpc_code: int = -32600, id: bytes | None = None, **details: Any
+    ) -> None:
         super().__init__(message, **details)
         self.rpc_code = rpc_code
         self.id = id

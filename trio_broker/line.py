@@ -66,7 +66,9 @@ class Line:
         try:
             self._outbox[0].send_nowait(frame)
         except trio.WouldBlock:
-            self._give_up(AgentGone(f"the agent does not read its stdin: {OUTBOX_FRAMES} messages wait for it"))
+            self._give_up(
+                AgentGone(f"the agent does not read its stdin: {OUTBOX_FRAMES} messages wait for it")
+            )
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise self.trouble or AgentGone("the agent's stdin is closed: the session is ending") from None
         self._waiting += len(frame)
@@ -119,7 +121,7 @@ class Line:
         return bytes(self._stderr[-limit:]).decode("utf-8", "replace")
 
     async def run(self, on_message: Callable[[Message], None]) -> None:
-        """Read, write and drain until cancelled or both outputs ended; requests and notifications go to `on_message`."""
+        """Read, write and drain until cancelled or both outputs ended; `on_message` gets requests and notifications."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._drain)

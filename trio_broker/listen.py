@@ -56,15 +56,21 @@ async def _supervise(
         on_ready()
 
 
-async def _broker(
-    broker: Broker, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+async def _broker(  # noqa: ASYNC128  # the broker calls it
+    broker: Broker,
+    everything: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     await broker.run(task_status=task_status)
     everything.cancel()
 
 
 async def _heed_signals(
-    broker: Broker, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    broker: Broker,
+    everything: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         task_status.started()
@@ -119,19 +125,22 @@ def make_private(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise Misuse(f"{directory} is no directory of yours; set TRIO_BROKER_HOME to one", path=str(directory))
+        raise Misuse(
+            f"{directory} is no directory of yours; set TRIO_BROKER_HOME to one", path=str(directory)
+        )
     directory.chmod(0o700)
 
 
 @contextlib.contextmanager
 def only_one(paths: Paths) -> Iterator[None]:
-    """Hold the lock of this runtime directory. The kernel gives it back however we end. Raises BrokerRuns (RACES B17)."""
+    """Hold the lock of this runtime directory; the kernel gives it back however we end. BrokerRuns (RACES B17)."""
     with open(paths.lock, "a+", encoding="ascii") as file:
         if not _lock(file.fileno()):
             file.seek(0)
             pid = file.read().strip() or "?"
             raise BrokerRuns(
-                f"a broker (pid {pid}) already serves {paths.socket}; use it, or end it with `trio-broker down`", pid=pid
+                f"a broker (pid {pid}) already serves {paths.socket}; use it, or end it with `trio-broker down`",
+                pid=pid,
             )
         file.truncate(0)
         file.write(str(os.getpid()))

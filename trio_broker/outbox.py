@@ -1,4 +1,4 @@
-"""What one client is still to be sent: frames in, as few and as large writes as possible out. Nobody waits for a client."""
+"""What one client is still to be sent: frames in, few and large writes out. Nobody waits for a client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT = 2 * MAX_LINE  # bytes a client may be behind; it is one that does not re
 
 @attrs.define(eq=False)
 class Outbox:
-    """Order is kept. A client that falls `limit` bytes behind is given up: the outbox closes itself, and is `lagged`."""
+    """Order is kept. A client that falls `limit` bytes behind is given up: the outbox closes and is `lagged`."""
 
     limit: int = LIMIT
     lagged: bool = False

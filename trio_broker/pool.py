@@ -44,7 +44,8 @@ class Pool(Generic[S]):
             return there, False
         if self.live() >= self.limit:
             raise PoolFull(
-                f"{self.limit} sessions are live, the limit; close one or raise max_sessions in [broker]", limit=self.limit
+                f"{self.limit} sessions are live, the limit; close one or raise max_sessions in [broker]",
+                limit=self.limit,
             )
         self._sessions.pop(key, None)  # so that the newest stands last
         self._sessions[key] = fresh

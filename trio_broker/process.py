@@ -35,7 +35,9 @@ class Ladder:
     term_grace: float = 5.0
 
 
-def environment(spec: AgentSpec, ours: Mapping[str, str], extra: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+def environment(
+    spec: AgentSpec, ours: Mapping[str, str], extra: Iterable[tuple[str, str]] = ()
+) -> dict[str, str]:
     """The named environment of an agent: the base names, what the spec inherits, what it sets; nothing else of ours."""
     names = (*BASE_ENVIRONMENT, *spec.inherit_env)
     return {name: ours[name] for name in names if name in ours} | dict(spec.env) | dict(extra)
@@ -143,7 +145,9 @@ async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
 def _why(spec: AgentSpec, error: Exception) -> str:
     missing = isinstance(error, FileNotFoundError) and not os.path.isdir(spec.cwd or "/")
     what = f"its directory {spec.cwd} does not exist" if missing else str(error)
-    return f"agent {spec.name!r} could not be started: {what}; check `command` of [agents.{spec.name}] and PATH"
+    return (
+        f"agent {spec.name!r} could not be started: {what}; check `command` of [agents.{spec.name}] and PATH"
+    )
 
 
 def _pipe(stream: T | None) -> T:

@@ -50,7 +50,7 @@ class Relay:
             self.hear(message)
 
     def attach(self, listener: Listener) -> None:
-        """From now on `listener` hears everything; the first one also what nobody has heard. Attaching twice is once."""
+        """From now on `listener` hears everything; the first one also what nobody has heard. Twice is once."""
         if listener in self.listeners:
             return
         self.listeners.append(listener)
@@ -116,7 +116,7 @@ class Relay:
             self._unheard.append(frame)
 
     def _foreign(self, message: Message) -> None:
-        """Another session's message on this line: counted and kept, never mixed in; a request is refused (RACES C16)."""
+        """Another session's message on this line: counted, kept, never mixed in; a request is refused (RACES C16)."""
         self.foreign += 1
         self.reject(message.raw)
         if message.kind is Kind.REQUEST and self.asks is not None:
@@ -125,5 +125,9 @@ class Relay:
     def _note_title(self, message: Message) -> None:
         value = jsonrpc.decode(message.params)
         update = value.get("update") if isinstance(value, dict) else None
-        if isinstance(update, dict) and update.get("sessionUpdate") == "session_info_update" and "title" in update:
+        if (
+            isinstance(update, dict)
+            and update.get("sessionUpdate") == "session_info_update"
+            and "title" in update
+        ):
             self.title = update["title"] if isinstance(update["title"], str) else None

@@ -93,7 +93,9 @@ class Session:
         self.relay = Relay(self._author, self._reject, self._refuse_early)
 
     def __repr__(self) -> str:
-        return f"<Session {self.key!r} {self.phase.value} agent={self.settings.spec.name} id={self.session_id}>"
+        return (
+            f"<Session {self.key!r} {self.phase.value} agent={self.settings.spec.name} id={self.session_id}>"
+        )
 
     # What it is
 
@@ -172,7 +174,11 @@ class Session:
             if self.agent is not None and self.line is not None:
                 await self._live(self.agent, self.line)
         finally:
-            self.request_end(cause=SessionOver(f"session {self.key!r} was ended: the broker stops, or failed in it; see its log"))
+            self.request_end(
+                cause=SessionOver(
+                    f"session {self.key!r} was ended: the broker stops, or failed in it; see its log"
+                )
+            )
             self._end_start()
             self.gone.set()
 
@@ -243,7 +249,9 @@ class Session:
                 with trio.fail_after(seconds):
                     await self._handshake(line)
             except trio.TooSlowError:
-                self._start_failed(f"gave no session within {seconds:g} s; see its stderr, or raise start_timeout")
+                self._start_failed(
+                    f"gave no session within {seconds:g} s; see its stderr, or raise start_timeout"
+                )
             except BadMessage as error:
                 self._start_failed(f"answered nonsense: {error.message}")
             except AgentGone as error:
@@ -272,7 +280,9 @@ class Session:
         introduction = await line.call("initialize", INITIALIZE)
         version = structure(introduction, acp.InitializeResponse).protocol_version
         if version != PROTOCOL_VERSION:
-            raise SpawnFailed(f"agent {self.settings.spec.name!r} speaks ACP version {version}, the broker version 1")
+            raise SpawnFailed(
+                f"agent {self.settings.spec.name!r} speaks ACP version {version}, the broker version 1"
+            )
         self.introduction = introduction
         if self.settings.session_params is not None:
             self.opened = await self._open(line, self.settings.session_params)
@@ -281,7 +291,9 @@ class Session:
     async def _open(self, line: Line, params: bytes) -> bytes:
         try:
             return await line.call("session/new", params)
-        except RemoteError as error:  # agents leave out how to log in, which they said at initialize (ACP §7, 17)
+        except (
+            RemoteError
+        ) as error:  # agents leave out how to log in, which they said at initialize (ACP §7, 17)
             methods = structure(self.introduction, acp.InitializeResponse).auth_methods
             if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
                 error.remote_data = {"authMethods": methods}
@@ -321,7 +333,9 @@ class Session:
         trouble = self.line.trouble if self.line is not None else None
         what = "" if self.started.is_set() else " before it had a session"
         kind = AgentGone if self.started.is_set() else SpawnFailed
-        self.request_end(cause=self._with_words(kind, (trouble or error).message + what, (trouble or error).details))
+        self.request_end(
+            cause=self._with_words(kind, (trouble or error).message + what, (trouble or error).details)
+        )
 
     def _start_failed(self, what: str) -> None:
         self.request_end(cause=self._with_words(SpawnFailed, what, {}))
@@ -340,7 +354,9 @@ class Session:
         if self.line is not None:
             self.line.fail(error)
         self.note_phase()
-        self.relay.tell("closed", key=self.key, phase=self.phase.value, error=self.cause and self.cause.message)
+        self.relay.tell(
+            "closed", key=self.key, phase=self.phase.value, error=self.cause and self.cause.message
+        )
 
     def _policy(self) -> Policy:
         running = self.turns.running if self.turns is not None else None
@@ -350,7 +366,9 @@ class Session:
         return self.phase is Phase.CANCELLING
 
     def _author(self) -> object:
-        return self.turns.running.author if self.turns is not None and self.turns.running is not None else None
+        return (
+            self.turns.running.author if self.turns is not None and self.turns.running is not None else None
+        )
 
     def _refuse_early(self, message: Message) -> None:
         """There is no conversation yet, so nobody to ask: every request still gets its answer (RACES C13)."""

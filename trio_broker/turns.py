@@ -22,7 +22,6 @@ from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
 
-
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
 
 
@@ -78,7 +77,7 @@ class Turn:
 
 @attrs.define(eq=False)
 class Turns:
-    """First come, first served. `on_change` hears of every start and end; `on_lost` that the agent is gone or ignored a cancel."""
+    """First come, first served. `on_change` hears of starts and ends; `on_lost`: agent gone, or a cancel ignored."""
 
     line: Line
     limit: int = 16
@@ -104,7 +103,8 @@ class Turns:
             raise self._over
         if len(self._queue) >= self.limit + (self.running is None):
             raise QueueFull(
-                f"{len(self._queue)} prompts wait for this session, the limit; wait, cancel one, or raise queue in [broker]",
+                f"{len(self._queue)} prompts wait for this session, the limit; "
+                "wait, cancel one, or raise queue in [broker]",
                 limit=self.limit,
             )
         self._queue.append(turn)
@@ -142,7 +142,7 @@ class Turns:
             self._queue.popleft().settle(Failed(_never_sent(error)))
 
     async def run(self) -> None:
-        """Run the queue for ever; the only task which holds `lock` for a turn. Cancelling it leaves the rest to `close`."""
+        """Run the queue for ever; the only task that holds `lock` for a turn. Cancelled, the rest is for `close`."""
         while True:
             await self._arrived.wait()
             async with self.lock:
@@ -172,7 +172,9 @@ class Turns:
         self.running = turn
         turn.started_at = trio.current_time()
         try:
-            turn.number = self.line.request("session/prompt", turn.params, lambda reply: self._reply(turn, reply))
+            turn.number = self.line.request(
+                "session/prompt", turn.params, lambda reply: self._reply(turn, reply)
+            )
         except AgentGone as error:
             turn.settle(Failed(error))
             return
@@ -186,7 +188,9 @@ class Turns:
             turn.settle(Cancelled(note=reply.message) if turn.cancelling else Failed(reply))
         elif reply.error is None:
             result = reply.result or b"null"
-            turn.settle(Cancelled(result) if turn.cancelling and _says_cancelled(result) else Answered(result))
+            turn.settle(
+                Cancelled(result) if turn.cancelling and _says_cancelled(result) else Answered(result)
+            )
         elif turn.cancelling:  # agents that predate the rule answer a cancelled prompt with an error
             turn.settle(Cancelled(note=f"the agent answered the cancel with an error: {_text(reply.error)}"))
         else:

@@ -23,6 +23,7 @@ from trio_broker.wire.convert import structure, unstructure
 from trio_broker.wire.jsonrpc import Message, id_key
 
 META = "trio-broker"
+HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 TEXT_SHOWN = 200  # characters of a queued prompt
 TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
 NOT_YET = ("session/load", "session/resume", "session/delete", "session/fork")
@@ -33,7 +34,7 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     """The agent's own introduction, with what the broker adds and without what it can't honour."""
     asked = structure(message.params, acp.InitializeRequest)
     bound = bound_of(connection)
-    raw = await connection.broker.introduction(bound.spec, bound.cwd or os.path.expanduser("~"))
+    raw = await connection.broker.introduction(bound.spec, bound.cwd or HOME)
     connection.capabilities = asked.client_capabilities
     connection.introduced = True
     return jsonrpc.encode(_introduction(jsonrpc.decode(raw), asked.client_capabilities))
@@ -132,7 +133,9 @@ def new_turn(connection: Connection, params: bytes) -> Turn:
     members = jsonrpc.members(params)
     blocks = members.get("prompt", b"")
     if not blocks.startswith(b"["):
-        raise BadMessage("params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS)
+        raise BadMessage(
+            "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
+        )
     options = _options(members.get("_meta", b"null"))
     turn = Turn(params, author=connection, text=_text(blocks), policy=_policy(options.get("policy")))
     if isinstance(wanted := options.get("promptId"), str):
@@ -206,7 +209,9 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
 
 def not_yet(connection: Connection, message: Message) -> None:
     raise RemoteError(
-        jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}; the broker does not offer it", {"method": message.method}
+        jsonrpc.METHOD_NOT_FOUND,
+        f"Method not found: {message.method}; the broker does not offer it",
+        {"method": message.method},
     )
 
 
@@ -225,7 +230,7 @@ def pass_on(connection: Connection, message: Message) -> None:
 async def _pass_to_control(connection: Connection, message: Message) -> None:
     bound = bound_of(connection)
     try:
-        session = await connection.broker.control(bound.spec, bound.cwd or os.path.expanduser("~"))
+        session = await connection.broker.control(bound.spec, bound.cwd or HOME)
         _pass(connection, message, session)
     except BrokerError as error:
         connection.fail(message, error)

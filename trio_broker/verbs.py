@@ -155,7 +155,9 @@ def cancel(connection: Connection, message: Message) -> bytes:
     session = _which(connection, asked)
     turn = _turn(session, asked.prompt_id)
     what = "nothing" if turn is None or session.ending else session.cancel(turn)
-    return jsonrpc.encode({"cancelled": what, "promptId": turn.prompt_id if turn and what != "nothing" else None})
+    return jsonrpc.encode(
+        {"cancelled": what, "promptId": turn.prompt_id if turn and what != "nothing" else None}
+    )
 
 
 def _turn(session: Session, prompt_id: str | None) -> Turn | None:

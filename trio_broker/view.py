@@ -25,7 +25,9 @@ def session_view(session: Session) -> dict[str, Any]:
         "phase": session.phase.value,
         "phase_for": now - session.phase_since,
         "quiet_for": now - line.heard_at if line is not None else None,
-        "turn_for": now - running.started_at if running is not None and running.started_at is not None else None,
+        "turn_for": now - running.started_at
+        if running is not None and running.started_at is not None
+        else None,
         "queue": len(queued),
         "queued": [_turn_view(turn, position) for position, turn in enumerate(queued, 1)],
         "pid": agent.pid if agent is not None and not session.over else None,

@@ -110,5 +110,13 @@ def say(error: BrokerError) -> int:
     return EXIT_CODES.get(error.code, 1)
 
 
-EXIT_CODES = {"misuse": 2, "config": 2, "unknown_agent": 2, "timeout": 3, "no_session": 4, "denied": 5, "no_broker": 6}
+EXIT_CODES = {
+    "misuse": 2,
+    "config": 2,
+    "unknown_agent": 2,
+    "timeout": 3,
+    "no_session": 4,
+    "denied": 5,
+    "no_broker": 6,
+}
 EXIT_CODES |= {"broker_gone": 6}

@@ -26,11 +26,15 @@ def serve_command(state: State, log_level: str) -> None:
     """
     from trio_broker.listen import listen
 
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
     paths = state.paths
 
     def ready() -> None:
-        click.echo(f"trio-broker {__version__} serves {paths.socket} (pid {os.getpid()}); Ctrl-C ends it", err=True)
+        click.echo(
+            f"trio-broker {__version__} serves {paths.socket} (pid {os.getpid()}); Ctrl-C ends it", err=True
+        )
 
     run(listen, paths, state.config, ready)
 

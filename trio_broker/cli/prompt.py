@@ -22,7 +22,9 @@ from trio_broker.cli.scope import (
 
 TEXT = click.argument("text", nargs=-1)
 FILE = click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
-TIMEOUT = click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Cancel after S seconds.")
+TIMEOUT = click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Cancel after S seconds."
+)
 
 
 @click.command("prompt")
@@ -103,7 +105,14 @@ def exec_command(
 
 
 def _prompt(
-    state: State, scope: Scope, text: str, policy: str | None, style: str, timeout: float | None, *, close: bool
+    state: State,
+    scope: Scope,
+    text: str,
+    policy: str | None,
+    style: str,
+    timeout: float | None,
+    *,
+    close: bool,
 ) -> int:
     from trio_broker.cli.render import renderer
     from trio_broker.cli.turn import Prompting
@@ -142,7 +151,9 @@ async def _submit_it(state: State, scope: Scope, text: str, policy: str | None) 
 
 @click.command("cancel")
 @scope_options
-@click.option("--prompt-id", metavar="ID", help="This prompt, running or queued, rather than the running turn.")
+@click.option(
+    "--prompt-id", metavar="ID", help="This prompt, running or queued, rather than the running turn."
+)
 @format_option
 @pass_state
 def cancel_command(

@@ -23,7 +23,8 @@ class Renderer(Protocol):
 
 def renderer(style: str) -> Renderer:
     """One for `--format`: text, json or quiet."""
-    return {"json": Json, "quiet": Quiet, "text": Text}[style]()
+    kinds: dict[str, type[Json] | type[Quiet] | type[Text]] = {"json": Json, "quiet": Quiet, "text": Text}
+    return kinds[style]()
 
 
 def write(text: str) -> None:
@@ -139,7 +140,11 @@ def text_of(content: Any) -> str:
         found: str = content["text"]
         return found
     resource = content.get("resource")
-    name = content.get("uri") or content.get("mimeType") or (resource.get("uri") if isinstance(resource, dict) else "")
+    name = (
+        content.get("uri")
+        or content.get("mimeType")
+        or (resource.get("uri") if isinstance(resource, dict) else "")
+    )
     return f"<{content.get('type', 'content')} {name}>"
 
 

@@ -65,7 +65,9 @@ def scope_options(function: F) -> F:
     for option in (
         click.option("--cwd", metavar="DIR", help="Work there instead of here."),
         click.option("-a", "--agent", metavar="NAME", help="The agent; or write its name as the first word."),
-        click.option("-s", "--session", metavar="KEY", help="The session's key [default: by agent and work tree]."),
+        click.option(
+            "-s", "--session", metavar="KEY", help="The session's key [default: by agent and work tree]."
+        ),
     ):
         function = option(function)
     return function
@@ -76,12 +78,16 @@ def command_option(function: F) -> F:
 
 
 def autostart_option(function: F) -> F:
-    return click.option("--autostart/--no-autostart", default=True, help="Start a broker if there is none.")(function)
+    return click.option("--autostart/--no-autostart", default=True, help="Start a broker if there is none.")(
+        function
+    )
 
 
 def format_option(function: F) -> F:
     choice = click.Choice(["text", "json", "quiet"])
-    return click.option("--format", "style", type=choice, default="text", show_default=True, help="Output.")(function)
+    return click.option("--format", "style", type=choice, default="text", show_default=True, help="Output.")(
+        function
+    )
 
 
 def policy_options(function: F) -> F:

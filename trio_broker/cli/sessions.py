@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
@@ -11,7 +10,6 @@ from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
     autostart_option,
-    choose_policy,
     command_option,
     find_scope,
     format_option,
@@ -37,7 +35,10 @@ def _open(state: State, scope: Scope, action: str, style: str, **more: Any) -> N
     click.echo(opened["sessionId"])
     if style == "text":
         word = "created" if opened["created"] else "there already"
-        click.echo(f"session {safe(opened['key'])} of {safe(opened['agent'])} in {safe(opened['cwd'])}: {word}", err=True)
+        click.echo(
+            f"session {safe(opened['key'])} of {safe(opened['agent'])} in {safe(opened['cwd'])}: {word}",
+            err=True,
+        )
 
 
 @sessions_command.command("new")
@@ -103,7 +104,9 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     if style == "json":
         print_json(found)
     elif style == "quiet":
-        click.echo("".join(f"{view['sessionId']}\n" for view in found["sessions"] if view["sessionId"]), nl=False)
+        click.echo(
+            "".join(f"{view['sessionId']}\n" for view in found["sessions"] if view["sessionId"]), nl=False
+        )
     else:
         click.echo(sessions_table(found["sessions"]) if found["sessions"] else "no sessions")
 
@@ -150,7 +153,9 @@ async def _show(state: State, key: str) -> dict[str, Any]:
 @click.option("--kill", is_flag=True, help="Do not ask the agent: SIGKILL its whole group.")
 @format_option
 @pass_state
-def close(state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str) -> None:
+def close(
+    state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str
+) -> None:
     """End a session, and wait until no process of its agent is left."""
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
@@ -167,5 +172,3 @@ async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, 
     async with open_client(state.paths.socket, on_message=tell_starting()) as client:
         result: dict[str, Any] = await client.call(method, params)
     return result
-
-

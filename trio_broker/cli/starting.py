@@ -25,6 +25,8 @@ def tell_starting() -> Callable[[Message], None]:
         line = safe(event.get("stderr") or "")
         if event.get("kind") == "starting" and (not shown or line != shown):
             shown = line or " "
-            click.echo(f"[starting] {safe(event['agent'])}, {event['elapsed']:.0f} s: {line}".rstrip(": "), err=True)
+            click.echo(
+                f"[starting] {safe(event['agent'])}, {event['elapsed']:.0f} s: {line}".rstrip(": "), err=True
+            )
 
     return tell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import uuid
@@ -41,26 +42,36 @@ class Prompting:
     denied: int = 0
     interrupts: int = 0
     timed_out: bool = False
+    code: int | None = None  # None: detached
     _starting: Any = attrs.field(factory=tell_starting)
 
     async def run(self, *, close: bool = False) -> int:
         """Open the session, prompt, show; the exit code. `close`: the session ends with the prompt (`exec`)."""
         on_request = ask_person if self.policy == Policy.ASK.value else refuse_all
-        async with open_client(self.socket, on_message=self._hear, on_request=on_request) as client:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self._heed_signals, client, nursery.cancel_scope)
-                opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
-                self.session_id = opened["sessionId"]
-                try:
-                    code = await self._prompt(client)
-                finally:
-                    if close:
-                        with trio.move_on_after(CANCEL_PATIENCE, shield=True):
-                            await client.call("_trio_broker/close", {"sessionId": self.session_id})
-                nursery.cancel_scope.cancel()
-                return code
-        say(f"detached: the turn goes on; see `trio-broker status`, or end it with `trio-broker cancel -s {self.scope.key}`")
+        async with (
+            open_client(self.socket, on_message=self._hear, on_request=on_request) as client,
+            trio.open_nursery() as nursery,  # of its own: a detached client is still written to its end
+        ):
+            await nursery.start(self._heed_signals, client, nursery.cancel_scope)
+            self.code = await self._open_and_prompt(client, close)
+            nursery.cancel_scope.cancel()
+        return self._leave()
+
+    def _leave(self) -> int:
+        if self.code is not None:
+            return self.code
+        say(f"detached: the turn goes on; to end it: `trio-broker cancel -s {shlex.quote(self.scope.key)}`")
         return INTERRUPTED
+
+    async def _open_and_prompt(self, client: Client, close: bool) -> int:
+        opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
+        self.session_id = opened["sessionId"]
+        try:
+            return await self._prompt(client)
+        finally:
+            if close:
+                with trio.move_on_after(CANCEL_PATIENCE, shield=True):
+                    await client.call("_trio_broker/close", {"sessionId": self.session_id})
 
     async def _prompt(self, client: Client) -> int:
         async with trio.open_nursery() as nursery:
@@ -85,7 +96,11 @@ class Prompting:
         await self._cancel(client)
 
     async def _heed_signals(
-        self, client: Client, all: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        client: Client,
+        all: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """The first Ctrl-C cancels the turn, the second one detaches from it."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -100,7 +115,9 @@ class Prompting:
 
     async def _cancel(self, client: Client) -> None:
         try:
-            await client.call("_trio_broker/cancel", {"sessionId": self.session_id, "promptId": self.prompt_id})
+            await client.call(
+                "_trio_broker/cancel", {"sessionId": self.session_id, "promptId": self.prompt_id}
+            )
         except BrokerError as error:  # the turn's own outcome tells the rest
             say(f"could not cancel: {error.message}")
 
@@ -116,7 +133,9 @@ class Prompting:
             say(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
             return ERROR if reason == "refusal" else INTERRUPTED
         if self.denied and not self.approved:
-            say("every permission the agent asked for was denied; allow with --approve-reads or --approve-all")
+            say(
+                "every permission the agent asked for was denied; allow with --approve-reads or --approve-all"
+            )
             return DENIED
         return OK
 
@@ -130,7 +149,11 @@ class Prompting:
             self._show(message)
 
     def _show(self, message: Message) -> None:
-        ours = message.method is None and b'"stopReason"' not in (message.result or b"") and message.error is None
+        ours = (
+            message.method is None
+            and b'"stopReason"' not in (message.result or b"")
+            and message.error is None
+        )
         if not ours:
             self.renderer.message(message)
 

@@ -79,7 +79,9 @@ class PeerIds:
         """Raises DuplicateId, NullId or BadId (all -32600); then the id that was claimed before stays claimed."""
         key = id_key(token)
         if key[0] is type(None):
-            raise NullId("the id null is not allowed: its answer could not be told from a parse error", id=token)
+            raise NullId(
+                "the id null is not allowed: its answer could not be told from a parse error", id=token
+            )
         if key[0] in (bool, bytes):
             raise BadId("an id is a string or a number")
         if key in self._open:

@@ -120,7 +120,7 @@ def peek(line: bytes) -> Message:
 
 
 def _slowly(line: bytes) -> _Envelope:
-    """JavaScript writes half a surrogate pair as an escape, which msgspec refuses: equal in value, not byte for byte."""
+    """JavaScript escapes half a surrogate pair, which msgspec refuses: equal in value, not byte for byte."""
     value = decode(line)
     method = value.get("method", msgspec.UNSET) if isinstance(value, dict) else None
     if not isinstance(method, str | msgspec.UnsetType):
@@ -141,7 +141,9 @@ def _message(line: bytes, envelope: _Envelope) -> Message:
     error = None if envelope.error is msgspec.UNSET else bytes(envelope.error)
     if id is None or (result is None and error is None):
         raise BadMessage("a message has a method, or an id and a result or an error", id=id)
-    return Message(line, Kind.RESPONSE, id, result=result, error=None if error == b"null" and result else error)
+    return Message(
+        line, Kind.RESPONSE, id, result=result, error=None if error == b"null" and result else error
+    )
 
 
 def _session_id(params: bytes) -> str | None:
@@ -209,7 +211,7 @@ def encode(value: object) -> bytes:
 
 
 def decode(raw: bytes) -> Any:
-    """Any JSON as Python values. Raises BadMessage (-32700) for what is none, or has a number that Python can't hold."""
+    """Any JSON as Python values. Raises BadMessage (-32700): it is none, or has a number Python can't hold."""
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,0 +1,156 @@
+"""The play that `demo` shows: who is prompted when, and one line of output for each thing said."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from typing import Any
+
+import attrs
+import click
+import psutil
+import trio
+
+from trio_broker.cli.render import text_of, update_of
+from trio_broker.cli.run import State
+from trio_broker.cli.starting import EVENT
+from trio_broker.cli.text import ago, safe
+from trio_broker.client import Client, open_client
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message
+
+COLOURS = {"build": "33", "api": "36", "docs": "35", "late": "32", "broker": "1"}
+PROMPTS = {
+    "build": "build the project: 60 seconds without a word",
+    "api": "give greet() a type",
+    "docs": "explain greet() to a newcomer",
+}
+APPLY = {"outcome": {"outcome": "selected", "optionId": "apply"}}
+
+
+async def show(private: State) -> None:
+    stage = Stage()
+    async with open_client(private.paths.socket, on_message=stage.hear, on_request=stage.answer) as client:
+        stage.client = client
+        with tempfile.TemporaryDirectory(prefix="trio-broker-demo-") as cwd:
+            stage.cwd = cwd
+            await stage.play()
+            await _end(stage, client)
+
+
+async def _end(stage: Stage, client: Client) -> None:
+    pids = [session["pid"] for session in (await client.call("_trio_broker/status"))["sessions"]]
+    await client.call("_trio_broker/shutdown")
+    await client.gone.wait()
+    left = [pid for pid in pids if psutil.pid_exists(pid)]
+    stage.say("broker", f"down: {len(pids)} agents ended, {len(left)} processes left behind")
+
+
+@attrs.define(eq=False)
+class Stage:
+    """The play, and who says what in it: one line of output for each thing said."""
+
+    client: Client = attrs.field(init=False)
+    cwd: str = ""
+    names: dict[str, str] = attrs.field(factory=dict)
+    text: dict[str, str] = attrs.field(factory=dict)
+    tools: dict[str, str] = attrs.field(factory=dict)
+    begun: float = attrs.field(factory=trio.current_time)
+    queued: trio.Event = attrs.field(factory=trio.Event)
+
+    async def play(self) -> None:
+        self.say("broker", "three agents start, all at once")
+        async with trio.open_nursery() as nursery:
+            for name in PROMPTS:
+                nursery.start_soon(self.open, name)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.prompt, "build", PROMPTS["build"])
+            async with trio.open_nursery() as others:
+                others.start_soon(self.prompt, "api", PROMPTS["api"])
+                others.start_soon(self.prompt, "docs", PROMPTS["docs"])
+                others.start_soon(self.look_after, 3.0)
+            await self.status()
+            self.say("broker", "a new session opens while the build is at work")
+            await self.open("late")
+            await self.prompt("late", "fast: hello")
+            await self.follow_up(nursery)
+
+    async def look_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        await self.status()
+
+    async def follow_up(self, nursery: trio.Nursery) -> None:
+        """A prompt behind the build, then the cancel of the build, which lets it run."""
+        nursery.start_soon(self.prompt, "build", "fast: and now the changelog")
+        await self.queued.wait()
+        await self.status()
+        self.say("broker", "cancel the build: it takes no lock, so it gets through at once")
+        await self.client.call("_trio_broker/cancel", {"sessionId": self.id_of("build")})
+
+    def id_of(self, name: str) -> str:
+        return next(id for id, found in self.names.items() if found == name)
+
+    async def open(self, name: str) -> None:
+        opened = await self.client.call("_trio_broker/open", {"key": name, "agent": "demo", "cwd": self.cwd})
+        self.names[opened["sessionId"]] = name
+
+    async def prompt(self, name: str, text: str) -> None:
+        self.say(name, f"> {text}")
+        blocks = [{"type": "text", "text": text}]
+        result = await self.client.call("session/prompt", {"sessionId": self.id_of(name), "prompt": blocks})
+        self.flush(name)
+        self.say(name, f"[{result['stopReason']}]")
+
+    async def status(self) -> None:
+        before = trio.current_time()
+        status = await self.client.call("_trio_broker/status")
+        took = (trio.current_time() - before) * 1000
+        self.say("broker", f"status, answered in {took:.1f} ms:")
+        for view in status["sessions"]:
+            queue = f", {view['queue']} queued" if view["queue"] else ""
+            self.say(
+                "broker", f"  {view['key']:6} {view['phase']:9} quiet for {ago(view['quiet_for'])}{queue}"
+            )
+
+    async def answer(self, message: Message) -> object:
+        """A permission question: in your terminal `trio-broker prompt` asks you; here the demo says yes."""
+        asked = jsonrpc.decode(message.params)
+        self.say(self.names.get(message.session_id or "", "?"), f"[asks] {asked['toolCall']['title']}?")
+        await trio.sleep(1)
+        self.say(
+            self.names.get(message.session_id or "", "?"), "[answer] Apply the change (the demo said so)"
+        )
+        return APPLY
+
+    def hear(self, message: Message) -> None:
+        update, name = update_of(message), self.names.get(message.session_id or "", "")
+        kind = update.get("sessionUpdate")
+        if message.method == EVENT:
+            self.event(jsonrpc.decode(message.params))
+        elif kind == "agent_message_chunk":
+            self.text[name] = self.text.get(name, "") + text_of(update.get("content"))
+        elif kind in ("tool_call", "tool_call_update"):
+            self.tool(name, update)
+
+    def event(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "queued":
+            self.say(self.names[event["sessionId"]], f"[queued] {event['position']} before this one")
+            self.queued.set()
+
+    def tool(self, name: str, update: dict[str, Any]) -> None:
+        self.flush(name)
+        id, status = update["toolCallId"], update.get("status", "")
+        title = self.tools.setdefault(id, str(update.get("title", id)))
+        if status in ("in_progress", "completed", "failed"):
+            self.say(name, f"[tool] {title}: {status.replace('_', ' ')}")
+
+    def flush(self, name: str) -> None:
+        if text := self.text.pop(name, ""):
+            self.say(name, text)
+
+    def say(self, name: str, text: str) -> None:
+        at = f"{trio.current_time() - self.begun:5.1f}s"
+        label = f"{name:6} |"
+        if sys.stdout.isatty():
+            label = f"\x1b[{COLOURS.get(name, '0')}m{label}\x1b[0m"
+        click.echo(f"{at} {label} {safe(text)}")

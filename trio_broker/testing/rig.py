@@ -1,0 +1,145 @@
+"""A broker in this very process, with agents in memory or real ones, and clients over real sockets.
+
+    async with open_rig() as rig, rig.connect() as user:
+        session = await user.open("a")
+        assert await user.prompt(session, "say hello") == "end_turn"
+        assert user.said(session) == "hello"
+
+With pytest-trio's `autojump_clock` and agents in memory, hours pass in milliseconds.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker.broker import Broker, contained
+from trio_broker.client import Client, client_over, refuse_all
+from trio_broker.config import Config
+from trio_broker.serve import serve
+from trio_broker.session import Session, Spawn
+from trio_broker.testing.memory import Habits, MemoryAgents
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message
+
+Json = dict[str, Any]
+
+
+@attrs.define(eq=False)
+class User:
+    """A client that keeps what it hears: `messages` in order, `events` the broker's own."""
+
+    client: Client = attrs.field(init=False)
+    messages: list[Message] = attrs.field(factory=list)
+    events: list[Json] = attrs.field(factory=list)
+
+    def hear(self, message: Message) -> None:
+        self.messages.append(message)
+        if message.method == "_trio_broker/event":
+            self.events.append(jsonrpc.decode(message.params))
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """Call any method; its decoded result. Raises BrokerError."""
+        return await self.client.call(method, params)
+
+    async def open(self, key: str, **more: Any) -> str:
+        """Get or create a session of the demo agent, or `agent=`, `command=`; its sessionId."""
+        asked = {"key": key, "cwd": "/tmp", **more}
+        if "command" not in asked:
+            asked.setdefault("agent", "demo")
+        opened = await self.call("_trio_broker/open", **asked)
+        id: str = opened["sessionId"]
+        return id
+
+    async def prompt(self, session: str, text: str, **meta: Any) -> str:
+        """Prompt and wait for the stop reason. `meta`: options of ours, such as promptId and policy."""
+        result = await self.call("session/prompt", **prompt_params(session, text, **meta))
+        reason: str = result["stopReason"]
+        return reason
+
+    async def submit(self, session: str, text: str, **more: Any) -> Json:
+        """Queue a prompt without waiting; its promptId and position."""
+        blocks = [{"type": "text", "text": text}]
+        queued: Json = await self.call("_trio_broker/submit", sessionId=session, prompt=blocks, **more)
+        return queued
+
+    async def status(self) -> Json:
+        status: Json = await self.call("_trio_broker/status")
+        return status
+
+    async def view(self, key: str) -> Json:
+        """The picture of one session in the status."""
+        return next(view for view in (await self.status())["sessions"] if view["key"] == key)
+
+    async def wait_phase(self, key: str, *phases: str) -> Json:
+        """Look every now and then until the session is in one of these phases; a test's own deadline bounds it."""
+        while (view := await self.view(key))["phase"] not in phases:  # noqa: ASYNC110  # seen from outside only
+            await trio.sleep(0.01)
+        return view
+
+    def updates(self, session: str) -> list[Json]:
+        """The `update` of every session/update of a session, in order."""
+        heard = [message for message in self.messages if message.method == "session/update"]
+        return [
+            jsonrpc.decode(message.params)["update"] for message in heard if message.session_id == session
+        ]
+
+    def said(self, session: str) -> str:
+        """The agent's words, put together."""
+        chunks = [one for one in self.updates(session) if one["sessionUpdate"] == "agent_message_chunk"]
+        return "".join(chunk["content"]["text"] for chunk in chunks)
+
+
+def prompt_params(session: str, text: str, **meta: Any) -> Json:
+    """The parameters of `session/prompt`."""
+    params: Json = {"sessionId": session, "prompt": [{"type": "text", "text": text}]}
+    return params | ({"_meta": {"trio-broker": meta}} if meta else {})
+
+
+@attrs.define(eq=False)
+class Rig:
+    """A running broker; `agents` are those in memory, if it has such."""
+
+    nursery: trio.Nursery
+    broker: Broker
+    agents: MemoryAgents
+
+    @asynccontextmanager
+    async def connect(
+        self, on_request: Callable[[Message], Awaitable[object]] = refuse_all
+    ) -> AsyncGenerator[User, None]:
+        """A client of its own connection; leaving the block disconnects."""
+        user = User()
+        async with client_over(self.raw(), on_message=user.hear, on_request=on_request) as user.client:
+            yield user
+
+    def raw(self) -> trio.SocketStream:
+        """A connection to the broker, for bytes."""
+        ours, theirs = socket.socketpair()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        self.nursery.start_soon(contained, "client", lambda: serve(self.broker, stream), lambda: None)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+
+    def session(self, key: str) -> Session:
+        return self.broker.find(key=key)
+
+
+@asynccontextmanager
+async def open_rig(
+    config: Config | None = None, habits: Habits | None = None, spawn: Spawn | None = None
+) -> AsyncGenerator[Rig, None]:
+    """A broker, running; its agents live in memory with these `habits`, unless `spawn` makes others.
+
+    Leaving the block ends it at once, as a second Ctrl-C would.
+    """
+    async with trio.open_nursery() as nursery:
+        agents = MemoryAgents(nursery, habits or Habits())
+        broker = Broker(config or Config(), spawn or agents.spawn)
+        await nursery.start(broker.run)
+        yield Rig(nursery, broker, agents)
+        nursery.cancel_scope.cancel()
