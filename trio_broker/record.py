@@ -1,0 +1,47 @@
+"""The unit of a session's log: a run of numbered events, kept, journalled and read as one (DESIGN D6, D15).
+
+Kinds and the members of their JSON objects:
+
+    update    (not JSON: the agent's raw `session/update` lines)
+    queued    promptId, author, prompt: a prompt waits; `durable` if it runs after a restart too
+    started   promptId, author, prompt: the prompt went to the agent
+    ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
+    ask       askId, method, title, params: the agent asks
+    answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds)
+    agent     event (started, exited, resumed), pid, how (exact, loaded, new), exitCode, signal, stderrTail
+    session   event (opened, suspended, closed, settings), and what it is about
+    note      text
+    gap       from, to, why: events that could not be kept
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Record:
+    """`count` events from number `first` on, at `at` (seconds since the epoch).
+
+    `data` of kind "update": whole lines, each with its newline, `count` of them. Of any other kind: one JSON object.
+    """
+
+    first: int
+    count: int
+    at: float
+    kind: str
+    data: bytes
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+    def since(self, number: int) -> Record:
+        """The part from `number` on, which is one of its numbers."""
+        if number <= self.first:
+            return self
+        skipped = number - self.first
+        start = 0
+        for _ in range(skipped):
+            start = self.data.index(b"\n", start) + 1
+        return Record(number, self.count - skipped, self.at, self.kind, self.data[start:])
