@@ -52,7 +52,7 @@ MAY_IMPORT = {
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model process session",
-    "testing.rig": "config wire session broker serve client",
+    "testing.rig": "errors config wire session broker serve client",
     "demo_agent": "testing",
 }
 

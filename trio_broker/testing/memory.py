@@ -37,8 +37,13 @@ class Habits:
     never_starts: bool = False
     ignores_eof: bool = False
     ignores_term: bool = False
-    deaf: bool = False  # reads nothing after session/new; its stdin holds nothing either
+    deaf: bool = (
+        False  # reads nothing after session/new until `listens` is set; its stdin holds nothing either
+    )
     load: bool = False
+    version: int = 1  # of ACP
+    session_id: str = ""  # what every one of them calls its session; else each has an id of its own
+    mute: frozenset[str] = frozenset()  # methods it leaves to the test to answer
 
 
 @attrs.define(eq=False)
@@ -77,9 +82,11 @@ class MemoryAgent:
     exited: trio.Event = attrs.field(factory=trio.Event)
     heard: list[Json] = attrs.field(factory=list)
     signals: list[int] = attrs.field(factory=list)
+    listens: trio.Event = attrs.field(factory=trio.Event)
     session_id: str = ""
     turns: dict[object, trio.Event] = attrs.field(factory=dict)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _writing: trio.Lock = attrs.field(factory=trio.Lock)
     _answers: dict[object, tuple[trio.Event, Json]] = attrs.field(factory=dict)
     _in: tuple[Any, Any] = attrs.field(init=False)
     _out: tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream] = attrs.field(factory=_pipe)
@@ -87,7 +94,7 @@ class MemoryAgent:
 
     def __attrs_post_init__(self) -> None:
         self._in = trio.testing.lockstep_stream_one_way_pair() if self.habits.deaf else _pipe()
-        self.session_id = f"memory-{self.pid}"
+        self.session_id = self.habits.session_id or f"memory-{self.pid}"
 
     # The broker's side
 
@@ -144,7 +151,8 @@ class MemoryAgent:
 
     async def write(self, data: bytes) -> None:
         """Any bytes on its stdout."""
-        await self._out[0].send_all(data)
+        async with self._writing:
+            await self._out[0].send_all(data)
 
     async def complain(self, text: str) -> None:
         """A line on its stderr."""
@@ -159,15 +167,30 @@ class MemoryAgent:
     async def say(self, text: str) -> None:
         await self.update("agent_message_chunk", content={"type": "text", "text": text})
 
-    async def ask(self, title: str) -> Json:
-        """Ask for a permission; the response, whole."""
-        id = f"ask-{len(self._answers) + len(self.heard)}"
-        tool = {"toolCallId": id, "title": title, "kind": "execute"}
-        params = {"sessionId": self.session_id, "toolCall": tool, "options": OPTIONS}
+    async def request(self, method: str, params: Json, id: object = None) -> Json:
+        """Ask the broker something, under an id of the agent's own choice; the response, whole."""
+        id = id or f"ask-{len(self._answers) + len(self.heard)}"
         event, response = self._answers[id] = trio.Event(), {}
-        await self.send({"id": id, "method": "session/request_permission", "params": params})
+        await self.send({"id": id, "method": method, "params": {"sessionId": self.session_id, **params}})
         await event.wait()
         return response
+
+    async def ask(self, title: str, kind: str = "execute", id: object = None) -> Json:
+        """Ask for a permission; the response, whole."""
+        tool = {"toolCallId": f"call {title}", "title": title, "kind": kind}
+        return await self.request("session/request_permission", {"toolCall": tool, "options": OPTIONS}, id)
+
+    async def answer(self, id: object, **result: Any) -> None:
+        """Answer a request of the broker, whether it is open or not."""
+        await self.send({"id": id, "result": result})
+
+    def got(self, method: str) -> list[Json]:
+        """The messages of that method that it was sent, in order."""
+        return [message for message in self.heard if message.get("method") == method]
+
+    def prompts(self) -> list[str]:
+        """The texts of the prompts it was sent, in order."""
+        return [message["params"]["prompt"][0]["text"] for message in self.got("session/prompt")]
 
     def methods(self) -> list[str]:
         """The methods it was sent, in order; "" for a response."""
@@ -200,6 +223,8 @@ class MemoryAgent:
             event, response = self._answers.pop(message["id"])
             response.update(message)
             event.set()
+        elif method in self.habits.mute:
+            return
         elif method == "session/prompt":
             self.turns[message["id"]] = trio.Event()
             nursery.start_soon(self._turn, message)
@@ -217,13 +242,17 @@ class MemoryAgent:
             await trio.sleep_forever()
         await trio.sleep(self.habits.start)
         capabilities = {"loadSession": self.habits.load, "sessionCapabilities": {"close": {}}}
-        result = {"protocolVersion": 1, "agentCapabilities": capabilities, "authMethods": []}
+        result = {
+            "protocolVersion": self.habits.version,
+            "agentCapabilities": capabilities,
+            "authMethods": [],
+        }
         await self.send({"id": message["id"], "result": result})
 
     async def _new(self, message: Json) -> None:
         await self.send({"id": message["id"], "result": {"sessionId": self.session_id}})
         if self.habits.deaf:
-            await trio.sleep_forever()
+            await self.listens.wait()
 
     async def _turn(self, message: Json) -> None:
         cancelled = self.turns[message["id"]]

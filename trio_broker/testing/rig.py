@@ -13,21 +13,57 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import attrs
 import trio
 
 from trio_broker.broker import Broker, contained
 from trio_broker.client import Client, client_over, refuse_all
-from trio_broker.config import Config
+from trio_broker.config import BrokerConfig, Config
+from trio_broker.errors import BrokerError
 from trio_broker.serve import serve
 from trio_broker.session import Session, Spawn
-from trio_broker.testing.memory import Habits, MemoryAgents
+from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.wire.jsonrpc import Kind, Message
 
 Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Later(Generic[T]):
+    """A call under way: `done` as soon as it has a result or an error; `wait` gives the one or raises the other."""
+
+    result: T | None = None
+    error: BrokerError | None = None
+    _over: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def done(self) -> bool:
+        return self._over.is_set()
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> None:
+        try:
+            self.result = await call()
+        except BrokerError as error:
+            self.error = error
+        self._over.set()
+
+    async def wait(self) -> T:
+        await self._over.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+    async def fails(self) -> BrokerError:
+        """The error it ends with."""
+        await self._over.wait()
+        assert self.error is not None, f"it gave {self.result!r}"
+        return self.error
 
 
 @attrs.define(eq=False)
@@ -35,6 +71,7 @@ class User:
     """A client that keeps what it hears: `messages` in order, `events` the broker's own."""
 
     client: Client = attrs.field(init=False)
+    nursery: trio.Nursery = attrs.field(init=False)
     messages: list[Message] = attrs.field(factory=list)
     events: list[Json] = attrs.field(factory=list)
 
@@ -42,6 +79,12 @@ class User:
         self.messages.append(message)
         if message.method == "_trio_broker/event":
             self.events.append(jsonrpc.decode(message.params))
+
+    def later(self, call: Callable[..., Awaitable[T]], *args: Any, **more: Any) -> Later[T]:
+        """Call it in the background; the user's leaving ends it."""
+        later = Later[T]()
+        self.nursery.start_soon(later.run, partial(call, *args, **more))
+        return later
 
     async def call(self, method: str, **params: Any) -> Any:
         """Call any method; its decoded result. Raises BrokerError."""
@@ -68,19 +111,31 @@ class User:
         queued: Json = await self.call("_trio_broker/submit", sessionId=session, prompt=blocks, **more)
         return queued
 
+    async def cancel(self, session: str, **more: Any) -> str:
+        """Cancel the running turn, or that of `promptId`: says which of `turn`, `queued`, `nothing` it was."""
+        answer = await self.call("_trio_broker/cancel", sessionId=session, **more)
+        what: str = answer["cancelled"]
+        return what
+
     async def status(self) -> Json:
         status: Json = await self.call("_trio_broker/status")
         return status
 
     async def view(self, key: str) -> Json:
-        """The picture of one session in the status."""
-        return next(view for view in (await self.status())["sessions"] if view["key"] == key)
+        """The picture of one session in the status; without a phase if there is none of that key."""
+        found: list[Json] = (await self.status())["sessions"]
+        return next((view for view in found if view["key"] == key), {"phase": None})
 
     async def wait_phase(self, key: str, *phases: str) -> Json:
         """Look every now and then until the session is in one of these phases; a test's own deadline bounds it."""
         while (view := await self.view(key))["phase"] not in phases:  # noqa: ASYNC110  # seen from outside only
             await trio.sleep(0.01)
         return view
+
+    def asked(self, method: str = "session/request_permission") -> list[Json]:
+        """The parameters of each request of that method that the broker made, in order."""
+        requests = [message for message in self.messages if message.kind is Kind.REQUEST]
+        return [jsonrpc.decode(message.params) for message in requests if message.method == method]
 
     def updates(self, session: str) -> list[Json]:
         """The `update` of every session/update of a session, in order."""
@@ -108,6 +163,16 @@ class Rig:
     nursery: trio.Nursery
     broker: Broker
     agents: MemoryAgents
+    axe: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    ended: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(  # noqa: ASYNC128  # the broker calls started()
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run the broker; `axe` cancels it, as a second Ctrl-C does, and `ended` is set when it is over."""
+        with self.axe:
+            await self.broker.run(task_status=task_status)
+        self.ended.set()
 
     @asynccontextmanager
     async def connect(
@@ -115,8 +180,12 @@ class Rig:
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection; leaving the block disconnects."""
         user = User()
-        async with client_over(self.raw(), on_message=user.hear, on_request=on_request) as user.client:
+        async with (
+            client_over(self.raw(), on_message=user.hear, on_request=on_request) as user.client,
+            trio.open_nursery() as user.nursery,
+        ):
             yield user
+            user.nursery.cancel_scope.cancel()
 
     def raw(self) -> trio.SocketStream:
         """A connection to the broker, for bytes."""
@@ -127,6 +196,15 @@ class Rig:
 
     def session(self, key: str) -> Session:
         return self.broker.find(key=key)
+
+    def agent(self, key: str) -> MemoryAgent:
+        """The agent in memory that was started last for that key."""
+        return next(agent for agent in reversed(self.agents.spawned) if agent.settings.key == key)
+
+
+def settings(**broker: Any) -> Config:
+    """A configuration with these settings in its table `[broker]`."""
+    return Config(broker=BrokerConfig(**broker))
 
 
 @asynccontextmanager
@@ -140,6 +218,7 @@ async def open_rig(
     async with trio.open_nursery() as nursery:
         agents = MemoryAgents(nursery, habits or Habits())
         broker = Broker(config or Config(), spawn or agents.spawn)
-        await nursery.start(broker.run)
-        yield Rig(nursery, broker, agents)
+        rig = Rig(nursery, broker, agents)
+        await nursery.start(rig.run)
+        yield rig
         nursery.cancel_scope.cancel()
