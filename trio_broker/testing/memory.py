@@ -140,10 +140,10 @@ class MemoryAgent:
 
     def _exit(self, exit: Exit) -> None:
         self.exit = exit
+        self._scope.cancel()  # first: it is not to hear of its own closed pipes
         self._out[0].close()
         self._err[0].close()
         self._in[1].close()
-        self._scope.cancel()
         self.exited.set()
 
     async def send(self, message: Json) -> None:

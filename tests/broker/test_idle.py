@@ -1,0 +1,140 @@
+"""Sessions that nobody uses are ended, and no prompt is ever lost to it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_broker.errors import SessionOver
+from trio_broker.model import Answered
+from trio_broker.testing.memory import Habits
+from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.turns import Turn
+
+TTL = 40.0
+ROUNDS = 300
+
+
+async def open_and_leave(rig: Rig, key: str, prompt: str = "") -> None:
+    async with rig.connect() as user:
+        session = await user.open(key)
+        if prompt:
+            await user.submit(session, prompt)
+
+
+async def test_idle_sessions_that_nobody_uses_are_ended(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig(settings(idle_ttl=TTL)) as rig:
+            await open_and_leave(rig, "unused")
+            await trio.sleep(TTL - 1)
+            assert len(rig.agents.alive()) == 1
+            await trio.sleep(TTL / 2)
+            assert rig.agents.alive() == [] and rig.broker.status()["sessions"] == []
+
+
+async def test_without_idle_ttl_nothing_is_ended(autojump_clock: MockClock) -> None:
+    with trio.fail_after(100_000):
+        async with open_rig() as rig:
+            await open_and_leave(rig, "unused")
+            await trio.sleep(80_000)
+            assert len(rig.agents.alive()) == 1
+
+
+@pytest.mark.parametrize("why", ["attached", "working", "queued", "cancelling", "asking", "starting"])
+async def test_b4_a_session_in_use_is_not_idle(why: str, autojump_clock: MockClock) -> None:
+    prompts = {"working": "wait 400", "queued": "wait 400", "cancelling": "hang-hard", "asking": "ask go"}
+    with trio.fail_after(3600):
+        config = settings(idle_ttl=TTL, cancel_grace=1000, start_timeout=1000)
+        habits = Habits(start=400 if why == "starting" else 0)
+        async with open_rig(config, habits) as rig, rig.connect() as watcher:
+            async with rig.connect() as user:
+                opening = user.later(user.open, "k")
+                if why == "starting":
+                    await user.wait_phase("k", "starting")
+                else:
+                    session = await opening.wait()
+                    await user.submit(session, prompts.get(why, "say hello"))
+                if why == "queued":
+                    await user.submit(session, "wait 10")
+                if why == "cancelling":
+                    await user.cancel(session)
+                if why == "attached":
+                    await watcher.open("k")
+            await trio.sleep(5 * TTL)
+            assert len(rig.agents.alive()) == 1
+
+
+async def test_g4_an_agent_that_speaks_of_its_own_accord_is_not_idle(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600):
+        async with open_rig(settings(idle_ttl=TTL)) as rig:
+            await open_and_leave(rig, "k")
+            for _ in range(20):
+                await trio.sleep(TTL / 2)
+                await rig.agent("k").say("background work")
+            assert len(rig.agents.alive()) == 1
+            await trio.sleep(2 * TTL)
+            assert rig.agents.alive() == []
+
+
+async def test_g1_one_that_ignores_its_end_does_not_hold_up_the_clean_up_of_others(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(3600):
+        config = settings(idle_ttl=TTL, close_grace=1000)
+        async with open_rig(config, Habits(ignores_eof=True)) as rig:
+            await open_and_leave(rig, "stubborn")
+            rig.agents.habits = Habits()
+            for number in range(5):
+                await open_and_leave(rig, f"k{number}")
+            await trio.sleep(2 * TTL)
+            assert rig.agents.alive() == [rig.agent("stubborn")]
+
+
+async def test_e1_a_prompt_at_the_very_deadline_is_answered_or_refused(autojump_clock: MockClock) -> None:
+    """Clean-up and prompt wake in the same step, in either order: whoever comes first, the other sees it."""
+    outcomes = []
+    with trio.fail_after(ROUNDS * 10 * TTL):
+        async with open_rig(settings(idle_ttl=TTL)) as rig:
+            for number in range(ROUNDS):
+                await open_and_leave(rig, f"k{number}")
+                outcomes.append(await prompt_at_deadline(rig, f"k{number}"))
+    assert set(outcomes) == {"answered", "refused"}
+
+
+async def prompt_at_deadline(rig: Rig, key: str) -> str:
+    session = rig.session(key)
+    tick = TTL / 4  # the clean-up looks at multiples of it
+    deadline = session.active_at() + TTL
+    await trio.sleep_until(-(-deadline // tick) * tick)
+    turn = Turn(
+        b'{"sessionId":"%b","prompt":[{"type":"text","text":"say hello"}]}' % str(session.session_id).encode()
+    )
+    try:
+        session.submit(turn)
+    except SessionOver:
+        assert rig.agent(key).prompts() == []
+        return "refused"
+    assert isinstance(await turn.wait(), Answered)
+    return "answered"
+
+
+async def test_e1_refused_or_not_a_client_can_open_the_key_again_at_once(autojump_clock: MockClock) -> None:
+    with trio.fail_after(36000):
+        async with open_rig(settings(idle_ttl=TTL)) as rig:
+            for number in range(50):
+                await open_and_leave(rig, "k")
+                await trio.sleep(TTL + number % 11)
+                async with rig.connect() as user:
+                    assert await user.prompt(await user.open("k"), "say hello") == "end_turn"
+            assert rig.agents.most == 1
+
+
+async def test_control_sessions_end_when_nobody_logs_in(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig() as rig, rig.connect() as user:
+            await user.call("initialize", protocolVersion=1)
+            await trio.sleep(30)
+            assert len(rig.agents.alive()) == 1
+            await trio.sleep(90)
+            assert rig.agents.alive() == []
