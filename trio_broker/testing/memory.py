@@ -169,7 +169,7 @@ class MemoryAgent:
 
     async def request(self, method: str, params: Json, id: object = None) -> Json:
         """Ask the broker something, under an id of the agent's own choice; the response, whole."""
-        id = id or f"ask-{len(self._answers) + len(self.heard)}"
+        id = f"ask-{len(self._answers) + len(self.heard)}" if id is None else id
         event, response = self._answers[id] = trio.Event(), {}
         await self.send({"id": id, "method": method, "params": {"sessionId": self.session_id, **params}})
         await event.wait()
@@ -183,6 +183,10 @@ class MemoryAgent:
     async def answer(self, id: object, **result: Any) -> None:
         """Answer a request of the broker, whether it is open or not."""
         await self.send({"id": id, "result": result})
+
+    async def refuse(self, id: object, error: object) -> None:
+        """Answer a request of the broker with an error, or with what is none."""
+        await self.send({"id": id, "error": error})
 
     def got(self, method: str) -> list[Json]:
         """The messages of that method that it was sent, in order."""
@@ -201,11 +205,15 @@ class MemoryAgent:
     async def run(self) -> None:
         """Read and answer until it is ended, or its stdin is and it heeds that."""
         with self._scope:
-            async with trio.open_nursery() as nursery:
-                await self._read(nursery)
-                if self.habits.ignores_eof:
-                    await trio.sleep_forever()
-                nursery.cancel_scope.cancel()
+            try:
+                async with trio.open_nursery() as nursery:
+                    await self._read(nursery)
+                    if self.habits.ignores_eof:
+                        await trio.sleep_forever()
+                    nursery.cancel_scope.cancel()
+            except* trio.ClosedResourceError:
+                if self.exit is None:  # else it was killed at its work, and its pipes with it
+                    raise
         if self.exit is None:
             self._exit(Exit(code=0))
 
