@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.argv[1:2] == ["demo-agent"]:  # the agent is standard library only; do not pay for the CLI's imports
+if sys.argv[1:] == ["demo-agent"]:  # the agent is standard library only; do not pay for the CLI's imports
     from trio_broker.demo_agent import main
 else:
     from trio_broker.cli import main

@@ -106,7 +106,10 @@ class Pump:
             data = _receive(self.broker)
             if not data:
                 break
-            _write_all(1, data)
+            try:
+                _write_all(1, data)
+            except BrokenPipeError:
+                return 0  # the editor is gone
         if not self.stdin_ended:
             raise BrokerGone(GONE)
         return 0

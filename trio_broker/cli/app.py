@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ import click
 
 from trio_broker import __version__, catalog
 from trio_broker.cli.run import State
+from trio_broker.cli.trouble import tell
 from trio_broker.errors import BrokerError, ConfigError
 
 # Each command lives in a module that is imported when it is called: `--version` and `--help` stay fast.
@@ -89,6 +91,8 @@ def cli(context: click.Context, config: str | None) -> None:
 
 def main() -> int:
     """Run the command line; returns the exit code. Every error ends in a sentence on stderr that says what to do."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # agents say more than some terminals can show
     try:
         code = cli.main(prog_name="trio-broker", standalone_mode=False)
     except click.ClickException as error:
@@ -97,26 +101,8 @@ def main() -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokerError as error:
-        return say(error)
+        return tell(error)
     except BrokenPipeError:  # `trio-broker … | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
-
-
-def say(error: BrokerError) -> int:
-    """Tell an error on stderr; its exit code."""
-    click.echo(f"trio-broker: {error.message}", err=True)
-    return EXIT_CODES.get(error.code, 1)
-
-
-EXIT_CODES = {
-    "misuse": 2,
-    "config": 2,
-    "unknown_agent": 2,
-    "timeout": 3,
-    "no_session": 4,
-    "denied": 5,
-    "no_broker": 6,
-}
-EXIT_CODES |= {"broker_gone": 6}

@@ -67,7 +67,7 @@ def prompt_command(
     reach(state, autostart=autostart)
     if no_wait:
         return _submit(state, scope, words, chosen, style)
-    return _prompt(state, scope, words, chosen, style, timeout, close=False)
+    return _prompt(state, scope, words, chosen, style, timeout, own=False)
 
 
 @click.command("exec")
@@ -101,7 +101,7 @@ def exec_command(
     words = read_text(text, file)
     chosen = choose_policy(state, policy)
     reach(state, autostart=autostart)
-    return _prompt(state, scope, words, chosen, style, timeout, close=True)
+    return _prompt(state, scope, words, chosen, style, timeout, own=True)
 
 
 def _prompt(
@@ -112,17 +112,13 @@ def _prompt(
     style: str,
     timeout: float | None,
     *,
-    close: bool,
+    own: bool,
 ) -> int:
     from trio_broker.cli.render import renderer
     from trio_broker.cli.turn import Prompting
 
-    prompting = Prompting(str(state.paths.socket), scope, text, renderer(style), policy, timeout)
-
-    async def main() -> int:
-        return await prompting.run(close=close)
-
-    return run(main)
+    prompting = Prompting(str(state.paths.socket), scope, text, renderer(style), policy, timeout, own)
+    return run(prompting.run)
 
 
 def _submit(state: State, scope: Scope, text: str, policy: str | None, style: str) -> int:

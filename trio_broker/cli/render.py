@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from trio_broker.cli.text import safe, safe_lines
+from trio_broker.cli.text import safe, safe_json, safe_lines
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
@@ -37,7 +37,7 @@ class Json:
 
     def message(self, message: Message) -> None:
         if not (message.method or "").startswith("_trio_broker/"):
-            sys.stdout.buffer.write(message.raw + b"\n")
+            sys.stdout.buffer.write(safe_json(message.raw) + b"\n")
             sys.stdout.buffer.flush()
 
     def end(self, reason: str) -> None:

@@ -124,4 +124,6 @@ def print_json(value: object) -> None:
     """One JSON object on one line."""
     import json
 
-    click.echo(json.dumps(value, ensure_ascii=False))
+    from trio_broker.cli.text import safe_json
+
+    click.echo(safe_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))

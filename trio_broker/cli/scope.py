@@ -51,13 +51,23 @@ def find_scope(
     here = Path(cwd or os.getcwd()).expanduser().resolve()
     if not here.is_dir():
         raise Misuse(f"--cwd: there is no directory {here}")
-    argv = tuple(shlex.split(command)) if command else ()
+    argv = _words(command) if command is not None else ()
     named = agent or state.agent
     if named is not None and not argv:
         named = catalog.resolve(named, state.config).name
     root = str(git_root(here))
     name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
     return Scope(session or f"{name}:{root}", root, named, argv)
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise Misuse(f"--command: {command!r} has {str(error).lower()}; quote it as for a shell") from error
+    if not words:
+        raise Misuse("--command is empty; give the agent's command line")
+    return words
 
 
 def scope_options(function: F) -> F:

@@ -42,7 +42,7 @@ def show(status: dict[str, Any]) -> None:
         click.echo(sessions_table(status["sessions"]))
     for name, failing in status["failing"].items():
         click.echo(
-            f"{safe(name)}: failed to start {failing['failures']} times, next try in "
+            f"{safe(name)}: failed to start, {failing['failures']} in a row; next try in "
             f"{ago(failing['retry_in'])}: {safe(failing['reason'])}"
         )
 

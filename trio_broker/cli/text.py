@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+_RAW_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _ONE_LINE = str.maketrans(_CONTROLS)
 _MANY_LINES = str.maketrans({code: text for code, text in _CONTROLS.items() if chr(code) not in "\n\t"})
@@ -21,6 +23,11 @@ def safe_lines(text: str) -> str:
 
 def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
+
+
+def safe_json(raw: bytes) -> bytes:
+    """The same JSON, with DEL and the controls above 127 escaped; JSON itself has those below 32 escaped."""
+    return _RAW_CONTROLS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), raw)
 
 
 def ago(seconds: float | None) -> str:

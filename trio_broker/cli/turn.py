@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,18 +18,23 @@ from trio_broker.cli.scope import Scope
 from trio_broker.cli.starting import EVENT, tell_starting
 from trio_broker.cli.text import safe
 from trio_broker.client import Client, open_client, refuse_all
-from trio_broker.errors import BrokerError
+from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
+HOW = 'give it as words, `trio-broker prompt "…"`, or with -f FILE, or on stdin'
+ENDED = ("dead", "closed")
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
-CANCEL_PATIENCE = 45.0  # seconds after a time-out for the turn to end; the broker escalates before that
+CLOSE_PATIENCE = 45.0  # seconds for the session of an `exec` to end; the broker escalates before that
 
 
 @attrs.define(eq=False)
 class Prompting:
-    """Runs one prompt and counts what was answered on the way. `text` is the prompt."""
+    """Runs one prompt and counts what was answered on the way. `text` is the prompt.
+
+    `own`: the session is this prompt's alone and ends with it (`exec`), however that comes.
+    """
 
     socket: str
     scope: Scope
@@ -36,47 +42,81 @@ class Prompting:
     renderer: Renderer
     policy: str | None = None
     seconds: float | None = None
+    own: bool = False
     prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     session_id: str = ""
     approved: int = 0
     denied: int = 0
     interrupts: int = 0
     timed_out: bool = False
-    code: int | None = None  # None: detached
+    unread: bool = False  # nobody reads our stdout any more
+    code: int | None = None  # None: left before its end
+    _all: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _starting: Any = attrs.field(factory=tell_starting)
 
-    async def run(self, *, close: bool = False) -> int:
-        """Open the session, prompt, show; the exit code. `close`: the session ends with the prompt (`exec`)."""
+    async def run(self) -> int:
+        """Open the session, prompt, show; the exit code. Raises BrokenPipeError when nobody reads what it shows."""
         on_request = ask_person if self.policy == Policy.ASK.value else refuse_all
         async with (
             open_client(self.socket, on_message=self._hear, on_request=on_request) as client,
-            trio.open_nursery() as nursery,  # of its own: a detached client is still written to its end
+            trio.open_nursery() as nursery,  # of its own: whoever leaves is still written to its end
         ):
-            await nursery.start(self._heed_signals, client, nursery.cancel_scope)
-            self.code = await self._open_and_prompt(client, close)
+            await nursery.start(self._heed_signals, client)
+            if self.own:
+                await self._check_free(client)
+            try:
+                with self._all:
+                    self.code = await self._open_and_prompt(client)
+            finally:
+                if self.own:
+                    await self._close(client)
             nursery.cancel_scope.cancel()
         return self._leave()
 
     def _leave(self) -> int:
         if self.code is not None:
             return self.code
-        say(f"detached: the turn goes on; to end it: `trio-broker cancel -s {shlex.quote(self.scope.key)}`")
-        return INTERRUPTED
+        say(self._why_left() + self._what_goes_on())
+        if self.unread:
+            raise BrokenPipeError
+        return TIMEOUT if self.timed_out else INTERRUPTED
 
-    async def _open_and_prompt(self, client: Client, close: bool) -> int:
-        opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
-        self.session_id = opened["sessionId"]
-        try:
-            return await self._prompt(client)
-        finally:
-            if close:
-                with trio.move_on_after(CANCEL_PATIENCE, shield=True):
-                    await client.call("_trio_broker/close", {"sessionId": self.session_id})
+    def _why_left(self) -> str:
+        if self.timed_out and not self.session_id:
+            return f"timed out after {self.seconds:g} s, before the session had started (--timeout)"
+        return "nobody reads the output" if self.unread else "detached"
 
-    async def _prompt(self, client: Client) -> int:
+    def _what_goes_on(self) -> str:
+        key = shlex.quote(self.scope.key)
+        if self.own:
+            return "; the session has ended"
+        if not self.session_id:
+            return f"; it goes on starting, to end it: `trio-broker sessions close -s {key}`"
+        return f": the turn goes on; to end it: `trio-broker cancel -s {key}`"
+
+    async def _check_free(self, client: Client) -> None:
+        """What ends with this prompt must not be somebody's session."""
+        found = (await client.call("_trio_broker/sessions"))["sessions"]
+        if any(view["key"] == self.scope.key and view["phase"] not in ENDED for view in found):
+            raise Misuse(
+                f"session {self.scope.key!r} is there already, and `exec` would end it; "
+                "leave out -s, or use `prompt`"
+            )
+
+    async def _close(self, client: Client) -> None:
+        verb = "kill" if self.interrupts > 1 else "close"
+        with trio.move_on_after(CLOSE_PATIENCE, shield=True):
+            try:
+                await client.call(f"_trio_broker/{verb}", {"key": self.scope.key})
+            except BrokerError:
+                pass  # it was never opened, or the broker is gone: the prompt's own error tells
+
+    async def _open_and_prompt(self, client: Client) -> int:
         async with trio.open_nursery() as nursery:
             if self.seconds is not None:
                 nursery.start_soon(self._time_out, client, self.seconds)
+            opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
+            self.session_id = opened["sessionId"]
             result = await self._call(client)
             nursery.cancel_scope.cancel()
         reason = result.get("stopReason") if isinstance(result, dict) else None
@@ -93,24 +133,25 @@ class Prompting:
     async def _time_out(self, client: Client, seconds: float) -> None:
         await trio.sleep(seconds)
         self.timed_out = True
-        await self._cancel(client)
+        if self.session_id:
+            await self._cancel(client)
+        else:
+            self._all.cancel()
 
     async def _heed_signals(
-        self,
-        client: Client,
-        all: trio.CancelScope,
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        self, client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """The first Ctrl-C cancels the turn, the second one detaches from it."""
+        """The first Ctrl-C cancels the turn, the second one leaves it."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
             async for _ in signals:
                 self.interrupts += 1
                 if self.interrupts > 1 or not self.session_id:
-                    all.cancel()
+                    self._all.cancel()
                     continue
-                say("\n[cancelling] once more to leave the turn to itself")
+                say(
+                    f"\n[cancelling] once more to {'kill the agent' if self.own else 'leave the turn to itself'}"
+                )
                 await self._cancel(client)
 
     async def _cancel(self, client: Client) -> None:
@@ -154,8 +195,13 @@ class Prompting:
             and b'"stopReason"' not in (message.result or b"")
             and message.error is None
         )
-        if not ours:
+        if ours:
+            return
+        try:
             self.renderer.message(message)
+        except BrokenPipeError:
+            self.unread = True
+            self._all.cancel()
 
     def _event(self, message: Message) -> None:
         event = jsonrpc.decode(message.params)
@@ -177,21 +223,19 @@ class Prompting:
 
 def read_text(words: tuple[str, ...], file: str | None) -> str:
     """The prompt: the words, else the file (`-`: stdin), else what is piped in. Raises Misuse when there is none."""
-    from trio_broker.errors import Misuse
-
-    if words and file is None:
-        return " ".join(words)
-    if words:
+    if words and file is not None:
         raise Misuse("give the prompt as words or with -f, not both")
-    if file is not None and file != "-":
-        try:
-            with open(file, encoding="utf-8") as source:
-                return source.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misuse(f"-f {file}: {error}") from error
-    if file is None and sys.stdin.isatty():
-        raise Misuse('what is the prompt? `trio-broker prompt "…"`, or -f FILE, or text on stdin')
-    text = sys.stdin.read()
+    if not words and file is None and sys.stdin.isatty():
+        raise Misuse(f"what is the prompt? {HOW}")
+    text = " ".join(words) if words else _read(file or "-")
     if not text.strip():
-        raise Misuse("the prompt on stdin is empty")
+        raise Misuse(f"the prompt is empty; {HOW}")
     return text
+
+
+def _read(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misuse(f"the prompt can't be read from {'stdin' if file == '-' else file}: {error}") from error

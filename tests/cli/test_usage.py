@@ -1,0 +1,84 @@
+"""What the words of a command line mean, before a broker comes into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from trio_broker.cli.app import COMMANDS, cli
+from trio_broker.testing.home import Home
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command and subcommand there is."""
+    found: list[tuple[str, ...]] = []
+    for name in COMMANDS:
+        found.append((name,))
+        command = cli.get_command(click.Context(cli), name)
+        if isinstance(command, click.Group):
+            found += [(name, inner) for inner in command.commands]
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_tells_what_it_does(home: Home, words: tuple[str, ...]) -> None:
+    done = home.run(*words, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: trio-broker {' '.join(words)} ")
+    assert len(done.stdout.split("\n\n")[1].split()) >= 3, "a sentence about it"
+    assert not home.socket.exists()
+
+
+def test_help_names_every_command(home: Home) -> None:
+    done = home.run("--help")
+    assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+    assert home.run("-h").stdout == done.stdout
+
+
+def test_readme_and_help_have_the_same_commands(home: Home) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Commands")[2].partition("## Settings")[0]
+    missing = [words for words in commands() if not all(word in table for word in words)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["promt"], "'promt' is neither a command nor an agent. Did you mean prompt?"),
+        (["clade", "hi"], "Did you mean claude or "),
+        (["status", "--nope"], "No such option"),
+        (["sessions", "frobnicate"], "No such command"),
+        (["prompt", "--format", "xml", "hi"], "'xml' is not one of"),
+        (["prompt", "--timeout", "0", "hi"], "--timeout"),
+        (["exec", "--no-wait", "hi"], "--no-wait"),
+        (["prompt", "-a", "nobody", "hi"], "there is no agent 'nobody'; known are"),
+        (["prompt", "--cwd", "/no/such/place", "hi"], "--cwd: there is no directory /no/such/place"),
+        (["prompt", "--command", "it's", "hi"], '--command: "it\'s" has no closing quotation'),
+        (["prompt", "--command", " ", "hi"], "--command is empty"),
+        (["--config", "/no/such/file", "fake", "hi"], "/no/such/file: there is no such file"),
+    ],
+)
+def test_a_mistake_is_exit_2_and_told_without_starting_anything(
+    home: Home, words: list[str], says: str
+) -> None:
+    done = home.run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not home.socket.exists()
+
+
+def test_an_agents_name_may_stand_first(shared: Home, tmp_path: Path) -> None:
+    shared.run("fake", "say hello", cwd=tmp_path)
+    shared.run("fake", "sessions", "ensure", "-s", f"by name in {tmp_path}")
+    assert shared.run("fake", "cancel", cwd=tmp_path).returncode == 0
+    assert shared.run("fake", "exec", "say hello", cwd=tmp_path).stdout.startswith("hello\n")
+    keys = {view["key"]: view["agent"] for view in shared.json("sessions", "list")["sessions"]}
+    assert keys == {f"fake:{tmp_path}": "fake", f"by name in {tmp_path}": "fake"}
+
+
+def test_words_with_a_space_are_a_prompt(shared: Home, tmp_path: Path) -> None:
+    assert shared.run("say one", "and two", cwd=tmp_path).stdout.startswith("one and two\n")
