@@ -91,6 +91,7 @@ class Asks:
         """`client` is gone: what it was asked goes to another, or waits; what can't wait is refused."""
         for ask in tuple(self.open):
             if ask.client is client:
+                client.withdraw(ask.number)  # it may have detached only, and would answer a second time
                 ask.client = None
                 if ask.method != PERMISSION and self.primary() is None:
                     self._drop(ask)
