@@ -118,10 +118,10 @@ async def test_a_client_that_leaves_a_prompt_leaves_the_turn_to_itself(autojump_
         async with open_rig() as rig, rig.connect() as stayer:
             session = await stayer.open("k")
             async with rig.connect() as leaver:
-                leaver.later(leaver.prompt, session, "wait 20; say first")
-                await trio.sleep(MOMENT)
-                leaver.later(leaver.prompt, session, "say second")
-                await trio.sleep(MOMENT)
+                await leaver.open("k")
+                for text in ("wait 20; say first", "say second"):
+                    leaver.later(leaver.prompt, session, text)
+                    await trio.sleep(MOMENT)
             assert (await stayer.view("k"))["queue"] == 1
             await trio.sleep(30)
             assert rig.agent("k").got("session/cancel") == []
