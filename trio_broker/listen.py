@@ -122,7 +122,12 @@ def peer_uid(stream: trio.SocketStream) -> int | None:
 
 def make_private(directory: Path) -> None:
     """Make the directory, or make sure of it: ours, of mode 0700. Raises Misuse when it can't be trusted."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misuse(
+            f"{directory} can't be made: {error}; set TRIO_BROKER_HOME to a directory of yours"
+        ) from error
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise Misuse(

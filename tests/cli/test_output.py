@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home
+from trio_broker.testing.home import LIMIT, Home, eventually
 
 SCENE = "think hm; plan; tool read it; say one; say two"
 EVIL = "\x1b]0:owned\x07\x1b[2J \x9b31m \x7f"
@@ -124,3 +124,18 @@ def test_when_nobody_reads_on_an_exec_ends_with_its_session(shared: Home, tmp_pa
     )
     assert (code, stderr) == (1, "nobody reads the output; the session has ended\n")
     assert shared.session(key) is None
+
+
+@pytest.mark.parametrize("style", ["text", "json", "quiet"])
+def test_a_prompt_shows_its_own_turn_and_not_those_around_it(
+    shared: Home, tmp_path: Path, style: str
+) -> None:
+    """One waits behind the turn of another, and a third one's turn comes right behind it."""
+    key = f"{style} {tmp_path}"
+    shared.run("prompt", "say first; wait 1; ask edit first", "-s", key, "--no-wait", cwd=tmp_path)
+    with shared.start("prompt", "say second", "-s", key, "--format", style, cwd=tmp_path) as process:
+        eventually(lambda: shared.session(key)["queue"] == 1)
+        shared.run("prompt", "flood 20", "-s", key, "--no-wait", cwd=tmp_path)
+        stdout, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, "what was denied was denied to another"
+    assert "second" in stdout and "first" not in stdout and "..." not in stdout

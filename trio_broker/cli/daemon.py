@@ -11,7 +11,8 @@ import click
 
 from trio_broker import __version__
 from trio_broker.cli.run import State, listens, lock_is_held, pass_state, print_json, run, start
-from trio_broker.errors import BrokerError
+from trio_broker.config import BrokerConfig
+from trio_broker.errors import BrokerError, ConfigError
 
 DOWN_MARGIN = 10.0  # seconds over the ladder's two graces
 
@@ -76,7 +77,11 @@ async def _shut_down(state: State) -> None:
 
 
 def _wait_gone(state: State) -> None:
-    patience = state.config.broker.close_grace + state.config.broker.term_grace + DOWN_MARGIN
+    try:
+        broker = state.config.broker
+    except ConfigError:  # a mistake made since the daemon read it
+        broker = BrokerConfig()
+    patience = broker.close_grace + broker.term_grace + DOWN_MARGIN
     deadline = time.monotonic() + patience
     while lock_is_held(state.paths):
         if time.monotonic() > deadline:

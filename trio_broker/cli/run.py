@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import attrs
 import click
@@ -84,8 +84,7 @@ def listens(paths: Paths) -> bool:
 def start(state: State) -> None:
     """Start a daemon of its own session and wait until it, or another that was faster, listens. Raises NoBroker."""
     paths = state.paths
-    paths.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with paths.log.open("ab") as log:
+    with _open_log(paths) as log:
         size = log.tell()
         daemon = subprocess.Popen(
             [sys.executable, "-m", "trio_broker", *_config_option(paths), "serve"],
@@ -106,13 +105,25 @@ def start(state: State) -> None:
     daemon.returncode = 0  # it is not ours to wait for: no ResourceWarning when we end first
 
 
+def _open_log(paths: Paths) -> BinaryIO:
+    try:
+        paths.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return paths.log.open("ab")
+    except OSError as error:
+        raise NoBroker(
+            f"the broker can't write its log {paths.log}: {error}; set TRIO_BROKER_HOME to a directory of yours"
+        ) from error
+
+
 def lock_is_held(paths: Paths) -> bool:
     """Whether a broker of these paths lives, listening or not."""
-    with paths.lock.open("a+b") as file:
-        try:
+    try:
+        with paths.lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file: nobody ever held it
+        return False
     return False
 
 

@@ -48,6 +48,7 @@ class Prompting:
     approved: int = 0
     denied: int = 0
     interrupts: int = 0
+    playing: bool = False  # our turn: what comes before and after it is of other prompts
     timed_out: bool = False
     unread: bool = False  # nobody reads our stdout any more
     code: int | None = None  # None: left before its end
@@ -186,17 +187,14 @@ class Prompting:
     def _hear(self, message: Message) -> None:
         if message.method == EVENT:
             self._event(message)
-        elif message.session_id == self.session_id or message.method is None:
+        elif message.method is None:
+            if _ends_turn(message):
+                self.playing = False
+                self._show(message)
+        elif self.playing and message.session_id == self.session_id:
             self._show(message)
 
     def _show(self, message: Message) -> None:
-        ours = (
-            message.method is None
-            and b'"stopReason"' not in (message.result or b"")
-            and message.error is None
-        )
-        if ours:
-            return
         try:
             self.renderer.message(message)
         except BrokenPipeError:
@@ -210,7 +208,9 @@ class Prompting:
             self._starting(message)
         elif kind == "queued":
             say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
-        elif kind == "answer":
+        elif kind == "started":
+            self.playing = event["promptId"] == self.prompt_id
+        elif kind == "answer" and self.playing:
             self._answered(event)
 
     def _answered(self, event: dict[str, Any]) -> None:
@@ -219,6 +219,11 @@ class Prompting:
         self.denied += not allowed
         word = "allowed" if allowed else "denied"
         say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
+
+
+def _ends_turn(reply: Message) -> bool:
+    """Whether a reply is that of the prompt; the broker's own verbs succeed, and have no stop reason."""
+    return reply.error is not None or b'"stopReason"' in (reply.result or b"")
 
 
 def read_text(words: tuple[str, ...], file: str | None) -> str:

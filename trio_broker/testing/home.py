@@ -95,6 +95,8 @@ class Home:
 
     def end(self) -> None:
         """`down`, and a look at what it left."""
+        if not self.socket.parent.exists():
+            return  # no daemon was ever started
         pids = self._pids()
         self.config.write_text("", encoding="utf-8")  # whatever a test made of it
         done = self.run("down")

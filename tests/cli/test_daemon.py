@@ -1,0 +1,144 @@
+"""How a daemon comes and goes: by the first prompt, by `up`, by `serve`; and what `down` leaves, which is nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually, lives
+
+
+def test_the_first_prompt_starts_a_daemon_that_stays(home: Home, tmp_path: Path) -> None:
+    assert home.run("say hello there", cwd=tmp_path).stdout == "hello there\n[done] end_turn\n"
+    pid = home.json("status")["pid"]
+    assert lives(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert stat.S_IMODE(home.socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.socket.parent.stat().st_mode) == 0o700
+
+
+def test_five_first_prompts_at_once_start_one_daemon(home: Home, tmp_path: Path) -> None:
+    """RACES B17: all find none, all start one; one holds the lock, and all five are served by it."""
+    processes = [
+        home.start("prompt", "pid", "-s", f"{n}", "--format", "quiet", cwd=tmp_path) for n in range(5)
+    ]
+    answers = [process.communicate(timeout=LIMIT) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 5, answers
+    assert len({stdout for stdout, _ in answers}) == 5
+    assert {stderr for _, stderr in answers} == {""}
+    status = home.json("status")
+    assert sorted(view["key"] for view in status["sessions"]) == ["0", "1", "2", "3", "4"]
+    assert home.log.count("Ctrl-C ends it") == 1
+
+
+def test_one_key_raced_for_by_five_prompts_has_one_agent(home: Home, tmp_path: Path) -> None:
+    """RACES B1, over processes and a daemon that is not there yet."""
+    processes = [home.start("prompt", "pid", "--format", "quiet", cwd=tmp_path) for _ in range(5)]
+    answers = {process.communicate(timeout=LIMIT)[0] for process in processes}
+    assert len(answers) == 1
+    assert len(home.json("status")["sessions"]) == 1
+
+
+def test_up_twice_and_down_twice(home: Home) -> None:
+    first, pid = home.run("up"), home.json("status")["pid"]
+    again = home.run("up")
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert "a broker already serves" in again.stderr and home.json("status")["pid"] == pid
+    assert home.run("down").stderr == "the broker has ended, and its agents with it\n"
+    assert "nothing to stop" in home.run("down").stderr
+    assert not home.socket.exists()
+
+
+def test_down_ends_sessions_at_work_and_their_children(home: Home, tmp_path: Path) -> None:
+    child = int(home.run("prompt", "fork-child", "--format", "quiet", cwd=tmp_path).stdout)
+    home.run("prompt", "hang-hard", "--no-wait", cwd=tmp_path)
+    pids = [home.json("status")["pid"], *(view["pid"] for view in home.json("status")["sessions"]), child]
+    assert all(lives(pid) for pid in pids)
+    assert home.json("down") == {"action": "broker_stopped", "socket": str(home.socket)}
+    eventually(lambda: not any(lives(pid) for pid in pids))
+
+
+def test_a_second_daemon_is_one_too_many(home: Home) -> None:
+    """RACES B17."""
+    home.run("up")
+    pid = home.json("status")["pid"]
+    done = home.run("serve")
+    assert done.returncode == 1
+    assert f"a broker (pid {pid}) already serves" in done.stderr and "trio-broker down" in done.stderr
+    assert home.json("status")["pid"] == pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_serve_in_the_foreground_ends_with_a_signal(home: Home, number: signal.Signals) -> None:
+    with home.start("serve") as daemon:
+        eventually(home.socket.exists)
+        home.run("prompt", "hang", "--no-wait")
+        pid = home.json("status")["sessions"][0]["pid"]
+        daemon.send_signal(number)
+        stdout, stderr = daemon.communicate(timeout=LIMIT)
+    assert (daemon.returncode, stdout) == (0, ""), stderr
+    assert "Traceback" not in stderr
+    assert not lives(pid) and not home.socket.exists()
+
+
+def test_a_daemon_killed_by_force_is_replaced_by_the_next_prompt(home: Home) -> None:
+    """What it left, a socket and a lock file, keeps nobody out."""
+    home.run("up")
+    pid = home.json("status")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not lives(pid))
+    assert home.socket.exists()
+    assert home.run("prompt", "say back", "--format", "quiet").stdout == "back\n"
+
+
+def test_a_broken_configuration_is_told_at_once_and_starts_nothing(home: Home) -> None:
+    home.config.write_text('[broker]\nqueue = "many"\nmax_sesions = 3\n', encoding="utf-8")
+    for words in (["prompt", "hi"], ["up"], ["sessions", "new"], ["acp"]):
+        done = home.run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{home.config}: broker.queue: expected a whole number, not a string 'many'" in done.stderr
+        assert f"{home.config}: broker.max_sesions: unknown key; did you mean max_sessions?" in done.stderr
+    assert not home.socket.exists()
+
+
+def test_a_configuration_that_breaks_later_does_not_keep_the_daemon_from_being_looked_at(home: Home) -> None:
+    home.run("up")
+    home.config.write_text("[broker\n", encoding="utf-8")
+    assert home.run("status").returncode == 0
+    assert home.run("down").returncode == 0
+
+
+def test_a_daemon_that_can_not_start_is_exit_6_with_its_own_words(home: Home) -> None:
+    (home.path / "run").write_text("in the way", encoding="utf-8")
+    done = home.run("prompt", "hi")
+    (home.path / "run").unlink()
+    assert done.returncode == 6
+    assert f"the broker did not start (its log: {home.path / 'state' / 'broker.log'})" in done.stderr
+    assert f"{home.path / 'run'} can't be made" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_log_that_can_not_be_written_is_told(home: Home) -> None:
+    (home.path / "state").write_text("in the way", encoding="utf-8")
+    done = home.run("up")
+    assert done.returncode == 6
+    assert "can't write its log" in done.stderr and "set TRIO_BROKER_HOME" in done.stderr
+
+
+def test_a_home_with_too_long_a_path_is_told_with_a_way_out(home: Home, tmp_path: Path) -> None:
+    done = home.run("status", env={"TRIO_BROKER_HOME": str(tmp_path / ("x" * 100))})
+    assert done.returncode == 2
+    assert "set TRIO_BROKER_HOME" in done.stderr and "shorter path" in done.stderr
+
+
+def test_another_configuration_file_by_option_and_by_variable(home: Home, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(
+        CONFIG.replace("agents.fake", "agents.mine").replace('"fake"', '"mine"'), encoding="utf-8"
+    )
+    assert home.run("--config", str(other), "mine", "say hi").stdout.startswith("hi\n")
+    assert home.json("status")["sessions"][0]["agent"] == "mine"  # the daemon was started with it
+    by_variable = home.run("config", "show", env={"TRIO_BROKER_CONFIG": str(other)})
+    assert 'default_agent = "mine"' in by_variable.stdout

@@ -1,0 +1,160 @@
+"""Exit codes, and that whatever is not 0 comes with a sentence that says what to do next."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from trio_broker.testing.home import LIMIT, Home, eventually, fake, lives
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["prompt", "say hi"], 0, ""),
+        (["prompt", "stop max_tokens"], 0, ""),
+        (["prompt", "ask edit it", "--approve-all"], 0, "allowed by policy:approve-all"),
+        (["prompt", "ask read it"], 0, "allowed by policy:approve-reads"),
+        (["prompt", "ask read it; ask edit it"], 0, "denied by policy:approve-reads"),
+        (
+            ["prompt", "error -32123 no more tokens"],
+            1,
+            "the agent answered with error -32123: no more tokens",
+        ),
+        (["prompt", "stop refusal"], 1, "the turn ended as refusal"),
+        (["prompt", "die 7"], 1, "ended with exit code 7\nThe next prompt starts it anew"),
+        (["prompt", "kill KILL"], 1, "ended with signal 9 (SIGKILL)\nThe next prompt starts it anew"),
+        (["prompt", "wait 600", "--timeout", "0.2"], 3, "timed out after 0.2 s; the turn was cancelled"),
+        (["cancel", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
+        (["sessions", "show", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
+        (["sessions", "close", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
+        (["prompt", "ask edit it"], 5, "allow with --approve-reads or --approve-all"),
+        (["prompt", "ask read it", "--deny-all"], 5, "allow with --approve-reads or --approve-all"),
+    ],
+)
+def test_exit_code(shared: Home, tmp_path: Path, words: list[str], code: int, says: str) -> None:
+    done = shared.run(*words, cwd=tmp_path)
+    assert (done.returncode, says in done.stderr) == (code, True), (done.returncode, done.stderr)
+    assert done.stderr or code == 0
+
+
+@pytest.mark.parametrize("style", ["json", "quiet"])
+@pytest.mark.parametrize(("words", "code"), [(["stop refusal"], 1), (["ask edit it"], 5)])
+def test_exit_codes_do_not_depend_on_the_format(
+    shared: Home, tmp_path: Path, words: list[str], code: int, style: str
+) -> None:
+    done = shared.run("exec", *words, "--format", style, cwd=tmp_path)
+    assert done.returncode == code and done.stderr
+
+
+def test_the_next_prompt_after_a_death_starts_anew(shared: Home, tmp_path: Path) -> None:
+    assert shared.run("prompt", "die 1", cwd=tmp_path).returncode == 1
+    assert shared.run("prompt", "say here again", cwd=tmp_path).stdout.startswith("here again\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("no-such-program --acp", "could not be started"),
+        (
+            fake("--exit-at-start", "3", "--stderr", "no key found"),
+            "3 before it had a session; its last words: no",
+        ),
+        (fake("--protocol", "7"), "speaks ACP version 7"),
+        (fake("--auth"), "\nLog in with the agent's own program"),
+    ],
+)
+def test_an_agent_that_does_not_start_is_exit_1_with_its_last_words(
+    shared: Home, tmp_path: Path, command: str, says: str
+) -> None:
+    done = shared.run("exec", "hi", "--command", command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 2, "what happened, and what to do"
+
+
+def test_an_agents_error_is_told_with_its_data(home: Home, tmp_path: Path) -> None:
+    """RACES C18: where agents hide what really happened."""
+    agent = tmp_path / "agent.py"
+    agent.write_text(AGENT, encoding="utf-8")
+    done = home.run("exec", "hi", "--command", f"python3 {agent}")
+    assert done.returncode == 1
+    assert 'answered with error -32603: Internal error: {"details": "no credit"}' in done.stderr
+
+
+AGENT = r"""
+import json, sys
+results = {"initialize": {"protocolVersion": 1, "agentCapabilities": {}}, "session/new": {"sessionId": "s"}}
+for line in sys.stdin:
+    message = json.loads(line)
+    answer = {"jsonrpc": "2.0", "id": message.get("id")}
+    if message["method"] in results:
+        answer["result"] = results[message["method"]]
+    else:
+        answer["error"] = {"code": -32603, "message": "Internal error", "data": {"details": "no credit"}}
+    if "id" in message:
+        print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_timeout_holds_while_the_session_starts(shared: Home, tmp_path: Path) -> None:
+    slow = fake("--no-start")
+    done = shared.run("prompt", "hi", "-s", "slow", "--command", slow, "--timeout", "0.3", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "timed out after 0.3 s, before the session had started (--timeout); "
+        "it goes on starting, to end it: `trio-broker sessions close -s slow`\n"
+    )
+    assert shared.run("sessions", "close", "-s", "slow").returncode == 0
+
+
+def test_a_timeout_withdraws_a_prompt_that_waits_in_the_queue(shared: Home, tmp_path: Path) -> None:
+    shared.run("prompt", "hang", "--no-wait", "-s", "busy", cwd=tmp_path)
+    done = shared.run("prompt", "hi", "-s", "busy", "--timeout", "0.3", cwd=tmp_path)
+    assert done.returncode == 3
+    view = shared.session("busy")
+    assert (view["phase"], view["queue"]) == ("working", 0)
+    assert shared.run("sessions", "close", "-s", "busy", "--kill").returncode == 0
+
+
+def test_a_turn_that_somebody_else_cancels_is_130(shared: Home, tmp_path: Path) -> None:
+    with shared.start("prompt", "hang", "-s", "mine", cwd=tmp_path) as process:
+        shared.until("mine", "working")
+        assert shared.run("cancel", "-s", "mine").returncode == 0
+        _, stderr = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert "the turn ended as cancelled" in stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["cancel"], ["sessions", "list"], ["sessions", "show"]])
+def test_looking_at_a_broker_that_is_not_there_is_exit_6_and_starts_none(
+    home: Home, words: list[str]
+) -> None:
+    done = home.run(*words)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "start one with `trio-broker up`" in done.stderr
+    assert not home.socket.exists()
+
+
+@pytest.mark.parametrize("words", [["prompt", "hi"], ["exec", "hi"], ["sessions", "new"], ["acp"]])
+def test_no_autostart_is_exit_6_and_starts_none(home: Home, words: list[str]) -> None:
+    done = home.run(*words, "--no-autostart")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "start one with `trio-broker up`" in done.stderr
+    assert not home.socket.exists()
+
+
+@pytest.mark.parametrize("command", ["prompt", "exec"])
+def test_a_broker_that_dies_under_a_prompt_is_exit_6_at_once(home: Home, command: str) -> None:
+    home.run("up")
+    with home.start(command, "hang", "-s", "mine") as process:
+        home.until("mine", "working")
+        daemon, agent = home.json("status")["pid"], home.session("mine")["pid"]
+        os.kill(daemon, signal.SIGKILL)
+        _, stderr = process.communicate(timeout=LIMIT)
+    eventually(lambda: not lives(agent))  # its stdin has ended
+    assert process.returncode == 6
+    assert "the broker closed the connection; look at its log, then `trio-broker up`" in stderr
