@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from trio_broker.errors import SessionOver
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.turns import Turn
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
@@ -152,6 +153,24 @@ async def test_d2_a_cancel_that_crosses_the_answer_is_settled_once(
             assert (await user.view("k"))["phase"] == "working"
             await agent.answer(agent.got("session/prompt")[1]["id"], stopReason="end_turn")
             assert await second.wait() == "end_turn"
+
+
+async def test_d2_a_cancel_in_the_very_step_of_the_answer_and_ever_after_is_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            id = await user.open("k")
+            session, found = rig.session("k"), list[str]()
+            params = b'{"sessionId":"%b","prompt":[{"type":"text","text":"say one"}]}' % id.encode()
+            turn = Turn(params)
+            turn.on_end = lambda _: found.append(session.cancel(turn))
+            session.submit(turn)
+            await turn.wait()
+            following = user.later(user.prompt, id, "wait 5")
+            await user.wait_phase("k", "working")
+            assert [*found, session.cancel(turn)] == ["nothing", "nothing"]
+            assert await following.wait() == "end_turn" and cancels(rig.agent("k")) == 0
 
 
 @pytest.mark.parametrize("how", ["verb", "notification"])

@@ -41,12 +41,14 @@ async def test_without_idle_ttl_nothing_is_ended(autojump_clock: MockClock) -> N
             assert len(rig.agents.alive()) == 1
 
 
-@pytest.mark.parametrize("why", ["attached", "working", "queued", "cancelling", "asking", "starting"])
+@pytest.mark.parametrize(
+    "why", ["attached", "working", "queued", "cancelling", "asking", "starting", "called"]
+)
 async def test_b4_a_session_in_use_is_not_idle(why: str, autojump_clock: MockClock) -> None:
     prompts = {"working": "wait 400", "queued": "wait 400", "cancelling": "hang-hard", "asking": "ask go"}
     with trio.fail_after(3600):
         config = settings(idle_ttl=TTL, cancel_grace=1000, start_timeout=1000)
-        habits = Habits(start=400 if why == "starting" else 0)
+        habits = Habits(start=400 if why == "starting" else 0, mute=frozenset({"x/slow"}))
         async with open_rig(config, habits) as rig, rig.connect() as watcher:
             async with rig.connect() as user:
                 opening = user.later(user.open, "k")
@@ -59,10 +61,24 @@ async def test_b4_a_session_in_use_is_not_idle(why: str, autojump_clock: MockClo
                     await user.submit(session, "wait 10")
                 if why == "cancelling":
                     await user.cancel(session)
+                if why == "called":
+                    user.later(user.call, "x/slow", sessionId=session)
+                    await trio.sleep(1)
                 if why == "attached":
                     await watcher.open("k")
             await trio.sleep(5 * TTL)
             assert len(rig.agents.alive()) == 1
+
+
+async def test_b4_one_that_waits_for_its_turn_to_start_is_not_idle(autojump_clock: MockClock) -> None:
+    with trio.fail_after(3600):
+        config = settings(idle_ttl=TTL, max_starting=1, start_timeout=1000)
+        async with open_rig(config, Habits(start=400)) as rig, rig.connect() as user:
+            first = user.later(user.open, "first")
+            await user.wait_phase("first", "starting")
+            second = user.later(user.open, "second")
+            assert await first.wait() != await second.wait()
+            assert len(rig.agents.alive()) == 2
 
 
 async def test_g4_an_agent_that_speaks_of_its_own_accord_is_not_idle(autojump_clock: MockClock) -> None:
