@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "testing": "",
     "testing.memory": "model process session",
     "testing.rig": "errors config wire session broker serve client",
+    "testing.real": "broker config",
     "demo_agent": "testing",
 }
 
@@ -89,7 +90,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 WAITING = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
 
 MAX_LINES = 400
-LONG = {"testing.agent": 700}  # run by its path, where there is no package to import the other half from
+LONG = {"testing.agent": 720}  # run by its path, where there is no package to import the other half from
 
 
 def name_of(path: Path) -> str:

@@ -232,6 +232,14 @@ def test_how_the_process_may_end(act: str, code: int) -> None:
         assert talk.process.wait(LIMIT) == code
 
 
+def test_it_may_end_in_the_moment_after_its_answer() -> None:
+    with fake() as talk:
+        talk.start()
+        assert stop_reason(talk.turn("say last; exit 3")) == "end_turn"
+        assert talk.line() == b""
+        assert talk.process.wait(LIMIT) == 3
+
+
 def test_stdout_may_close_while_it_lives_on() -> None:
     with fake() as talk:
         talk.start()
@@ -395,6 +403,14 @@ def test_read_late_reads_on_only_when_its_stdout_was_consumed() -> None:
         messages = talk.turn("say " + "x" * 200_000)
         assert sum(len(json.dumps(message)) for message in messages) > 2**20
         assert said(messages).endswith("x" * 200_000)
+
+
+def test_ask_late_asks_for_a_permission_while_it_reads_nothing() -> None:
+    with fake("--ask-late") as talk:
+        talk.start()
+        messages = talk.turn("say " + "x" * 200_000)
+        asked = [place for place, message in enumerate(messages) if message.get("id") == "late"]
+        assert len(asked) == 1 and 100 < asked[0] < len(messages) - 100
 
 
 def test_the_log_lets_spawns_and_frames_be_counted(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ FLAGS = {
     "--stderr": "TEXT: a line on stderr at the start",
     "--early-update": "available_commands_update before the reply to session/new",
     "--read-late": "after session/new: reads on only when 1 MiB of its stdout was consumed",
+    "--ask-late": "the same, and asks for a permission half-way, while nobody reads",
     "--error-on-cancel": "answers a cancelled prompt with an error",
 }
 
@@ -423,6 +424,10 @@ class Turn:
     def act_late(self, count: str) -> None:
         self.after += [partial(self.say, f"late {number}") for number in range(int(count))]
 
+    def act_exit(self, code: str) -> None:
+        """`exit CODE`: ends with the turn, in the moment after its answer."""
+        self.after.append(partial(os._exit, int(code)))
+
     def act_die(self, code: str) -> None:
         os._exit(int(code))
 
@@ -460,7 +465,7 @@ ACTS = {
     **dict.fromkeys(("close-stdout", "fork-child", "setsid-child", "stale-reply", "unknown-request"), ""),
     **dict.fromkeys(("foreign", "env", "fds", "pid", "cwd", "session", "prompt", "ignore-term"), ""),
     **dict.fromkeys(("collide", "string-id-ask"), r".*"),
-    **dict.fromkeys(("big", "stderr", "die", "late"), r"\d+"),
+    **dict.fromkeys(("big", "stderr", "die", "exit", "late"), r"\d+"),
     "tool": r".+",
     "wait": NUMBER,
     "flood": r"\d+( +\d+)?",
@@ -533,11 +538,16 @@ class Agent:
         return True
 
     def _before_chunk(self) -> None:
-        if "--read-late" not in self.flags or not self.sessions:
+        if not self.sessions or self.flags.keys().isdisjoint(("--read-late", "--ask-late")):
             return
-        session = next(iter(self.sessions))
+        session, asked = next(iter(self.sessions)), "--ask-late" not in self.flags
         while self.link.written < LATE:
             self.link.update(session, "agent_message_chunk", content=text_block("." * 1024))
+            if not asked and self.link.written > LATE / 2:
+                asked = True
+                call = {"toolCallId": "late", "title": "late"}
+                params = {"sessionId": session, "toolCall": call, "options": OPTIONS}
+                self.link.send({"id": "late", "method": "session/request_permission", "params": params})
 
     def _new_session(self, message: Json) -> None:
         session = Session(message.get("params") or {})

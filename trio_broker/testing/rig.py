@@ -156,6 +156,20 @@ def prompt_params(session: str, text: str, **meta: Any) -> Json:
     return params | ({"_meta": {"trio-broker": meta}} if meta else {})
 
 
+@asynccontextmanager
+async def connected(
+    stream: trio.abc.Stream, on_request: Callable[[Message], Awaitable[object]] = refuse_all
+) -> AsyncGenerator[User, None]:
+    """A client at the other end of a stream; leaving the block disconnects."""
+    user = User()
+    async with (
+        client_over(stream, on_message=user.hear, on_request=on_request) as user.client,
+        trio.open_nursery() as user.nursery,
+    ):
+        yield user
+        user.nursery.cancel_scope.cancel()
+
+
 @attrs.define(eq=False)
 class Rig:
     """A running broker; `agents` are those in memory, if it has such."""
@@ -179,13 +193,8 @@ class Rig:
         self, on_request: Callable[[Message], Awaitable[object]] = refuse_all
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection; leaving the block disconnects."""
-        user = User()
-        async with (
-            client_over(self.raw(), on_message=user.hear, on_request=on_request) as user.client,
-            trio.open_nursery() as user.nursery,
-        ):
+        async with connected(self.raw(), on_request) as user:
             yield user
-            user.nursery.cancel_scope.cancel()
 
     def raw(self) -> trio.SocketStream:
         """A connection to the broker, for bytes."""
