@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from typing import Any
@@ -151,6 +152,6 @@ class Stage:
     def say(self, name: str, text: str) -> None:
         at = f"{trio.current_time() - self.begun:5.1f}s"
         label = f"{name:6} |"
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             label = f"\x1b[{COLOURS.get(name, '0')}m{label}\x1b[0m"
         click.echo(f"{at} {label} {safe(text)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -61,10 +62,10 @@ class Quiet:
 
 
 class Text:
-    """Everything as it comes: plain in a pipe, with colours on a terminal."""
+    """Everything as it comes: plain in a pipe, with colours on a terminal (but NO_COLOR)."""
 
     def __init__(self) -> None:
-        self.colour = sys.stdout.isatty()
+        self.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self.running = ""  # the kind of text that the line we are in belongs to
         self.at_start = True
         self.tools: dict[str, dict[str, Any]] = {}

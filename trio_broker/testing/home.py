@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-LIMIT = 60.0  # seconds for each single step: far more than it takes, far less than a hanging test would
+LIMIT = 30.0  # seconds for each single step: far more than it takes, far less than a hanging test would
 AFTER_DOWN = 5.0  # seconds for the daemon's interpreter to end when it has given its lock back
 TRIO_BROKER = (sys.executable, "-m", "trio_broker")
 FAKE = (sys.executable, "-S", "-E", str(Path(__file__).with_name("agent.py")))
@@ -135,9 +135,12 @@ class Home:
             [*TRIO_BROKER, *words], env=self.env, encoding="utf-8", **{**pipes, **options}
         )
 
-    def terminal(self, *words: str, cwd: str | os.PathLike[str] | None = None) -> Terminal:
+    def terminal(
+        self, *words: str, cwd: str | os.PathLike[str] | None = None, colour: bool = False
+    ) -> Terminal:
         """Start the command at a terminal of its own."""
-        return Terminal([*TRIO_BROKER, *words], self.env, cwd)
+        env = {**self.env, "TERM": "xterm", "NO_COLOR": "" if colour else "1"}
+        return Terminal([*TRIO_BROKER, *words], env, cwd)
 
     def json(self, *words: str) -> Any:
         """The one JSON object that a command with `--format json` gives."""
@@ -161,13 +164,14 @@ class Terminal:
         self, argv: list[str], env: Mapping[str, str], cwd: str | os.PathLike[str] | None = None
     ) -> None:
         self.screen = ""
+        self._closed = False
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             argv,
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**env, "TERM": "xterm"},
+            env=env,
             cwd=cwd,
             start_new_session=True,
             preexec_fn=_take_terminal,  # noqa: PLW1509  # one call in C; only so does Ctrl-C become a signal
@@ -181,7 +185,8 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(LIMIT)
-        os.close(self._master)
+        if not self._closed:
+            os.close(self._master)
 
     def see(self, text: str) -> None:
         """Wait until `text` is on the screen, beyond what was seen before; raises AssertionError if it never is."""
@@ -195,6 +200,12 @@ class Terminal:
 
     def ctrl_c(self) -> None:
         self.type("\x03")
+
+    def close_window(self) -> int:
+        """The terminal is gone, with everything in it; the exit code of what ran in it."""
+        self._closed = True
+        os.close(self._master)
+        return self.process.wait(LIMIT)
 
     def end(self) -> int:
         """The exit code, when it has ended; `screen` has the rest of what it wrote."""
