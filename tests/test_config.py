@@ -180,6 +180,7 @@ def test_home_moves_everything() -> None:
         log=Path("/srv/b/state/broker.log"),
         runtime=Path("/srv/b/run"),
         state=Path("/srv/b/state"),
+        journal=Path("/srv/b/state/journal.sqlite"),
     )
 
 

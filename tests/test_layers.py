@@ -21,43 +21,69 @@ MAY_IMPORT = {
     # values
     "errors": "",
     "model": "errors",
+    "record": "",
     "policy": "errors",
     "config": "errors policy",
     "catalog": "errors config",
     "wire": "errors",
+    "state": "wire",
+    "replay": "errors record wire",
+    "history": "record replay wire",
+    # what is kept
+    "journal": "errors record",
+    "keeper": "errors record journal",
+    "log": "errors record journal keeper wire",
     # one agent
+    "marks": "",
+    "guardian": "",
+    "kin": "marks guardian",
     "process": "errors model catalog",
     "line": "errors model wire process",
-    "turns": "errors model wire policy line",
-    "asks": "errors model wire policy line",
-    "relay": "errors model wire policy asks line",
-    "session": "errors model wire policy config catalog process line turns asks relay",
+    "turns": "errors model wire policy line log",
+    "asks": "errors model wire policy line log",
+    "relay": "errors model wire policy asks line log",
+    "life": "errors wire policy config catalog process line",
+    "control": "wire line life",
+    "session": "errors model wire policy config control line life log turns asks relay state",
     # all of them
-    "pool": "errors",
+    "pool": "",
     "circuit": "errors",
     "view": "model session turns",
-    "broker": "errors model config policy catalog process pool circuit view session",
+    "archive": "errors journal keeper",
+    "saving": "errors record wire policy config catalog journal keeper life log session state turns",
+    "registry": "errors config catalog circuit control life",
+    "broker": "errors model config policy catalog process marks kin pool registry view journal keeper log archive "
+    "control life state saving session",
     # the doors
-    "outbox": "wire",
-    "connection": "errors model wire policy catalog line turns session broker outbox",
-    "upward": "errors model wire policy catalog turns session broker connection",
-    "verbs": "errors wire policy catalog turns session broker connection upward view",
+    "outbox": "record wire log",
+    "connection": "errors model wire policy record catalog line log turns control session broker outbox",
+    "upward": "errors model wire policy record replay catalog line log turns session broker connection",
+    "logverbs": "errors model wire record history log session connection upward",
+    "verbs": "errors model wire policy catalog turns session broker connection upward view logverbs",
     "serve": "errors wire broker outbox connection upward verbs",
-    "listen": "errors config wire broker serve",
+    "listen": "errors config wire marks kin journal keeper broker serve",
     # the other side of the socket
     "client": "errors wire outbox",
-    "cli": "errors model config catalog policy wire client demo_agent",
+    "cli": "errors model config catalog policy wire client demo_agent marks",
     "cli.daemon": "errors model config catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
-    "testing.memory": "model process session",
-    "testing.rig": "errors config wire session broker serve client",
+    "testing.memory": "model process life",
+    "testing.rig": "errors model config wire journal keeper life session broker serve client",
     "testing.real": "broker config",
     "demo_agent": "testing",
 }
 
-ONLY_STANDARD_LIBRARY = ("demo_agent", "testing.agent", "testing.talk", "__main__", "__init__")
+ONLY_STANDARD_LIBRARY = (
+    "marks",
+    "guardian",
+    "demo_agent",
+    "testing.agent",
+    "testing.talk",
+    "__main__",
+    "__init__",
+)
 
 # What a room may not have from outside. Sans-IO: bytes and values only. Pure: no tasks.
 TASKS = "trio trio_util trio_websocket asyncio threading concurrent"

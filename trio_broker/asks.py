@@ -16,6 +16,7 @@ import trio
 from trio_broker import policy
 from trio_broker.errors import BadMessage, BrokerError
 from trio_broker.line import Line, Reply
+from trio_broker.log import Log
 from trio_broker.policy import Decision, Policy
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure, unstructure
@@ -27,12 +28,15 @@ OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks a
 CANCELLED = {PERMISSION: b'{"outcome":{"outcome":"cancelled"}}', ELICITATION: b'{"action":"cancel"}'}
 NOT_FOUND = -32601
 CANCELLED_CALL = -32800
+INVALID = "\0"  # no option is called so
 
 
 class Asked(Protocol):
-    """A client that can be asked."""
+    """A client that can be asked; it hears the question after all that stands in the log before it."""
 
-    def request(self, method: str, params: bytes, on_reply: Callable[[Reply], None]) -> int: ...
+    @property
+    def name(self) -> str: ...
+    def request(self, log: Log, method: str, params: bytes, on_reply: Callable[[Reply], None]) -> int: ...
     def withdraw(self, number: int) -> None: ...
     def can_elicit(self, mode: object) -> bool: ...
 
@@ -47,6 +51,7 @@ class Ask:
     opened_at: float = attrs.field(factory=trio.current_time)
     client: Asked | None = None
     number: int = 0
+    id: int = 0  # the number of its event in the log
 
     @property
     def method(self) -> str:
@@ -55,15 +60,15 @@ class Ask:
 
 @attrs.define(eq=False)
 class Asks:
-    """`primary` names the client to ask (or nobody); `on_answer` hears what a policy answered."""
+    """`primary` names the client to ask, or nobody."""
 
     line: Line
+    log: Log
     policy: Callable[[], Policy]
     primary: Callable[[], Asked | None]
     outward: Callable[[Message], bytes]
     on_change: Callable[[], None]
     cancelling: Callable[[], bool]
-    on_answer: Callable[..., None] = lambda **_: None
     open: list[Ask] = attrs.field(factory=list)
 
     def waiting(self) -> bool:
@@ -85,7 +90,9 @@ class Asks:
         for ask in tuple(self.open):
             if ask.client is None and (client := self.primary()) is not None:
                 ask.client = client
-                ask.number = client.request(ask.method, ask.params, partial(self._answered, ask))
+                ask.number = client.request(
+                    self.log, ask.method, ask.params, partial(self._answered, ask, client)
+                )
 
     def lost(self, client: Asked) -> None:
         """`client` is gone: what it was asked goes to another, or waits; what can't wait is refused."""
@@ -95,6 +102,7 @@ class Asks:
                 ask.client = None
                 if ask.method != PERMISSION and self.primary() is None:
                     self._drop(ask)
+                    self._note_other(ask, "nobody", "abstained")
                     self._nobody(ask.message)
         self.offer()
 
@@ -102,7 +110,7 @@ class Asks:
         """A cancel ends all of the turn's asks: permissions as `cancelled`, elicitations as `cancel` (ACP §2.1)."""
         for ask in tuple(self.open):
             if ask.method in CANCELLED:
-                self._withdraw(ask)
+                self._withdraw(ask, "cancel")
                 self._respond(ask.message, CANCELLED[ask.method])
 
     def agent_withdrew(self, params: bytes) -> None:
@@ -111,13 +119,13 @@ class Asks:
         token = jsonrpc.encode(value.get("requestId")) if isinstance(value, dict) else b"null"
         for ask in tuple(self.open):
             if ask.message.id is not None and jsonrpc.id_key(ask.message.id) == jsonrpc.id_key(token):
-                self._withdraw(ask)
+                self._withdraw(ask, "agent")
                 self.refuse(ask.message, CANCELLED_CALL, "Request cancelled")
 
     def close(self) -> None:
         """The agent is gone: tell the clients that their dialogs mean nothing any more."""
         for ask in tuple(self.open):
-            self._withdraw(ask)
+            self._withdraw(ask, "agent gone")
 
     def _permission(self, message: Message) -> None:
         try:
@@ -131,50 +139,74 @@ class Asks:
         if decision.ask:
             self._hold(Ask(message, self.outward(message), _title(asked.tool_call)))
         else:
-            self._decided(message, asked, decision, self.policy())
+            self._decided(message, asked, decision, f"policy:{self.policy().value}")
 
     def _decided(
-        self, message: Message, asked: acp.RequestPermissionRequest, decision: Decision, by: Policy
+        self,
+        message: Message,
+        asked: acp.RequestPermissionRequest,
+        decision: Decision,
+        by: str,
+        ask: Ask | None = None,
     ) -> None:
         outcome = acp.CANCELLED if decision.option_id is None else acp.selected(decision.option_id)
         self._respond(message, jsonrpc.encode({"outcome": outcome}))
-        option = next((option for option in asked.options if option.option_id == decision.option_id), None)
-        self.on_answer(
-            by=f"policy:{by.value}",
+        self._note(by, asked, decision.option_id, ask)
+
+    def _note(
+        self, by: str, asked: acp.RequestPermissionRequest, option_id: str | None, ask: Ask | None
+    ) -> None:
+        option = next((option for option in asked.options if option.option_id == option_id), None)
+        self.log.append(
+            "answer",
+            askId=ask and ask.id,
+            by=by,
             outcome="cancelled" if option is None else "selected",
-            optionId=decision.option_id,
+            optionId=option_id,
             option=option and option.name,
             optionKind=option and option.kind,
             title=_title(asked.tool_call),
+            after=ask and trio.current_time() - ask.opened_at,
         )
 
     def _hold(self, ask: Ask) -> None:
         self.open.append(ask)
+        ask.id = self.log.append("ask", {"params": ask.params}, method=ask.method, title=ask.title).first
         self.offer()
         self.on_change()
 
-    def _answered(self, ask: Ask, reply: Reply) -> None:
+    def _answered(self, ask: Ask, client: Asked, reply: Reply) -> None:
         self._drop(ask)
         if isinstance(reply, BrokerError) or reply.error is not None:
-            self._abstained(ask, reply)
-        elif ask.method != PERMISSION or _valid(ask.message, reply.result or b"null"):
+            self._abstained(ask, client, reply)
+        elif ask.method != PERMISSION:
             self._respond(ask.message, reply.result or b"null")
+            self._note_other(ask, client.name, "answered")
+        elif (chosen := _chosen(ask.message, reply.result or b"null")) != INVALID:
+            self._respond(ask.message, reply.result or b"null")
+            self._note(client.name, _asked(ask), chosen or None, ask)
         else:
-            self._abstained(ask, reply)
+            self._abstained(ask, client, reply)
 
-    def _abstained(self, ask: Ask, reply: Reply) -> None:
+    def _abstained(self, ask: Ask, client: Asked, reply: Reply) -> None:
         """The only client there is can't or won't answer: refuse, in the agent's own options where it gave some."""
         if ask.method == PERMISSION:
-            asked = structure(ask.message.params, acp.RequestPermissionRequest)
+            asked = _asked(ask)
             options = [unstructure(option) for option in asked.options]
             decision = policy.decide(Policy.DENY_ALL, asked.tool_call, options)
-            self._decided(ask.message, asked, decision, Policy.DENY_ALL)
-        elif ask.method == ELICITATION:
+            self._decided(ask.message, asked, decision, f"policy:{Policy.DENY_ALL.value}", ask)
+            return
+        self._note_other(ask, client.name, "abstained")
+        if ask.method == ELICITATION:
             self._respond(ask.message, b'{"action":"decline"}')
         elif isinstance(reply, Message) and reply.error is not None:
             self.line.answer(jsonrpc.error_response(ask.message.id or b"null", reply.error))
         else:
             self._nobody(ask.message)
+
+    def _note_other(self, ask: Ask, by: str, outcome: str) -> None:
+        after = trio.current_time() - ask.opened_at
+        self.log.append("answer", askId=ask.id, by=by, outcome=outcome, title=ask.title, after=after)
 
     def _can(self, message: Message) -> bool:
         client = self.primary()
@@ -189,8 +221,9 @@ class Asks:
         else:
             self.refuse(message, NOT_FOUND, f"Method not found: {message.method}")
 
-    def _withdraw(self, ask: Ask) -> None:
+    def _withdraw(self, ask: Ask, by: str) -> None:
         self._drop(ask)
+        self._note_other(ask, by, "withdrawn")
         if ask.client is not None:
             ask.client.withdraw(ask.number)
 
@@ -211,12 +244,18 @@ def _title(tool_call: dict[str, Any]) -> str:
     return title if isinstance(title, str) else "a tool call"
 
 
-def _valid(message: Message, result: bytes) -> bool:
-    """Whether a client's answer is `cancelled`, or `selected` with an option that was offered."""
+def _asked(ask: Ask) -> acp.RequestPermissionRequest:
+    return structure(ask.message.params, acp.RequestPermissionRequest)
+
+
+def _chosen(message: Message, result: bytes) -> str:
+    """The option that a client's answer selects, "" for `cancelled`, INVALID for what was not offered."""
     value = jsonrpc.decode(result)
     outcome = value.get("outcome") if isinstance(value, dict) else None
     if not isinstance(outcome, dict):
-        return False
+        return INVALID
+    if outcome.get("outcome") == "cancelled":
+        return ""
     asked = structure(message.params, acp.RequestPermissionRequest)
-    offered = {option.option_id for option in asked.options}
-    return outcome.get("outcome") == "cancelled" or outcome.get("optionId") in offered
+    chosen = outcome.get("optionId")
+    return next((option.option_id for option in asked.options if option.option_id == chosen), INVALID)

@@ -1,4 +1,4 @@
-"""The broker: the root nursery, the pool, and the agents it knows.
+"""The broker: the root nursery, the pool, the journal's keeper, and the agents it knows.
 
 The root only supervises (DESIGN D14): one child nursery per session, each within `contained`. What is asked of the
 broker is answered from memory by synchronous methods; `open`, `close` and `introduction` alone wait, each for its own
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
@@ -16,20 +17,30 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from trio_broker import __version__, catalog
+from trio_broker import __version__, marks
+from trio_broker.archive import Archive
 from trio_broker.catalog import AgentSpec
-from trio_broker.circuit import Circuit
 from trio_broker.config import Config
-from trio_broker.errors import Draining, Misuse, NoSession, SpawnFailed
-from trio_broker.model import Phase
+from trio_broker.control import Control
+from trio_broker.errors import BrokerError, Draining, Misuse, NoSession, PoolFull
+from trio_broker.journal import Delete, Saved
+from trio_broker.keeper import Keeper
+from trio_broker.kin import Sweeper
+from trio_broker.life import Settings, Spawn
+from trio_broker.log import Log
 from trio_broker.policy import Policy
 from trio_broker.pool import Pool
-from trio_broker.process import Agent, Ladder, environment, spawn
-from trio_broker.session import Session, Settings, Spawn
+from trio_broker.process import Agent, environment, spawn
+from trio_broker.registry import Registry
+from trio_broker.saving import Restored, restored, to_save
+from trio_broker.session import Session
+from trio_broker.state import State
 from trio_broker.view import counts, session_view
 
 log = logging.getLogger(__name__)
 
+CREATED, WOKEN, LIVE = "created", "woken", "live"
+STILLBORN_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
 SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
@@ -38,12 +49,12 @@ RUNNERS = ("npx", "uvx", "bunx", "pnpx")
 
 @attrs.frozen
 class Opening:
-    """What a client wants opened. `params`: the raw `session/new` parameters, or None for a control session."""
+    """What a client wants opened. `params`: the raw `session/new` parameters."""
 
     key: str
     spec: AgentSpec
     cwd: str
-    params: bytes | None
+    params: bytes = b"{}"
     policy: Policy | None = None
     env: tuple[tuple[str, str], ...] = ()
     named: bool = True  # the client said which agent it wants, so another one's session will not do
@@ -55,12 +66,20 @@ class Guest(Protocol):
     def finish(self) -> None: ...
 
 
-async def spawn_agent(settings: Settings) -> Agent:
-    """Start the real process. What npx and its like run must not be found in the session's directory (ACP §5.3)."""
-    spec = settings.spec
+async def spawn_agent(settings: Settings, sweeper: Sweeper | None = None) -> Agent:
+    """Start the real process. What npx and its like run must not be found in the session's directory (ACP §5.3).
+
+    With a `sweeper` it is marked, so that whatever leaves its group is found at its end.
+    """
+    spec, marked = settings.spec, settings.env
+    if sweeper is not None:
+        marked = (*marked, (marks.INSTANCE, sweeper.instance), (marks.SESSION, settings.key))
     fetched = os.path.basename(spec.argv[0]) in RUNNERS
     cwd = spec.cwd or ("/" if fetched else settings.cwd)
-    return await spawn(attrs.evolve(spec, cwd=cwd), environment(spec, os.environ, settings.env))
+    agent = await spawn(attrs.evolve(spec, cwd=cwd), environment(spec, os.environ, marked))
+    if sweeper is not None:
+        agent.sweep = partial(sweeper.sweep, settings.key)
+    return agent
 
 
 async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
@@ -83,21 +102,21 @@ class Broker:
 
     config: Config
     spawn: Spawn = spawn_agent
+    keeper: Keeper = attrs.field(factory=Keeper)
     where: dict[str, str] = attrs.field(factory=dict)
     pool: Pool[Session] = attrs.field(init=False)
-    starting: trio.CapacityLimiter = attrs.field(init=False)
-    circuits: dict[str, Circuit] = attrs.field(factory=dict)
     clients: set[Guest] = attrs.field(factory=set)
     stopping: trio.Event = attrs.field(factory=trio.Event)
     begun_at: float = attrs.field(factory=trio.current_time)
-    _controls: dict[str, Session] = attrs.field(factory=dict)
-    _introductions: dict[tuple[str, ...], bytes] = attrs.field(factory=dict)
+    archive: Archive = attrs.field(init=False)
+    registry: Registry = attrs.field(init=False)
     _by_id: dict[str, Session] = attrs.field(factory=dict)
     _root: trio.Nursery | None = None
 
     def __attrs_post_init__(self) -> None:
+        self.archive = Archive(self.keeper)
+        self.registry = Registry(self.config, self.spawn, self._start_control)
         self.pool = Pool(self.config.broker.max_sessions)
-        self.starting = trio.CapacityLimiter(self.config.broker.max_starting)
 
     # Life
 
@@ -106,120 +125,194 @@ class Broker:
 
         Cancelling it is the axe: every agent's group gets SIGKILL.
         """
-        async with trio.open_nursery() as self._root:
-            self._root.start_soon(self._sweep)
-            task_status.started()
-            await self.stopping.wait()
-            with trio.move_on_after(self._patience()):
-                for session in self._everyone():
-                    await session.gone.wait()
-            self._root.cancel_scope.cancel()
+        async with trio.open_nursery() as keeping:
+            await keeping.start(self.keeper.run)
+            async with trio.open_nursery() as self._root:
+                self._restore()
+                self._root.start_soon(self._sweep)
+                task_status.started()
+                await self.stopping.wait()
+                with trio.move_on_after(self._patience()):
+                    await self._wait_all_gone()
+                self._root.cancel_scope.cancel()
+            keeping.cancel_scope.cancel()
+
+    async def _wait_all_gone(self) -> None:
+        for session in self.pool.snapshot():
+            await session.gone.wait()
+        for control in self.registry.controls():
+            await control.life.gone.wait()
+
+    def owns(self, pid: int) -> bool:
+        """Whether somebody here waits for this process of ours."""
+        lives = [session.life for session in self.pool.snapshot()] + [
+            c.life for c in self.registry.controls()
+        ]
+        agents = [life.agent for life in lives if life is not None and life.agent is not None]
+        return any(agent.pid == pid and agent.exit is None for agent in agents)
+
+    def client_name(self) -> str:
+        """A name for a new client, which no other has, in this broker or another."""
+        return f"client-{secrets.token_hex(4)}"
 
     def stop(self) -> None:
-        """Begin to stop: nothing new is opened (RACES G6), every session is told to end. Twice is once."""
+        """Begin to stop: nothing new is opened (RACES G6), every agent is told to end. Twice is once."""
         self.stopping.set()
-        for session in self._everyone():
-            session.request_end()
+        for session in self.pool.snapshot():
+            session.end(close=False)
+        for control in self.registry.controls():
+            control.life.request_end()
 
     def _patience(self) -> float:
         return self.config.broker.close_grace + self.config.broker.term_grace + END_MARGIN
 
-    def _everyone(self) -> tuple[Session, ...]:
-        return (*self.pool.snapshot(), *self._controls.values())
+    def _restore(self) -> None:
+        """Sessions of the last broker stand here as suspended; what it had promised to run is run."""
+        if self.keeper.journal is None:
+            return
+        for saved in self.keeper.journal.sessions():
+            if saved.state == "open":
+                self._restore_one(saved)
 
-    def _over(self, session: Session, forget: Callable[[], None]) -> None:
-        circuit = self._circuit(session.settings.spec)
-        if isinstance(session.cause, SpawnFailed):
-            circuit.failed(trio.current_time(), session.cause.message)
-        log.info("session_ended key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
-        forget()
+    def _restore_one(self, saved: Saved) -> None:
+        found = restored(saved, self.keeper, self.config)
+        if found is None:
+            self.keeper.put(Delete(saved.number))  # it never got as far as a conversation
+            return
+        session = self._make(found.settings, found.log, found.state)
+        self.pool.claim(saved.key, session)
+        if session.session_id is not None:
+            self._by_id[session.session_id] = session
+        self._start(session)
+        self._take_over(session, found)
 
-    def _forget(self, session: Session) -> None:
-        if session.session_id is not None and self._by_id.get(session.session_id) is session:
-            del self._by_id[session.session_id]
-        if session.phase is Phase.CLOSED:  # a dead one stays to be looked at, until its key is claimed anew
-            self.pool.release(session.key, session)
+    def _take_over(self, session: Session, found: Restored) -> None:
+        """The turn that ran is unknown, and never sent again; prompts that nobody waited for run, once (DESIGN D9)."""
+        for prompt_id, how in found.settle().items():
+            session.turns.note_ended(prompt_id, how)
+        for turn in found.queued:
+            session.turns.put_back(turn)
+        if found.queued:
+            try:
+                session.wake()
+            except BrokerError as error:
+                log.warning("queue_waits key=%s why=%s", session.key, error)
 
     async def _sweep(self) -> None:
-        """End what nobody uses: it looks, acts in the same step, and waits for none of them (RACES B3, G1)."""
+        """Suspend what nobody uses: it looks, acts in the same step, and waits for none of them (RACES B3, G1)."""
         ttl = self.config.broker.idle_ttl
         while True:
             await trio.sleep(min(ttl or CONTROL_TTL, CONTROL_TTL) * SWEEP)
             for session in self.pool.snapshot() if ttl else ():
-                self._end_if_unused(session, ttl)
-            for control in tuple(self._controls.values()):
-                self._end_if_unused(control, CONTROL_TTL)
-
-    def _end_if_unused(self, session: Session, ttl: float) -> None:
-        unused = trio.current_time() - session.active_at() >= ttl and not session.relay.listeners
-        if unused and session.end_if_idle():
-            log.info("session_idle key=%s", session.key)
+                unused = trio.current_time() - session.active_at() >= ttl and not session.relay.listeners
+                if unused and session.suspend_if_idle():
+                    log.info("session_suspended key=%s", session.key)
+            for control in self.registry.controls():
+                control.end_if_unused(CONTROL_TTL)
 
     # Sessions
 
     async def open(
         self, opening: Opening, *, create: bool = True, fresh: bool = False
-    ) -> tuple[Session, bool]:
-        """The session of that key, in whatever phase, and whether this call created it. Wait for it with `wait_ready`.
+    ) -> tuple[Session, str]:
+        """The session of that key, and what this call did: CREATED, WOKEN or LIVE. Wait for it with `wait_ready`.
 
-        A session that is just ending is waited for, so that no two processes ever serve one key (RACES B11); `fresh`
-        ends the present one first. Cancelling it leaves what was begun. Raises Draining, PoolFull, SpawnFailed (the
-        agent rests after failures), NoSession (nothing there and not `create`), Misuse (another agent's session).
+        One that is suspended, or whose agent died, is woken. One that is being closed is waited for, so that no two
+        processes ever serve one key (RACES B11); `fresh` closes the present one first. Cancelling it leaves what was
+        begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
+        `create`), Misuse (another agent's session).
         """
-        while True:
-            there = self.pool.get(opening.key)
-            if there is None or there.over:
-                break
-            if fresh:
-                there.request_end()
+        while (there := self.pool.get(opening.key)) is not None:
+            if fresh or there.stillborn:
+                there.end(close=True)
                 fresh = False
             if not there.ending:
                 self._check_same(there, opening)
-                return there, False
+                was = LIVE if there.live else WOKEN
+                there.wake()
+                return there, was
             await there.gone.wait()
+            self.pool.release(opening.key, there)
         if not create:
             raise NoSession(f"there is no session {opening.key!r}; create it first", key=opening.key)
-        return self._claim(opening)
+        return self._claim(opening), CREATED
 
-    def _claim(self, opening: Opening) -> tuple[Session, bool]:
+    def _claim(self, opening: Opening) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        if self.stopping.is_set():
-            raise Draining("the broker is stopping and opens no more sessions; try again when it is back")
-        self._circuit(opening.spec).check(trio.current_time(), opening.spec.name)
-        session, created = self.pool.claim(opening.key, self._make(opening))
-        if created:
-            self._start(session, lambda: self._forget(session))
-        return session, created
+        self._check_open()
+        number = self.archive.next_number()
+        session = self._make(_settings(opening, self.config), Log(self.keeper, number), State())
+        session.wake()
+        self.pool.claim(opening.key, session)
+        self._start(session)
+        session.save()
+        self._forget_stillborn()
+        return session
 
-    def _start(self, session: Session, forget: Callable[[], None]) -> None:
+    def _forget_stillborn(self) -> None:
+        """Those that failed to start stay to be looked at, the last of them."""
+        stillborn = [session for session in self.pool.snapshot() if session.stillborn]
+        for session in stillborn[:-STILLBORN_KEPT]:
+            session.end(close=True)
+
+    def _admit(self, session: Session) -> None:
+        """What speaks against one more process: the broker stops, the agent rests, or all sessions are at work."""
+        self._check_open()
+        self.registry.check(session.settings.spec)
+        if self.pool.live() >= self.pool.limit and not self._suspend_one():
+            raise PoolFull(
+                f"{self.pool.limit} sessions are live, the limit, and none of them can be suspended; "
+                "close one, or raise max_sessions in [broker]",
+                limit=self.pool.limit,
+            )
+
+    def _check_open(self) -> None:
+        if self.stopping.is_set():
+            raise Draining("the broker is stopping and starts no more agents; try again when it is back")
+
+    def _suspend_one(self) -> bool:
+        """Make room: the session that was idle longest gives up its process, and can be resumed."""
+        for session in sorted(self.pool.snapshot(), key=Session.active_at):
+            if session.suspend_if_idle():
+                log.info("session_suspended key=%s for=another", session.key)
+                return True
+        return False
+
+    def _start(self, session: Session) -> None:
         assert self._root is not None, "the broker runs"
-        over = partial(self._over, session, forget)
+        over = partial(self._over, session)
         self._root.start_soon(contained, session.key, session.run, over, name=f"session {session.key}")
 
-    def _make(self, opening: Opening) -> Session:
-        config = self.config.broker
-        settings = Settings(
-            key=opening.key,
-            spec=opening.spec,
-            cwd=opening.cwd,
-            session_params=opening.params,
-            policy=opening.policy or config.policy,
-            env=opening.env,
-            start_timeout=config.start_timeout,
-            liveness=config.liveness,
-            cancel_grace=config.cancel_grace,
-            queue=config.queue,
-            max_line=config.max_line,
-            stderr_ring=config.stderr_ring,
-            ladder=Ladder(config.close_grace, config.term_grace),
+    def _start_control(self, control: Control, over: Callable[[], None]) -> None:
+        assert self._root is not None, "the broker runs"
+        self._check_open()
+        self._root.start_soon(contained, control.key, control.run, over, name=control.key)
+
+    def _over(self, session: Session) -> None:
+        log.info("session_over key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
+        if session.closed:
+            if session.session_id is not None and self._by_id.get(session.session_id) is session:
+                del self._by_id[session.session_id]
+            self.pool.release(session.key, session)
+            if session.session_id is None:
+                self.keeper.put(Delete(session.log.number))
+
+    def _make(self, settings: Settings, log: Log, state: State) -> Session:
+        session = Session(
+            settings,
+            self.spawn,
+            self.registry.starting,
+            self.registry.heed_start,
+            log,
+            lambda agent_id: self._name(session, agent_id),
+            self._admit,
+            lambda session: self.keeper.put(to_save(session)),
+            state,
         )
-        session = Session(settings, self.spawn, self.starting, lambda agent_id: self._name(session, agent_id))
         return session
 
     def _name(self, session: Session, agent_id: str) -> str:
-        """The public id of a session: the agent's own, unless another live session has it already (DESIGN D3)."""
-        self._circuit(session.settings.spec).worked()
-        self._introductions[_identity(session.settings.spec)] = session.introduction
+        """The public id of a session: the agent's own, unless another session has it already (DESIGN D3)."""
         found, number = agent_id, 1
         while found in self._by_id:
             number += 1
@@ -244,12 +337,17 @@ class Broker:
         return found
 
     async def close(self, session: Session, *, kill: bool = False) -> None:
-        """End a session and wait until the last process of its group is gone. Cancelling it ends the waiting only."""
-        session.request_end()
+        """End a session for good; wait until no process of its group is left. Cancelling it ends the waiting only."""
+        session.end(close=True)
         if kill:
             session.hurry()
         await session.gone.wait()
         self.pool.release(session.key, session)
+
+    async def delete(self, session: Session) -> None:
+        """Close a session and forget it, with its log."""
+        await self.close(session)
+        await self.archive.forget(session.log.number)
 
     def _check_same(self, session: Session, opening: Opening) -> None:
         has, wants = session.settings.spec, opening.spec
@@ -261,79 +359,26 @@ class Broker:
                 agent=has.name,
             )
 
-    # Agents
-
-    def resolve(self, name: str | None) -> AgentSpec:
-        """How to start the agent of that name, or the default one. Raises UnknownAgent with the near names."""
-        return catalog.resolve(name or self.config.default_agent, self.config)
-
-    async def control(self, spec: AgentSpec, cwd: str) -> Session:
-        """A started session without a conversation: for initialize, authenticate, logout. Raises why it has none."""
-        name = "\0".join(_identity(spec))
-        session = self._controls.get(name)
-        if session is None or session.ending:
-            session = self._controls[name] = self._new_control(name, spec, cwd)
-        await session.wait_ready()
-        session.used_at = trio.current_time()
-        return session
-
-    def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> Session:
-        if self.stopping.is_set():
-            raise Draining("the broker is stopping and starts no more agents; try again when it is back")
-        self._circuit(spec).check(trio.current_time(), spec.name)
-        session = self._make(Opening(f"control:{spec.name}", spec, cwd, None))
-
-        def forget() -> None:
-            if self._controls.get(name) is session:
-                del self._controls[name]
-
-        self._start(session, forget)
-        return session
-
-    async def introduction(self, spec: AgentSpec, cwd: str) -> bytes:
-        """The agent's raw result of `initialize`, from memory if it has given one before. Raises why it can't."""
-        if _identity(spec) not in self._introductions:
-            session = await self.control(spec, cwd)
-            self._introductions[_identity(spec)] = session.introduction
-            self._circuit(spec).worked()
-        return self._introductions[_identity(spec)]
-
-    def _circuit(self, spec: AgentSpec) -> Circuit:
-        name = " ".join(spec.argv) if spec.source == "command" else spec.name
-        return self.circuits.setdefault(name, Circuit())
-
     # Views
 
     def status(self) -> dict[str, Any]:
         """The whole picture, from memory: takes no session's lock, waits for nothing, has no checkpoint."""
-        sessions, now, limits = self.pool.snapshot(), trio.current_time(), self.config.broker
+        sessions, limits = self.pool.snapshot(), self.config.broker
         return {
             "pid": os.getpid(),
             "version": __version__,
-            "uptime": now - self.begun_at,
+            "uptime": trio.current_time() - self.begun_at,
             **self.where,
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
             "counts": counts(sessions),
             "sessions": [session_view(session) for session in sessions],
-            "failing": {
-                name: circuit.view(now) for name, circuit in self.circuits.items() if circuit.failures
-            },
+            "failing": self.registry.failing(),
             "clients": len(self.clients),
+            "journal": {"failing": self.keeper.failing, "lost": self.keeper.lost},
         }
 
-    def agents(self) -> list[dict[str, Any]]:
-        """Every agent there is: configured and built-in, with its command line."""
-        specs = {name: catalog.resolve(name, self.config) for name in catalog.names(self.config)}
-        return [
-            {
-                "name": name,
-                "command": list(spec.argv),
-                "source": spec.source,
-                "default": name == self.config.default_agent,
-            }
-            for name, spec in specs.items()
-        ]
 
-
-def _identity(spec: AgentSpec) -> tuple[str, ...]:
-    return (*spec.argv, *(f"{name}={value}" for name, value in sorted(spec.env.items())))
+def _settings(opening: Opening, config: Config) -> Settings:
+    policy = opening.policy or config.broker.policy
+    found = Settings.of(config.broker, opening.key, opening.spec, opening.cwd, opening.params, policy)
+    return attrs.evolve(found, env=opening.env)

@@ -1,12 +1,12 @@
 """Where the broker's files are, and what its configuration file says.
 
-The file is TOML, and every mistake in it is told with the file, the dotted key and what was expected there:
-all mistakes at once, since nobody likes to mend a file line by line.
+The file is TOML, and every mistake in it is told, all at once: the file, the dotted key and what was expected there.
 """
 
 from __future__ import annotations
 
 import difflib
+import enum
 import os
 import shlex
 import sys
@@ -45,6 +45,7 @@ class Paths:
     log: Path
     runtime: Path
     state: Path
+    journal: Path
     config_named: bool = False  # somebody asked for this very file: it must exist
 
     @classmethod
@@ -62,6 +63,7 @@ class Paths:
             log=state / "broker.log",
             runtime=runtime,
             state=state,
+            journal=state / "journal.sqlite",
             config_named=bool(named),
         )
         _check_length(paths.socket)
@@ -117,6 +119,22 @@ def _at_least(default: Any, least: float, *, above: bool = False) -> Any:
     return attrs.field(default=default, metadata={"least": least, "above": above})
 
 
+class Restart(enum.Enum):
+    """When an agent that crashed is started again: for the next prompt, at once, or not at all."""
+
+    LAZY = "lazy"
+    EAGER = "eager"
+    NEVER = "never"
+
+
+class Durability(enum.Enum):
+    """When an event is on disk: some time, before a turn's end is told, or the same through a power cut."""
+
+    OFF = "off"
+    TURN = "turn"
+    FULL = "full"
+
+
 @attrs.frozen
 class BrokerConfig:
     """The table `[broker]`: limits, and times in seconds."""
@@ -134,6 +152,18 @@ class BrokerConfig:
     stderr_ring: int = _at_least(65536, 0)
     max_clients: int = _at_least(256, 1)
     policy: Policy = Policy.ASK
+    restart: Restart = Restart.LAZY
+
+
+@attrs.frozen
+class JournalConfig:
+    """The table `[journal]`: what is kept of sessions, how safely and how long."""
+
+    durability: Durability = Durability.TURN
+    keep_days: float = _at_least(90.0, 0)  # of closed sessions; 0: for ever
+    keep_bytes: int = _at_least(
+        256 * 1024 * 1024, 0
+    )  # of one session's log, the oldest go first; 0: everything
 
 
 @attrs.frozen
@@ -152,6 +182,7 @@ class AgentConfig:
 class Config:
     default_agent: str = "demo"
     broker: BrokerConfig = BrokerConfig()
+    journal: JournalConfig = JournalConfig()
     agents: dict[str, AgentConfig] = attrs.field(factory=dict)
 
 
@@ -181,7 +212,11 @@ def loads(text: str, file: str) -> Config:
         config = _converter.structure(raw, Config)
     except ClassValidationError as error:
         raise _config_error(file, list(_problems(error, ()))) from error
-    if problems := [*_ranges(config.broker, ("broker",)), *_agent_ranges(config)]:
+    if problems := [
+        *_ranges(config.broker, ("broker",)),
+        *_ranges(config.journal, ("journal",)),
+        *_agent_ranges(config),
+    ]:
         raise _config_error(file, problems)
     return config
 
@@ -281,10 +316,10 @@ def _number(value: object, _: object) -> float:
     raise _unfit("a number", value)
 
 
-def _policy(value: object, _: object) -> Policy:
-    choices = [policy.value for policy in Policy]
+def _choice(value: object, kind: type[enum.Enum]) -> enum.Enum:
+    choices = [choice.value for choice in kind]
     if value in choices:
-        return Policy(value)
+        return kind(value)
     raise _unfit(f"one of {', '.join(choices)}", value)
 
 
@@ -347,7 +382,8 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(float, _number)
-    converter.register_structure_hook(Policy, _policy)
+    for choice in (Policy, Restart, Durability):
+        converter.register_structure_hook(choice, _choice)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _strings)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, str], _string_table)
     converter.register_structure_hook_func(
@@ -356,6 +392,7 @@ def _make_converter() -> cattrs.Converter:
     command = override(struct_hook=_command)
     _register(converter, AgentConfig, make_dict_structure_fn(AgentConfig, converter, command=command))
     _register(converter, BrokerConfig, make_dict_structure_fn(BrokerConfig, converter))
+    _register(converter, JournalConfig, make_dict_structure_fn(JournalConfig, converter))
     _register(converter, Config, make_dict_structure_fn(Config, converter))
     return converter
 

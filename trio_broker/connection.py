@@ -17,11 +17,14 @@ from trio_util import AsyncValue
 
 from trio_broker.broker import Broker
 from trio_broker.catalog import AgentSpec
+from trio_broker.control import Control
 from trio_broker.errors import BadMessage, BrokerError
 from trio_broker.line import OnReply, Reply
+from trio_broker.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.outbox import Outbox
 from trio_broker.policy import Policy
+from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.turns import Turn
 from trio_broker.wire import jsonrpc
@@ -66,15 +69,16 @@ class Connection:
     broker: Broker
     handlers: Handlers
     nursery: trio.Nursery
+    name: str = "client"
     outbox: Outbox = attrs.field(factory=Outbox)
     bound: Bound | None = None
     introduced: bool = False
     events: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
-    attached: list[Session] = attrs.field(factory=list)
+    attached: dict[Session, Cursor] = attrs.field(factory=dict)
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
-    passed: dict[IdKey, tuple[Session, int]] = attrs.field(factory=dict)
+    passed: dict[IdKey, tuple[Session | Control, int]] = attrs.field(factory=dict)
     _calls: Calls[OnReply] = attrs.field(factory=Calls)
     _ids: PeerIds = attrs.field(factory=PeerIds)
 
@@ -141,6 +145,13 @@ class Connection:
     def send(self, frame: bytes) -> None:
         self.outbox.put(frame)
 
+    def tell(self, log: Log, frame: bytes) -> None:
+        """Send a frame after all that stands in this log now."""
+        self.outbox.put(frame, self._cursor_of(log))
+
+    def _cursor_of(self, log: Log) -> Cursor | None:
+        return next((cursor for session, cursor in self.attached.items() if session.log is log), None)
+
     def event(self, kind: str, **fields: Any) -> None:
         """A `_trio_broker/event`, to clients that speak our own methods; plain ACP clients are spared them."""
         if self.events:
@@ -150,16 +161,16 @@ class Connection:
         if result is not None:
             self.reply(message, result)
 
-    def reply(self, message: Message, result: bytes) -> None:
-        """Answer a request with a raw result, under the id it came with."""
+    def reply(self, message: Message, result: bytes, after: Cursor | None = None) -> None:
+        """Answer a request with a raw result, under the id it came with, behind what `after` has now."""
         self._release(message)
-        self.send(jsonrpc.response(message.id or b"null", result))
+        self.outbox.put(jsonrpc.response(message.id or b"null", result), after)
 
-    def fail(self, message: Message, error: BrokerError) -> None:
+    def fail(self, message: Message, error: BrokerError, after: Cursor | None = None) -> None:
         """Answer a request with an error; an agent's own error keeps its code, message and data (RACES C18)."""
         self._release(message)
         told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
-        self.send(jsonrpc.error_response(message.id or b"null", told))
+        self.outbox.put(jsonrpc.error_response(message.id or b"null", told), after)
 
     def _release(self, message: Message) -> None:
         id = message.id or b"null"
@@ -168,22 +179,23 @@ class Connection:
         self._ids.release(id)
         self.owing.value = len(self._ids)
 
-    def pass_reply(self, message: Message, reply: Reply) -> None:
-        """Give an agent's answer to the client that asked, result or error untouched."""
+    def pass_reply(self, message: Message, log: Log | None, reply: Reply) -> None:
+        """Give an agent's answer to the client that asked, untouched, after what the agent said before."""
+        after = self._cursor_of(log) if log is not None else None
         if isinstance(reply, BrokerError):
-            self.fail(message, reply)
+            self.fail(message, reply, after)
         elif reply.error is None:
-            self.reply(message, reply.result or b"null")
+            self.reply(message, reply.result or b"null", after)
         else:
             self._release(message)
-            self.send(jsonrpc.error_response(message.id or b"null", reply.error))
+            self.outbox.put(jsonrpc.error_response(message.id or b"null", reply.error), after)
 
     # As a listener: what the broker asks this client
 
-    def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
+    def request(self, log: Log, method: str, params: bytes, on_reply: OnReply) -> int:
         """Ask the client something; `on_reply` hears its answer unless it is withdrawn or the client leaves."""
         number = self._calls.open(on_reply)
-        self.send(jsonrpc.request(number, method, params))
+        self.tell(log, jsonrpc.request(number, method, params))
         return number
 
     def withdraw(self, number: int) -> None:
@@ -203,39 +215,60 @@ class Connection:
             raise BadMessage("params.sessionId: expected a string", rpc_code=jsonrpc.INVALID_PARAMS)
         return self.broker.find(session_id=message.session_id)
 
-    def attach(self, session: Session) -> None:
-        """From now on this client hears the session. Twice is once."""
-        if session not in self.attached:
-            self.attached = [other for other in self.attached if not other.over] + [session]
+    def attach(self, session: Session, since: int | None = None) -> Cursor:
+        """From now on this client hears the session, from number `since` on or from here. Twice is once."""
+        if since is not None or session not in self.attached:
+            self.detach(session)
             session.used_at = trio.current_time()
+            here = session.relay.unheard or session.log.next
+            cursor = session.log.cursor(here if since is None else since, self.outbox.wake)
+            self.attached[session] = cursor
+            self.outbox.follow(cursor, partial(self._render, session))
             session.relay.attach(self)
+        return self.attached[session]
 
     def detach(self, session: Session) -> None:
-        if session in self.attached:
-            self.attached.remove(session)
+        if cursor := self.attached.pop(session, None):
+            self.outbox.leave(cursor)
             session.used_at = trio.current_time()
             session.relay.detach(self)
 
+    def _render(self, session: Session, record: Record) -> bytes:
+        """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
+        if record.kind == "update":
+            return record.data
+        if self.events:
+            facts: dict[str, object] = {
+                "kind": record.kind,
+                "sessionId": session.session_id,
+                "key": session.key,
+            }
+            facts |= {"seq": record.first, "at": record.at}
+            params = (
+                jsonrpc.encode(facts)[:-1] + b"," + record.data[1:]
+                if len(record.data) > 2
+                else jsonrpc.encode(facts)
+            )
+            return jsonrpc.notification(EVENT, params)
+        if record.kind == "started":
+            return prompt_frames(session.session_id or "", record, but=self.name)
+        return b""
+
     def submit(self, session: Session, turn: Turn) -> int:
-        """Queue a turn and tell the client its place: 0 runs at once. Raises QueueFull, SessionOver."""
-        turn.on_start = partial(self._tell, "started", session, turn)
-        position = session.submit(turn)
+        """Queue a turn; its place: 0 runs at once. Raises QueueFull, SessionOver."""
+        turn.author_name = self.name
         self.attach(session)
-        if position:
-            self._tell("queued", session, turn, position=position)
-        return position
+        return session.submit(turn)
 
-    def _tell(self, kind: str, session: Session, turn: Turn, **fields: Any) -> None:
-        self.event(kind, sessionId=session.session_id, key=session.key, promptId=turn.prompt_id, **fields)
-
-    def settle(self, message: Message, outcome: Outcome) -> None:
-        """Answer a `session/prompt` with its turn's outcome."""
+    def settle(self, message: Message, session: Session, outcome: Outcome) -> None:
+        """Answer a `session/prompt` with its turn's outcome, after all of its updates."""
+        after = self.attached.get(session)
         if isinstance(outcome, Answered):
-            self.reply(message, outcome.result)
+            self.reply(message, outcome.result, after)
         elif isinstance(outcome, Cancelled):
-            self.reply(message, outcome.result or _cancelled(outcome.note))
+            self.reply(message, outcome.result or _cancelled(outcome.note), after)
         else:
-            self.fail(message, outcome.error)
+            self.fail(message, outcome.error, after)
 
     def finish(self) -> None:
         """Nothing more will be sent: when what is due has been, the connection ends."""
@@ -243,9 +276,25 @@ class Connection:
 
     def leave(self) -> None:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""
-        self.finish()
         for session in tuple(self.attached):
             self.detach(session)
+        self.outbox.close()
+
+
+def prompt_frames(session_id: str, record: Record, but: str | None = None) -> bytes:
+    """A `started` event as the `user_message_chunk`s of an ACP conversation; b"" for the prompts of `but`."""
+    event = jsonrpc.decode(record.data)
+    if but is not None and event.get("author") == but:
+        return b""
+    id = f"prompt-{event.get('promptId')}"
+    updates = [
+        {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id}
+        for block in event.get("prompt") or ()
+    ]
+    return b"".join(
+        jsonrpc.notification("session/update", jsonrpc.encode({"sessionId": session_id, "update": update}))
+        for update in updates
+    )
 
 
 def _cancelled(note: str | None) -> bytes:

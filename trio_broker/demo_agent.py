@@ -235,7 +235,7 @@ class Agent:
     def initialize(self, _: Json) -> object:
         return {
             "protocolVersion": 1,
-            "agentCapabilities": {"sessionCapabilities": {"close": {}}},
+            "agentCapabilities": {"sessionCapabilities": {"close": {}, "resume": {}}},
             "agentInfo": {"name": "demo", "title": "Demo agent", "version": __version__},
             "authMethods": [],
         }
@@ -244,6 +244,13 @@ class Agent:
         session = Session(str(params.get("cwd", "/")))
         self.sessions[session.id] = session
         return {"sessionId": session.id, "modes": session.modes()}
+
+    def resume(self, params: Json) -> object:
+        """It plays the same scene to everybody: there is nothing it would have to remember."""
+        session = Session(str(params.get("cwd", "/")))
+        session.id = str(params["sessionId"])
+        self.sessions[session.id] = session
+        return {"modes": session.modes()}
 
     def refuse_prompt(self, params: Json) -> object:
         self._session(params)
@@ -281,6 +288,7 @@ METHODS: dict[str, Callable[[Agent, Json], object]] = {
     "initialize": Agent.initialize,
     "authenticate": Agent.authenticate,
     "session/new": Agent.new_session,
+    "session/resume": Agent.resume,
     "session/prompt": Agent.refuse_prompt,
     "session/cancel": Agent.cancel,
     "session/set_mode": Agent.set_mode,

@@ -7,6 +7,7 @@ BrokerError(code)          stable `code` for machines, message for people
 │   ├─ ConfigError         the configuration file or the environment is wrong
 │   └─ UnknownAgent
 ├─ NoSession, PoolFull, QueueFull, Draining
+├─ JournalError            the file of the logs: unreadable, full, newer than we are
 ├─ BrokerRuns              a second daemon is one too many
 ├─ NoBroker, BrokerGone    the client's side: nobody listens; it went away in mid-call
 ├─ SpawnFailed             the agent did not get as far as a session
@@ -86,6 +87,12 @@ class BrokerRuns(BrokerError):
     code = "broker_runs"
 
 
+class JournalError(BrokerError):
+    """The journal's file can't be read or written, or is not one of ours."""
+
+    code = "journal"
+
+
 class NoBroker(BrokerError):
     code = "no_broker"
 
@@ -137,5 +144,5 @@ def from_rpc(error: dict[str, Any]) -> BrokerError:
 _KINDS: dict[str, type[BrokerError]] = {
     kind.code: kind
     for kind in (Misuse, ConfigError, UnknownAgent, NoSession, PoolFull, QueueFull, Draining, SpawnFailed)
-    + (SessionOver, AgentGone)
+    + (SessionOver, AgentGone, JournalError)
 }

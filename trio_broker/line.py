@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from typing import Protocol
 
 import attrs
 import trio
@@ -27,6 +27,14 @@ REJECTED_CUT = 500
 
 Reply = Message | BrokerError
 OnReply = Callable[[Reply], None]
+
+
+class Hearer(Protocol):
+    """What a line tells: runs of updates of its own session, whole lines, and every other request and notification."""
+
+    def hear(self, message: Message) -> None: ...
+    def hear_updates(self, count: int, lines: bytes) -> None: ...
+    async def wait_room(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -50,6 +58,7 @@ class Line:
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
     trouble: BrokerError | None = None
+    session_id: str | None = None  # whose updates are passed on in blocks, once it is known
     heard_at: float = attrs.field(factory=trio.current_time)
     closed: trio.Event = attrs.field(factory=trio.Event)
     drained: trio.Event = attrs.field(factory=trio.Event)
@@ -120,12 +129,12 @@ class Line:
         """The last words on stderr, at most `limit` bytes, as text."""
         return bytes(self._stderr[-limit:]).decode("utf-8", "replace")
 
-    async def run(self, on_message: Callable[[Message], None]) -> None:
-        """Read, write and drain until cancelled or both outputs ended; `on_message` gets requests and notifications."""
+    async def run(self, hearer: Hearer) -> None:
+        """Read, write and drain until cancelled or both outputs ended; `hearer` is told what the agent says."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._drain)
-            await self._read(on_message)
+            await self._read(hearer)
             self.closed.set()
 
     async def _write(self) -> None:
@@ -139,15 +148,13 @@ class Line:
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     send.close()  # the agent shut its ear; its exit, or the end of its stdout, tells the rest
 
-    async def _read(self, on_message: Callable[[Message], None]) -> None:
+    async def _read(self, hearer: Hearer) -> None:
         splitter = LineSplitter(self.max_line)
-        feed = partial(self._hear, on_message)
         async with self.agent.stdout as stdout:
             while data := await _receive(stdout):
                 self.heard_at = trio.current_time()
                 try:
-                    for line in splitter.feed(data):
-                        feed(line)
+                    self._hear(splitter.feed(data), hearer)
                 except jsonrpc.LineTooLong as error:
                     self.trouble = AgentGone(
                         f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
@@ -155,19 +162,39 @@ class Line:
                     )
                     self.trouble.__cause__ = error
                     return
+                await hearer.wait_room()
 
-    def _hear(self, on_message: Callable[[Message], None], line: bytes) -> None:
+    def _hear(self, lines: list[bytes], hearer: Hearer) -> None:
+        """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
+        updates: list[bytes] = []
+        for line in lines:
+            message = self._peek(line)
+            if message is not None and self._is_update(message):
+                updates.append(line)
+                continue
+            _pass_on(updates, hearer)
+            if message is not None:
+                self._sort(message, hearer)
+        _pass_on(updates, hearer)
+
+    def _peek(self, line: bytes) -> Message | None:
         try:
-            message = jsonrpc.peek(line)
+            return jsonrpc.peek(line)
         except BadMessage:
             self.reject(line)
-            return
+            return None
+
+    def _is_update(self, message: Message) -> bool:
+        ours = message.session_id is not None and message.session_id == self.session_id
+        return ours and message.method == "session/update" and message.kind is Kind.NOTIFICATION
+
+    def _sort(self, message: Message, hearer: Hearer) -> None:
         if message.kind is not Kind.RESPONSE:
-            on_message(message)
+            hearer.hear(message)
         elif on_reply := self.calls.close(message.id):
             on_reply(message)
         else:
-            self.reject(line)
+            self.reject(message.raw)
 
     def reject(self, line: bytes) -> None:
         """Count a line that means nothing here and keep it for `logs`; it is never answered (D13)."""
@@ -186,6 +213,12 @@ class Line:
         self.trouble = error
         self.closed.set()
         raise error
+
+
+def _pass_on(updates: list[bytes], hearer: Hearer) -> None:
+    if updates:
+        hearer.hear_updates(len(updates), b"\n".join(updates) + b"\n")
+        updates.clear()
 
 
 async def _receive(stream: trio.abc.ReceiveStream) -> bytes:

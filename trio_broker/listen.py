@@ -11,15 +11,18 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import trio
 
-from trio_broker.broker import Broker, contained
-from trio_broker.config import Config, Paths
+from trio_broker import kin, marks
+from trio_broker.broker import Broker, contained, spawn_agent
+from trio_broker.config import Config, Durability, Paths
 from trio_broker.errors import BrokerRuns, Misuse
+from trio_broker.journal import Journal
+from trio_broker.keeper import Keeper
 from trio_broker.serve import serve
 from trio_broker.wire import jsonrpc
 
@@ -37,13 +40,55 @@ async def listen(paths: Paths, config: Config, on_ready: Callable[[], None] = la
     cancelling this, kills what is left. Raises BrokerRuns, and Misuse when the runtime directory can't be trusted.
     """
     make_private(paths.runtime)
-    with only_one(paths), unix_socket(paths.socket) as door:
-        broker = Broker(config, where={"home": str(paths.runtime), "socket": str(paths.socket)})
-        async with trio.open_nursery() as clients:
-            await _supervise(broker, door, clients, on_ready)
-            for client in tuple(broker.clients):
-                client.finish()
-            clients.cancel_scope.deadline = trio.current_time() + FLUSH
+    with only_one(paths) as instance, unix_socket(paths.socket) as door:
+        journal = await trio.to_thread.run_sync(_open_journal, paths, config)
+        async with _kindred(paths, instance) as sweeper, trio.open_nursery() as nursery:
+            broker = Broker(
+                config,
+                partial(spawn_agent, sweeper=sweeper),
+                Keeper(journal, durable=config.journal.durability is not Durability.OFF),
+                where={"home": str(paths.runtime), "socket": str(paths.socket)},
+            )
+            nursery.start_soon(kin.reap_adopted, broker.owns)
+            await _serve_clients(broker, door, on_ready)
+            nursery.cancel_scope.cancel()
+
+
+def _open_journal(paths: Paths, config: Config) -> Journal:
+    journal = Journal.open(paths.journal, full=config.journal.durability is Durability.FULL)
+    if journal.moved_aside is not None:
+        log.error("journal_damaged moved_to=%s sessions_begin_anew=True", journal.moved_aside)
+    keep = config.journal
+    if keep.keep_days:
+        journal.prune(time.time() - keep.keep_days * 86400, keep.keep_bytes or None)
+    return journal
+
+
+@contextlib.asynccontextmanager
+async def _kindred(paths: Paths, instance: str) -> AsyncIterator[kin.Sweeper]:
+    """What a broker that is gone left behind is ended now, and what we leave, at our end, whatever way it comes."""
+    home = marks.home_mark(str(paths.runtime))
+    if left := await kin.sweep(lambda found: marks.home_of(found.instance) == home):
+        log.warning("orphans_ended number=%s", left)
+    kin.become_subreaper()
+    sweeper = kin.Sweeper(instance)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(kin.guard, sweeper.instance)
+        nursery.start_soon(sweeper.run)
+        try:
+            yield sweeper
+        finally:
+            with trio.move_on_after(kin.SWEEP_PATIENCE, shield=True):
+                await kin.sweep(lambda found: found.instance == sweeper.instance)
+            nursery.cancel_scope.cancel()
+
+
+async def _serve_clients(broker: Broker, door: trio.SocketListener, on_ready: Callable[[], None]) -> None:
+    async with trio.open_nursery() as clients:
+        await _supervise(broker, door, clients, on_ready)
+        for client in tuple(broker.clients):
+            client.finish()
+        clients.cancel_scope.deadline = trio.current_time() + FLUSH
 
 
 async def _supervise(
@@ -137,20 +182,24 @@ def make_private(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def only_one(paths: Paths) -> Iterator[None]:
-    """Hold the lock of this runtime directory; the kernel gives it back however we end. BrokerRuns (RACES B17)."""
+def only_one(paths: Paths) -> Iterator[str]:
+    """Hold the lock of this runtime directory; gives the mark of this broker. Raises BrokerRuns (RACES B17).
+
+    The kernel gives the lock back however we end. Its file says who holds it: our pid, and our mark.
+    """
     with open(paths.lock, "a+", encoding="ascii") as file:
         if not _lock(file.fileno()):
             file.seek(0)
-            pid = file.read().strip() or "?"
+            pid = file.read().partition("\n")[0].strip() or "?"
             raise BrokerRuns(
                 f"a broker (pid {pid}) already serves {paths.socket}; use it, or end it with `trio-broker down`",
                 pid=pid,
             )
         file.truncate(0)
-        file.write(str(os.getpid()))
+        instance = marks.new_instance(str(paths.runtime))
+        file.write(f"{os.getpid()}\n{instance}\n")
         file.flush()
-        yield
+        yield instance
 
 
 def _lock(file: int) -> bool:

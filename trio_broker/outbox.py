@@ -1,56 +1,126 @@
-"""What one client is still to be sent: frames in, few and large writes out. Nobody waits for a client."""
+"""What one client is still to be sent: frames, and what its cursors have. Nobody waits for a client.
+
+Everything of a client goes through here in one order. A frame may be put behind a cursor: then it comes after all that
+stood in that log when it was put, so a prompt's reply can't overtake the turn's updates, nor a question what led to it.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 import trio
 
+from trio_broker.log import Cursor
+from trio_broker.record import Record
 from trio_broker.wire.jsonrpc import MAX_LINE
 
 WRITE = 256 * 1024  # bytes handed to one write: large enough to be cheap, small enough to show progress
-LIMIT = 2 * MAX_LINE  # bytes a client may be behind; it is one that does not read
+LIMIT = 2 * MAX_LINE  # bytes of frames that a client may be behind; it is one that does not read
+
+Render = Callable[[Record], bytes]
+
+
+@attrs.frozen
+class _Mark:
+    """Here all events of a log up to this number are due."""
+
+    cursor: Cursor
+    number: int
 
 
 @attrs.define(eq=False)
 class Outbox:
-    """Order is kept. A client that falls `limit` bytes behind is given up: the outbox closes and is `lagged`."""
+    """A client that falls `limit` bytes of frames behind is given up: the outbox closes and is `lagged`."""
 
     limit: int = LIMIT
     lagged: bool = False
     waiting: int = 0
-    _frames: deque[bytes] = attrs.field(factory=deque)
+    _due: deque[bytes | _Mark] = attrs.field(factory=deque)
+    _cursors: dict[Cursor, Render] = attrs.field(factory=dict)
     _finished: bool = False
     _something: trio.Event = attrs.field(factory=trio.Event)
 
-    def put(self, frame: bytes) -> None:
-        """Add a frame; after `finish`, or once lagged, it goes nowhere."""
+    def put(self, frame: bytes, after: Cursor | None = None) -> None:
+        """Add a frame, behind what `after` has now; once finished, or lagged, it goes nowhere."""
         if self._finished:
             return
         if self.waiting and self.waiting + len(frame) > self.limit:
             self.lagged = True
-            self._frames.clear()
+            self._due.clear()
+            self._cursors.clear()
             self.finish()
             return
-        self._frames.append(frame)
+        if after is not None and after.behind():
+            self._due.append(_Mark(after, after.log.last))
+        self._due.append(frame)
         self.waiting += len(frame)
+        self.wake()
+
+    def follow(self, cursor: Cursor, render: Render) -> None:
+        """From now on send what `cursor` has, in frames that `render` makes of it (b"": nothing for this client)."""
+        if not self._finished:
+            self._cursors[cursor] = render
+            self.wake()
+
+    def leave(self, cursor: Cursor) -> None:
+        """Send nothing more of it."""
+        cursor.close()
+        self._cursors.pop(cursor, None)
+
+    def wake(self) -> None:
+        """There may be more to take."""
         self._something.set()
 
     def finish(self) -> None:
-        """No more will come: `take` gives what there is, then b""."""
+        """No more will come: `take` gives what there is now, then b""."""
+        self._due.extend(_Mark(cursor, cursor.log.last) for cursor in self._cursors if not self._finished)
         self._finished = True
-        self._something.set()
+        self.wake()
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        self._finished = True
+        self._due.clear()
+        for cursor in tuple(self._cursors):
+            self.leave(cursor)
 
     async def take(self) -> bytes:
-        """The next frames as one piece; waits for one; b"" after the last. Cancelling it loses nothing."""
-        await self._something.wait()
-        taken: list[bytes] = []
-        size = 0
-        while self._frames and (not taken or size + len(self._frames[0]) <= WRITE):
-            taken.append(self._frames.popleft())
-            size += len(taken[-1])
-        self.waiting -= size
-        if not self._frames and not self._finished:
+        """The next frames as one piece; waits for one; b"" after the last. Who cancels it sends nothing more."""
+        while True:
+            await self._something.wait()
+            taken: list[bytes] = []
+            size = 0
+            while size < WRITE and (piece := await self._next()) is not None:
+                taken.append(piece)
+                size += len(piece)
+            if size or (self._finished and not taken):
+                return b"".join(taken)
+
+    async def _next(self) -> bytes | None:
+        """The next piece, maybe an empty one; None, and asleep until the next `wake`, when there is none."""
+        while self._due:
+            first = self._due[0]
+            if isinstance(first, bytes):
+                self._due.popleft()
+                self.waiting -= len(first)
+                return first
+            if first.cursor in self._cursors and first.cursor.behind(first.number):
+                return await self._read(first.cursor)
+            self._due.popleft()
+        behind = (
+            None if self._finished else next((cursor for cursor in self._cursors if cursor.behind()), None)
+        )
+        if behind is not None:
+            return await self._read(behind)
+        if not self._finished:
             self._something = trio.Event()
-        return b"".join(taken)
+        return None
+
+    async def _read(self, cursor: Cursor) -> bytes:
+        render = self._cursors[cursor]
+        record = await cursor.take()
+        if cursor in self._cursors:  # else it left while a page was read
+            self._cursors[cursor] = self._cursors.pop(cursor)  # to the end of the line: all get their turn
+        return render(record)

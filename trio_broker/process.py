@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import attrs
@@ -69,6 +69,7 @@ class AgentProcess:
     process: trio.Process
     exit: Exit | None = None
     exited: trio.Event = attrs.field(factory=trio.Event)
+    sweep: Callable[[], Awaitable[None]] | None = None  # ends what has left the group; part of `end`
     _reaping: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
@@ -118,6 +119,9 @@ class AgentProcess:
             await self._wait_exit(ladder.term_grace)
         self.signal_group(signal.SIGKILL)
         await self.watch()
+        if self.sweep is not None:
+            await self.sweep()
+            self.sweep = None
 
     async def _wait_exit(self, seconds: float) -> None:
         with trio.move_on_after(seconds):

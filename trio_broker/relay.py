@@ -1,11 +1,12 @@
-"""What goes between one agent and the clients that hear its session, in the order in which it came.
+"""What goes between one agent and its session's clients: updates into the log, all else to whom it concerns.
 
 Frames pass untouched: only the session id is translated, at the known places, and only while the public one differs
-from the agent's (D3), which it does when two agents named their sessions alike.
+from the agent's (D3): two agents named their sessions alike, or the agent came back under a new name.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,34 +14,45 @@ from typing import Any, Protocol
 import attrs
 
 from trio_broker.asks import Asked, Asks
+from trio_broker.line import Line
+from trio_broker.log import Log
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
-EARLY_KEPT = 256  # frames before the first client came: commands, modes and titles, hardly ever a turn
+EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
+STATE = re.compile(
+    rb'"(?:current_mode_update|config_option_update|session_info_update|available_commands_update)"'
+)
 
 
 class Listener(Asked, Protocol):
-    """A client that hears a session. None of these waits."""
+    """A client that is attached to a session. It hears the log by itself; here it is who can be asked."""
 
-    def send(self, frame: bytes) -> None: ...
-    def event(self, kind: str, **fields: Any) -> None: ...
+    def tell(self, log: Log, frame: bytes) -> None: ...
 
 
 @attrs.define(eq=False)
 class Relay:
-    """The clients of one session. `author` names the one whose prompt runs; it is the first to be asked."""
+    """`author` names the client whose prompt runs, who is asked first. `on_state` hears of each state update."""
 
+    log: Log
     author: Callable[[], object]
-    reject: Callable[[bytes], None]
     refuse: Callable[[Message], None]
+    on_state: Callable[[dict[str, Any]], None]
     session_id: str | None = None
     agent_session_id: str | None = None
     asks: Asks | None = None
-    title: str | None = None
+    line: Line | None = None
     foreign: int = 0
+    unheard: int | None = None  # since when the agent spoke of its own accord with nobody there
+    replaying: bool = False  # the agent loads a conversation: what it says is known already (RACES B16)
     listeners: list[Listener] = attrs.field(factory=list)
     _before: deque[Message] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
-    _unheard: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
+
+    def begin(self, line: Line) -> None:
+        """A new life of the agent begins; until `name`, what it says has no conversation to belong to."""
+        self.line, self.asks = line, None
+        self._before.clear()
 
     def name(self, agent_session_id: str, session_id: str, asks: Asks) -> None:
         """The session has its ids now: what the agent said before it named them is heard (ACP §1.13, rule 4)."""
@@ -48,49 +60,63 @@ class Relay:
         before, self._before = self._before, deque(maxlen=EARLY_KEPT)
         for message in before:
             self.hear(message)
+        if self.line is not None:
+            self.line.session_id = agent_session_id
 
     def attach(self, listener: Listener) -> None:
-        """From now on `listener` hears everything; the first one also what nobody has heard. Twice is once."""
-        if listener in self.listeners:
-            return
-        self.listeners.append(listener)
-        while self._unheard:
-            listener.send(self._unheard.popleft())
-        if self.asks is not None:
-            self.asks.offer()
+        """From now on `listener` can be asked. Attaching twice is once."""
+        if listener not in self.listeners:
+            self.listeners.append(listener)
+            self.unheard = None
+            if self.asks is not None:
+                self.asks.offer()
 
     def detach(self, listener: Listener) -> None:
-        """`listener` hears no more. The turn goes on; what it was asked goes to another or waits."""
         if listener in self.listeners:
             self.listeners.remove(listener)
             if self.asks is not None:
                 self.asks.lost(listener)
 
     def primary(self) -> Listener | None:
-        """Whom to ask: whose prompt runs, if it still listens, else who came last."""
+        """Who is asked first: the client whose prompt runs, if it is still attached, else who came last."""
         author = self.author()
         running = next((listener for listener in self.listeners if listener is author), None)
         return running or (self.listeners[-1] if self.listeners else None)
 
-    def tell(self, kind: str, **fields: Any) -> None:
-        """An event of the broker's own, to all who listen."""
-        for listener in tuple(self.listeners):
-            listener.event(kind, sessionId=self.session_id, **fields)
+    # What the line tells
 
     def hear(self, message: Message) -> None:
-        """A request or a notification of the agent."""
+        """A request of the agent, or a notification that is no update of this session."""
         if self.asks is None and message.kind is Kind.REQUEST:
             self.refuse(message)  # at once: the agent may wait for it before it answers `session/new`
         elif self.asks is None:
-            self._before.append(message)
+            if not self.replaying or message.method != "session/update":
+                self._before.append(message)
         elif message.session_id not in (None, self.agent_session_id):
             self._foreign(message)
         elif message.kind is Kind.REQUEST:
             self.asks.take(message)
         elif message.method == "$/cancel_request":
             self.asks.agent_withdrew(message.params)
+        elif message.method == "session/update" and message.session_id is not None:
+            self.hear_updates(1, message.raw + b"\n")
         else:
             self._pass_on(message)
+
+    def hear_updates(self, count: int, lines: bytes) -> None:
+        """Whole lines, each an update of this session."""
+        if self.session_id != self.agent_session_id:
+            lines = b"".join(self._renamed(line) for line in lines.rstrip(b"\n").split(b"\n"))
+        first = self.log.append_updates(count, lines).first
+        if not self.listeners and self.unheard is None and self.author() is None:
+            self.unheard = first
+        if STATE.search(lines):
+            self._note_states(lines)
+
+    async def wait_room(self) -> None:
+        """An agent is read no faster than its words can be kept; it never waits for a client."""
+        if self.log.keeper.crowded:
+            await self.log.keeper.wait_room()
 
     def outward(self, message: Message) -> bytes:
         """The parameters of a message of the agent as clients may see them."""
@@ -104,30 +130,30 @@ class Relay:
             return params
         return jsonrpc.with_fields(params, sessionId=self.agent_session_id)
 
+    def _renamed(self, line: bytes) -> bytes:
+        message = jsonrpc.peek(line)
+        return jsonrpc.notification(message.method or "", self.outward(message))
+
     def _pass_on(self, message: Message) -> None:
-        if b'"session_info_update"' in message.raw:
-            self._note_title(message)
+        """A notification that ACP has no place for in a conversation: to whoever is there, as it came."""
         params = self.outward(message)
         same = params is message.params
         frame = message.raw + b"\n" if same else jsonrpc.notification(message.method or "", params)
         for listener in tuple(self.listeners):
-            listener.send(frame)
-        if not self.listeners and self.author() is None:
-            self._unheard.append(frame)
+            listener.tell(self.log, frame)
 
     def _foreign(self, message: Message) -> None:
         """Another session's message on this line: counted, kept, never mixed in; a request is refused (RACES C16)."""
         self.foreign += 1
-        self.reject(message.raw)
+        if self.line is not None:
+            self.line.reject(message.raw)
         if message.kind is Kind.REQUEST and self.asks is not None:
             self.asks.refuse(message, -32602, f"this line's session is {self.agent_session_id}")
 
-    def _note_title(self, message: Message) -> None:
-        value = jsonrpc.decode(message.params)
-        update = value.get("update") if isinstance(value, dict) else None
-        if (
-            isinstance(update, dict)
-            and update.get("sessionUpdate") == "session_info_update"
-            and "title" in update
-        ):
-            self.title = update["title"] if isinstance(update["title"], str) else None
+    def _note_states(self, lines: bytes) -> None:
+        for line in lines.rstrip(b"\n").split(b"\n"):
+            if STATE.search(line):
+                value = jsonrpc.decode(jsonrpc.peek(line).params)
+                update = value.get("update") if isinstance(value, dict) else None
+                if isinstance(update, dict):
+                    self.on_state(update)

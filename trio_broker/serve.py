@@ -33,7 +33,7 @@ async def serve(broker: Broker, stream: trio.SocketStream) -> None:
     cancelling this, ends the connection's own tasks; the turns go on (DESIGN D8).
     """
     async with stream, trio.open_nursery() as nursery:
-        connection = Connection(broker, HANDLERS, nursery)
+        connection = Connection(broker, HANDLERS, nursery, broker.client_name())
         broker.clients.add(connection)
         try:
             nursery.start_soon(_write, stream, connection.outbox, nursery.cancel_scope)

@@ -18,10 +18,12 @@ import trio
 
 from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.line import Line, Reply, remote_error
+from trio_broker.log import Log
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
 
+KNOWN = 1000  # ended prompts whose ids are remembered
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
 
 
@@ -44,29 +46,36 @@ async def while_alive(wait: Callable[[], Awaitable[Any]], alive: Callable[[], bo
 
 @attrs.define(eq=False)
 class Turn:
-    """One prompt from queue to outcome; `settle` is called exactly once and tells `on_end`."""
+    """One prompt from queue to outcome. `answer` is what came of it; `settle` tells so, exactly once."""
 
     params: bytes
     author: object = None
+    author_name: str | None = None
     prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     text: str = ""
     policy: Policy | None = None
-    on_start: Callable[[], None] = lambda: None
-    on_end: Callable[[Outcome], None] = lambda _: None
+    durable: bool = False  # runs after a restart of the broker, too; queued without anybody who waits for it
+    answer: Outcome | None = None
     outcome: Outcome | None = None
     cancelling: bool = False
     number: int | None = None
     started_at: float | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)
+    _heeding: list[Callable[[Outcome], None]] = attrs.field(factory=list)
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def settle(self, outcome: Outcome) -> None:
         """Give the turn its outcome; a second one is refused, for a turn has only one (RACES D10)."""
         assert self.outcome is None, f"turn {self.prompt_id} was settled already: {self.outcome}"
-        self.outcome = outcome
+        self.answer = self.outcome = outcome
         self.settled.set()
         self.changed.set()
-        self.on_end(outcome)
+        for heed in self._heeding:
+            heed(outcome)
+
+    def on_end(self, heed: Callable[[Outcome], None]) -> None:
+        """Have `heed` told of the outcome, too; call it before the turn is settled."""
+        self._heeding.append(heed)
 
     async def wait(self) -> Outcome:
         """Wait for the outcome. Cancelling this ends the waiting only; the turn goes on."""
@@ -74,42 +83,62 @@ class Turn:
         assert self.outcome is not None
         return self.outcome
 
+    @property
+    def blocks(self) -> bytes:
+        """The raw content blocks of the prompt."""
+        return jsonrpc.members(self.params).get("prompt", b"[]")
+
 
 @attrs.define(eq=False)
 class Turns:
-    """First come, first served. `on_change` hears of starts and ends; `on_lost`: agent gone, or a cancel ignored."""
+    """First come, first served, over all the lives of a session's agent.
 
-    line: Line
+    `on_change` hears of starts and ends; `on_lost`: the agent is gone, or ignored a cancel.
+    """
+
+    log: Log
     limit: int = 16
     every: float = 5.0
     cancel_grace: float = 30.0
-    cancel_params: bytes = b"{}"
     on_change: Callable[[], None] = lambda: None
     on_lost: Callable[[BrokerError], None] = lambda _: None
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     running: Turn | None = None
     done: int = 0
     ended_at: float = attrs.field(factory=trio.current_time)
+    ended: dict[str, dict[str, Any]] = attrs.field(
+        factory=dict
+    )  # prompt id to outcome, of the last KNOWN turns
     _queue: deque[Turn] = attrs.field(factory=deque)
     _arrived: trio.Event = attrs.field(factory=trio.Event)
-    _over: BrokerError | None = None
+    _line: Line | None = None
+    _agent_session_id: str = ""
 
     def submit(self, turn: Turn) -> int:
         """Queue a prompt and say its position: 0 runs next or at once, n waits for n others.
 
-        Raises QueueFull, and SessionOver when the session takes no more prompts; then nothing was queued.
+        Raises QueueFull; then nothing was queued.
         """
-        if self._over is not None:
-            raise self._over
+        self.check_room()
+        position = len(self._queue) + (self.running is not None)
+        if position or turn.durable:
+            self._note("queued", turn, position=position, durable=turn.durable or None)
+        self.put_back(turn)
+        return position
+
+    def check_room(self) -> None:
+        """Raises QueueFull when one more prompt would be one too many."""
         if len(self._queue) >= self.limit + (self.running is None):
             raise QueueFull(
                 f"{len(self._queue)} prompts wait for this session, the limit; "
                 "wait, cancel one, or raise queue in [broker]",
                 limit=self.limit,
             )
+
+    def put_back(self, turn: Turn) -> None:
+        """Queue a prompt that the log has as queued already: one from before a restart."""
         self._queue.append(turn)
         self._arrived.set()
-        return len(self._queue) - (self.running is None)
 
     def queued(self) -> tuple[Turn, ...]:
         return tuple(self._queue)
@@ -123,91 +152,161 @@ class Turns:
         """Cancel this very turn and say what it was: `queued` (gone at once), `turn` (told the agent), `nothing`."""
         if turn in self._queue:
             self._queue.remove(turn)
-            turn.settle(Cancelled(note="cancelled before it was sent to the agent"))
+            self._end(turn, Cancelled(note="cancelled before it was sent to the agent"))
             return "queued"
-        if turn is not self.running or turn.outcome is not None:
+        if turn is not self.running or turn.answer is not None:
             return "nothing"
         if not turn.cancelling:
             turn.cancelling = True
             turn.changed.set()
-            self.line.send(jsonrpc.notification("session/cancel", self.cancel_params))
+            if turn.number is not None and self._line is not None:
+                params = jsonrpc.encode({"sessionId": self._agent_session_id})
+                self._line.send(jsonrpc.notification("session/cancel", params))
         return "turn"
 
     def close(self, error: BrokerError) -> None:
-        """Take no more prompts and settle all there are: the running one with `error`, the queued as never sent."""
-        self._over = SessionOver(f"the session is over: {error.message}", **error.details)
-        if (running := self.running) is not None and running.outcome is None:
-            running.settle(Cancelled(note=error.message) if running.cancelling else Failed(error))
-        while self._queue:
-            self._queue.popleft().settle(Failed(_never_sent(error)))
+        """The agent is gone: settle all there are, the running one with `error`, the queued as never sent.
 
-    async def run(self) -> None:
-        """Run the queue for ever; the only task that holds `lock` for a turn. Cancelled, the rest is for `close`."""
+        What is submitted from now on waits for the next `run`.
+        """
+        self._line = None
+        if (running := self.running) is not None and running.outcome is None:
+            answer = Cancelled(note=error.message) if running.cancelling else Failed(error)
+            self._end(running, running.answer or answer)
+            self._leave(running)
+        while self._queue:
+            self._end(self._queue.popleft(), Failed(_never_sent(error)))
+
+    async def run(self, line: Line, agent_session_id: str) -> None:
+        """Run the queue over this line, for ever; the only task that holds `lock` for a turn."""
+        self._line, self._agent_session_id = line, agent_session_id
         while True:
             await self._arrived.wait()
             async with self.lock:
+                if self._line is not line:  # closed meanwhile: what is queued now is for the next life
+                    break
                 if self._queue:
-                    await self._play(self._queue.popleft())
+                    await self._play(self._queue.popleft(), line)
             self._rearm()
+        await trio.sleep_forever()
 
     def _rearm(self) -> None:
         if not self._queue:
             self._arrived = trio.Event()
 
-    async def _play(self, turn: Turn) -> None:
-        self._send(turn)
+    async def _play(self, turn: Turn, line: Line) -> None:
+        # No await between leaving the queue and standing here: a cancel finds it in one or the other.
+        self.running = turn
+        turn.started_at = trio.current_time()
+        self._note("started", turn)
+        self.on_change()
         try:
-            if not await while_alive(turn.changed.wait, self.line.agent.alive, self.every):
+            if turn.durable:
+                await self.log.wait_kept()  # else a crash in this moment would send it a second time
+            self._send(turn, line)
+            if not await while_alive(turn.changed.wait, line.agent.alive, self.every):
                 self.on_lost(AgentGone("the agent's process is gone"))
-            elif turn.outcome is None:
-                await self._await_cancel(turn)
+            elif turn.answer is None:
+                await self._await_cancel(turn, line)
+            await self._tell(turn)
         finally:
+            if turn.outcome is not None:  # else we were cancelled, and `close` gives it one
+                self._leave(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        if self.running is turn:
             self.running = None
             self.done += 1
             self.ended_at = trio.current_time()
             self.on_change()
 
-    def _send(self, turn: Turn) -> None:
-        # No await between leaving the queue and standing in the outbox: a cancel finds it in one or the other.
-        self.running = turn
-        turn.started_at = trio.current_time()
-        try:
-            turn.number = self.line.request(
-                "session/prompt", turn.params, lambda reply: self._reply(turn, reply)
-            )
-        except AgentGone as error:
-            turn.settle(Failed(error))
+    def _send(self, turn: Turn, line: Line) -> None:
+        if turn.cancelling:  # before it was sent: nothing to tell the agent (RACES D2)
+            self._answered(turn, Cancelled(note="cancelled before it was sent to the agent"))
             return
-        turn.on_start()
-        self.on_change()
+        try:
+            params = turn.params
+            if jsonrpc.session_id_of(params) != self._agent_session_id:
+                params = jsonrpc.with_fields(params, sessionId=self._agent_session_id)
+            turn.number = line.request("session/prompt", params, lambda reply: self._reply(turn, reply))
+        except AgentGone as error:
+            self._answered(turn, Failed(error))
+
+    async def _tell(self, turn: Turn) -> None:
+        """The turn's end is on disk before anybody hears of it."""
+        await self.log.wait_kept()
+        if turn.outcome is None and turn.answer is not None:
+            turn.settle(turn.answer)
 
     def _reply(self, turn: Turn, reply: Reply) -> None:
-        if turn.outcome is not None:
+        if turn.answer is not None:
             return
         if isinstance(reply, BrokerError):
-            turn.settle(Cancelled(note=reply.message) if turn.cancelling else Failed(reply))
+            self._answered(turn, Cancelled(note=reply.message) if turn.cancelling else Failed(reply))
         elif reply.error is None:
             result = reply.result or b"null"
-            turn.settle(
-                Cancelled(result) if turn.cancelling and _says_cancelled(result) else Answered(result)
-            )
+            cancelled = turn.cancelling and _stop_reason(result) == "cancelled"
+            self._answered(turn, Cancelled(result) if cancelled else Answered(result))
         elif turn.cancelling:  # agents that predate the rule answer a cancelled prompt with an error
-            turn.settle(Cancelled(note=f"the agent answered the cancel with an error: {_text(reply.error)}"))
+            self._answered(
+                turn, Cancelled(note=f"the agent answered the cancel with an error: {_text(reply.error)}")
+            )
         else:
-            turn.settle(Failed(remote_error(reply.error)))
+            self._answered(turn, Failed(remote_error(reply.error)))
 
-    async def _await_cancel(self, turn: Turn) -> None:
+    async def _await_cancel(self, turn: Turn, line: Line) -> None:
+        turn.changed = trio.Event()
         with trio.move_on_after(self.cancel_grace):
-            await while_alive(turn.settled.wait, self.line.agent.alive, self.every)
-        if turn.outcome is None:
+            await while_alive(turn.changed.wait, line.agent.alive, self.every)
+        if turn.answer is None:
             why = f"the agent ignored the cancel for {self.cancel_grace:g} s and was ended (cancel_grace in [broker])"
-            turn.settle(Cancelled(note=why))
+            self._end(turn, Cancelled(note=why))
             self.on_lost(SessionOver(why))
 
+    def _answered(self, turn: Turn, answer: Outcome) -> None:
+        # The end stands in the log right behind the turn's last update, whatever is still to be awaited.
+        turn.answer = answer
+        self._note_end(turn, answer)
+        turn.changed.set()
 
-def _says_cancelled(result: bytes) -> bool:
+    def _end(self, turn: Turn, outcome: Outcome) -> None:
+        if turn.answer is None:
+            self._note_end(turn, outcome)
+        turn.settle(outcome)
+
+    def _note(self, kind: str, turn: Turn, **fields: Any) -> None:
+        raws = {"prompt": turn.blocks}
+        self.log.append(kind, raws, promptId=turn.prompt_id, author=turn.author_name, **fields)
+
+    def _note_end(self, turn: Turn, outcome: Outcome) -> None:
+        self.note_ended(turn.prompt_id, told(outcome))
+        self.log.append("ended", promptId=turn.prompt_id, **told(outcome))
+
+    def note_ended(self, prompt_id: str, how: dict[str, Any]) -> None:
+        """Remember what became of a prompt, so that sending it again does no harm."""
+        self.ended[prompt_id] = {"promptId": prompt_id, **how}
+        if len(self.ended) > KNOWN:
+            del self.ended[next(iter(self.ended))]
+
+    @property
+    def last_ended(self) -> dict[str, Any] | None:
+        """The outcome of the turn that ended last."""
+        return self.ended[next(reversed(self.ended))] if self.ended else None
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as members of an `ended` event."""
+    if isinstance(outcome, Answered):
+        return {"outcome": "completed", "stopReason": _stop_reason(outcome.result)}
+    if isinstance(outcome, Cancelled):
+        return {"outcome": "cancelled", "stopReason": "cancelled", "note": outcome.note}
+    return {"outcome": "failed", "error": outcome.error.message, "code": outcome.error.code}
+
+
+def _stop_reason(result: bytes) -> str | None:
     value = jsonrpc.decode(result)
-    return isinstance(value, dict) and value.get("stopReason") == "cancelled"
+    reason = value.get("stopReason") if isinstance(value, dict) else None
+    return reason if isinstance(reason, str) else None
 
 
 def _text(error: bytes) -> str:

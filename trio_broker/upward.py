@@ -8,14 +8,22 @@ from __future__ import annotations
 import copy
 import os
 import uuid
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import trio
+
 from trio_broker import __version__, policy
-from trio_broker.broker import Opening
+from trio_broker.broker import CREATED, Opening
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import BadMessage, BrokerError, Misuse, RemoteError
+from trio_broker.line import Reply
+from trio_broker.log import Log
+from trio_broker.model import Phase
 from trio_broker.policy import Policy
+from trio_broker.record import Record
+from trio_broker.replay import Replay
 from trio_broker.session import Session
 from trio_broker.turns import Turn
 from trio_broker.wire import acp, jsonrpc
@@ -25,16 +33,16 @@ from trio_broker.wire.jsonrpc import Message, id_key
 META = "trio-broker"
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 TEXT_SHOWN = 200  # characters of a queued prompt
+NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
 TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
-NOT_YET = ("session/load", "session/resume", "session/delete", "session/fork")
-MASKED = ("resume", "delete", "fork")
+SETTINGS = ("session/set_mode", "session/set_config_option")
 
 
 async def initialize(connection: Connection, message: Message) -> bytes:
     """The agent's own introduction, with what the broker adds and without what it can't honour."""
     asked = structure(message.params, acp.InitializeRequest)
     bound = bound_of(connection)
-    raw = await connection.broker.introduction(bound.spec, bound.cwd or HOME)
+    raw = await connection.broker.registry.introduction(bound.spec, bound.cwd or HOME)
     connection.capabilities = asked.client_capabilities
     connection.introduced = True
     return jsonrpc.encode(_introduction(jsonrpc.decode(raw), asked.client_capabilities))
@@ -43,11 +51,10 @@ async def initialize(connection: Connection, message: Message) -> bytes:
 def _introduction(agent: dict[str, Any], client: dict[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(agent) | {"protocolVersion": acp.PROTOCOL_VERSION}
     capabilities = _object(merged, "agentCapabilities")
-    capabilities["loadSession"] = False
+    capabilities["loadSession"] = True  # of the log, which every session has
     of_sessions = _object(capabilities, "sessionCapabilities")
-    for name in MASKED:
-        of_sessions.pop(name, None)
-    of_sessions |= {"list": {}, "close": {}}
+    of_sessions.pop("fork", None)
+    of_sessions |= {"list": {}, "close": {}, "resume": {}, "delete": {}}
     capabilities["sessionCapabilities"] = of_sessions
     methods = agent.get("authMethods")
     merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
@@ -82,17 +89,64 @@ async def new_session(connection: Connection, message: Message) -> None:
         policy=bound.policy,
         env=bound.env,
     )
-    session, _ = await connection.broker.open(opening)
+    session, was = await connection.broker.open(opening)
     await session.wait_ready()
-    connection.reply(message, opened(session))
-    connection.attach(session)  # after the reply, so that the client knows whose updates these are
+    connection.reply(message, opened(session))  # first, so that the client knows whose updates follow
+    connection.attach(session, 1 if was == CREATED else None)
+    if was != CREATED:
+        tell_commands(connection, session)
+
+
+async def load_session(connection: Connection, message: Message) -> None:
+    """Replay the log, merged, then answer, then go on live: nothing is missing and nothing comes twice (DESIGN D7)."""
+    session = await _taken_up(connection, message)
+    last, replay = session.log.last, Replay(session.session_id or "")
+    await each_record(session.log, 1, last, replay.feed)
+    for frame in replay.frames():
+        connection.send(frame)
+    connection.reply(message, jsonrpc.encode(session.state.facts()))
+    connection.attach(session, last + 1)
+
+
+async def resume_session(connection: Connection, message: Message) -> None:
+    """The same without what was said before."""
+    session = await _taken_up(connection, message)
+    connection.reply(message, jsonrpc.encode(session.state.facts()))
+    connection.attach(session)
+    tell_commands(connection, session)
+
+
+async def _taken_up(connection: Connection, message: Message) -> Session:
+    _introduced(connection)
+    session = connection.session(message)
+    connection.detach(session)
+    session.wake()
+    await session.wait_ready()
+    return session
+
+
+async def each_record(log: Log, since: int, upto: int, heed: Callable[[Record], None]) -> None:
+    """Read a log from one number to another; others get their turn between its records."""
+    cursor = log.cursor(since)
+    try:
+        while cursor.behind(upto):
+            heed(await cursor.take())
+            await trio.lowlevel.checkpoint()
+    finally:
+        cursor.close()
+
+
+def tell_commands(connection: Connection, session: Session) -> None:
+    """What a client that comes late would not know: the slash commands."""
+    if session.state.commands is not None:
+        update = {"sessionUpdate": "available_commands_update", "availableCommands": session.state.commands}
+        params = jsonrpc.encode({"sessionId": session.session_id, "update": update})
+        connection.send(jsonrpc.notification("session/update", params))
 
 
 def opened(session: Session) -> bytes:
-    """The raw result of the session's `session/new`, under the id that clients know."""
-    if session.session_id == session.relay.agent_session_id:
-        return session.opened
-    return jsonrpc.with_fields(session.opened, sessionId=session.session_id)
+    """The raw result of the session's `session/new`, with its id as clients know it, and the modes of now."""
+    return jsonrpc.with_fields(session.state.opened, sessionId=session.session_id, **session.state.facts())
 
 
 def directory(cwd: str) -> str:
@@ -107,7 +161,7 @@ def directory(cwd: str) -> str:
 def bound_of(connection: Connection) -> Bound:
     """What the connection is bound to: what it said, else the default agent."""
     if connection.bound is None:
-        connection.bound = Bound(connection.broker.resolve(None))
+        connection.bound = Bound(connection.broker.registry.resolve(None))
     return connection.bound
 
 
@@ -123,9 +177,18 @@ def prompt(connection: Connection, message: Message) -> None:
     _introduced(connection)
     session = connection.session(message)
     turn = new_turn(connection, message.params)
-    turn.on_end = partial(connection.settle, message)
+    if (ended := session.turns.ended.get(turn.prompt_id)) is not None:
+        raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
+    there = session.turns.find(lambda other: other.prompt_id == turn.prompt_id)
+    if (
+        there is not None
+    ):  # sent again, by one who lost its connection perhaps: it runs once, and both are told
+        connection.attach(session)
+        turn = there
+    turn.on_end(partial(connection.settle, message, session))
     connection.prompts[id_key(message.id or b"null")] = session, turn
-    connection.submit(session, turn)
+    if there is None:
+        connection.submit(session, turn)
 
 
 def new_turn(connection: Connection, params: bytes) -> Turn:
@@ -163,8 +226,6 @@ def _text(blocks: bytes) -> str:
 def cancel(connection: Connection, message: Message) -> None:
     """`session/cancel`: the running turn's agent hears it at once, and the caller's own queued prompts end (D10)."""
     session = connection.session(message)
-    if session.turns is None:
-        return
     for turn in session.turns.queued():
         if turn.author is connection:
             session.cancel(turn)
@@ -179,8 +240,8 @@ def cancel_request(connection: Connection, message: Message) -> None:
         session, turn = found
         session.cancel(turn)
     elif passed := connection.passed.get(id_key(token)):
-        session, number = passed
-        session.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
+        agent, number = passed
+        agent.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
 
 
 async def close_session(connection: Connection, message: Message) -> bytes:
@@ -200,14 +261,21 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
     _introduced(connection)
     asked = structure(message.params, acp.ListSessionsRequest)
     found = [
-        acp.SessionInfo(session.session_id, session.settings.cwd, session.relay.title)
+        acp.SessionInfo(session.session_id, session.settings.cwd, session.state.title)
         for session in connection.broker.pool.snapshot()
         if session.session_id is not None and not session.ending and asked.cwd in (None, session.settings.cwd)
     ]
     return jsonrpc.encode(unstructure(acp.ListSessionsResponse(found)))
 
 
-def not_yet(connection: Connection, message: Message) -> None:
+async def delete_session(connection: Connection, message: Message) -> bytes:
+    """End the session, and forget it with its log."""
+    _introduced(connection)
+    await connection.broker.delete(connection.session(message))
+    return b"{}"
+
+
+def not_offered(connection: Connection, message: Message) -> None:
     raise RemoteError(
         jsonrpc.METHOD_NOT_FOUND,
         f"Method not found: {message.method}; the broker does not offer it",
@@ -223,21 +291,42 @@ def pass_on(connection: Connection, message: Message) -> None:
     _introduced(connection)
     if message.session_id is None:
         connection.nursery.start_soon(_pass_to_control, connection, message)
+    elif (session := connection.session(message)).phase in NOT_AT_WORK:
+        connection.nursery.start_soon(_pass_later, connection, message, session)
     else:
-        _pass(connection, message, connection.session(message))
+        _pass(connection, message, session)
 
 
 async def _pass_to_control(connection: Connection, message: Message) -> None:
     bound = bound_of(connection)
     try:
-        session = await connection.broker.control(bound.spec, bound.cwd or HOME)
+        control = await connection.broker.registry.control(bound.spec, bound.cwd or HOME)
+        on_reply = partial(connection.pass_reply, message, None)
+        number = control.request(message.method or "", message.params, on_reply)
+    except BrokerError as error:
+        connection.fail(message, error)
+    else:
+        connection.passed[id_key(message.id or b"null")] = control, number
+
+
+async def _pass_later(connection: Connection, message: Message, session: Session) -> None:
+    """To a session that has no process now, or not yet."""
+    try:
+        session.wake()
+        await session.wait_ready()
         _pass(connection, message, session)
     except BrokerError as error:
         connection.fail(message, error)
 
 
 def _pass(connection: Connection, message: Message, session: Session) -> None:
-    number = session.request(message.method or "", message.params, partial(connection.pass_reply, message))
+    def on_reply(reply: Reply) -> None:
+        if message.method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
+            session.state.answered(message.method, message.params, reply.result)
+            session.save()
+        connection.pass_reply(message, session.log, reply)
+
+    number = session.request(message.method or "", message.params, on_reply)
     connection.passed[id_key(message.id or b"null")] = session, number
 
 
@@ -249,11 +338,14 @@ def _introduced(connection: Connection) -> None:
 AT_ONCE: dict[str, AtOnce] = {
     "session/prompt": prompt,
     "session/list": list_sessions,
-    **dict.fromkeys(NOT_YET, not_yet),
+    "session/fork": not_offered,
 }
 WAITING: dict[str, Waiting] = {
     "initialize": initialize,
     "session/new": new_session,
+    "session/load": load_session,
+    "session/resume": resume_session,
     "session/close": close_session,
+    "session/delete": delete_session,
 }
 NOTIFICATIONS = {"session/cancel": cancel, "$/cancel_request": cancel_request}

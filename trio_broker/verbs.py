@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import attrs
 import trio
 
-from trio_broker import catalog, policy
-from trio_broker.broker import Opening
+from trio_broker import catalog, logverbs, policy
+from trio_broker.broker import CREATED, WOKEN, Opening
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse
+from trio_broker.logverbs import Which, speaks_ours, which
 from trio_broker.policy import Policy
 from trio_broker.session import Session
 from trio_broker.turns import Turn
-from trio_broker.upward import directory, new_turn, opened
+from trio_broker.upward import directory, new_turn
 from trio_broker.view import session_view
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.acp import Object
@@ -52,16 +52,6 @@ class Open:
 
 
 @attrs.frozen
-class Which:
-    """A session by its id or its key, and where it matters one of its prompts."""
-
-    session_id: str | None = None
-    key: str | None = None
-    prompt_id: str | None = None
-    policy: str | None = None
-
-
-@attrs.frozen
 class Filter:
     cwd: str | None = None
     agent: str | None = None
@@ -92,67 +82,94 @@ def sessions(connection: Connection, message: Message) -> bytes:
 
 
 def agents(connection: Connection, message: Message) -> bytes:
-    return jsonrpc.encode({"agents": connection.broker.agents()})
+    return jsonrpc.encode({"agents": connection.broker.registry.listed()})
 
 
 async def open_session(connection: Connection, message: Message) -> None:
     """Get or create a session by key, attached; while it starts, the client is told how it goes."""
     asked = structure(message.params, Open)
-    _speaks_ours(connection)
+    speaks_ours(connection)
     spec = _spec(connection, asked.agent, asked.command)
     params = jsonrpc.encode({"cwd": directory(asked.cwd), "mcpServers": asked.mcp_servers})
     named = asked.agent is not None or asked.command is not None
     opening = Opening(asked.key, spec, asked.cwd, params, _policy(asked.policy), _env(asked.env), named)
-    session, created = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
+    session, was = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
     await _wait_telling(connection, session)
-    connection.reply(message, jsonrpc.encode(_opened(session, created)))
-    connection.attach(session)
+    connection.reply(message, jsonrpc.encode(_opened(session, was)))
+    connection.attach(session, 1 if was == CREATED else None)
 
 
 async def _wait_telling(connection: Connection, session: Session) -> None:
     begun = trio.current_time()
-    while not session.started.is_set():
+    while True:
         with trio.move_on_after(TELL_EVERY):
             await session.wait_ready()
-        if not session.started.is_set():
-            words = (session.line.stderr_tail().split("\n") if session.line else []) or [""]
-            last = next((word for word in reversed(words) if word.strip()), "")
-            elapsed = trio.current_time() - begun
-            name = session.settings.spec.name
-            connection.event("starting", key=session.key, agent=name, elapsed=elapsed, stderr=last)
-    await session.wait_ready()
+            return
+        line = session.life.line if session.life is not None else None
+        words = line.stderr_tail().split("\n") if line is not None else []
+        last = next((word for word in reversed(words) if word.strip()), "")
+        elapsed, name = trio.current_time() - begun, session.settings.spec.name
+        connection.event("starting", key=session.key, agent=name, elapsed=elapsed, stderr=last)
 
 
-def _opened(session: Session, created: bool) -> dict[str, Any]:
-    result = jsonrpc.decode(opened(session))
+def _opened(session: Session, was: str) -> dict[str, Any]:
+    facts = session.state.facts()
     return {
         "sessionId": session.session_id,
         "key": session.key,
-        "created": created,
+        "created": was == CREATED,
+        "woken": was == WOKEN,
+        "resumed": session.resumed,
+        "last": session.log.last,
+        "lastTurn": session.turns.last_ended,
         "phase": session.phase.value,
         "agent": session.settings.spec.name,
         "cwd": session.settings.cwd,
-        "modes": result.get("modes"),
-        "configOptions": result.get("configOptions"),
+        "modes": facts.get("modes"),
+        "configOptions": facts.get("configOptions"),
     }
 
 
-def submit(connection: Connection, message: Message) -> bytes:
-    """Queue a prompt and answer at once with its id and position; its outcome is not waited for."""
+async def _submit_kept(connection: Connection, message: Message, session: Session, result: bytes) -> None:
+    await session.log.wait_kept()
+    connection.reply(message, result)
+
+
+def submit(connection: Connection, message: Message) -> None:
+    """Queue a prompt; answered with its id and position when it is on disk: it then runs, once, whatever happens.
+
+    Its outcome is not waited for. A prompt id that is known already is answered with what became of it.
+    """
     asked = structure(message.params, Which)
-    session = _which(connection, asked)
+    session = which(connection, asked)
+    if (known := _known(session, asked.prompt_id)) is not None:
+        connection.reply(message, jsonrpc.encode(known))
+        return
     blocks = jsonrpc.members(message.params).get("prompt", b"null")
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
     turn = new_turn(connection, sent)
     turn.policy, turn.prompt_id = _policy(asked.policy), asked.prompt_id or turn.prompt_id
+    turn.durable = True
     position = connection.submit(session, turn)
-    return jsonrpc.encode({"promptId": turn.prompt_id, "position": position})
+    result = jsonrpc.encode({"promptId": turn.prompt_id, "position": position})
+    connection.nursery.start_soon(_submit_kept, connection, message, session, result)
+
+
+def _known(session: Session, prompt_id: str | None) -> dict[str, Any] | None:
+    if prompt_id is None:
+        return None
+    if (ended := session.turns.ended.get(prompt_id)) is not None:
+        return {"promptId": prompt_id, "position": None, "ended": ended}
+    running = session.turns.running
+    turns = ((running,) if running is not None else ()) + session.turns.queued()
+    places = {turn.prompt_id: place for place, turn in enumerate(turns, 0 if running is not None else 1)}
+    return {"promptId": prompt_id, "position": places[prompt_id]} if prompt_id in places else None
 
 
 def cancel(connection: Connection, message: Message) -> bytes:
     """Cancel one prompt, or the running turn: says which it was. Takes no lock and waits for nothing (DESIGN D10)."""
     asked = structure(message.params, Which)
-    session = _which(connection, asked)
+    session = which(connection, asked)
     turn = _turn(session, asked.prompt_id)
     what = "nothing" if turn is None or session.ending else session.cancel(turn)
     return jsonrpc.encode(
@@ -161,8 +178,6 @@ def cancel(connection: Connection, message: Message) -> bytes:
 
 
 def _turn(session: Session, prompt_id: str | None) -> Turn | None:
-    if session.turns is None:
-        return None
     if prompt_id is None:
         return session.turns.running
     return session.turns.find(lambda turn: turn.prompt_id == prompt_id)
@@ -170,15 +185,17 @@ def _turn(session: Session, prompt_id: str | None) -> Turn | None:
 
 async def close(connection: Connection, message: Message, *, kill: bool = False) -> bytes:
     """End a session by the ladder, or at once (`kill`); answered when the last process of its group is gone."""
-    session = _which(connection, structure(message.params, Which))
+    session = which(connection, structure(message.params, Which))
     await connection.broker.close(session, kill=kill)
-    exit = session.agent.exit if session.agent is not None else None
+    agent = session.life.agent if session.life is not None else None
+    exit = agent.exit if agent is not None else None
     return jsonrpc.encode({"closed": True, "key": session.key, "exit": exit.details() if exit else None})
 
 
 def logs(connection: Connection, message: Message) -> bytes:
     """The agent's last words on stderr, and the lines it wrote that were no messages."""
-    line = _which(connection, structure(message.params, Which)).line
+    life = which(connection, structure(message.params, Which)).life
+    line = life.line if life is not None else None
     stderr = line.stderr_tail(line.stderr_ring) if line else ""
     rejected = [raw.decode("utf-8", "replace") for raw in line.rejected] if line else []
     return jsonrpc.encode({"stderr": stderr, "rejected": rejected})
@@ -190,22 +207,10 @@ def shutdown(connection: Connection, message: Message) -> bytes:
     return b"{}"
 
 
-def _speaks_ours(connection: Connection) -> None:
-    """Who uses our own verbs knows our events, and what comes of a prompt without an `initialize`."""
-    connection.events = connection.introduced = True
-
-
-def _which(connection: Connection, which: Which) -> Session:
-    if which.session_id is None and which.key is None:
-        raise Misuse("say which session: params.sessionId or params.key")
-    _speaks_ours(connection)
-    return connection.broker.find(session_id=which.session_id, key=which.key)
-
-
 def _spec(connection: Connection, agent: str | None, command: list[str] | None) -> AgentSpec:
     if command is not None:
         return catalog.from_command(command, agent)
-    return connection.broker.resolve(agent)
+    return connection.broker.registry.resolve(agent)
 
 
 def _policy(name: str | None) -> Policy | None:
@@ -218,7 +223,8 @@ def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(env.items())
 
 
-_AT_ONCE: dict[str, Callable[[Connection, Message], bytes]] = {
+_AT_ONCE: dict[str, AtOnce] = {
+    **logverbs.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -229,6 +235,7 @@ _AT_ONCE: dict[str, Callable[[Connection, Message], bytes]] = {
     "shutdown": shutdown,
 }
 _WAITING: dict[str, Waiting] = {
+    **logverbs.WAITING,
     "open": open_session,
     "close": close,
     "kill": functools.partial(close, kill=True),

@@ -15,9 +15,9 @@ from trio_broker.turns import Turn
 def session_view(session: Session) -> dict[str, Any]:
     """One session as JSON values; times are seconds, `null` where they mean nothing."""
     now = trio.current_time()
-    turns, line, agent, relay = session.turns, session.line, session.agent, session.relay
-    running = turns.running if turns is not None else None
-    queued = turns.queued() if turns is not None else ()
+    turns, relay, life = session.turns, session.relay, session.life
+    line, agent = (life.line, life.agent) if life is not None else (None, None)
+    running, queued = turns.running, turns.queued()
     return {
         "key": session.key,
         "sessionId": session.session_id,
@@ -30,15 +30,17 @@ def session_view(session: Session) -> dict[str, Any]:
         else None,
         "queue": len(queued),
         "queued": [_turn_view(turn, position) for position, turn in enumerate(queued, 1)],
-        "pid": agent.pid if agent is not None and not session.over else None,
+        "pid": agent.pid if agent is not None and session.live else None,
         "cwd": session.settings.cwd,
         "clients": len(relay.listeners),
         "error": session.cause.message if session.cause is not None else None,
-        "title": relay.title,
+        "title": session.state.title,
         "asks": len(relay.asks.open) if relay.asks is not None else 0,
         "foreign": relay.foreign,
         "rejected_lines": line.rejected_count if line is not None else 0,
-        "turns": turns.done if turns is not None else 0,
+        "turns": turns.done,
+        "events": session.log.last,
+        "resumed": session.resumed,
     }
 
 

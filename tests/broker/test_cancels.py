@@ -164,7 +164,7 @@ async def test_d2_a_cancel_in_the_very_step_of_the_answer_and_ever_after_is_noth
             session, found = rig.session("k"), list[str]()
             params = b'{"sessionId":"%b","prompt":[{"type":"text","text":"say one"}]}' % id.encode()
             turn = Turn(params)
-            turn.on_end = lambda _: found.append(session.cancel(turn))
+            turn.on_end(lambda _: found.append(session.cancel(turn)))
             session.submit(turn)
             await turn.wait()
             following = user.later(user.prompt, id, "wait 5")

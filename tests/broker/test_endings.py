@@ -6,10 +6,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, SpawnFailed
+from trio_broker.config import Restart
+from trio_broker.errors import BrokerError, Draining, SessionOver, SpawnFailed
+from trio_broker.life import Settings
 from trio_broker.model import Exit
 from trio_broker.process import Agent
-from trio_broker.session import Settings
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Json, Later, Rig, User, open_rig, settings
 from trio_broker.wire.jsonrpc import Kind
@@ -142,9 +143,11 @@ async def test_session_close_of_one_of_two_clients_detaches_that_one(autojump_cl
             assert (await two.call("session/list"))["sessions"] == []
 
 
-async def test_after_its_death_a_session_can_be_looked_at_and_opened_anew(autojump_clock: MockClock) -> None:
+async def test_one_that_is_not_to_be_restarted_can_be_looked_at_and_opened_anew(
+    autojump_clock: MockClock,
+) -> None:
     with trio.fail_after(120):
-        async with open_rig() as rig, rig.connect() as user:
+        async with open_rig(settings(restart=Restart.NEVER)) as rig, rig.connect() as user:
             session = await user.open("k")
             assert await outcome(user.later(user.prompt, session, "die 7")) == "agent_gone"
             assert "exit code 7" in (await user.view("k"))["error"]
@@ -310,5 +313,5 @@ async def test_c5_an_agent_that_dies_idle_is_seen_at_once(autojump_clock: MockCl
             rig.agent("k").kill()
             await trio.sleep(1)
             assert (await user.view("k"))["phase"] == "dead"
-            assert [event["phase"] for event in user.events if event["kind"] == "closed"] == ["dead"]
-            assert isinstance(await user.later(user.prompt, session, "x").fails(), AgentGone | SessionOver)
+            assert [event["phase"] for event in user.events if event.get("event") == "ended"] == ["dead"]
+            assert await user.prompt(session, "x") == "end_turn", "it is woken for the next prompt"

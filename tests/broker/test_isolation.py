@@ -18,7 +18,7 @@ MEGABYTE = 1_000_000
 
 async def test_main_job_a_silent_tool_call_holds_up_nothing(autojump_clock: MockClock) -> None:
     with trio.fail_after(3600):
-        async with open_rig(settings(idle_ttl=120)) as rig, rig.connect() as user:
+        async with open_rig(settings(idle_ttl=120), Habits(resume=True)) as rig, rig.connect() as user:
             await leave_idle_session(rig, "unused")
             a, b = await user.open("a"), await user.open("b")
             build = user.later(user.prompt, a, "wait 600; say built")
@@ -28,7 +28,7 @@ async def test_main_job_a_silent_tool_call_holds_up_nothing(autojump_clock: Mock
                 c = await user.open("c")
                 assert await user.prompt(c, "say new") == "end_turn"
                 phases = {view["key"]: view["phase"] for view in (await user.status())["sessions"]}
-                assert phases == {"a": "working", "b": "idle", "c": "idle"}
+                assert phases == {"unused": "suspended", "a": "working", "b": "idle", "c": "idle"}
                 assert (await user.submit(a, "say after"))["position"] == 1
             view = await user.view("a")
             assert view["quiet_for"] >= 200 and view["queue"] == 1

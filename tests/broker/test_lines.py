@@ -227,7 +227,7 @@ async def test_logging_in_and_out_go_to_the_control_session(method: str, autojum
             assert await call.wait() == {"done": True}
 
 
-@pytest.mark.parametrize("method", ["session/load", "session/fork", "_trio_broker/invented"])
+@pytest.mark.parametrize("method", ["session/fork", "_trio_broker/invented"])
 async def test_what_the_broker_does_not_offer_is_refused_by_name(
     method: str, autojump_clock: MockClock
 ) -> None:

@@ -79,7 +79,9 @@ async def test_the_position_and_the_start_are_told(autojump_clock: MockClock) ->
                 {"promptId": "third", "text": "wait 5", "position": 2},
             ]
             await user.wait_phase("k", "idle")
-            told = [(event["kind"], event["promptId"]) for event in user.events if "promptId" in event]
-            assert [id for kind, id in told if kind == "queued"] == ["second", "third"]
-            assert [id for kind, id in told if kind == "started"] == ["first", "second", "third"]
+            events = [event for event in user.events if "promptId" in event]
+            places = [(event["promptId"], event["position"]) for event in events if event["kind"] == "queued"]
+            assert places == [("first", 0), ("second", 1), ("third", 2)]
+            started = [event["promptId"] for event in events if event["kind"] == "started"]
+            assert started == ["first", "second", "third"]
             assert (await user.view("k"))["turns"] == 3

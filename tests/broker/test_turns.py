@@ -88,7 +88,9 @@ async def test_c4_words_after_the_answer_arrive_after_it(delay: float, autojump_
             await trio.sleep(MOMENT)
             assert user.said(session) == "before after"
             updates, answer = "session/update", b"stopReason"
-            order = [one.method for one in user.messages if one.method == updates or answer in one.raw]
+            order = [
+                one.method for one in user.messages if one.method == updates or answer in (one.result or b"")
+            ]
             assert order == [updates, None, updates]
 
 

@@ -25,14 +25,17 @@ COMMANDS = {
     "prompt": ("prompt", "Send a prompt to the session of this directory (the default command)."),
     "exec": ("prompt", "Send one prompt to a session of its own, which ends with it."),
     "cancel": ("prompt", "Cancel the running turn of a session."),
-    "sessions": ("sessions", "Create, list, show and close sessions."),
+    "sessions": ("sessions", "Create, list, show and close sessions, and look into their past."),
+    "watch": ("watch", "Follow a session, from any number of its log on."),
+    "wait": ("watch", "Wait until a session is idle, asks, or is closed."),
     "agents": ("agents", "List the agents there are."),
+    "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
     "config": ("settings", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
     "demo": ("demo", "Watch three agents share one broker."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
 }
-FOR_AN_AGENT = ("prompt", "exec", "cancel", "sessions", "acp")
+FOR_AN_AGENT = ("prompt", "exec", "cancel", "sessions", "watch", "wait", "acp")
 
 
 class Group(click.Group):

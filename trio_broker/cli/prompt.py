@@ -33,6 +33,7 @@ TIMEOUT = click.option(
 @scope_options
 @command_option
 @click.option("--no-wait", is_flag=True, help="Queue it, and do not wait for the answer.")
+@click.option("--prompt-id", metavar="ID", help="Your name for it: sent twice under one name, it runs once.")
 @TIMEOUT
 @policy_options
 @format_option
@@ -47,6 +48,7 @@ def prompt_command(
     cwd: str | None,
     command: str | None,
     no_wait: bool,
+    prompt_id: str | None,
     timeout: float | None,
     policy: str | None,
     style: str,
@@ -66,8 +68,8 @@ def prompt_command(
     chosen = choose_policy(state, policy)
     reach(state, autostart=autostart)
     if no_wait:
-        return _submit(state, scope, words, chosen, style)
-    return _prompt(state, scope, words, chosen, style, timeout, own=False)
+        return _submit(state, scope, words, chosen, style, prompt_id)
+    return _prompt(state, scope, words, chosen, style, timeout, own=False, prompt_id=prompt_id)
 
 
 @click.command("exec")
@@ -113,34 +115,44 @@ def _prompt(
     timeout: float | None,
     *,
     own: bool,
+    prompt_id: str | None = None,
 ) -> int:
     from trio_broker.cli.render import renderer
     from trio_broker.cli.turn import Prompting
 
     prompting = Prompting(str(state.paths.socket), scope, text, renderer(style), policy, timeout, own)
+    prompting.prompt_id = prompt_id or prompting.prompt_id
     return run(prompting.run)
 
 
-def _submit(state: State, scope: Scope, text: str, policy: str | None, style: str) -> int:
-    submitted = run(_submit_it, state, scope, text, policy)
+def _submit(
+    state: State, scope: Scope, text: str, policy: str | None, style: str, prompt_id: str | None
+) -> int:
+    submitted = run(_submit_it, state, scope, text, policy, prompt_id)
     if style == "json":
         print_json({"action": "prompt_queued", **submitted})
     else:
         click.echo(submitted["promptId"])
         if style == "text":
             place = f"{submitted['position']} before it" if submitted["position"] else "it runs next"
+            if "ended" in submitted:
+                place = f"it has run already: {submitted['ended']['outcome']}"
             click.echo(f"queued in session {scope.key}: {place}", err=True)
     return 0
 
 
-async def _submit_it(state: State, scope: Scope, text: str, policy: str | None) -> dict[str, Any]:
-    from trio_broker.cli.starting import tell_starting
+async def _submit_it(
+    state: State, scope: Scope, text: str, policy: str | None, prompt_id: str | None
+) -> dict[str, Any]:
+    from trio_broker.cli.starting import tell_starting, tell_woken
     from trio_broker.client import open_client
 
     chosen = {} if policy is None else {"policy": policy}
     async with open_client(state.paths.socket, on_message=tell_starting()) as client:
         opened = await client.call("_trio_broker/open", scope.opening(**chosen))
+        tell_woken(opened)
         params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **chosen}
+        params |= {} if prompt_id is None else {"promptId": prompt_id}
         submitted: dict[str, Any] = await client.call("_trio_broker/submit", params)
     return submitted | {"sessionId": opened["sessionId"], "key": opened["key"]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import click
 
@@ -164,6 +164,89 @@ def close(
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
     elif style == "text":
         click.echo(f"session {safe(scope.key)} is closed", err=True)
+
+
+@sessions_command.command("history")
+@scope_options
+@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@click.option("--since", type=int, metavar="N", help="From this number on.")
+@format_option
+@pass_state
+def history(
+    state: State,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    id: str | None,
+    since: int | None,
+    style: str,
+) -> None:
+    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends."""
+    from trio_broker.cli.past import show_history
+
+    reach(state, autostart=True)
+    scope = find_scope(state, session, agent, cwd)
+    asked = {"sessionId": id} if id else {"key": scope.key}
+    found = run(_call, state, "_trio_broker/history", asked | ({} if since is None else {"since": since}))
+    if style == "json":
+        for item in found["items"]:
+            print_json(item)
+    else:
+        show_history(found["items"], answers_only=style == "quiet")
+
+
+@sessions_command.command("export")
+@scope_options
+@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@click.option("-o", "--output", type=click.File("wb"), default="-", help="The file; - is stdout.")
+@pass_state
+def export(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, output: BinaryIO
+) -> None:
+    """Write a session, with its whole log, as one file of NDJSON."""
+    from trio_broker.cli.past import fetch_export
+
+    reach(state, autostart=True)
+    scope = find_scope(state, session, agent, cwd)
+    count = run(fetch_export, state, {"sessionId": id} if id else {"key": scope.key}, output)
+    click.echo(f"{count} lines", err=True)
+
+
+@sessions_command.command("import")
+@click.argument("file", type=click.File("r"))
+@pass_state
+def import_(state: State, file: TextIO) -> None:
+    """Take in an exported session, as a closed one: `sessions history --id` shows it."""
+    reach(state, autostart=True)
+    run(_call, state, "_trio_broker/import", {"lines": file.read().splitlines()})
+    click.echo("imported", err=True)
+
+
+@sessions_command.command("prune")
+@click.option(
+    "--older-than", required=True, metavar="30d", help="Closed for longer than so many s, m, h or d."
+)
+@pass_state
+def prune(state: State, older_than: str) -> None:
+    """Forget sessions that were closed long ago, and what logs hold above keep_bytes."""
+    from trio_broker.cli.past import seconds
+
+    wanted = seconds(older_than)
+    reach(state, autostart=True)
+    pruned = run(_call, state, "_trio_broker/prune", {"olderThan": wanted})
+    click.echo(f"{pruned['deleted']} sessions forgotten", err=True)
+
+
+@sessions_command.command("delete")
+@scope_options
+@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@pass_state
+def delete(state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None) -> None:
+    """End a session, and forget it with its log."""
+    reach(state, autostart=True)
+    scope = find_scope(state, session, agent, cwd)
+    run(_call, state, "_trio_broker/delete", {"sessionId": id} if id else {"key": scope.key})
+    click.echo(f"session {safe(id or scope.key)} is forgotten", err=True)
 
 
 async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -11,6 +12,23 @@ from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
 EVENT = "_trio_broker/event"
+HOW = {
+    "exact": "the conversation goes on where it was",
+    "loaded": "the agent has loaded the conversation",
+    "new": "the agent does not remember the conversation; `trio-broker sessions history` still shows it",
+}
+
+
+def tell_woken(opened: dict[str, Any]) -> None:
+    """Tell, on stderr, what became of a session that was woken: its last turn, and whether its agent remembers."""
+    if not opened["woken"]:
+        return
+    last = opened["lastTurn"] or {}
+    if last.get("outcome") in ("unknown", "failed"):
+        why = last.get("note") or last.get("error") or ""
+        click.echo(f"[before] the last turn: {last['outcome']}: {safe(why)}", err=True)
+    if opened["resumed"]:
+        click.echo(f"[resumed] {HOW.get(opened['resumed'], opened['resumed'])}", err=True)
 
 
 def tell_starting() -> Callable[[Message], None]:

@@ -15,7 +15,7 @@ import trio
 from trio_broker.cli.ask import ask_person, say
 from trio_broker.cli.render import Renderer
 from trio_broker.cli.scope import Scope
-from trio_broker.cli.starting import EVENT, tell_starting
+from trio_broker.cli.starting import EVENT, tell_starting, tell_woken
 from trio_broker.cli.text import safe
 from trio_broker.client import Client, open_client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
@@ -117,6 +117,7 @@ class Prompting:
             if self.seconds is not None:
                 nursery.start_soon(self._time_out, client, self.seconds)
             opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
+            tell_woken(opened)
             self.session_id = opened["sessionId"]
             result = await self._call(client)
             nursery.cancel_scope.cancel()
@@ -206,7 +207,7 @@ class Prompting:
         kind = event.get("kind")
         if kind == "starting":
             self._starting(message)
-        elif kind == "queued":
+        elif kind == "queued" and event.get("promptId") == self.prompt_id:
             say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
         elif kind == "started":
             self.playing = event["promptId"] == self.prompt_id

@@ -16,9 +16,9 @@ import attrs
 import trio
 import trio.testing
 
+from trio_broker.life import Settings
 from trio_broker.model import Exit
 from trio_broker.process import Ladder
-from trio_broker.session import Settings
 
 Json = dict[str, Any]
 SIGTERM, SIGKILL = 15, 9
@@ -40,7 +40,9 @@ class Habits:
     deaf: bool = (
         False  # reads nothing after session/new until `listens` is set; its stdin holds nothing either
     )
-    load: bool = False
+    load: bool = False  # can session/load, and replays one thing that was said before
+    resume: bool = False  # can session/resume
+    forgets: bool = False  # refuses both, though it says that it can
     version: int = 1  # of ACP
     session_id: str = ""  # what every one of them calls its session; else each has an id of its own
     mute: frozenset[str] = frozenset()  # methods it leaves to the test to answer
@@ -249,7 +251,8 @@ class MemoryAgent:
         if self.habits.never_starts:
             await trio.sleep_forever()
         await trio.sleep(self.habits.start)
-        capabilities = {"loadSession": self.habits.load, "sessionCapabilities": {"close": {}}}
+        of_sessions: Json = {"close": {}} | ({"resume": {}} if self.habits.resume else {})
+        capabilities = {"loadSession": self.habits.load, "sessionCapabilities": of_sessions}
         result = {
             "protocolVersion": self.habits.version,
             "agentCapabilities": capabilities,
@@ -261,6 +264,16 @@ class MemoryAgent:
         await self.send({"id": message["id"], "result": {"sessionId": self.session_id}})
         if self.habits.deaf:
             await self.listens.wait()
+
+    async def _take_up(self, message: Json) -> None:
+        if self.habits.forgets:
+            error = {"code": -32002, "message": "Session not found"}
+            await self.send({"id": message["id"], "error": error})
+            return
+        self.session_id = message["params"]["sessionId"]
+        if message["method"] == "session/load":
+            await self.say("said before")
+        await self.send({"id": message["id"], "result": {}})
 
     async def _turn(self, message: Json) -> None:
         cancelled = self.turns[message["id"]]
@@ -301,4 +314,6 @@ class MemoryAgent:
 ANSWERS: dict[str, Callable[[MemoryAgent, Json], Awaitable[None]]] = {
     "initialize": MemoryAgent._initialize,
     "session/new": MemoryAgent._new,
+    "session/load": MemoryAgent._take_up,
+    "session/resume": MemoryAgent._take_up,
 }

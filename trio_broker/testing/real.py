@@ -49,6 +49,12 @@ async def pid_of(user: User, key: str) -> int:
     return pid
 
 
+async def wait_queued(user: User, key: str, number: int) -> None:
+    """Wait until so many prompts wait for a session."""
+    while (await user.view(key))["queue"] != number:  # noqa: ASYNC110  # seen from outside only
+        await trio.sleep(LOOK)
+
+
 async def number_said(user: User, session: str, prompt: str) -> int:
     """The number that the agent says last, such as the pid of its child."""
     await user.prompt(session, prompt)

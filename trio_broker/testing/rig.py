@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -23,8 +24,11 @@ from trio_broker.broker import Broker, contained
 from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config import BrokerConfig, Config
 from trio_broker.errors import BrokerError
+from trio_broker.journal import Journal
+from trio_broker.keeper import Keeper
+from trio_broker.life import Spawn
 from trio_broker.serve import serve
-from trio_broker.session import Session, Spawn
+from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
@@ -218,15 +222,20 @@ def settings(**broker: Any) -> Config:
 
 @asynccontextmanager
 async def open_rig(
-    config: Config | None = None, habits: Habits | None = None, spawn: Spawn | None = None
+    config: Config | None = None,
+    habits: Habits | None = None,
+    spawn: Spawn | None = None,
+    journal: Path | None = None,
 ) -> AsyncGenerator[Rig, None]:
     """A broker, running; its agents live in memory with these `habits`, unless `spawn` makes others.
 
-    Leaving the block ends it at once, as a second Ctrl-C would.
+    With a `journal` it keeps its logs there, and takes up what it finds. Leaving the block ends it at once, as a second
+    Ctrl-C would; what is journalled at that moment is on disk.
     """
+    keeper = Keeper(None if journal is None else Journal.open(journal))
     async with trio.open_nursery() as nursery:
         agents = MemoryAgents(nursery, habits or Habits())
-        broker = Broker(config or Config(), spawn or agents.spawn)
+        broker = Broker(config or Config(), spawn or agents.spawn, keeper)
         rig = Rig(nursery, broker, agents)
         await nursery.start(rig.run)
         yield rig

@@ -136,7 +136,7 @@ def _message(line: bytes, envelope: _Envelope) -> Message:
         kind = Kind.NOTIFICATION if id is None else Kind.REQUEST
         raw = b"{}" if envelope.params is msgspec.UNSET else bytes(envelope.params)
         params = b"{}" if raw == b"null" else raw
-        return Message(line, kind, id, envelope.method, params, _session_id(params))
+        return Message(line, kind, id, envelope.method, params, session_id_of(params))
     result = None if envelope.result is msgspec.UNSET else bytes(envelope.result)
     error = None if envelope.error is msgspec.UNSET else bytes(envelope.error)
     if id is None or (result is None and error is None):
@@ -146,7 +146,7 @@ def _message(line: bytes, envelope: _Envelope) -> Message:
     )
 
 
-def _session_id(params: bytes) -> str | None:
+def session_id_of(params: bytes) -> str | None:
     try:
         return _params(params).session_id
     except msgspec.ValidationError:
@@ -208,6 +208,13 @@ def encode(value: object) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def encode_with(fields: dict[str, object], **raws: bytes) -> bytes:
+    """An object of these members, and of more whose values are raw JSON already."""
+    parts = [b"%b:%b" % (encode(name), encode(value)) for name, value in fields.items()]
+    parts += [b"%b:%b" % (encode(name), raw) for name, raw in raws.items()]
+    return b"{%b}" % b",".join(parts)
 
 
 def decode(raw: bytes) -> Any:

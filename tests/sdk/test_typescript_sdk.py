@@ -1,0 +1,108 @@
+"""The official TypeScript SDK: as a client of `trio-broker acp`, and as an agent under the broker."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home
+
+pytestmark = pytest.mark.node
+
+HERE = Path(__file__).parent
+Play = Callable[[str], Any]
+
+
+@pytest.fixture
+def play(home: Home, node_sdk: Path, tmp_path: Path) -> Play:
+    """Plays a scene of client.mjs with the demo agent behind the broker; what it found out."""
+
+    def play(scene: str) -> Any:
+        argv = ["node", HERE / "client.mjs", node_sdk, scene, tmp_path, *TRIO_BROKER, "acp", "-a", "demo"]
+        done = subprocess.run(
+            argv, env=home.env, capture_output=True, encoding="utf-8", timeout=LIMIT, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        found = json.loads(done.stdout)
+        assert found["exit"] == 0, "the end of stdin is a good end"
+        return found
+
+    return play
+
+
+def test_a_turn_with_everything_in_it(play: Play) -> None:
+    found = play("turn")
+    introduced = found["introduced"]
+    assert introduced["protocolVersion"] == 1 and introduced["agentInfo"]["name"] == "demo"
+    assert introduced["agentCapabilities"]["sessionCapabilities"].keys() >= {"list", "close"}
+    assert found["opened"]["modes"]["currentModeId"] == "ask"
+    assert found["ended"] == {"stopReason": "end_turn"}
+    assert found["asked"] == ["Apply the change to greet.py"]
+    assert {"agent_thought_chunk", "plan", "tool_call", "tool_call_update", "usage_update"} <= {
+        *found["kinds"]
+    }
+    assert found["kinds"].count("agent_message_chunk") > 10, "it streams"
+    assert "“type the greeting”" in found["said"] and "I made greet() typed" in found["said"]
+
+
+def test_a_permission_that_is_refused(play: Play) -> None:
+    found = play("refused")
+    assert found["asked"] == ["Apply the change to greet.py"] and "I left greet.py as it was" in found["said"]
+
+
+def test_a_mode_that_is_set_holds(play: Play) -> None:
+    found = play("mode")
+    assert found["mode"] == {} and found["asked"] == [] and found["ended"] == {"stopReason": "end_turn"}
+
+
+def test_a_cancel_in_mid_turn(play: Play) -> None:
+    found = play("cancel")
+    assert found["ended"] == {"stopReason": "cancelled"} and found["last"] is not None
+    assert found["next"] == {"stopReason": "end_turn"}
+
+
+def test_a_request_that_is_aborted(play: Play) -> None:
+    """`$/cancel_request` with the client's own id for it (DESIGN D2)."""
+    assert play("abort")["ended"]["result"] == {"stopReason": "cancelled"}
+
+
+def test_list_and_close(play: Play) -> None:
+    found = play("sessions")
+    assert sorted(found["before"]) == sorted([found["first"], found["second"]])
+    assert found["after"] == [found["second"]]
+    assert found["gone"]["code"] == -32002
+
+
+def test_errors_arrive_with_code_message_and_data(play: Play) -> None:
+    found = play("errors")
+    assert found["unknown"]["code"] == -32002 and found["unknown"]["data"]["kind"] == "no_session"
+    assert found["mode"] == {"code": -32602, "message": "unknown mode 'no such mode'"}
+    assert (
+        found["cwd"]["code"] == -32602 and "there is no directory /no/such/place" in found["cwd"]["message"]
+    )
+    assert found["method"]["code"] == -32601
+
+
+@pytest.fixture
+def agent(node_sdk: Path) -> str:
+    return shlex.join(["node", str(HERE / "agent.mjs"), str(node_sdk)])
+
+
+def test_its_agent_under_the_broker(home: Home, agent: str, tmp_path: Path) -> None:
+    words = ("-s", str(tmp_path), "--command", agent, "--format", "quiet")
+    yes = home.run("prompt", "hello", "--approve-all", *words, cwd=tmp_path)
+    assert (yes.returncode, yes.stdout) == (0, "you said: hello; you chose: yes\n"), yes.stderr
+    no = home.run("prompt", "again", "--deny-all", *words, cwd=tmp_path)
+    assert (no.returncode, no.stdout) == (5, "you said: again; you chose: no\n")
+    cancelled = home.run("prompt", "wait", "--timeout", "0.5", *words, cwd=tmp_path)
+    assert (cancelled.returncode, cancelled.stdout) == (3, "you said: wait; \n")
+    failed = home.run("prompt", "fail", *words, cwd=tmp_path)
+    assert failed.returncode == 1 and 'error -32123: no credit: {"left": 0}' in failed.stderr
+    closed = home.json("sessions", "close", "-s", str(tmp_path))
+    assert closed["exit"] == {"exitCode": 0, "signal": None}, "it ends with its stdin"

@@ -1,0 +1,76 @@
+"""The journal asked as a whole: sessions that are here no more, exports, imports, and what is to be forgotten."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import attrs
+
+from trio_broker.errors import Misuse, NoSession
+from trio_broker.journal import Delete, Journal, Saved
+from trio_broker.keeper import Keeper
+
+
+@attrs.define(eq=False)
+class Archive:
+    """Every `async` method waits for the journal, and raises JournalError; Misuse where none is kept."""
+
+    keeper: Keeper
+    _next: int = 0
+
+    def next_number(self) -> int:
+        """The journal's number for a new session."""
+        if self._next == 0:
+            self._next = 1 if self.keeper.journal is None else self.keeper.journal.next_number()
+        self._next += 1
+        return self._next - 1
+
+    async def saved(self, session_id: str | None, key: str | None) -> Saved:
+        """A session that is not here any more, the newest that fits. Raises NoSession."""
+        found: list[Saved] = []
+        if self.keeper.journal is not None:
+            everyone = await self.keeper.ask(self.keeper.journal.sessions)
+            found = [
+                saved for saved in everyone if session_id == saved.session_id or (key and key == saved.key)
+            ]
+        if not found:
+            raise NoSession(
+                f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all"
+            )
+        return max(found, key=lambda saved: saved.updated_at)
+
+    async def export(self, number: int, since: int, limit: int) -> tuple[list[str], int | None]:
+        """Lines `since` to `since + limit - 1` of a session's export, and the number of the next; None at the end."""
+        journal = self._journal()
+
+        def page() -> list[str]:
+            return [
+                line.decode()
+                for line in itertools.islice(journal.export_lines(number), since - 1, since - 1 + limit)
+            ]
+
+        lines = await self.keeper.ask(page)
+        return lines, since + limit if len(lines) == limit else None
+
+    async def import_lines(self, lines: list[str]) -> int:
+        """Take in an exported session, closed; its number. Raises JournalError with the line that is wrong."""
+        journal = self._journal()
+        number = await self.keeper.change(lambda: journal.import_lines([line.encode() for line in lines]))
+        self._next = max(self._next, number + 1)
+        return number
+
+    async def prune(self, older_than: float, keep_bytes: int | None) -> int:
+        """Forget closed sessions that nobody changed for so many seconds; how many."""
+        journal = self._journal()
+        return await self.keeper.change(lambda: journal.prune(time.time() - older_than, keep_bytes))
+
+    async def forget(self, number: int) -> None:
+        """Delete a closed session from the journal."""
+        self.keeper.put(Delete(number))
+        await self.keeper.flush()
+
+    def _journal(self) -> Journal:
+        if self.keeper.journal is None:
+            raise Misuse("this broker keeps no journal")
+        return self.keeper.journal

@@ -1,0 +1,46 @@
+"""`orphans`: what brokers that are gone left behind. It needs no broker."""
+
+from __future__ import annotations
+
+import click
+
+from trio_broker import marks
+from trio_broker.cli.run import State, lock_is_held, pass_state, print_json
+from trio_broker.cli.text import safe, table
+from trio_broker.marks import Kin
+
+PATIENCE = 5.0
+
+
+@click.command("orphans")
+@click.option("--end", "end", is_flag=True, help="SIGKILL them.")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@pass_state
+def orphans_command(state: State, end: bool, style: str) -> None:
+    """List the processes of agents whose broker is gone; there should be none, as every broker ends its own.
+
+    They are known by a mark in their environment and by their start time, never by their number alone.
+    """
+    instance = _living(state)
+    home = marks.home_mark(str(state.paths.runtime))
+
+    def match(kin: Kin) -> bool:
+        return marks.home_of(kin.instance) == home and kin.instance != instance
+
+    found = marks.find(match)
+    ended = marks.end_all(match, PATIENCE) if end else 0
+    if style == "json":
+        print_json({"orphans": [kin._asdict() for kin in found], "ended": ended})
+        return
+    if found:
+        rows = [(str(kin.pid), safe(kin.session), safe(kin.command)[:100]) for kin in found]
+        click.echo(table(("PID", "SESSION", "COMMAND"), rows))
+    more = f", {ended} ended" if end else ("; end them with `trio-broker orphans --end`" if found else "")
+    click.echo(f"{len(found)} orphans{more}", err=True)
+
+
+def _living(state: State) -> str | None:
+    """The mark of the broker that lives here, if one does."""
+    if not state.paths.lock.parent.is_dir() or not lock_is_held(state.paths):
+        return None
+    return state.paths.lock.read_text(encoding="ascii").partition("\n")[2].strip() or None

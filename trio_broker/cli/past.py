@@ -1,0 +1,65 @@
+"""A session's past on the command line: its history, its export, and lengths of time."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, BinaryIO
+
+import click
+
+from trio_broker.cli.run import State
+from trio_broker.cli.text import safe, safe_lines
+from trio_broker.errors import Misuse
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+PAGE = 500  # lines of one call
+
+
+def seconds(text: str) -> float:
+    """`90s`, `15m`, `12h`, `30d` as seconds. Raises Misuse."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if found is None:
+        raise Misuse(f"{text!r} is no length of time; write it as 90s, 15m, 12h or 30d")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def show_history(items: list[dict[str, Any]], *, answers_only: bool) -> None:
+    """The items as text, a paragraph each; or the agent's answers alone."""
+    for item in items:
+        if answers_only:
+            if item["kind"] == "text":
+                click.echo(safe_lines(item["text"]))
+            continue
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["at"]))
+        click.echo(f"{at}  #{item['n']:<6} {item['kind']:8} {_line(item)}")
+
+
+def _line(item: dict[str, Any]) -> str:
+    text = " ".join(safe_lines(item["text"]).split())
+    if item["kind"] == "tool":
+        return f"{text} ({safe(str(item['status']))})"
+    if item["kind"] == "answer":
+        return f"{safe(str(item.get('title')))}: {text}, by {safe(str(item.get('by')))}"
+    if item["kind"] == "end":
+        return f"{safe(item['outcome'])}: {text}" if text else safe(item["outcome"])
+    if item["kind"] == "plan":
+        entries = [entry for entry in item["entries"] or () if isinstance(entry, dict)]
+        return "; ".join(safe(f"[{entry.get('status')}] {entry.get('content')}") for entry in entries)
+    if item["kind"] == "agent" and item.get("event") == "exited":
+        how = f"signal {item['signal']}" if item.get("signal") else f"exit code {item.get('exitCode')}"
+        return f"exited (pid {item.get('pid')}): {how}"
+    return text
+
+
+async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) -> int:
+    """Write a session's export page by page; the number of lines."""
+    from trio_broker.client import open_client
+
+    count, since = 0, 1
+    async with open_client(state.paths.socket) as client:
+        while since is not None:
+            page = await client.call("_trio_broker/export", {**asked, "since": since, "limit": PAGE})
+            output.writelines(line.encode() for line in page["lines"])
+            count, since = count + len(page["lines"]), page["next"]
+    return count

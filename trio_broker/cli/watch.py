@@ -1,0 +1,129 @@
+"""`watch`, `wait`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.scope import find_scope, format_option, scope_options
+from trio_broker.cli.text import safe
+
+TIMEOUT = 3
+
+
+@click.command("watch")
+@scope_options
+@click.option("--since", type=int, metavar="N", help="From this number of its log on; 1 is the beginning.")
+@format_option
+@pass_state
+def watch_command(
+    state: State, session: str | None, agent: str | None, cwd: str | None, since: int | None, style: str
+) -> None:
+    """Follow a session until it is closed, or Ctrl-C: what the agent says, and what others ask of it."""
+    reach(state, autostart=False)
+    scope = find_scope(state, session, agent, cwd)
+    run(_watch, state, scope.key, since, style)
+
+
+async def _watch(state: State, key: str, since: int | None, style: str) -> None:
+    import trio
+
+    from trio_broker.cli.render import renderer
+    from trio_broker.cli.starting import EVENT
+    from trio_broker.client import open_client
+    from trio_broker.wire import jsonrpc
+    from trio_broker.wire.jsonrpc import Message
+
+    shown, closed = renderer(style), trio.Event()
+
+    def hear(message: Message) -> None:
+        if message.method != EVENT:
+            if message.method is not None:
+                shown.message(message)
+            return
+        event = jsonrpc.decode(message.params)
+        if style == "json":
+            print_json(event)
+        elif style == "text":
+            _tell(event)
+        if event["kind"] == "ended":
+            shown.end(str(event.get("stopReason") or event["outcome"]))
+        if event["kind"] == "session" and event.get("event") == "closed":
+            closed.set()
+
+    async with open_client(state.paths.socket, on_message=hear) as client:
+        await client.call("_trio_broker/attach", {"key": key} | ({} if since is None else {"since": since}))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until, closed, nursery.cancel_scope)
+            nursery.start_soon(_until, client.gone, nursery.cancel_scope)
+
+
+async def _until(event: Any, scope: Any) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+def _tell(event: dict[str, Any]) -> None:
+    kind = event["kind"]
+    if kind == "started":
+        texts = [block.get("text", "") for block in event.get("prompt") or () if isinstance(block, dict)]
+        click.echo(f"[prompt] {safe(' '.join(texts))}", err=True)
+    elif kind == "answer":
+        click.echo(
+            f"[permission] {safe(str(event.get('title')))}: {event.get('outcome')} by {event.get('by')}",
+            err=True,
+        )
+    elif kind == "ask":
+        click.echo(f"[ask] {safe(str(event.get('title')))}", err=True)
+    elif kind in ("agent", "session", "note", "gap"):
+        text = event.get("note") or event.get("text") or event.get("why") or event.get("error") or ""
+        click.echo(f"[{kind}] {event.get('event', '')} {safe(str(text))}".rstrip(), err=True)
+
+
+@click.command("wait")
+@scope_options
+@click.option("--until", type=click.Choice(["idle", "ask", "closed"]), default="idle", show_default=True)
+@click.option("--prompt-id", metavar="ID", help="Until this prompt has ended.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up after S seconds (exit code 3)."
+)
+@format_option
+@pass_state
+def wait_command(
+    state: State,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    until: str,
+    prompt_id: str | None,
+    timeout: float | None,
+    style: str,
+) -> int:
+    """Wait until a session is idle (nothing runs, nothing is queued), asks something, or is closed."""
+    reach(state, autostart=False)
+    asked = {"key": find_scope(state, session, agent, cwd).key, "until": until}
+    found = run(_wait, state, asked | ({} if prompt_id is None else {"promptId": prompt_id}), timeout)
+    if found is None:
+        click.echo(
+            f"trio-broker: it has not come to that within {timeout:g} s; see `trio-broker status`", err=True
+        )
+        return TIMEOUT
+    if style == "json":
+        print_json(found)
+    elif style == "text":
+        click.echo(f"session {safe(asked['key'])} is {found['phase']}", err=True)
+    return 0
+
+
+async def _wait(state: State, asked: dict[str, Any], timeout: float | None) -> dict[str, Any] | None:  # noqa: ASYNC109  # the option
+    import trio
+
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            found: dict[str, Any] = await client.call("_trio_broker/wait", asked)
+            return found
+    return None

@@ -1,0 +1,40 @@
+"""The guardian of one broker: when the broker vanishes, whatever way, it ends every process that carries its mark.
+
+    python -P -S -E guardian.py INSTANCE        (stdin: a pipe that only the broker holds open)
+
+The end of the pipe is the broker's end. One byte before it says that all is in order and there is nothing to do.
+Standard library only, and of that little: it is there all the time, beside every broker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from importlib.util import module_from_spec, spec_from_file_location
+
+PATIENCE = 5.0  # seconds: twice as long as the deadest process takes
+PAUSE = 0.2
+
+
+def main(instance: str) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if os.read(0, 1):
+        return 0
+    spec = spec_from_file_location(
+        "marks", os.path.join(os.path.dirname(os.path.abspath(__file__)), "marks.py")
+    )
+    assert spec is not None and spec.loader is not None
+    marks = module_from_spec(spec)
+    spec.loader.exec_module(marks)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:  # again and again: one that was just being started may come late
+        marks.end_all(lambda kin: kin.instance == instance, PATIENCE)
+        time.sleep(PAUSE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,357 @@
+"""The SQLite file behind the logs: blocking, called in one thread to write and in others to read (see `keeper`).
+
+One transaction a batch, in WAL mode: a crash of the broker loses nothing that was committed, and leaves a prefix of the
+rest. With `full`, so does a power cut. A file that is damaged is put aside, not thrown away (RACES B18).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from trio_broker.errors import JournalError
+from trio_broker.record import Record
+
+VERSION = 1
+PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
+EXPORT_FORMAT = 1
+SCHEMA = """
+CREATE TABLE session (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, session_id TEXT NOT NULL, state TEXT NOT NULL,
+    meta TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL
+);
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY, session INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
+    at REAL NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX record_number ON record (session, first);
+CREATE INDEX record_turn ON record (session, first) WHERE kind IN ('queued', 'started', 'ended', 'ask', 'answer');
+"""
+MIGRATIONS = {0: SCHEMA}  # from that version to the next one
+
+
+@attrs.frozen
+class Append:
+    """Add a record to a session's log; one that is there already stays as it is."""
+
+    session: int
+    record: Record
+
+
+@attrs.frozen
+class Save:
+    """Write what is known of a session; `state` is open or closed."""
+
+    session: int
+    key: str
+    session_id: str
+    state: str
+    meta: dict[str, Any]
+    updated_at: float
+
+
+@attrs.frozen
+class Delete:
+    session: int
+
+
+Change = Append | Save | Delete
+
+
+@attrs.frozen
+class Saved:
+    """A session in the journal: `last` is its newest event's number (0: none), `size` the bytes of its records."""
+
+    number: int
+    key: str
+    session_id: str
+    state: str
+    meta: dict[str, Any]
+    created_at: float
+    updated_at: float
+    last: int
+    size: int
+
+
+@attrs.define(eq=False)
+class Journal:
+    """Make one with `open`. Every method blocks, and raises JournalError when the file can't be read or written."""
+
+    path: Path
+    _writer: sqlite3.Connection
+    _reader: sqlite3.Connection
+    moved_aside: Path | None = None
+    _reading: threading.Lock = attrs.field(factory=threading.Lock)
+
+    @classmethod
+    def open(cls, path: Path, *, full: bool = False) -> Journal:
+        """Open the file, of mode 0600, making or migrating it. `full`: survive a power cut, at the price of fsyncs.
+
+        Raises JournalError for one that a newer version wrote, or that can't be opened.
+        """
+        try:
+            return cls(path, *_connect(path, full))
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise JournalError(
+                    f"{path}: {error}; is its directory writable, and the disk not full?"
+                ) from error
+        aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+        return cls(path, *_connect(path, full), aside)
+
+    def write(self, batch: Sequence[Change]) -> None:
+        """Make these changes, all or none."""
+        with self._transaction() as cursor:
+            for change in batch:
+                _apply(cursor, change)
+
+    def next_number(self) -> int:
+        """A number that no session has, nor ever had."""
+        (found,) = self._rows(
+            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'session'), 0), "
+            "coalesce((SELECT max(session) FROM record), 0))"
+        )
+        return int(found[0]) + 1
+
+    def sessions(self) -> list[Saved]:
+        """All sessions, the oldest first."""
+        rows = self._rows(
+            "SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_at,"
+            " coalesce((SELECT r.first + r.count - 1 FROM record r WHERE r.session = s.number"
+            "           ORDER BY r.first DESC LIMIT 1), 0),"
+            " coalesce((SELECT sum(length(r.data)) FROM record r WHERE r.session = s.number), 0)"
+            " FROM session s ORDER BY s.number"
+        )
+        return [Saved(row[0], row[1], row[2], row[3], json.loads(row[4]), *row[5:]) for row in rows]
+
+    def read(self, session: int, since: int, limit: int) -> list[Record]:
+        """Records from the one that has number `since` on, cut to begin there: about `limit` bytes, at least one."""
+        found: list[Record] = []
+        size = 0
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT first, count, at, kind, data FROM record WHERE session = ?1 AND first >= coalesce("
+                "(SELECT max(first) FROM record WHERE session = ?1 AND first <= ?2), 0) ORDER BY first",
+                (session, since),
+            )
+            for row in cursor:
+                record = Record(*row)
+                if record.last < since:
+                    continue
+                found.append(record.since(since) if record.kind == "update" else record)
+                size += len(record.data)
+                if size >= limit:
+                    break
+        return found
+
+    def turns(self, session: int) -> list[Record]:
+        """Its records of the kinds queued, started, ended, ask and answer, in order."""
+        rows = self._rows(
+            "SELECT first, count, at, kind, data FROM record"
+            " WHERE session = ? AND kind IN ('queued', 'started', 'ended', 'ask', 'answer') ORDER BY first",
+            session,
+        )
+        return [Record(*row) for row in rows]
+
+    def prune(self, before: float, keep_bytes: int | None = None) -> int:
+        """Delete the sessions that were closed before that time, and of each other the oldest records above a size.
+
+        Returns how many sessions were deleted.
+        """
+        with self._transaction() as cursor:
+            cursor.execute("SELECT number FROM session WHERE state = 'closed' AND updated_at < ?", (before,))
+            old = [number for (number,) in cursor.fetchall()]
+            for number in old:
+                _apply(cursor, Delete(number))
+            if keep_bytes is not None:
+                _shorten(cursor, keep_bytes)
+        with contextlib.closing(self._writer.execute("PRAGMA incremental_vacuum")) as vacuum:
+            vacuum.fetchall()
+        return len(old)
+
+    def export_lines(self, session: int) -> Iterator[bytes]:
+        """The session as NDJSON: a line of facts, then one for each record."""
+        saved = next((saved for saved in self.sessions() if saved.number == session), None)
+        if saved is None:
+            raise JournalError(f"there is no session of number {session} in {self.path}")
+        yield _dump({"trio-broker": EXPORT_FORMAT, **attrs.asdict(saved)})
+        since = 1
+        while records := self.read(session, since, 1 << 20):
+            for record in records:
+                yield _dump(_plain(record))
+            since = records[-1].last + 1
+
+    def import_lines(self, lines: Iterable[bytes]) -> int:
+        """Take in what was exported, as a closed session of its own, all or nothing; its number.
+
+        Raises JournalError, with the number of the line that is wrong.
+        """
+        number = self.next_number()
+        batch: list[Change] = []
+        at = 0
+        try:
+            for at, line in enumerate(lines, 1):
+                value = json.loads(line)
+                batch.append(_head(number, value) if at == 1 else Append(number, _record(value)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalError(f"line {at} is not what `sessions export` writes: {error}", line=at) from error
+        if not batch:
+            raise JournalError("there is nothing to import: the file is empty")
+        self.write(batch)
+        return number
+
+    def check(self) -> list[str]:
+        """What is wrong with the file: damaged pages, and numbers that are missing without a gap that says so."""
+        found = [str(row[0]) for row in self._rows("PRAGMA quick_check") if row[0] != "ok"]
+        holes = self._rows(
+            "SELECT session, first + count, next FROM (SELECT session, first, count, lead(first) OVER"
+            " (PARTITION BY session ORDER BY first) AS next FROM record) WHERE next <> first + count"
+        )
+        return found + [
+            f"session {number}: events {first} to {next - 1} are missing" for number, first, next in holes
+        ]
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file, and close it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        self._writer.close()
+        with self._reading:
+            self._reader.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        try:
+            with contextlib.closing(self._writer.cursor()) as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    yield cursor
+                    cursor.execute("COMMIT")
+                finally:
+                    if self._writer.in_transaction:
+                        cursor.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: {error}; is the disk full?") from error
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[sqlite3.Cursor]:
+        with self._reading, contextlib.closing(self._reader.cursor()) as cursor:
+            try:
+                yield cursor
+            except sqlite3.Error as error:
+                raise JournalError(f"{self.path}: {error}") from error
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._cursor() as cursor:
+            return cursor.execute(query, values).fetchall()
+
+
+def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # sqlite's other files get its mode
+    writer = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        _migrate(writer, path)
+        writer.execute("PRAGMA journal_mode = WAL").close()
+        writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
+        reader = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        reader.execute("PRAGMA query_only = ON").close()
+    except (sqlite3.Error, JournalError):
+        writer.close()
+        raise
+    return writer, reader
+
+
+def _migrate(writer: sqlite3.Connection, path: Path) -> None:
+    (version,) = writer.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise JournalError(
+            f"{path} was written by a newer trio-broker (its version is {version}, this one knows {VERSION}); "
+            "use that one, or move the file away",
+            version=version,
+        )
+    if version == 0:
+        writer.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
+    while version < VERSION:
+        writer.executescript(
+            f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+        ).close()
+        version += 1
+
+
+def _apply(cursor: sqlite3.Cursor, change: Change) -> None:
+    if isinstance(change, Append):
+        record = change.record
+        cursor.execute(
+            "INSERT OR IGNORE INTO record (session, first, count, at, kind, data) VALUES (?, ?, ?, ?, ?, ?)",
+            (change.session, record.first, record.count, record.at, record.kind, record.data),
+        )
+    elif isinstance(change, Save):
+        cursor.execute(
+            "INSERT INTO session (number, key, session_id, state, meta, created_at, updated_at)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE SET"
+            " key = ?2, session_id = ?3, state = ?4, meta = ?5, updated_at = ?6",
+            (
+                change.session,
+                change.key,
+                change.session_id,
+                change.state,
+                json.dumps(change.meta),
+                change.updated_at,
+            ),
+        )
+    else:
+        cursor.execute("DELETE FROM record WHERE session = ?", (change.session,))
+        cursor.execute("DELETE FROM session WHERE number = ?", (change.session,))
+
+
+def _shorten(cursor: sqlite3.Cursor, keep: int) -> None:
+    """Delete the oldest records of each log above `keep` bytes, never the newest one."""
+    cursor.execute(
+        "DELETE FROM record WHERE id IN (SELECT id FROM (SELECT id,"
+        " sum(length(data)) OVER (PARTITION BY session ORDER BY first DESC) AS size,"
+        " row_number() OVER (PARTITION BY session ORDER BY first DESC) AS age FROM record)"
+        " WHERE size > ? AND age > 1)",
+        (keep,),
+    )
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    value = attrs.asdict(record)
+    text = record.data.decode("utf-8")
+    return value | {"data": text.rstrip("\n").split("\n") if record.kind == "update" else json.loads(text)}
+
+
+def _head(number: int, value: dict[str, Any]) -> Save:
+    if value.get("trio-broker") != EXPORT_FORMAT:
+        raise ValueError(f"it is no export of a format that is known here ({EXPORT_FORMAT})")
+    facts = (str(value["key"]), str(value["session_id"]), "closed", dict(value["meta"]))
+    return Save(number, *facts, updated_at=float(value["updated_at"]))
+
+
+def _record(value: dict[str, Any]) -> Record:
+    data = value["data"]
+    raw = (
+        "".join(f"{line}\n" for line in data)
+        if value["kind"] == "update"
+        else json.dumps(data, ensure_ascii=False)
+    )
+    return Record(
+        int(value["first"]), int(value["count"]), float(value["at"]), str(value["kind"]), raw.encode()
+    )

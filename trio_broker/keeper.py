@@ -1,0 +1,182 @@
+"""The journal's side in trio: changes go in without waiting, and one worker thread writes them in groups.
+
+A journal that fails (a full disk) stops nobody: sessions go on, `failing` says why, and writing is tried again. What
+can't be held meanwhile is dropped, oldest first, and each log that lost something is told when the journal works again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import attrs
+import trio
+
+from trio_broker.errors import JournalError
+from trio_broker.journal import Append, Change, Journal
+from trio_broker.record import Record
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+WINDOW = 0.02  # seconds in which changes gather, unless somebody waits for one
+CROWDED = (
+    16 * 1024 * 1024
+)  # bytes not yet written above which agents are read no faster than they are journalled
+HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
+RETRY = 1.0  # seconds between two tries of a journal that fails
+
+
+class Owner(Protocol):
+    """Whoever's records are kept: told the number of the last one that is safe, or of those that were lost."""
+
+    def on_kept(self, last: int) -> None: ...
+    def on_lost(self, first: int, last: int) -> None: ...
+
+
+@attrs.frozen
+class _Entry:
+    change: Change
+    owner: Owner | None
+    size: int
+
+
+@attrs.define(eq=False)
+class Keeper:
+    """`journal` None keeps nothing: logs have their ring only. `failing` is the last error of a journal that fails."""
+
+    journal: Journal | None = None
+    durable: bool = True  # whether a turn's end is kept before its result is told
+    failing: str | None = None
+    lost: int = 0
+    _entries: list[_Entry] = attrs.field(factory=list)
+    _size: int = 0
+    _put: int = 0
+    _done: int = 0
+    _something: trio.Event = attrs.field(factory=trio.Event)
+    _hurry: trio.Event = attrs.field(factory=trio.Event)
+    _progress: trio.Event = attrs.field(factory=trio.Event)
+    _losses: dict[Owner, tuple[int, int]] = attrs.field(factory=dict)
+    _writing: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    _reading: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4))
+
+    def put(self, change: Change, owner: Owner | None = None) -> None:
+        """Have `change` written, in order and soon."""
+        if self.journal is None:
+            if owner is not None and isinstance(change, Append):
+                owner.on_kept(change.record.last)
+            return
+        size = len(change.record.data) if isinstance(change, Append) else 0
+        self._entries.append(_Entry(change, owner, size))
+        self._size += size
+        self._put += 1
+        self._something.set()
+        if self.failing and self._size > HELD:
+            self._drop()
+
+    async def flush(self) -> None:
+        """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only."""
+        wanted = self._put
+        while self.journal is not None and self._done < wanted and not self.failing:
+            self._hurry.set()
+            await self._progress.wait()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits to be written that agents had better be read more slowly."""
+        return self._size > CROWDED and not self.failing
+
+    async def wait_room(self) -> None:
+        while self.crowded:
+            self._hurry.set()
+            await self._progress.wait()
+
+    async def read(self, session: int, since: int, limit: int) -> list[Record]:
+        """A page of a session's records from number `since` on, about `limit` bytes. Raises JournalError."""
+        if self.journal is None:
+            return []
+        return await trio.to_thread.run_sync(self.journal.read, session, since, limit, limiter=self._reading)
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Ask the journal anything else, in a thread of its readers, after what was put before is on disk."""
+        await self.flush()
+        return await trio.to_thread.run_sync(question, limiter=self._reading)
+
+    async def change(self, action: Callable[[], T]) -> T:
+        """Have the journal changed in the writer's thread, after what was put before is on disk."""
+        await self.flush()
+        return await trio.to_thread.run_sync(action, limiter=self._writing)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write until cancelled; then what is left is written before this returns."""
+        task_status.started()
+        try:
+            while True:
+                await self._something.wait()
+                with trio.move_on_after(WINDOW):
+                    await self._hurry.wait()
+                await self._write()
+                if self.failing:
+                    await trio.sleep(RETRY)
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: one write, and sqlite's own patience
+                await self._write()
+            if self.journal is not None:
+                self.journal.close()
+
+    async def _write(self) -> None:
+        batch, size = self._entries, self._size
+        self._entries, self._something, self._hurry = [], trio.Event(), trio.Event()
+        if not batch or self.journal is None:
+            return
+        changes = [entry.change for entry in batch]
+        try:
+            await trio.to_thread.run_sync(self.journal.write, changes, limiter=self._writing)
+        except JournalError as error:
+            self._failed(error, batch)
+        else:
+            self._size -= size
+            self._written(batch)
+        self._progress.set()
+        self._progress = trio.Event()
+
+    def _written(self, batch: list[_Entry]) -> None:
+        self._done += len(batch)
+        if self.failing:
+            log.warning("journal_recovered lost=%s", self.lost)
+            self.failing = None
+        for entry in batch:
+            if entry.owner is not None and isinstance(entry.change, Append):
+                entry.owner.on_kept(entry.change.record.last)
+        losses, self._losses = self._losses, {}
+        for owner, (first, last) in losses.items():
+            owner.on_lost(first, last)
+
+    def _failed(self, error: JournalError, batch: list[_Entry]) -> None:
+        if not self.failing:
+            log.error("journal_failing sessions_go_on=True why=%s", error.message)
+        self.failing = error.message
+        self._entries = batch + self._entries
+        self._something.set()
+        if self._size > HELD:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Give up the oldest records, down to half of what may be held; the rest of the changes are small and stay."""
+        kept: list[_Entry] = []
+        for entry in self._entries:
+            if self._size > HELD // 2 and isinstance(entry.change, Append):
+                self._size -= entry.size
+                self._done += 1
+                self._lose(entry.owner, entry.change.record)
+            else:
+                kept.append(entry)
+        self._entries = kept
+
+    def _lose(self, owner: Owner | None, record: Record) -> None:
+        self.lost += record.count
+        if owner is not None:
+            first, _ = self._losses.get(owner, (record.first, 0))
+            self._losses[owner] = first, record.last
+            owner.on_kept(record.last)

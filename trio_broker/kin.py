@@ -1,0 +1,143 @@
+"""Nothing is left behind (DESIGN D12): the guardian beside the broker, sweeps by mark, and orphans that fell to us."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_broker import guardian, marks
+from trio_broker.marks import Match
+
+log = logging.getLogger(__name__)
+
+PR_SET_CHILD_SUBREAPER = 36
+SWEEP_PATIENCE = 5.0
+FIRST_REST, LONGEST_REST = 0.1, 10.0  # seconds between two guardians, when one has died
+REAP_EVERY = 1.0
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children, whom we can see and reap. Linux; elsewhere nothing happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def sweep(match: Match, patience: float = SWEEP_PATIENCE) -> int:
+    """End all marked processes that match; how many there were."""
+    return await trio.to_thread.run_sync(partial(marks.end_all, match, patience))
+
+
+@attrs.define(eq=False)
+class Sweeper:
+    """Ends what single sessions left behind; those that end together share one look at all processes."""
+
+    instance: str
+    _wanted: set[str] = attrs.field(factory=set)
+    _something: trio.Event = attrs.field(factory=trio.Event)
+    _done: trio.Event = attrs.field(factory=trio.Event)
+
+    async def sweep(self, session: str) -> None:
+        """Return when no process with this session's mark is left, or `run` does not run any more."""
+        self._wanted.add(session)
+        self._something.set()
+        await self._done.wait()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        try:
+            while True:
+                await self._something.wait()
+                await self._sweep()
+        finally:
+            self._done.set()
+
+    async def _sweep(self) -> None:
+        wanted, done = self._wanted, self._done
+        self._wanted, self._something, self._done = set(), trio.Event(), trio.Event()
+        number = await sweep(lambda kin: kin.instance == self.instance and kin.session in wanted)
+        if number:
+            log.info("left_behind ended=%s sessions=%s", number, len(wanted))
+        done.set()
+
+
+async def guard(instance: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+    """Keep a guardian beside us until cancelled; a new one if it dies. Starts with its pid.
+
+    Cancelled in good order it tells the guardian that there is nothing to do: sweep before that.
+    """
+    rest = FIRST_REST
+    while True:
+        process = await _start(instance)
+        task_status.started(process.pid)
+        task_status = trio.TASK_STATUS_IGNORED
+        try:
+            await process.wait()
+        finally:
+            await _dismiss(process)
+        log.warning("guardian_died returncode=%s", process.returncode)
+        await trio.sleep(rest)
+        rest = min(rest * 2, LONGEST_REST)
+
+
+async def _start(instance: str) -> trio.Process:
+    return await trio.lowlevel.open_process(
+        [sys.executable, "-P", "-S", "-E", str(Path(guardian.__file__)), instance],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+async def _dismiss(process: trio.Process) -> None:
+    if process.returncode is not None or process.stdin is None:
+        return
+    with trio.CancelScope(shield=True):  # bounded: a pipe takes one byte, and the guardian heeds nothing else
+        try:
+            await process.stdin.send_all(b"q")
+        except trio.BrokenResourceError:
+            pass  # it was killed in this moment
+        await process.stdin.aclose()
+        await process.wait()
+
+
+async def reap_adopted(is_ours: Callable[[int], bool]) -> None:
+    """Reap the orphans that fell to us, for ever, without taking an exit status that somebody here waits for.
+
+    Only what was our child a look ago already: a process that is just being spawned is not known as ours yet.
+    """
+    before: set[int] = set()
+    while True:
+        await trio.sleep(REAP_EVERY)
+        children = set(_children())
+        known, before = before, children
+        for pid in children & known:
+            if not is_ours(pid):
+                _reap(pid)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # somebody was faster
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    except OSError:
+        pass  # no /proc, or a thread that has just ended: the next look is near
+    return found

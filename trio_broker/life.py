@@ -1,0 +1,269 @@
+"""One agent process, from its spawn to the last process of its group. A session has one after the other.
+
+Inside, one_for_all: process, reader, writer and work end together. How it ends: `request_end` is the message (ladder:
+close stdin, SIGTERM, SIGKILL, with the line still being read, so that an agent with last words is not stuck on a full
+pipe); cancelling `run` is the axe (SIGKILL at once).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from trio_broker.catalog import AgentSpec
+from trio_broker.config import BrokerConfig, Restart
+from trio_broker.errors import AgentGone, BadMessage, BrokerError, SessionOver, SpawnFailed
+from trio_broker.line import Hearer, Line
+from trio_broker.policy import Policy
+from trio_broker.process import Agent, Ladder
+from trio_broker.wire import acp, jsonrpc
+from trio_broker.wire.convert import structure
+
+DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
+EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdout is expected
+LAST_WORDS_SHOWN = 300  # characters of stderr in a message; the rest is in its details
+INITIALIZE = jsonrpc.encode(
+    {
+        "protocolVersion": acp.PROTOCOL_VERSION,
+        "clientCapabilities": acp.AGENT_FACING_CAPABILITIES,
+        "clientInfo": {"name": "trio-broker", "title": "trio-broker", "version": "1"},
+    }
+)
+
+
+@attrs.frozen
+class Settings:
+    """What a session is opened with. `session_params`: the raw parameters of `session/new`."""
+
+    key: str
+    spec: AgentSpec
+    cwd: str
+    session_params: bytes = b"{}"
+    policy: Policy = Policy.ASK
+    env: tuple[tuple[str, str], ...] = ()
+    start_timeout: float = 120.0
+    liveness: float = 5.0
+    cancel_grace: float = 30.0
+    queue: int = 16
+    max_line: int = jsonrpc.MAX_LINE
+    stderr_ring: int = 65536
+    ladder: Ladder = Ladder()
+    restart: Restart = Restart.LAZY
+
+    @classmethod
+    def of(
+        cls, broker: BrokerConfig, key: str, spec: AgentSpec, cwd: str, params: bytes, policy: Policy
+    ) -> Settings:
+        """Those of one session, with the broker's for all of them."""
+        return cls(
+            key=key,
+            spec=spec,
+            cwd=cwd,
+            session_params=params,
+            policy=policy,
+            start_timeout=broker.start_timeout,
+            liveness=broker.liveness,
+            cancel_grace=broker.cancel_grace,
+            queue=broker.queue,
+            max_line=broker.max_line,
+            stderr_ring=broker.stderr_ring,
+            ladder=Ladder(broker.close_grace, broker.term_grace),
+            restart=broker.restart,
+        )
+
+
+Spawn = Callable[[Settings], Awaitable[Agent]]
+
+
+class Host(Hearer, Protocol):
+    """Whose agent it is. `begin` makes a conversation over the new line; `work` runs until cancelled; `on_end` is told,
+    synchronously, that it ends, with `cause` when that is a failure."""
+
+    async def begin(self, line: Line) -> None: ...
+    async def work(self, line: Line) -> None: ...
+    def on_end(self, life: Life) -> None: ...
+    def note_phase(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class Life:
+    """`started` is set when it works or will never, and `heed_start` told; `gone` when no process of it is left.
+
+    `cause` says what went wrong.
+    """
+
+    settings: Settings
+    spawn: Spawn
+    starting: trio.CapacityLimiter
+    heed_start: Callable[[Life], None]
+    host: Host
+    agent: Agent | None = None
+    line: Line | None = None
+    introduction: bytes = b'{"protocolVersion":1}'
+    cause: BrokerError | None = None
+    started: trio.Event = attrs.field(factory=trio.Event)
+    gone: trio.Event = attrs.field(factory=trio.Event)
+    _ending: trio.Event = attrs.field(factory=trio.Event)
+    _ladder: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _start_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    @property
+    def ending(self) -> bool:
+        """It does nothing more; its process may live for the length of the ladder."""
+        return self._ending.is_set()
+
+    async def run(self) -> None:
+        """Live; runs once. Cancelling it kills the group at once."""
+        try:
+            await self._spawn()
+            if self.agent is not None and self.line is not None:
+                await self._live(self.agent, self.line)
+        finally:
+            text = f"session {self.settings.key!r} was ended: the broker stops, or failed in it; see its log"
+            self.request_end(cause=SessionOver(text))
+            self._end_start()
+            self.gone.set()
+
+    async def wait_ready(self) -> None:
+        """Wait for the start. Raises why it failed; cancelling this leaves the start to the others who wait."""
+        await self.started.wait()
+        if self.ending:
+            raise self.cause or SessionOver(f"session {self.settings.key!r} was ended before it had started")
+
+    def request_end(self, cause: BrokerError | None = None) -> None:
+        """Begin to end it: who waits has an outcome now, the process goes by the ladder. The first call counts."""
+        if self.ending:
+            return
+        self.cause = cause
+        self._ending.set()
+        self._start_scope.cancel()
+        if self.line is not None:
+            self.line.fail(cause or SessionOver(f"session {self.settings.key!r} was ended"))
+        self.host.on_end(self)
+
+    def forgo(self) -> None:
+        """It will not be run, if it has not been: nobody need wait for it."""
+        self.request_end()
+        self._end_start()
+        self.gone.set()
+
+    def ways(self) -> list[tuple[str, str]]:
+        """How this agent can take up a conversation, the best first: how that is called, and the method."""
+        capabilities = structure(self.introduction, acp.InitializeResponse).agent_capabilities
+        of_sessions = capabilities.get("sessionCapabilities")
+        resume = isinstance(of_sessions, dict) and isinstance(of_sessions.get("resume"), dict)
+        ways = [("exact", "session/resume")] if resume else []
+        return ways + ([("loaded", "session/load")] if capabilities.get("loadSession") is True else [])
+
+    def hurry(self) -> None:
+        """Leave out what is left of the ladder: SIGKILL now. Has an effect only on a life that is ending."""
+        self._ladder.cancel()
+
+    async def _spawn(self) -> None:
+        with self._until_ending():
+            await self.starting.acquire_on_behalf_of(self)
+            try:
+                agent = await self.spawn(self.settings)
+            except SpawnFailed as error:
+                self.request_end(cause=error)
+                return
+            # No await from here to the `finally` of `_live`: a spawned process always has an owner.
+            self.agent = agent
+            self.line = Line(agent, self.settings.max_line, self.settings.stderr_ring)
+
+    async def _live(self, agent: Agent, line: Line) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_exit, agent, line)
+                nursery.start_soon(self._watch_eof, agent, line)
+                nursery.start_soon(line.run, self.host)
+                await self._start(line)
+                if not self.ending:
+                    nursery.start_soon(self.host.work, line)
+                await self._ending.wait()
+                with self._ladder:
+                    await agent.end(self.settings.ladder, line.hang_up)
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: no grace, and SIGKILL can't be refused
+                await agent.end(Ladder(0, 0), line.hang_up)
+
+    async def _start(self, line: Line) -> None:
+        seconds = self.settings.spec.start_timeout or self.settings.start_timeout
+        with self._until_ending():
+            try:
+                with trio.fail_after(seconds):
+                    await self._introduce(line)
+                    await self.host.begin(line)
+            except trio.TooSlowError:
+                self._start_failed(
+                    f"gave no session within {seconds:g} s; see its stderr, or raise start_timeout"
+                )
+            except BadMessage as error:
+                self._start_failed(f"answered nonsense: {error.message}")
+            except AgentGone as error:
+                self.lose(error)
+            except BrokerError as error:
+                self.request_end(cause=error)
+        self._end_start()
+
+    async def _introduce(self, line: Line) -> None:
+        introduction = await line.call("initialize", INITIALIZE)
+        version = structure(introduction, acp.InitializeResponse).protocol_version
+        if version != acp.PROTOCOL_VERSION:
+            raise SpawnFailed(
+                f"agent {self.settings.spec.name!r} speaks ACP version {version}, the broker version 1"
+            )
+        self.introduction = introduction
+
+    @contextlib.contextmanager
+    def _until_ending(self) -> Iterator[None]:
+        """Give up what is inside as soon as the session is to end: a start may take minutes."""
+        with trio.CancelScope() as self._start_scope:
+            if self.ending:
+                self._start_scope.cancel()
+            yield
+
+    def _end_start(self) -> None:
+        """Give back the place among the starting ones, and let those who wait for the start look. Idempotent."""
+        if not self.started.is_set():
+            self.started.set()
+            self.heed_start(self)
+            self.host.note_phase()
+            if self in self.starting.statistics().borrowers:
+                self.starting.release_on_behalf_of(self)
+
+    async def _watch_exit(self, agent: Agent, line: Line) -> None:
+        await agent.watch()
+        with trio.move_on_after(DRAIN):
+            await line.drained.wait()
+        details = agent.exit.details() if agent.exit else {}
+        self.lose(AgentGone(f"ended with {agent.exit}", **details))
+
+    async def _watch_eof(self, agent: Agent, line: Line) -> None:
+        await line.closed.wait()
+        with trio.move_on_after(EXIT_AFTER_EOF):
+            await agent.exited.wait()
+            return
+        self.lose(AgentGone(f"closed its stdout while its process {agent.pid} lives, and was ended"))
+
+    def lose(self, error: BrokerError) -> None:
+        """The agent can't go on: say why, with its last words, to all who wait, and end what is left of it."""
+        trouble = self.line.trouble if self.line is not None else None
+        what = "" if self.started.is_set() else " before it had a session"
+        kind = AgentGone if self.started.is_set() else SpawnFailed
+        self.request_end(
+            cause=self._with_words(kind, (trouble or error).message + what, (trouble or error).details)
+        )
+
+    def _start_failed(self, what: str) -> None:
+        self.request_end(cause=self._with_words(SpawnFailed, what, {}))
+
+    def _with_words(self, kind: type[BrokerError], what: str, details: dict[str, Any]) -> BrokerError:
+        tail = self.line.stderr_tail() if self.line else ""
+        words = f"; its last words: {tail.strip()[-LAST_WORDS_SHOWN:]}" if tail.strip() else ""
+        return kind(f"agent {self.settings.spec.name!r} {what}{words}", **{**details, "stderrTail": tail})

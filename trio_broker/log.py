@@ -1,0 +1,158 @@
+"""A session's log: every event has a number, and every client is a cursor (DESIGN D6).
+
+In memory stands a ring of recent records; a cursor that fell behind it reads pages of the journal. So nobody waits for
+a client, nothing is dropped, and memory is bounded. Without a journal, what has left the ring is a gap, and said so.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from trio_broker.errors import JournalError
+from trio_broker.journal import Append
+from trio_broker.keeper import Keeper
+from trio_broker.record import Record
+from trio_broker.wire import jsonrpc
+
+RING_SMALL = 64 * 1024  # bytes that stay in memory anyway
+RING_LARGE = 2 * 1024 * 1024  # ... while a client has not read them, or nothing is journalled
+RING_RECORDS = 4096
+PAGE = 256 * 1024  # bytes of one read of the journal
+
+NONE: Mapping[str, bytes] = MappingProxyType({})
+first_of = attrgetter("first")
+
+
+@attrs.define(eq=False)
+class Log:
+    """The log of the journal's session `number`. `next` is the number that the next event gets."""
+
+    keeper: Keeper
+    number: int
+    next: int = 1
+    kept: int = 0
+    cursors: set[Cursor] = attrs.field(factory=set)
+    _ring: list[Record] = attrs.field(factory=list)
+    _start: int = 0  # index of the ring's first record; the list is cut now and then
+    _bytes: int = 0
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event, 0 if there is none."""
+        return self.next - 1
+
+    def append(self, kind: str, raws: Mapping[str, bytes] = NONE, **fields: Any) -> Record:
+        """Add one event with these JSON members, those that are None left out; `raws` are raw JSON already."""
+        members = {name: value for name, value in fields.items() if value is not None}
+        return self._add(kind, 1, jsonrpc.encode_with(members, **raws))
+
+    def append_updates(self, count: int, lines: bytes) -> Record:
+        """Add `count` updates: whole lines, as clients are to see them."""
+        return self._add("update", count, lines)
+
+    def _add(self, kind: str, count: int, data: bytes) -> Record:
+        record = Record(self.next, count, time.time(), kind, data)
+        self.next += count
+        self._ring.append(record)
+        self._bytes += len(data)
+        self.keeper.put(Append(self.number, record), self)
+        self._trim()
+        for cursor in self.cursors:
+            cursor.wake()
+        return record
+
+    async def wait_kept(self) -> None:
+        """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
+        if self.keeper.durable:
+            await self.keeper.flush()
+
+    def cursor(self, since: int, wake: Callable[[], None] = lambda: None) -> Cursor:
+        """A reader from number `since` on; `wake` is called, and must not wait, when there is more."""
+        cursor = Cursor(self, max(1, min(since, self.next)), wake)
+        self.cursors.add(cursor)
+        return cursor
+
+    def on_kept(self, last: int) -> None:
+        self.kept = last
+        self._trim()
+
+    def on_lost(self, first: int, last: int) -> None:
+        why = "the journal could not be written"
+        self._add("gap", 1, jsonrpc.encode({"from": first, "to": last, "why": why}))
+
+    def _trim(self) -> None:
+        """Drop the oldest records that need not be here, but none that is not on disk yet."""
+        ring = self._ring
+        while self._bytes > RING_SMALL or len(ring) - self._start > RING_RECORDS:
+            if len(ring) - self._start <= 1 or not self._is_droppable(ring[self._start]):
+                break
+            self._bytes -= len(ring[self._start].data)
+            self._start += 1
+        if self._start > 64 and self._start * 2 > len(ring):
+            del ring[: self._start]
+            self._start = 0
+
+    def _is_droppable(self, record: Record) -> bool:
+        if record.last > self.kept:
+            return False
+        if self._bytes > RING_LARGE or len(self._ring) - self._start > RING_RECORDS:
+            return True
+        return self.keeper.journal is not None and all(cursor.next > record.last for cursor in self.cursors)
+
+    def recent(self, since: int) -> Record | None:
+        """The part of a record in the ring that begins with number `since`; None if it has left the ring."""
+        ring = self._ring
+        if len(ring) == self._start or since < ring[self._start].first:
+            return None
+        at = len(ring) - 1
+        if since < ring[at].first:  # a reader that is up to date wants the last one
+            at = bisect_right(ring, since, lo=self._start, key=first_of) - 1
+        return ring[at].since(since)
+
+    async def page(self, since: int) -> list[Record]:
+        """Records from number `since` on, which has left the ring; what is lost stands there as a gap."""
+        oldest = self._ring[self._start].first if len(self._ring) > self._start else self.next
+        try:
+            records = await self.keeper.read(self.number, since, PAGE)
+        except JournalError as error:
+            records, why = [], error.message
+        else:
+            why = "older events are not kept: there is no journal"
+        end = records[0].first if records else oldest
+        if end > since:
+            lost = jsonrpc.encode({"from": since, "to": end - 1, "why": why})
+            return [Record(since, end - since, time.time(), "gap", lost), *records]
+        return records
+
+
+@attrs.define(eq=False)
+class Cursor:
+    """One reader of a log; `next` is the number it reads next."""
+
+    log: Log
+    next: int
+    wake: Callable[[], None]
+    _page: list[Record] = attrs.field(factory=list)
+
+    def behind(self, upto: int | None = None) -> bool:
+        """Whether there is something to read, up to number `upto`."""
+        return self.next <= (self.log.last if upto is None else min(upto, self.log.last))
+
+    async def take(self) -> Record:
+        """The next record; call it only when `behind`. Waits for nothing but a page of the journal."""
+        record = self._page.pop(0) if self._page else self.log.recent(self.next)
+        while record is None:
+            self._page = await self.log.page(self.next)
+            record = self._page.pop(0) if self._page else self.log.recent(self.next)
+        self.next = record.last + 1
+        return record
+
+    def close(self) -> None:
+        self.log.cursors.discard(self)

@@ -1,0 +1,218 @@
+"""The broker's own methods about logs: follow one, page through it, wait for something in it, take it out or away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker.connection import AtOnce, Connection, Waiting
+from trio_broker.errors import Misuse, NoSession
+from trio_broker.history import history
+from trio_broker.log import Log
+from trio_broker.model import Phase
+from trio_broker.record import Record
+from trio_broker.session import Session
+from trio_broker.upward import each_record
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.convert import structure
+from trio_broker.wire.jsonrpc import Message
+
+AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)
+UNTIL = {"idle": "idle", "ask": "waiting", "closed": "closed"}
+
+
+@attrs.frozen
+class Which:
+    """A session by its id or its key, and where it matters one of its prompts."""
+
+    session_id: str | None = None
+    key: str | None = None
+    prompt_id: str | None = None
+    policy: str | None = None
+
+
+@attrs.frozen
+class From:
+    """A session, and a number in its log to read from: 1 is the beginning, None what comes from now on."""
+
+    session_id: str | None = None
+    key: str | None = None
+    since: int | None = None
+    limit: int = 1000
+
+
+@attrs.frozen
+class Until:
+    """A session and what to wait for: `idle`, `ask`, `closed`, or that the prompt of this id has ended."""
+
+    session_id: str | None = None
+    key: str | None = None
+    until: str = "idle"
+    prompt_id: str | None = None
+
+
+@attrs.frozen
+class Lines:
+    lines: list[str]
+
+
+@attrs.frozen
+class Older:
+    older_than: float
+
+
+def attach(connection: Connection, message: Message) -> None:
+    """Hear a session from number `since` on, or from now: every update as it came, every other event as one of ours.
+
+    Each `session/update` is the next number; each `_trio_broker/event` says its own (`seq`). It wakes no agent.
+    """
+    asked = structure(message.params, From)
+    session = which(connection, Which(asked.session_id, asked.key))
+    since = session.log.next if asked.since is None else max(1, min(asked.since, session.log.next))
+    view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
+    connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
+    connection.attach(session, since)
+
+
+def detach(connection: Connection, message: Message) -> bytes:
+    """Hear no more of a session; its turns go on."""
+    connection.detach(which(connection, structure(message.params, Which)))
+    return b"{}"
+
+
+async def events(connection: Connection, message: Message) -> bytes:
+    """A page of a session's log, of a closed one too: at most `limit` events, and the number of the `next`."""
+    asked = structure(message.params, From)
+    log = await _log_of(connection, asked.session_id, asked.key)
+    since = asked.since or 1
+    last = min(log.last, since + max(1, asked.limit) - 1)
+    found: list[dict[str, Any]] = []
+    await each_record(log, since, last, lambda record: found.extend(_told(record, last)))
+    return jsonrpc.encode({"events": found, "next": last + 1, "last": log.last})
+
+
+def _told(record: Record, last: int) -> list[dict[str, Any]]:
+    if record.kind != "update":
+        return [{**jsonrpc.decode(record.data), "seq": record.first, "at": record.at, "kind": record.kind}]
+    lines = record.data.split(b"\n")[: min(record.count, last - record.first + 1)]
+    updates = [jsonrpc.decode(line)["params"]["update"] for line in lines]
+    return [
+        {"seq": number, "at": record.at, "kind": "update", "update": update}
+        for number, update in enumerate(updates, record.first)
+    ]
+
+
+async def history_of(connection: Connection, message: Message) -> bytes:
+    """What was said and done, for people: prompts, answers, tools, asks, ends; merged as in a replay."""
+    asked = structure(message.params, From)
+    log = await _log_of(connection, asked.session_id, asked.key)
+    records: list[Record] = []
+    await each_record(log, asked.since or 1, log.last, records.append)
+    return jsonrpc.encode({"items": list(history(records)), "last": log.last})
+
+
+async def _log_of(connection: Connection, session_id: str | None, key: str | None) -> Log:
+    """The log of a session that is here, or of one that was closed. Raises NoSession."""
+    try:
+        return which(connection, Which(session_id, key)).log
+    except NoSession:
+        saved = await connection.broker.archive.saved(session_id, key)
+        return Log(connection.broker.keeper, saved.number, next=saved.last + 1, kept=saved.last)
+
+
+async def wait(connection: Connection, message: Message) -> bytes:
+    """Answer when it has come to that; at once if it has already."""
+    asked = structure(message.params, Until)
+    if asked.until not in UNTIL:
+        raise Misuse(f"params.until: expected one of {', '.join(UNTIL)}, not {asked.until!r}")
+    session = which(connection, Which(asked.session_id, asked.key))
+    stirred = trio.Event()
+
+    def stir() -> None:
+        nonlocal stirred
+        stirred.set()
+        stirred = trio.Event()
+
+    cursor = session.log.cursor(session.log.next, stir)
+    try:
+        while not _is_so(session, asked):
+            await _stirred(session, stirred)
+    finally:
+        cursor.close()
+    ended = session.turns.ended.get(asked.prompt_id or "")
+    return jsonrpc.encode({"phase": session.phase.value, "ended": ended})
+
+
+async def _stirred(session: Session, stirred: trio.Event) -> None:
+    """Something was added to the log, or the running turn has been told: the two do not coincide."""
+    running = session.turns.running
+    if running is not None and running.answer is not None:
+        await running.wait()
+        await trio.lowlevel.checkpoint()
+    else:
+        await stirred.wait()
+
+
+def _is_so(session: Session, asked: Until) -> bool:
+    if asked.prompt_id is not None:
+        return asked.prompt_id in session.turns.ended
+    at_rest = session.phase in AT_REST and not session.turns.queued()
+    return session.ending or (at_rest if asked.until == "idle" else session.phase.value == UNTIL[asked.until])
+
+
+async def export(connection: Connection, message: Message) -> bytes:
+    """A page of a session as lines of NDJSON, of a closed one too: line `since` and those after it."""
+    asked = structure(message.params, From)
+    log = await _log_of(connection, asked.session_id, asked.key)
+    lines, next = await connection.broker.archive.export(log.number, asked.since or 1, max(1, asked.limit))
+    return jsonrpc.encode({"lines": lines, "next": next})
+
+
+async def import_session(connection: Connection, message: Message) -> bytes:
+    """Take in what `export` gave: a closed session of its own. Raises JournalError, with the line."""
+    number = await connection.broker.archive.import_lines(structure(message.params, Lines).lines)
+    return jsonrpc.encode({"number": number})
+
+
+async def prune(connection: Connection, message: Message) -> bytes:
+    """Forget closed sessions older than so many seconds, and what logs hold above their limit."""
+    asked, keep = structure(message.params, Older), connection.broker.config.journal.keep_bytes
+    pruned = await connection.broker.archive.prune(asked.older_than, keep or None)
+    return jsonrpc.encode({"deleted": pruned})
+
+
+async def delete(connection: Connection, message: Message) -> bytes:
+    """End a session, and forget it with its log."""
+    asked = structure(message.params, Which)
+    try:
+        await connection.broker.delete(which(connection, asked))
+    except NoSession:
+        saved = await connection.broker.archive.saved(asked.session_id, asked.key)
+        await connection.broker.archive.forget(saved.number)
+    return b'{"deleted":true}'
+
+
+def speaks_ours(connection: Connection) -> None:
+    """Who uses our own verbs knows our events, and what comes of a prompt without an `initialize`."""
+    connection.events = connection.introduced = True
+
+
+def which(connection: Connection, asked: Which) -> Session:
+    if asked.session_id is None and asked.key is None:
+        raise Misuse("say which session: params.sessionId or params.key")
+    speaks_ours(connection)
+    return connection.broker.find(session_id=asked.session_id, key=asked.key)
+
+
+AT_ONCE: dict[str, AtOnce] = {"attach": attach, "detach": detach}
+WAITING: dict[str, Waiting] = {
+    "events": events,
+    "history": history_of,
+    "wait": wait,
+    "export": export,
+    "import": import_session,
+    "prune": prune,
+    "delete": delete,
+}

@@ -1,0 +1,103 @@
+"""The agents a broker knows: how each is started, what it said of itself, and whether it starts at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker import catalog
+from trio_broker.catalog import AgentSpec
+from trio_broker.circuit import Circuit
+from trio_broker.config import Config
+from trio_broker.control import Control
+from trio_broker.errors import SpawnFailed
+from trio_broker.life import Life, Settings, Spawn
+
+
+@attrs.define(eq=False)
+class Registry:
+    """`start` runs a control session in the root nursery, or raises what speaks against that."""
+
+    config: Config
+    spawn: Spawn
+    start: Callable[[Control, Callable[[], None]], None]
+    starting: trio.CapacityLimiter = attrs.field(init=False)
+    _circuits: dict[str, Circuit] = attrs.field(factory=dict)
+    _controls: dict[str, Control] = attrs.field(factory=dict)
+    _introductions: dict[tuple[str, ...], bytes] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.starting = trio.CapacityLimiter(self.config.broker.max_starting)
+
+    def resolve(self, name: str | None) -> AgentSpec:
+        """How to start the agent of that name, or the default one. Raises UnknownAgent with the near names."""
+        return catalog.resolve(name or self.config.default_agent, self.config)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Every agent there is: configured and built-in, with its command line."""
+        specs = {name: catalog.resolve(name, self.config) for name in catalog.names(self.config)}
+        default = self.config.default_agent
+        return [
+            {"name": name, "command": list(spec.argv), "source": spec.source, "default": name == default}
+            for name, spec in specs.items()
+        ]
+
+    def check(self, spec: AgentSpec) -> None:
+        """Raises SpawnFailed, saying when to try again, while this agent rests after failures (RACES F13)."""
+        self._circuit(spec).check(trio.current_time(), spec.name)
+
+    def failing(self) -> dict[str, Any]:
+        """The agents that failed to start the last time, and when they are tried again."""
+        now = trio.current_time()
+        return {name: circuit.view(now) for name, circuit in self._circuits.items() if circuit.failures}
+
+    def heed_start(self, life: Life) -> None:
+        """An agent that works is remembered with its introduction, one that does not with its failures."""
+        circuit = self._circuit(life.settings.spec)
+        if isinstance(life.cause, SpawnFailed):
+            circuit.failed(trio.current_time(), life.cause.message)
+        elif not life.ending:
+            circuit.worked()
+            self._introductions[_identity(life.settings.spec)] = life.introduction
+
+    async def introduction(self, spec: AgentSpec, cwd: str) -> bytes:
+        """The agent's raw result of `initialize`, from memory if it has given one before. Raises why it can't."""
+        if _identity(spec) not in self._introductions:
+            await self.control(spec, cwd)
+        return self._introductions[_identity(spec)]
+
+    async def control(self, spec: AgentSpec, cwd: str) -> Control:
+        """A started agent without a conversation: for initialize, authenticate, logout. Raises why there is none."""
+        name = "\0".join(_identity(spec))
+        control = self._controls.get(name)
+        if control is None or control.life.ending:
+            control = self._controls[name] = self._new_control(name, spec, cwd)
+        await control.wait_ready()
+        return control
+
+    def controls(self) -> tuple[Control, ...]:
+        return tuple(self._controls.values())
+
+    def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> Control:
+        self.check(spec)
+        broker = self.config.broker
+        settings = Settings.of(broker, f"control:{spec.name}", spec, cwd, b"{}", broker.policy)
+        control = Control(settings, self.spawn, self.starting, self.heed_start)
+
+        def forget() -> None:
+            if self._controls.get(name) is control:
+                del self._controls[name]
+
+        self.start(control, forget)
+        return control
+
+    def _circuit(self, spec: AgentSpec) -> Circuit:
+        name = " ".join(spec.argv) if spec.source == "command" else spec.name
+        return self._circuits.setdefault(name, Circuit())
+
+
+def _identity(spec: AgentSpec) -> tuple[str, ...]:
+    return (*spec.argv, *(f"{name}={value}" for name, value in sorted(spec.env.items())))

@@ -1,0 +1,158 @@
+"""What of a session is saved, and what a new broker makes of it: the session, suspended, and its open prompts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from trio_broker import catalog
+from trio_broker.catalog import AgentSpec
+from trio_broker.config import Config
+from trio_broker.errors import UnknownAgent
+from trio_broker.journal import Save, Saved
+from trio_broker.keeper import Keeper
+from trio_broker.life import Settings
+from trio_broker.log import Log
+from trio_broker.policy import Policy
+from trio_broker.record import Record
+from trio_broker.session import Session
+from trio_broker.state import State
+from trio_broker.turns import Turn
+from trio_broker.wire import jsonrpc
+
+UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
+NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"
+EXPIRED = "the broker ended while this waited for an answer"
+
+
+def to_save(session: Session) -> Save:
+    """All that a later broker needs; of the environment given to the agent, nothing (it may hold secrets)."""
+    settings, state = session.settings, session.state
+    meta = {
+        "agent": settings.spec.name,
+        "argv": list(settings.spec.argv),
+        "source": settings.spec.source,
+        "cwd": settings.cwd,
+        "params": settings.session_params.decode(),
+        "policy": settings.policy.value,
+        "agentSessionId": state.agent_session_id,
+        "mode": state.mode,
+        "options": state.options,
+        "title": state.title,
+    }
+    return Save(
+        session=session.log.number,
+        key=session.key,
+        session_id=session.session_id or "",
+        state="closed" if session.closed else "open",
+        meta=meta,
+        updated_at=time.time(),
+    )
+
+
+@attrs.frozen
+class Restored:
+    """A saved session; `settle` adds to its log how what was open has ended, and gives what became of all its prompts.
+
+    `queued` is still to be run.
+    """
+
+    settings: Settings
+    log: Log
+    state: State
+    queued: tuple[Turn, ...]
+    settle: Callable[[], dict[str, dict[str, Any]]]
+
+
+def restored(saved: Saved, keeper: Keeper, config: Config) -> Restored | None:
+    """None for a session that has no conversation to come back to."""
+    meta = saved.meta
+    if not saved.session_id:
+        return None
+    log = Log(keeper, saved.number, next=saved.last + 1, kept=saved.last)
+    state = State(
+        session_id=saved.session_id,
+        agent_session_id=meta.get("agentSessionId"),
+        title=meta.get("title"),
+        mode=meta.get("mode"),
+        options=dict(meta.get("options") or {}),
+    )
+    records = keeper.journal.turns(saved.number) if keeper.journal is not None else []
+    left = _Left.of(records)
+    durable = [event for event in left.queued.values() if event.get("durable")]
+    return Restored(
+        _settings(saved, config), log, state, tuple(map(_turn, durable)), lambda: left.settle(log)
+    )
+
+
+def _turn(event: dict[str, Any]) -> Turn:
+    params = jsonrpc.encode({"prompt": event["prompt"]})
+    return Turn(params, author_name=event.get("author"), prompt_id=event["promptId"], durable=True)
+
+
+@attrs.define
+class _Left:
+    """What the records of turns leave open: prompts that wait, turns that run, asks without an answer."""
+
+    queued: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    running: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    asks: dict[int, dict[str, Any]] = attrs.field(factory=dict)
+    ended: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, records: list[Record]) -> _Left:
+        left = cls()
+        for record in records:
+            left._heed(record, jsonrpc.decode(record.data))
+        return left
+
+    def _heed(self, record: Record, event: dict[str, Any]) -> None:
+        id = event.get("promptId", "")
+        if record.kind == "queued":
+            self.queued[id] = event
+        elif record.kind == "started":
+            self.queued.pop(id, None)
+            self.running[id] = event
+        elif record.kind == "ended":
+            self.queued.pop(id, None)
+            self.running.pop(id, None)
+            self.ended[id] = {name: value for name, value in event.items() if name != "promptId"}
+        elif record.kind == "ask":
+            self.asks[record.first] = event
+        elif record.kind == "answer":
+            self.asks.pop(event.get("askId", 0), None)
+
+    def settle(self, log: Log) -> dict[str, dict[str, Any]]:
+        for number, ask in self.asks.items():
+            log.append(
+                "answer", askId=number, by="restart", outcome="expired", title=ask.get("title"), note=EXPIRED
+            )
+        for id in self.running:
+            self._end(log, id, {"outcome": "unknown", "note": UNKNOWN})
+        for id, event in self.queued.items():
+            if not event.get("durable"):
+                self._end(log, id, {"outcome": "failed", "error": NEVER_SENT})
+        return self.ended
+
+    def _end(self, log: Log, id: str, how: dict[str, Any]) -> None:
+        log.append("ended", promptId=id, **how)
+        self.ended[id] = how
+
+
+def _settings(saved: Saved, config: Config) -> Settings:
+    meta = saved.meta
+    spec, params = _spec(meta, config), meta["params"].encode()
+    return Settings.of(config.broker, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
+
+
+def _spec(meta: dict[str, Any], config: Config) -> AgentSpec:
+    """The agent as it is configured now; as it was, if it was a command given on the spot, or is configured no more."""
+    if meta["source"] != "command":
+        try:
+            return catalog.resolve(meta["agent"], config)
+        except UnknownAgent:
+            pass  # its command line may still work, and says so if not
+    return catalog.from_command(meta["argv"], meta["agent"])

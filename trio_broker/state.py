@@ -1,0 +1,92 @@
+"""What a conversation is at present: its ids, mode, options, commands and title, from whatever told of them last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from trio_broker.wire import jsonrpc
+
+
+@attrs.define(eq=False)
+class State:
+    """`session_id` is public and stays; `agent_session_id` is what the agent calls it in its present life.
+
+    `mode` and `options` are what was chosen, to be chosen again in the next life.
+    """
+
+    session_id: str | None = None
+    agent_session_id: str | None = None
+    opened: bytes = b"{}"  # the raw result of the agent's `session/new`, or of what took its place
+    modes: dict[str, Any] | None = None
+    config_options: list[Any] | None = None
+    commands: list[Any] | None = None
+    title: str | None = None
+    mode: str | None = None
+    options: dict[str, Any] = attrs.field(factory=dict)
+
+    def began(self, agent_session_id: str, result: bytes) -> None:
+        """A life of the agent has begun: `result` has its modes and options."""
+        self.agent_session_id, self.opened = agent_session_id, result
+        value = jsonrpc.decode(result)
+        value = value if isinstance(value, dict) else {}
+        self.modes = value["modes"] if isinstance(value.get("modes"), dict) else None
+        self.config_options = value["configOptions"] if isinstance(value.get("configOptions"), list) else None
+
+    def updated(self, update: dict[str, Any]) -> bool:
+        """A state update of the agent; whether anything that is to be saved has changed."""
+        kind = update.get("sessionUpdate")
+        if kind == "session_info_update" and "title" in update:
+            self.title = update["title"] if isinstance(update["title"], str) else None
+        elif kind == "current_mode_update" and isinstance(update.get("currentModeId"), str):
+            self._set_mode(update["currentModeId"])
+        elif kind == "config_option_update" and isinstance(update.get("configOptions"), list):
+            self._set_options(update["configOptions"])
+        elif kind == "available_commands_update" and isinstance(update.get("availableCommands"), list):
+            self.commands = update["availableCommands"]
+            return False
+        else:
+            return False
+        return True
+
+    def answered(self, method: str, params: bytes, result: bytes) -> None:
+        """The agent has granted a `session/set_mode` or `session/set_config_option`."""
+        asked, value = jsonrpc.decode(params), jsonrpc.decode(result)
+        if method == "session/set_mode" and isinstance(asked.get("modeId"), str):
+            self._set_mode(asked["modeId"])
+        elif method == "session/set_config_option" and isinstance(value, dict):
+            if isinstance(asked.get("configId"), str):
+                self.options[asked["configId"]] = asked.get("value")
+            if isinstance(value.get("configOptions"), list):
+                self._set_options(value["configOptions"])
+
+    def to_set_again(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The calls that bring a new life to the mode and options of the last one: method and parameters."""
+        if self.mode is not None and self.modes is not None and self.modes.get("currentModeId") != self.mode:
+            yield "session/set_mode", {"modeId": self.mode}
+        for id, value in tuple(self.options.items()):
+            if self.config_options is not None and _value_of(self.config_options, id) not in (None, value):
+                yield "session/set_config_option", {"configId": id, "value": value}
+
+    def facts(self) -> dict[str, Any]:
+        """Modes and options as `session/load` answers them."""
+        found = {"modes": self.modes, "configOptions": self.config_options}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _set_mode(self, mode: str) -> None:
+        self.mode = mode
+        if self.modes is not None:
+            self.modes = self.modes | {"currentModeId": mode}
+
+    def _set_options(self, options: list[Any]) -> None:
+        self.config_options = options
+        for id in self.options:
+            if (value := _value_of(options, id)) is not None:
+                self.options[id] = value
+
+
+def _value_of(options: list[Any], id: str) -> Any:
+    found = (option for option in options if isinstance(option, dict) and option.get("id") == id)
+    return next((option.get("currentValue") for option in found), None)
