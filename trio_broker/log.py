@@ -23,6 +23,7 @@ from trio_broker.wire import jsonrpc
 
 RING_SMALL = 64 * 1024  # bytes that stay in memory anyway
 RING_LARGE = 2 * 1024 * 1024  # ... while a client has not read them, or nothing is journalled
+RING_LAST = 2 * jsonrpc.MAX_LINE  # ... while nothing is journalled and a client has not read them
 RING_RECORDS = 4096
 PAGE = 256 * 1024  # bytes of one read of the journal
 
@@ -100,11 +101,14 @@ class Log:
             self._start = 0
 
     def _is_droppable(self, record: Record) -> bool:
+        """On disk, and read by all or one of very many; where there is no disk, memory has to do."""
         if record.last > self.kept:
             return False
-        if self._bytes > RING_LARGE or len(self._ring) - self._start > RING_RECORDS:
-            return True
-        return self.keeper.journal is not None and all(cursor.next > record.last for cursor in self.cursors)
+        many = self._bytes > RING_LARGE or len(self._ring) - self._start > RING_RECORDS
+        read = all(cursor.next > record.last for cursor in self.cursors)
+        if self.keeper.journal is None:
+            return many and (read or self._bytes > RING_LAST)
+        return many or read
 
     def recent(self, since: int) -> Record | None:
         """The part of a record in the ring that begins with number `since`; None if it has left the ring."""

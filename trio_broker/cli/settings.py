@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import attrs
 import click
 
 from trio_broker.cli.run import State, pass_state, print_json
-from trio_broker.policy import Policy
 
 
 @click.group("config")
@@ -30,6 +30,7 @@ def show(state: State, style: str) -> None:
         click.echo(f"# {name}: {value}")
     click.echo(f"default_agent = {_toml(settings['default_agent'])}")
     _show_table("broker", settings["broker"])
+    _show_table("journal", settings["journal"])
     for name, agent in settings["agents"].items():
         _show_table(f"agents.{_key(name)}", {key: value for key, value in agent.items() if value is not None})
 
@@ -44,7 +45,7 @@ def check(state: State) -> None:
 
 
 def _plain(_: Any, __: Any, value: Any) -> Any:
-    return value.value if isinstance(value, Policy) else value
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _show_table(name: str, table: dict[str, Any]) -> None:

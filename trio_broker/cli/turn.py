@@ -70,7 +70,7 @@ class Prompting:
                     self.code = await self._open_and_prompt(client)
             finally:
                 if self.own:
-                    await self._close(client)
+                    await self._close(client)  # noqa: ASYNC102  # shielded there, and bounded
             nursery.cancel_scope.cancel()
         return self._leave()
 
@@ -211,7 +211,7 @@ class Prompting:
             say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
         elif kind == "started":
             self.playing = event["promptId"] == self.prompt_id
-        elif kind == "answer" and self.playing:
+        elif kind == "answer" and self.playing and str(event.get("by")).startswith("policy:"):
             self._answered(event)
 
     def _answered(self, event: dict[str, Any]) -> None:
