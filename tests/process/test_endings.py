@@ -1,0 +1,165 @@
+"""How real agents are ended, and what is left of them: nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import trio
+
+from trio_broker.errors import NoSession
+from trio_broker.testing.home import lives
+from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, zombies
+from trio_broker.testing.rig import Rig, User
+
+STUBBORN = ("--ignore-term", "--ignore-eof")
+
+
+async def test_f8_a_polite_agent_ends_by_itself_when_its_stdin_does() -> None:
+    with trio.fail_after(60):
+        async with open_real(close_grace=30) as rig, rig.connect() as user:
+            session = await user.open("a")
+            closed = await user.call("_trio_broker/close", sessionId=session)
+            assert closed["exit"] == {"exitCode": 0, "signal": None}
+
+
+async def test_f8_one_that_does_not_heed_it_gets_sigterm() -> None:
+    with trio.fail_after(60):
+        async with open_real(close_grace=0.2, term_grace=30) as rig, rig.connect() as user:
+            session = await user.open("a", command=fake("--ignore-eof"))
+            closed = await user.call("_trio_broker/close", sessionId=session)
+            assert closed["exit"]["signal"] == "SIGTERM"
+
+
+@pytest.mark.parametrize("flags", [STUBBORN, (*STUBBORN, "--deaf")])
+async def test_f8_one_that_heeds_nothing_gets_sigkill(flags: tuple[str, ...]) -> None:
+    with trio.fail_after(60):
+        async with open_real(close_grace=0.2, term_grace=0.2) as rig, rig.connect() as user:
+            session = await user.open("a", command=fake(*flags))
+            closed = await user.call("_trio_broker/close", sessionId=session)
+            assert closed["exit"]["signal"] == "SIGKILL"
+
+
+@pytest.mark.parametrize("verb", ["close", "kill"])
+async def test_f1_children_of_an_agent_are_gone_when_its_end_is_answered(verb: str) -> None:
+    """The agent itself leaves politely; its child would not."""
+    with trio.fail_after(60):
+        async with open_real(close_grace=30) as rig, rig.connect() as user:
+            session = await user.open("a")
+            pid, child = await pid_of(user, "a"), await number_said(user, session, "fork-child")
+            assert lives(child)
+            await user.call(f"_trio_broker/{verb}", sessionId=session)
+            assert not lives(pid)
+            await come_true(lambda: not lives(child))
+
+
+@pytest.mark.parametrize("how", ["kill KILL", "die 1"])
+async def test_f1_children_of_an_agent_that_broke_down_are_gone(how: str) -> None:
+    with trio.fail_after(60):
+        async with open_real(close_grace=0.2, term_grace=0.2) as rig, rig.connect() as user:
+            session = await user.open("a")
+            child = await number_said(user, session, "fork-child")
+            await user.later(user.prompt, session, how).fails()
+            await come_true(lambda: not lives(child))
+
+
+async def test_f1_nothing_is_left_when_the_broker_is_cancelled() -> None:
+    with trio.fail_after(60):
+        async with open_real() as rig, rig.connect() as user:
+            session = await user.open("a", command=fake(*STUBBORN))
+            pids = [await pid_of(user, "a"), await number_said(user, session, "fork-child")]
+            rig.axe.cancel()
+            await rig.ended.wait()
+            assert not lives(pids[0])
+            await come_true(lambda: not lives(pids[1]))
+
+
+async def test_f7_a_session_stuck_in_every_way_is_killed_and_its_key_is_free() -> None:
+    """It reads nothing, writes to it are stuck in the pipe, a cancel is under way, another prompt waits."""
+    with trio.fail_after(60):
+        async with open_real() as rig, rig.connect() as user:
+            session = await user.open("a", command=fake("--deaf", *STUBBORN))
+            pid = await pid_of(user, "a")
+            stuck = user.later(user.prompt, session, "x" * 1_000_000)
+            await user.wait_phase("a", "working")
+            await user.submit(session, "and this")
+            await user.cancel(session)
+            await user.call("_trio_broker/kill", sessionId=session)
+            assert not lives(pid) and await stuck.wait() == "cancelled"
+            assert await user.prompt(await user.open("a"), "say free") == "end_turn"
+
+
+async def test_f7_an_agent_that_was_stopped_is_ended_as_well() -> None:
+    with trio.fail_after(60):
+        async with open_real(close_grace=0.1, term_grace=0.1) as rig, rig.connect() as user:
+            session = await user.open("a")
+            os.kill(await pid_of(user, "a"), signal.SIGSTOP)
+            closed = await user.call("_trio_broker/close", sessionId=session)
+            assert closed["exit"]["signal"] == "SIGKILL"
+
+
+async def test_f9_megabytes_on_stderr_hold_up_nothing_and_the_end_of_them_is_kept() -> None:
+    with trio.fail_after(60):
+        async with open_real(stderr_ring=1000) as rig, rig.connect() as user:
+            session = await user.open("a", command=fake("--stderr", "the very first"))
+            assert await user.prompt(session, "stderr 10000000; say done") == "end_turn"
+            assert user.said(session) == "done"
+            logs = await user.call("_trio_broker/logs", sessionId=session)
+            assert len(logs["stderr"]) <= 1000 and set(logs["stderr"]) == {"e", "\n"}
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def one_shot(user: User, key: str) -> None:
+    session = await user.open(key)
+    assert await user.prompt(session, f"say {key}") == "end_turn"
+    await user.call("_trio_broker/close", sessionId=session)
+
+
+async def all_together(user: User, keys: list[str]) -> None:
+    async with trio.open_nursery() as nursery:
+        for key in keys:
+            nursery.start_soon(one_shot, user, key)
+
+
+@pytest.mark.slow
+async def test_b9_b10_f6_two_hundred_one_shot_sessions_leave_no_file_no_entry_and_no_zombie() -> None:
+    with trio.fail_after(120):
+        async with open_real() as rig, rig.connect() as user:
+            await all_together(user, ["first"])
+            files = open_files()
+            for batch in range(20):
+                await all_together(user, [f"{batch}/{number}" for number in range(10)])
+            assert open_files() == files
+            assert zombies(os.getpid()) == []
+            assert tables(rig) == {"sessions": 0, "ids": 0, "controls": 0, "starting": 0}
+            error = await user.later(user.call, "_trio_broker/cancel", key="0/0").fails()
+            assert isinstance(error, NoSession)
+
+
+def tables(rig: Rig) -> dict[str, int]:
+    broker, registry = rig.broker, rig.broker.registry
+    found = {"sessions": broker.pool.snapshot(), "ids": broker._by_id, "controls": registry.controls()}
+    return {name: len(table) for name, table in found.items()} | {
+        "starting": registry.starting.borrowed_tokens
+    }
+
+
+@pytest.mark.slow
+async def test_b10_f6_nor_do_a_hundred_that_died_or_never_started_leave_files_or_zombies() -> None:
+    """They stay to be looked at; nothing of the system stays with them."""
+    with trio.fail_after(120):
+        async with open_real() as rig, rig.connect() as user:
+            await user.later(user.prompt, await user.open("first"), "die 1").fails()
+            await user.wait_phase("first", "dead")
+            files = open_files()
+            for number in range(100):
+                session = await user.open(f"s{number}")
+                await user.later(user.prompt, session, "fork-child; kill KILL").fails()
+                await user.later(user.open, f"f{number}", command=[f"no-such-agent-{number}"]).fails()
+            await come_true(lambda: open_files() == files and rig.broker.pool.live() == 0)
+            assert zombies(os.getpid()) == []
+            assert rig.broker.registry.starting.borrowed_tokens == 0
