@@ -14,7 +14,7 @@ from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually, lives
 
 def test_the_first_prompt_starts_a_daemon_that_stays(home: Home, tmp_path: Path) -> None:
     assert home.run("say hello there", cwd=tmp_path).stdout == "hello there\n[done] end_turn\n"
-    pid = home.json("status")["pid"]
+    pid = home.status()["pid"]
     assert lives(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
     assert stat.S_IMODE(home.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.socket.parent.stat().st_mode) == 0o700
@@ -29,7 +29,7 @@ def test_five_first_prompts_at_once_start_one_daemon(home: Home, tmp_path: Path)
     assert [process.returncode for process in processes] == [0] * 5, answers
     assert len({stdout for stdout, _ in answers}) == 5
     assert {stderr for _, stderr in answers} == {""}
-    status = home.json("status")
+    status = home.status()
     assert sorted(view["key"] for view in status["sessions"]) == ["0", "1", "2", "3", "4"]
     assert home.log.count("Ctrl-C ends it") == 1
 
@@ -39,14 +39,14 @@ def test_one_key_raced_for_by_five_prompts_has_one_agent(home: Home, tmp_path: P
     processes = [home.start("prompt", "pid", "--format", "quiet", cwd=tmp_path) for _ in range(5)]
     answers = {process.communicate(timeout=LIMIT)[0] for process in processes}
     assert len(answers) == 1
-    assert len(home.json("status")["sessions"]) == 1
+    assert len(home.status()["sessions"]) == 1
 
 
 def test_up_twice_and_down_twice(home: Home) -> None:
-    first, pid = home.run("up"), home.json("status")["pid"]
+    first, pid = home.run("up"), home.status()["pid"]
     again = home.run("up")
     assert (first.returncode, again.returncode) == (0, 0)
-    assert "a broker already serves" in again.stderr and home.json("status")["pid"] == pid
+    assert "a broker already serves" in again.stderr and home.status()["pid"] == pid
     assert home.run("down").stderr == "the broker has ended, and its agents with it\n"
     assert "nothing to stop" in home.run("down").stderr
     assert not home.socket.exists()
@@ -55,7 +55,7 @@ def test_up_twice_and_down_twice(home: Home) -> None:
 def test_down_ends_sessions_at_work_and_their_children(home: Home, tmp_path: Path) -> None:
     child = int(home.run("prompt", "fork-child", "--format", "quiet", cwd=tmp_path).stdout)
     home.run("prompt", "hang-hard", "--no-wait", cwd=tmp_path)
-    pids = [home.json("status")["pid"], *(view["pid"] for view in home.json("status")["sessions"]), child]
+    pids = [home.status()["pid"], *(view["pid"] for view in home.status()["sessions"]), child]
     assert all(lives(pid) for pid in pids)
     assert home.json("down") == {"action": "broker_stopped", "socket": str(home.socket)}
     eventually(lambda: not any(lives(pid) for pid in pids))
@@ -64,11 +64,11 @@ def test_down_ends_sessions_at_work_and_their_children(home: Home, tmp_path: Pat
 def test_a_second_daemon_is_one_too_many(home: Home) -> None:
     """RACES B17."""
     home.run("up")
-    pid = home.json("status")["pid"]
+    pid = home.status()["pid"]
     done = home.run("serve")
     assert done.returncode == 1
     assert f"a broker (pid {pid}) already serves" in done.stderr and "trio-broker down" in done.stderr
-    assert home.json("status")["pid"] == pid
+    assert home.status()["pid"] == pid
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -76,7 +76,7 @@ def test_serve_in_the_foreground_ends_with_a_signal(home: Home, number: signal.S
     with home.start("serve") as daemon:
         eventually(home.socket.exists)
         home.run("prompt", "hang", "--no-wait")
-        pid = home.json("status")["sessions"][0]["pid"]
+        pid = home.status()["sessions"][0]["pid"]
         daemon.send_signal(number)
         stdout, stderr = daemon.communicate(timeout=LIMIT)
     assert (daemon.returncode, stdout) == (0, ""), stderr
@@ -87,7 +87,7 @@ def test_serve_in_the_foreground_ends_with_a_signal(home: Home, number: signal.S
 def test_a_daemon_killed_by_force_is_replaced_by_the_next_prompt(home: Home) -> None:
     """What it left, a socket and a lock file, keeps nobody out."""
     home.run("up")
-    pid = home.json("status")["pid"]
+    pid = home.status()["pid"]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not lives(pid))
     assert home.socket.exists()
@@ -139,6 +139,6 @@ def test_another_configuration_file_by_option_and_by_variable(home: Home, tmp_pa
         CONFIG.replace("agents.fake", "agents.mine").replace('"fake"', '"mine"'), encoding="utf-8"
     )
     assert home.run("--config", str(other), "mine", "say hi").stdout.startswith("hi\n")
-    assert home.json("status")["sessions"][0]["agent"] == "mine"  # the daemon was started with it
+    assert home.status()["sessions"][0]["agent"] == "mine"  # the daemon was started with it
     by_variable = home.run("config", "show", env={"TRIO_BROKER_CONFIG": str(other)})
     assert 'default_agent = "mine"' in by_variable.stdout

@@ -152,7 +152,7 @@ def test_a_broker_that_dies_under_a_prompt_is_exit_6_at_once(home: Home, command
     home.run("up")
     with home.start(command, "hang", "-s", "mine") as process:
         home.until("mine", "working")
-        daemon, agent = home.json("status")["pid"], home.session("mine")["pid"]
+        daemon, agent = home.status()["pid"], home.session("mine")["pid"]
         os.kill(daemon, signal.SIGKILL)
         _, stderr = process.communicate(timeout=LIMIT)
     eventually(lambda: not lives(agent))  # its stdin has ended

@@ -59,20 +59,16 @@ def test_quiet_is_the_answer_alone(shared: Home, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("onetwo\n", "")
 
 
-@pytest.mark.parametrize(
-    "words", [["say"], ["think"], ["tool"], ["error -32123"], ["ask edit"], ["say hi; error -32123"]]
-)
 @pytest.mark.parametrize("style", ["text", "json", "quiet"])
 def test_control_characters_of_an_agent_never_reach_the_terminal(
-    shared: Home, tmp_path: Path, words: list[str], style: str
+    shared: Home, tmp_path: Path, style: str
 ) -> None:
-    with shared.terminal(
-        "prompt", f"{words[0]} {EVIL}", "--format", style, "--deny-all", cwd=tmp_path
-    ) as person:
-        person.end()
-        assert "\x07" not in person.screen and "\x9b" not in person.screen and "\x7f" not in person.screen
+    acts = "; ".join(f"{act} {EVIL}" for act in ("say", "think", "tool", "ask edit", "error -32123"))
+    with shared.terminal("prompt", acts, "--format", style, "--deny-all", cwd=tmp_path) as person:
+        assert person.end() == 1
+        assert not {"\x07", "\x9b", "\x7f"} & {*person.screen}
         assert "\x1b]" not in person.screen and "\x1b[2J" not in person.screen
-        assert "owned" in person.screen or style == "quiet"
+        assert person.screen.count("owned") >= 2
 
 
 def test_control_characters_in_pictures_of_a_session_are_harmless(home: Home, tmp_path: Path) -> None:
@@ -130,12 +126,13 @@ def test_when_nobody_reads_on_an_exec_ends_with_its_session(shared: Home, tmp_pa
 def test_a_prompt_shows_its_own_turn_and_not_those_around_it(
     shared: Home, tmp_path: Path, style: str
 ) -> None:
-    """One waits behind the turn of another, and a third one's turn comes right behind it."""
+    """One waits behind the turn of another, which has its last word then; a third one comes right behind it."""
     key = f"{style} {tmp_path}"
-    shared.run("prompt", "say first; wait 1; ask edit first", "-s", key, "--no-wait", cwd=tmp_path)
+    shared.run("prompt", "tool first 600", "-s", key, "--no-wait", cwd=tmp_path)
     with shared.start("prompt", "say second", "-s", key, "--format", style, cwd=tmp_path) as process:
         eventually(lambda: shared.session(key)["queue"] == 1)
         shared.run("prompt", "flood 20", "-s", key, "--no-wait", cwd=tmp_path)
+        shared.run("cancel", "-s", key)
         stdout, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, "what was denied was denied to another"
+    assert process.returncode == 0
     assert "second" in stdout and "first" not in stdout and "..." not in stdout

@@ -92,7 +92,7 @@ def test_the_session_of_a_directory_is_that_of_its_work_tree(shared: Home, tmp_p
         inner: f"{inner}\n",
         link: f"{tmp_path / 'repo'}\n",
     }
-    keys = [one["key"] for one in shared.json("status")["sessions"] if str(tmp_path) in one["key"]]
+    keys = [one["key"] for one in shared.status()["sessions"] if str(tmp_path) in one["key"]]
     assert keys == [f"fake:{tmp_path / 'repo'}", f"fake:{inner}"]
     by_option = shared.run("prompt", "cwd", "--cwd", str(deep), "--format", "quiet")
     assert by_option.stdout == f"{tmp_path / 'repo'}\n"
@@ -120,12 +120,12 @@ def test_a_key_belongs_to_its_agent(shared: Home, tmp_path: Path) -> None:
 
 
 def test_exec_leaves_no_session(shared: Home, tmp_path: Path) -> None:
-    before = shared.json("status")["sessions"]
+    before = shared.status()["sessions"]
     for words, code in ((["say hi"], 0), (["die 1"], 1), (["hang", "--timeout", "0.2"], 3)):
         assert shared.run("exec", *words, cwd=tmp_path).returncode == code
     refused = shared.run("exec", "hi", "--command", "no-such-program", cwd=tmp_path)
     assert refused.returncode == 1
-    after = shared.json("status")["sessions"]
+    after = shared.status()["sessions"]
     assert [view["key"] for view in after] == [view["key"] for view in before]
 
 

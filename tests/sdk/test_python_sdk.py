@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import acp
 import pytest
@@ -29,7 +29,7 @@ def words(text: str) -> list[Any]:  # of blocks; the SDK's type for them is a li
 HI = words("type the greeting")
 
 
-class Editor(acp.Client):
+class Editor:
     """Keeps what it hears, and answers a permission question with the first option of its kind."""
 
     def __init__(self, kind: str = "allow_once") -> None:
@@ -77,8 +77,12 @@ def play(home: Home, tmp_path: Path) -> Play:
     @asynccontextmanager
     async def connected(editor: Editor, words: tuple[str, ...]) -> AsyncGenerator[acp.Agent, None]:
         argv = [*TRIO_BROKER, "acp", *(words or ("-a", "demo"))]
-        async with acp.spawn_agent_process(editor, *argv, env=home.env, cwd=tmp_path) as (agent, process):
-            can = schema.ClientCapabilities(elicitation=schema.ElicitationCapabilities(form={}))
+        client = cast(acp.Client, editor)  # which has no file system and no terminal to offer
+        async with acp.spawn_agent_process(
+            client, *argv, env=home.env, cwd=tmp_path, use_unstable_protocol=True
+        ) as (agent, process):
+            form = schema.ElicitationCapabilities(form=schema.ElicitationFormCapabilities())
+            can = schema.ClientCapabilities(elicitation=form)
             await agent.initialize(protocol_version=acp.PROTOCOL_VERSION, client_capabilities=can)
             yield agent
         assert process.returncode == 0, "the end of stdin is a good end"

@@ -24,9 +24,14 @@ def play(home: Home, node_sdk: Path, tmp_path: Path) -> Play:
     """Plays a scene of client.mjs with the demo agent behind the broker; what it found out."""
 
     def play(scene: str) -> Any:
-        argv = ["node", HERE / "client.mjs", node_sdk, scene, tmp_path, *TRIO_BROKER, "acp", "-a", "demo"]
+        client = ["node", str(HERE / "client.mjs"), str(node_sdk), scene, str(tmp_path)]
         done = subprocess.run(
-            argv, env=home.env, capture_output=True, encoding="utf-8", timeout=LIMIT, check=False
+            [*client, *TRIO_BROKER, "acp", "-a", "demo"],
+            env=home.env,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=LIMIT,
+            check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
         found = json.loads(done.stdout)

@@ -1,0 +1,130 @@
+"""`trio-broker acp`, an ACP agent on stdio: what an editor that starts it sees, and what becomes of its session."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
+from trio_broker.testing.talk import Talk, said
+
+
+@contextmanager
+def editor(home: Home, *words: str) -> Iterator[Talk]:
+    with Talk([*TRIO_BROKER, "acp", *words], home.env, cwd=home.path) as talk:
+        yield talk
+
+
+def test_it_is_an_agent_and_its_session_is_the_brokers(shared: Home, tmp_path: Path) -> None:
+    with editor(shared, "-s", "zed") as talk:
+        opened = talk.start(str(tmp_path))
+        assert said(talk.turn("say hello; cwd")) == f"hello{tmp_path}"
+        view = shared.session("zed")
+        assert (view["sessionId"], view["agent"], view["cwd"]) == (opened["sessionId"], "fake", str(tmp_path))
+        assert shared.run("prompt", "say from a terminal", "-s", "zed").returncode == 0
+        assert talk.hang_up() == 0
+        assert talk.stderr == b""
+    assert shared.session("zed")["phase"] == "idle"
+
+
+@pytest.mark.parametrize(
+    "words", [["-a", "demo"], ["--", *FAKE, "--name", "behind"], ["--approve-all", "--", *FAKE]], ids=str
+)
+def test_any_agent_can_be_behind_it(shared: Home, tmp_path: Path, words: list[str]) -> None:
+    with editor(shared, *words) as talk:
+        info = talk.call("initialize", protocolVersion=1, clientCapabilities={})["result"]["agentInfo"]
+        assert info["name"] == ("demo" if "demo" in words else "behind" if "behind" in words else "fake")
+        talk.start(str(tmp_path))
+        if "--approve-all" in words:
+            assert said(talk.turn("ask edit it")) == "allow"
+
+
+def test_the_agents_name_may_stand_before_it(shared: Home, tmp_path: Path) -> None:
+    with Talk([*TRIO_BROKER, "fake", "acp"], shared.env) as talk:
+        talk.start(str(tmp_path))
+        assert said(talk.turn("say hello")) == "hello"
+
+
+def test_it_starts_the_broker_when_there_is_none(home: Home, tmp_path: Path) -> None:
+    with editor(home) as talk:
+        talk.start(str(tmp_path))
+        assert said(talk.turn("say hello")) == "hello"
+
+
+def test_the_end_of_stdin_waits_for_answers_that_are_due(shared: Home, tmp_path: Path) -> None:
+    """As in `printf … | trio-broker acp`: whoever has said its last still hears the answer."""
+    with editor(shared, "-s", "last words") as talk:
+        talk.start(str(tmp_path))
+        prompt = talk.prompt("wait 0.5; say the end")
+        assert talk.process.stdin is not None
+        talk.process.stdin.close()
+        turn = talk.until(prompt)
+        assert (said(turn), turn[-1]["result"]) == ("the end", {"stopReason": "end_turn"})
+        assert talk.line() == b"" and talk.process.wait(LIMIT) == 0
+
+
+def test_an_editor_that_is_killed_leaves_its_turn_running(shared: Home, tmp_path: Path) -> None:
+    """DESIGN D8."""
+    with editor(shared, "-s", "left") as talk:
+        talk.start(str(tmp_path))
+        talk.prompt("say working; hang")
+        talk.message()
+    eventually(lambda: shared.session("left")["clients"] == 0)
+    assert shared.session("left")["phase"] == "working"
+    assert shared.run("cancel", "-s", "left").returncode == 0
+
+
+def test_when_nobody_reads_its_stdout_it_ends(shared: Home, tmp_path: Path) -> None:
+    with shared.start("acp", "-s", "unread", cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(LIMIT) == 0
+        assert process.stderr.read() == ""
+
+
+def test_a_broker_that_dies_is_exit_6_with_what_to_do(home: Home, tmp_path: Path) -> None:
+    home.run("up")
+    with editor(home) as talk:
+        talk.start(str(tmp_path))
+        talk.prompt("hang")
+        status = home.status()
+        os.kill(status["pid"], signal.SIGKILL)
+        assert talk.process.wait(LIMIT) == 6
+        eventually(lambda: b"start this agent again" in talk.stderr)
+    eventually(lambda: not lives(status["sessions"][0]["pid"]))  # its stdin has ended
+
+
+def test_a_broker_that_is_stopped_is_exit_6_as_well(home: Home, tmp_path: Path) -> None:
+    with editor(home) as talk:
+        talk.start(str(tmp_path))
+        assert home.run("down").returncode == 0
+        assert talk.process.wait(LIMIT) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-a", "nobody"], "there is no agent 'nobody'"),
+        (["--frobnicate"], "No such option"),
+    ],
+)
+def test_a_mistake_is_exit_2_on_stderr_and_stdout_stays_clean(
+    shared: Home, words: list[str], says: str
+) -> None:
+    done = shared.run("acp", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+
+
+def test_what_an_agent_that_can_not_start_tells_the_editor(shared: Home) -> None:
+    with editor(shared, "--", "no-such-program") as talk:
+        error = talk.call("initialize", protocolVersion=1, clientCapabilities={})["error"]
+        assert error["data"]["kind"] == "spawn_failed"
+        assert "'no-such-program' could not be started" in error["message"]
+        assert talk.hang_up() == 0
