@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "testing": "",
     "testing.memory": "model process life",
     "testing.rig": "errors model config wire journal keeper life session broker serve client",
-    "testing.real": "broker config",
+    "testing.real": "broker config wire",
     "demo_agent": "testing",
 }
 

@@ -12,15 +12,10 @@ import trio
 
 from trio_broker.errors import AgentGone
 from trio_broker.testing.home import lives
-from trio_broker.testing.real import come_true, fake, open_real, pid_of
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.testing.real import allow, come_true, fake, open_real, pid_of
 
 MEGABYTE = 1024 * 1024
 FAR_ABOVE_A_PIPE = MEGABYTE  # bytes: a pipe takes 64 KiB, so whoever writes this waits for the reader
-
-
-async def allow(message: Message) -> object:  # noqa: ASYNC124  # an OnRequest
-    return {"outcome": {"outcome": "selected", "optionId": "allow"}}
 
 
 async def test_c15_bytes_that_are_no_utf8_cost_one_line() -> None:

@@ -1,15 +1,22 @@
-"""Real agents under a broker in this very process, and a look at what there is of them.
+"""Real agents under a broker in this very process, or under a real daemon, and a look at what there is of them.
 
     async with open_real(term_grace=1) as rig, rig.connect() as user:
         session = await user.open("a", command=fake("--ignore-term"))
+
+    with home_with(term_grace=1) as home, serving(home) as daemon:
+        async with visit(home) as user:
+            ...
+        daemon.terminate()
 
 The clock is the real one: `trio.fail_after` around all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import json
+import subprocess
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +25,11 @@ import trio
 
 from trio_broker.broker import spawn_agent
 from trio_broker.config import AgentConfig, Config
-from trio_broker.testing.home import FAKE
-from trio_broker.testing.rig import Rig, User, open_rig, settings
+from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
+from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
+from trio_broker.wire.jsonrpc import Message
 
+READY = "Ctrl-C ends it"  # what `serve` says when clients can connect
 LOOK = 0.01  # seconds between two looks at what only the system knows
 
 
@@ -36,6 +45,50 @@ async def open_real(agents: dict[str, AgentConfig] | None = None, **broker: Any)
     config: Config = attrs.evolve(settings(**broker), agents=known)
     async with open_rig(config, spawn=spawn_agent) as rig:
         yield rig
+
+
+def home_with(**broker: object) -> Home:
+    """A home with these settings in its table `[broker]`; `demo`, which `User.open` opens, is the scripted agent."""
+    lines = [f"{name} = {value}" for name, value in broker.items()]
+    agent = f"[agents.demo]\ncommand = {json.dumps(FAKE)}"
+    return Home("\n".join([CONFIG, agent, "[broker]", *lines]))
+
+
+@contextmanager
+def serving(home: Home, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """`trio-broker serve`, listening, with its log in `home.log`; killed at the end if it has not ended."""
+    home.env.update(env or {})
+    began = home.log.count(READY)
+    directory = home.path / "state"
+    directory.mkdir(exist_ok=True)
+    with (directory / "broker.log").open("a") as log:
+        null = subprocess.DEVNULL
+        with home.start("serve", stdin=null, stdout=null, stderr=log) as daemon:
+            try:
+                eventually(lambda: home.log.count(READY) > began or daemon.poll() is not None)
+                assert daemon.poll() is None, home.log
+                yield daemon
+            finally:
+                daemon.kill()  # does nothing to one that has ended and was waited for
+
+
+@asynccontextmanager
+async def visit(home: Home) -> AsyncGenerator[User, None]:
+    """A client of the daemon; leaving the block disconnects."""
+    async with connected(await trio.open_unix_socket(str(home.socket))) as user:
+        yield user
+
+
+async def wait_ended(daemon: subprocess.Popen[str]) -> int:
+    """The exit code of a daemon that was told to end."""
+    await come_true(lambda: daemon.poll() is not None)
+    code: int = daemon.returncode
+    return code
+
+
+async def allow(message: Message) -> object:  # noqa: ASYNC124  # an OnRequest
+    """Answers every permission question with yes."""
+    return {"outcome": {"outcome": "selected", "optionId": "allow"}}
 
 
 async def come_true(holds: Callable[[], object]) -> None:
@@ -56,9 +109,10 @@ async def wait_queued(user: User, key: str, number: int) -> None:
 
 
 async def number_said(user: User, session: str, prompt: str) -> int:
-    """The number that the agent says last, such as the pid of its child."""
+    """The number that the agent answers with, such as the pid of its child."""
+    before = len(user.said(session))
     await user.prompt(session, prompt)
-    return int(user.updates(session)[-1]["content"]["text"])
+    return int(user.said(session)[before:])
 
 
 def zombies(parent: int) -> list[int]:

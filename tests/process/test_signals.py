@@ -1,0 +1,176 @@
+"""How a real daemon ends: whatever way it is, nothing of it and of its agents is left when it has."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
+
+import pytest
+import trio
+
+from trio_broker.errors import BrokerError
+from trio_broker.testing.home import Home, lives
+from trio_broker.testing.real import (
+    come_true,
+    environment_of,
+    fake,
+    home_with,
+    number_said,
+    pid_of,
+    serving,
+    visit,
+    wait_ended,
+)
+
+STUBBORN = ("--ignore-term", "--ignore-eof")
+MINUTES = 600  # seconds: a grace that no test waits for
+BUDGET = 20.0  # seconds for twenty agents with two graces of a second each: far above both, and far below their sum
+
+
+async def shut_down(home: Home, daemon: subprocess.Popen[str]) -> None:
+    async with visit(home) as user:
+        await user.call("_trio_broker/shutdown")
+
+
+def by_signal(number: Signals) -> Callable[[Home, subprocess.Popen[str]], Awaitable[None]]:
+    async def send(_: Home, daemon: subprocess.Popen[str]) -> None:  # noqa: ASYNC124  # as `shut_down`
+        daemon.send_signal(number)
+
+    return send
+
+
+WAYS = {
+    "shutdown": shut_down,
+    "SIGINT": by_signal(SIGINT),
+    "SIGTERM": by_signal(SIGTERM),
+    "SIGHUP": by_signal(SIGHUP),
+}
+
+
+async def family(home: Home) -> list[int]:
+    """A busy agent, one that heeds nothing, and their children, in their groups and outside."""
+    async with visit(home) as user:
+        polite, stubborn = await user.open("polite"), await user.open("stubborn", command=fake(*STUBBORN))
+        pids = [await pid_of(user, "polite"), await pid_of(user, "stubborn")]
+        for session in (polite, stubborn):
+            pids += [await number_said(user, session, act) for act in ("fork-child", "setsid-child")]
+        await user.submit(polite, "hang-hard")
+        assert all(lives(pid) for pid in pids)
+        return pids
+
+
+def guardians(instance: str) -> list[str]:
+    """The processes that were started to guard that broker."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = file.read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if instance in command:
+            found.append(command)
+    return found
+
+
+def instance_of(home: Home) -> str:
+    return (home.socket.parent / "broker.lock").read_text(encoding="ascii").split()[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_f1_f2_f3_nothing_is_left_when_the_daemon_has_ended(way: str) -> None:
+    with trio.fail_after(60), home_with(close_grace=0.3, term_grace=0.3) as home, serving(home) as daemon:
+        pids, instance = await family(home), instance_of(home)
+        await WAYS[way](home, daemon)
+        assert await wait_ended(daemon) == 0, home.log
+        assert [pid for pid in pids if lives(pid)] == []
+        assert not home.socket.exists()
+        await come_true(lambda: guardians(instance) == [])
+
+
+@pytest.mark.slow
+async def test_f4_nothing_is_left_of_a_daemon_that_was_killed_and_the_next_one_starts() -> None:
+    with trio.fail_after(60), home_with() as home:
+        with serving(home) as daemon:
+            pids, instance = await family(home), instance_of(home)
+            daemon.kill()
+            await wait_ended(daemon)
+            await come_true(lambda: not any(lives(pid) for pid in pids))
+            assert home.socket.exists()
+        with serving(home) as second:
+            async with visit(home) as user:
+                assert (await user.status())["pid"] == second.pid
+                assert await user.prompt(await user.open("new"), "say hello") == "end_turn"
+            second.terminate()
+            assert await wait_ended(second) == 0
+        await come_true(lambda: guardians(instance) == [])
+
+
+async def test_f2_a_child_that_left_the_group_is_gone_when_close_is_answered() -> None:
+    with trio.fail_after(60), home_with() as home, serving(home):
+        async with visit(home) as user, visit(home) as other:
+            neighbour = await other.open("neighbour")
+            theirs = await number_said(other, neighbour, "setsid-child")
+            session = await user.open("a")
+            child = await number_said(user, session, "setsid-child")
+            await user.call("_trio_broker/close", sessionId=session)
+            assert not lives(child) and lives(theirs)
+
+
+async def test_f10_under_a_daemon_only_the_marks_are_added_to_the_environment() -> None:
+    with trio.fail_after(60), home_with() as home, serving(home, {"SECRET_TOKEN": "secret"}) as daemon:
+        assert environment_of(daemon.pid)["SECRET_TOKEN"] == "secret"
+        async with visit(home) as user:
+            await user.open("a")
+            found = environment_of(await pid_of(user, "a"))
+            marks = {"TRIO_BROKER_INSTANCE": instance_of(home), "TRIO_BROKER_SESSION": "a"}
+            assert {name: found.pop(name) for name in marks} == marks
+            assert found == {name: home.env[name] for name in found}
+            assert set(found) <= {"HOME", "PATH", "USER", "LANG", "TERM"}
+
+
+@pytest.mark.slow
+async def test_g5_twenty_agents_that_heed_nothing_are_ended_together() -> None:
+    with trio.fail_after(120), home_with(close_grace=1, term_grace=1) as home, serving(home) as daemon:
+        async with visit(home) as user:
+            for number in range(20):
+                session = await user.open(f"s{number}", command=fake(*STUBBORN))
+                await user.submit(session, "hang-hard")
+            pids = [view["pid"] for view in (await user.status())["sessions"]]
+        assert len(set(pids)) == 20
+        daemon.terminate()
+        with trio.fail_after(BUDGET):
+            assert await wait_ended(daemon) == 0
+        assert [pid for pid in pids if lives(pid)] == []
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+async def test_g7_a_second_signal_ends_what_the_first_one_waits_for(number: Signals) -> None:
+    with (
+        trio.fail_after(60),
+        home_with(close_grace=MINUTES, term_grace=MINUTES) as home,
+        serving(home) as daemon,
+    ):
+        pids = await family(home)
+        daemon.send_signal(number)
+        await come_true(lambda: "stopping=False" in home.log)
+        assert lives(pids[1])
+        daemon.send_signal(number)
+        assert await wait_ended(daemon) == 0, home.log
+        assert [pid for pid in pids if lives(pid)] == []
+
+
+async def test_g6_a_daemon_that_stops_opens_nothing_and_says_so() -> None:
+    with trio.fail_after(60), home_with(close_grace=MINUTES) as home, serving(home) as daemon:
+        async with visit(home) as user:
+            session = await user.open("a", command=fake(*STUBBORN))
+            running = user.later(user.prompt, session, "hang-hard")
+            await user.wait_phase("a", "working")
+            daemon.terminate()
+            assert isinstance(await running.fails(), BrokerError)
+            error = await user.later(user.open, "b").fails()
+            assert error.code == "draining" and "stopping" in error.message
+            assert (await user.status())["sessions"][0]["key"] == "a"
+        daemon.terminate()
+        assert await wait_ended(daemon) == 0
