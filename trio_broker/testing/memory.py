@@ -42,6 +42,7 @@ class Habits:
     )
     load: bool = False  # can session/load, and replays one thing that was said before
     resume: bool = False  # can session/resume
+    modes: Json | None = None
     forgets: bool = False  # refuses both, though it says that it can
     version: int = 1  # of ACP
     session_id: str = ""  # what every one of them calls its session; else each has an id of its own
@@ -261,7 +262,7 @@ class MemoryAgent:
         await self.send({"id": message["id"], "result": result})
 
     async def _new(self, message: Json) -> None:
-        await self.send({"id": message["id"], "result": {"sessionId": self.session_id}})
+        await self.send({"id": message["id"], "result": {"sessionId": self.session_id, **self._modes()}})
         if self.habits.deaf:
             await self.listens.wait()
 
@@ -273,6 +274,12 @@ class MemoryAgent:
         self.session_id = message["params"]["sessionId"]
         if message["method"] == "session/load":
             await self.say("said before")
+        await self.send({"id": message["id"], "result": self._modes()})
+
+    def _modes(self) -> Json:
+        return {} if self.habits.modes is None else {"modes": self.habits.modes}
+
+    async def _set_mode(self, message: Json) -> None:
         await self.send({"id": message["id"], "result": {}})
 
     async def _turn(self, message: Json) -> None:
@@ -316,4 +323,5 @@ ANSWERS: dict[str, Callable[[MemoryAgent, Json], Awaitable[None]]] = {
     "session/new": MemoryAgent._new,
     "session/load": MemoryAgent._take_up,
     "session/resume": MemoryAgent._take_up,
+    "session/set_mode": MemoryAgent._set_mode,
 }

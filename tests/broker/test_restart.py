@@ -1,0 +1,167 @@
+"""A broker that comes after another one on the same journal: what it finds, and what it does with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_broker.errors import NoSession
+from trio_broker.journal import Journal
+from trio_broker.testing.memory import Habits
+from trio_broker.testing.rig import User, open_rig
+
+LOAD = Habits(load=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+async def page(user: User, **which: Any) -> list[dict[str, Any]]:
+    """All events of a log."""
+    found: list[dict[str, Any]] = (await user.call("_trio_broker/events", **which, limit=100_000))["events"]
+    return found
+
+
+async def test_b13_every_session_is_listed_and_taken_up(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            ids = {key: await user.open(key) for key in ("a", "b")}
+            for key, session in ids.items():
+                assert await user.prompt(session, f"say {key}") == "end_turn"
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            views = (await user.status())["sessions"]
+            assert {(view["key"], view["sessionId"], view["phase"]) for view in views} == {
+                (key, session, "suspended") for key, session in ids.items()
+            }
+            await user.call("initialize", protocolVersion=1)
+            listed = (await user.call("session/list"))["sessions"]
+            assert {session["sessionId"] for session in listed} == set(ids.values())
+            assert await user.prompt(ids["a"], "say more") == "end_turn"
+            assert rig.agent("a").got("session/load") and (await user.view("b"))["phase"] == "suspended"
+            log = await page(user, key="a")
+            assert [event["seq"] for event in log] == list(range(1, len(log) + 1))
+            texts = [event["update"]["content"]["text"] for event in log if event["kind"] == "update"]
+            assert texts == ["a", "more"]
+
+
+async def test_the_turn_that_ran_is_unknown_and_not_sent_again(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            user.later(user.prompt, session, "say begun; hang", promptId="running")
+            await user.wait_phase("k", "working")
+            user.later(user.prompt, session, "say waiting", promptId="waiting")
+            await trio.sleep(0.1)  # for the words that follow the start
+            await rig.broker.keeper.flush()
+            files = {file: file.read_bytes() for file in path.parent.iterdir()}  # as a kill -9 leaves them
+        for file, data in files.items():
+            file.write_bytes(data)
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            ended = {
+                event["promptId"]: event for event in await page(user, key="k") if event["kind"] == "ended"
+            }
+            assert ended["running"]["outcome"] == "unknown" and "not sent again" in ended["running"]["note"]
+            assert ended["waiting"]["outcome"] == "failed"
+            opened = await user.call("_trio_broker/open", key="k", cwd="/tmp", agent="demo")
+            assert opened["woken"] and opened["resumed"] == "loaded"
+            assert await user.prompt(session, "say on") == "end_turn"
+            assert rig.agent("k").prompts() == ["say on"]
+
+
+async def test_prompts_that_nobody_waits_for_run_once_after_the_restart(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang", promptId="first")
+            for id in ("second", "third"):
+                await user.submit(session, f"say {id}", promptId=id)
+            files = {file: file.read_bytes() for file in path.parent.iterdir()}
+        for file, data in files.items():
+            file.write_bytes(data)
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="third")
+            assert rig.agent("k").prompts() == ["say second", "say third"]
+            again = await user.submit(session, "say third", promptId="third")
+            assert again["ended"]["outcome"] == "completed"
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            assert (await user.view("k"))["phase"] == "suspended" and rig.agents.spawned == []
+            ends = [event for event in await page(user, key="k") if event["kind"] == "ended"]
+            assert [(end["promptId"], end["outcome"]) for end in ends] == [
+                ("first", "unknown"), ("second", "completed"), ("third", "completed"),
+            ]  # fmt: skip
+
+
+async def never_answer(_: object) -> object:
+    await trio.sleep_forever()
+
+
+async def test_open_asks_are_expired(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(journal=path) as rig:
+            async with rig.connect(never_answer) as user:
+                await user.submit(await user.open("k"), "ask go")
+                await user.wait_phase("k", "waiting")
+            await rig.broker.keeper.flush()
+            files = {file: file.read_bytes() for file in path.parent.iterdir()}
+        for file, data in files.items():
+            file.write_bytes(data)
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            answers = [event for event in await page(user, key="k") if event["kind"] == "answer"]
+            assert [(answer["by"], answer["outcome"]) for answer in answers] == [("restart", "expired")]
+
+
+async def test_a_closed_session_is_history_and_its_key_is_free(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            old = await user.open("k")
+            await user.prompt(old, "say old")
+            await user.call("_trio_broker/close", key="k")
+            new = await user.open("k")
+            assert new != old
+            await user.prompt(new, "say new")
+            items = (await user.call("_trio_broker/history", sessionId=old))["items"]
+            assert [item["text"] for item in items if item["kind"] == "text"] == ["old"]
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            assert [view["sessionId"] for view in (await user.status())["sessions"]] == [new]
+            await user.call("_trio_broker/delete", sessionId=old)
+            assert isinstance(await user.later(page, user, sessionId=old).fails(), NoSession)
+        assert [saved.session_id for saved in Journal.open(path).sessions()] == [new]
+
+
+async def test_one_that_never_had_a_conversation_is_not_there_any_more(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=Habits(version=9), journal=path) as rig, rig.connect() as user:
+            await user.later(user.open, "k").fails()
+            assert (await user.view("k"))["phase"] == "dead"
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            assert (await user.status())["sessions"] == []
+        assert Journal.open(path).sessions() == []
+
+
+async def test_export_and_import_over_the_socket(path: Path, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.prompt(session, "say one; say two")
+            lines: list[str] = []
+            since: int | None = 1
+            while since is not None:
+                part = await user.call("_trio_broker/export", key="k", since=since, limit=2)
+                lines, since = lines + part["lines"], part["next"]
+            log = await page(user, key="k")
+        async with open_rig(journal=tmp_path / "other") as rig, rig.connect() as user:
+            await user.call("_trio_broker/import", lines=lines)
+            assert await page(user, sessionId=session) == log
+
+
+async def test_without_a_journal_the_verbs_of_the_archive_say_so(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            error = await user.later(user.call, "_trio_broker/prune", olderThan=1).fails()
+            assert "keeps no journal" in error.message
