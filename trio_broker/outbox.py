@@ -32,9 +32,10 @@ class _Mark:
 
 @attrs.define(eq=False)
 class Outbox:
-    """A client that falls `limit` bytes of frames behind is given up: the outbox closes and is `lagged`."""
+    """A client that falls `limit` bytes of frames behind is given up: the outbox closes, is `lagged`, and tells so."""
 
     limit: int = LIMIT
+    on_lag: Callable[[], None] = lambda: None
     lagged: bool = False
     waiting: int = 0
     _due: deque[bytes | _Mark] = attrs.field(factory=deque)
@@ -48,9 +49,8 @@ class Outbox:
             return
         if self.waiting and self.waiting + len(frame) > self.limit:
             self.lagged = True
-            self._due.clear()
-            self._cursors.clear()
-            self.finish()
+            self.close()
+            self.on_lag()
             return
         if after is not None and after.behind():
             self._due.append(_Mark(after, after.log.last))
@@ -85,6 +85,7 @@ class Outbox:
         self._due.clear()
         for cursor in tuple(self._cursors):
             self.leave(cursor)
+        self.wake()
 
     async def take(self) -> bytes:
         """The next frames as one piece; waits for one; b"" after the last. Who cancels it sends nothing more."""

@@ -34,6 +34,7 @@ async def serve(broker: Broker, stream: trio.SocketStream) -> None:
     """
     async with stream, trio.open_nursery() as nursery:
         connection = Connection(broker, HANDLERS, nursery, broker.client_name())
+        connection.outbox.on_lag = nursery.cancel_scope.cancel  # its write under way may be stuck for long
         broker.clients.add(connection)
         try:
             nursery.start_soon(_write, stream, connection.outbox, nursery.cancel_scope)
