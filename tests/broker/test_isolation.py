@@ -100,7 +100,7 @@ VERBS: dict[str, Verb] = {
     "list": lambda user, _: user.call("session/list"),
     "open": lambda user, _: user.open("hung"),
     "submit": lambda user, session: user.submit(session, "later"),
-    "mode": lambda user, session: user.later(user.call, "session/set_mode", sessionId=session).fails(),
+    "mode": lambda user, session: user.call("session/set_mode", sessionId=session, modeId="code"),
     "cancel": lambda user, session: user.cancel(session),
     "kill": lambda user, session: user.call("_trio_broker/kill", sessionId=session),
 }
