@@ -13,8 +13,8 @@ from trio_broker.testing.home import LIMIT, Home, eventually
 
 
 def of_this_home(home: Home) -> Iterator[int]:
-    """Every process whose HOME is this one's: agents get hardly anything of an environment, but that."""
-    mark = f"HOME={home.path}".encode()
+    """Every process with the HOME of the demo: agents get hardly anything of an environment, but that."""
+    mark = f"HOME={home.env['HOME']}".encode()
     for file in Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark in file.read_bytes().split(b"\0"):
@@ -25,8 +25,8 @@ def of_this_home(home: Home) -> Iterator[int]:
 
 @pytest.fixture
 def place(home: Home) -> Path:
-    """Where the demo may put its temporary files; `home` is its HOME."""
-    home.env |= {"HOME": str(home.path), "TMPDIR": str(home.path / "tmp")}
+    """Where the demo may put its temporary files; it has a HOME of its own, by which its processes are known."""
+    home.env |= {"HOME": str(home.path / "demo"), "TMPDIR": str(home.path / "tmp")}
     (home.path / "tmp").mkdir()
     return home.path / "tmp"
 
@@ -50,9 +50,7 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing(home: Home, place: Path)
 def test_ctrl_c_in_the_demo_leaves_nothing_and_it_never_touched_a_broker_of_yours(
     home: Home, place: Path
 ) -> None:
-    home.run("up")
-    mine = {*of_this_home(home)}  # the daemon, and whatever it needs
-    assert home.status()["pid"] in mine
+    home.run("up", env={"HOME": str(home.path)})
     with home.start("demo") as demo:
         assert demo.stdout is not None
         while "[tool] Build the project" not in demo.stdout.readline():
@@ -61,5 +59,6 @@ def test_ctrl_c_in_the_demo_leaves_nothing_and_it_never_touched_a_broker_of_your
         demo.send_signal(signal.SIGINT)
         _, stderr = demo.communicate(timeout=LIMIT)
     assert demo.returncode == 130 and "Traceback" not in stderr
-    eventually(lambda: {*of_this_home(home)} == mine)
+    eventually(lambda: list(of_this_home(home)) == [])
+    assert home.status()["sessions"] == []
     assert list(place.iterdir()) == []

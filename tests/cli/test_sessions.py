@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from trio_broker import __version__
-from trio_broker.testing.home import CONFIG, Home, eventually, lives
+from trio_broker.testing.home import CONFIG, Home, eventually, fake, lives
 
 ID = re.compile(r"[0-9a-f]{32}\n")
 
@@ -67,9 +67,11 @@ def test_json_of_each(shared: Home, tmp_path: Path) -> None:
 
 
 def test_close_by_force_asks_nobody(shared: Home, tmp_path: Path) -> None:
-    shared.run("prompt", "ignore-term; hang-hard", "--no-wait", "-s", "deaf", cwd=tmp_path)
+    """This one would not go for less than SIGKILL."""
+    deaf = fake("--ignore-eof", "--ignore-term")
+    shared.run("prompt", "hang-hard", "--no-wait", "-s", "deaf", "--command", deaf, cwd=tmp_path)
     pid = shared.session("deaf")["pid"]
-    assert shared.json("sessions", "close", "-s", "deaf", "--kill")["exit"]["signal"]
+    assert shared.json("sessions", "close", "-s", "deaf", "--kill")["exit"]["signal"] == "SIGKILL"
     assert not lives(pid)
 
 

@@ -87,8 +87,8 @@ def test_ctrl_c_at_a_question_cancels_the_turn(shared: Home, tmp_path: Path) -> 
 
 def test_a_second_ctrl_c_detaches_and_the_turn_goes_on(shared: Home, tmp_path: Path) -> None:
     """RACES D3: this agent does not heed the cancel."""
-    with shared.terminal("prompt", "think hm; hang-hard", "-s", "left", cwd=tmp_path) as person:
-        at_work(shared, "left", person)
+    with shared.terminal("prompt", "hang-hard", "-s", "left", cwd=tmp_path) as person:
+        shared.until("left", "working")
         person.ctrl_c()
         person.see("once more to leave the turn to itself")
         person.ctrl_c()
@@ -99,8 +99,8 @@ def test_a_second_ctrl_c_detaches_and_the_turn_goes_on(shared: Home, tmp_path: P
 
 
 def test_a_second_ctrl_c_in_exec_kills_the_agent(shared: Home, tmp_path: Path) -> None:
-    with shared.terminal("exec", "think hm; hang-hard", "-s", "own", cwd=tmp_path) as person:
-        at_work(shared, "own", person)
+    with shared.terminal("exec", "hang-hard", "-s", "own", cwd=tmp_path) as person:
+        shared.until("own", "working")
         person.ctrl_c()
         person.see("once more to kill the agent")
         person.ctrl_c()
