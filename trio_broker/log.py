@@ -41,7 +41,6 @@ class Log:
     kept: int = 0
     cursors: set[Cursor] = attrs.field(factory=set)
     _ring: list[Record] = attrs.field(factory=list)
-    _start: int = 0  # index of the ring's first record; the list is cut now and then
     _bytes: int = 0
 
     @property
@@ -90,21 +89,19 @@ class Log:
 
     def _trim(self) -> None:
         """Drop the oldest records that need not be here, but none that is not on disk yet."""
-        ring = self._ring
-        while self._bytes > RING_SMALL or len(ring) - self._start > RING_RECORDS:
-            if len(ring) - self._start <= 1 or not self._is_droppable(ring[self._start]):
+        gone = 0
+        while self._bytes > RING_SMALL or len(self._ring) - gone > RING_RECORDS:
+            if len(self._ring) - gone <= 1 or not self._is_droppable(self._ring[gone]):
                 break
-            self._bytes -= len(ring[self._start].data)
-            self._start += 1
-        if self._start > 64 and self._start * 2 > len(ring):
-            del ring[: self._start]
-            self._start = 0
+            self._bytes -= len(self._ring[gone].data)
+            gone += 1
+        del self._ring[:gone]
 
     def _is_droppable(self, record: Record) -> bool:
         """On disk, and read by all or one of very many; where there is no disk, memory has to do."""
         if record.last > self.kept:
             return False
-        many = self._bytes > RING_LARGE or len(self._ring) - self._start > RING_RECORDS
+        many = self._bytes > RING_LARGE or len(self._ring) > RING_RECORDS
         read = all(cursor.next > record.last for cursor in self.cursors)
         if self.keeper.journal is None:
             return many and (read or self._bytes > RING_LAST)
@@ -113,16 +110,16 @@ class Log:
     def recent(self, since: int) -> Record | None:
         """The part of a record in the ring that begins with number `since`; None if it has left the ring."""
         ring = self._ring
-        if len(ring) == self._start or since < ring[self._start].first:
+        if not ring or since < ring[0].first:
             return None
         at = len(ring) - 1
         if since < ring[at].first:  # a reader that is up to date wants the last one
-            at = bisect_right(ring, since, lo=self._start, key=first_of) - 1
+            at = bisect_right(ring, since, key=first_of) - 1
         return ring[at].since(since)
 
     async def page(self, since: int) -> list[Record]:
         """Records from number `since` on, which has left the ring; what is lost stands there as a gap."""
-        oldest = self._ring[self._start].first if len(self._ring) > self._start else self.next
+        oldest = self._ring[0].first if self._ring else self.next
         try:
             records = await self.keeper.read(self.number, since, PAGE)
         except JournalError as error:
