@@ -145,10 +145,9 @@ class Broker:
 
     def owns(self, pid: int) -> bool:
         """Whether somebody here waits for this process of ours."""
-        lives = [session.life for session in self.pool.snapshot()] + [
-            c.life for c in self.registry.controls()
-        ]
-        agents = [life.agent for life in lives if life is not None and life.agent is not None]
+        lives = [life for session in self.pool.snapshot() for life in session.lives]
+        lives += [control.life for control in self.registry.controls()]
+        agents = [life.agent for life in lives if life.agent is not None]
         return any(agent.pid == pid and agent.exit is None for agent in agents)
 
     def client_name(self) -> str:
@@ -255,28 +254,38 @@ class Broker:
         for session in stillborn[:-STILLBORN_KEPT]:
             session.end(close=True)
 
-    def _admit(self, session: Session) -> None:
-        """What speaks against one more process: the broker stops, the agent rests, or all sessions are at work."""
+    def _admit(self, session: Session) -> trio.Event | None:
+        """What speaks against one more process: the broker stops, the agent rests, or all sessions are at work.
+
+        Gives what to wait for: another's process, of which it takes the place. Its own last one, if that is still
+        ending, leaves it a place anyway.
+        """
         self._check_open()
         self.registry.check(session.settings.spec)
-        if self.pool.live() >= self.pool.limit and not self._suspend_one():
+        if self.pool.live() - session.live < self.pool.limit:
+            return None
+        if (gone := self._suspend_one()) is None:
             raise PoolFull(
                 f"{self.pool.limit} sessions are live, the limit, and none of them can be suspended; "
                 "close one, or raise max_sessions in [broker]",
                 limit=self.pool.limit,
             )
+        return gone
 
     def _check_open(self) -> None:
         if self.stopping.is_set():
             raise Draining("the broker is stopping and starts no more agents; try again when it is back")
 
-    def _suspend_one(self) -> bool:
-        """Make room: the session that was idle longest gives up its process, and can be resumed."""
+    def _suspend_one(self) -> trio.Event | None:
+        """Make room: the session that was idle longest gives up its process, and can be resumed. Set when it is gone.
+
+        None if they are all at work.
+        """
         for session in sorted(self.pool.snapshot(), key=Session.active_at):
-            if session.suspend_if_idle():
+            if (life := session.life) is not None and session.suspend_if_idle():
                 log.info("session_suspended key=%s for=another", session.key)
-                return True
-        return False
+                return life.gone
+        return None
 
     def _start(self, session: Session) -> None:
         assert self._root is not None, "the broker runs"

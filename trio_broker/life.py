@@ -93,7 +93,7 @@ class Host(Hearer, Protocol):
 class Life:
     """`started` is set when it works or will never, and `heed_start` told; `gone` when no process of it is left.
 
-    `cause` says what went wrong.
+    `after` is waited for first: `gone` of the life whose place it takes. `cause` says what went wrong.
     """
 
     settings: Settings
@@ -101,6 +101,7 @@ class Life:
     starting: trio.CapacityLimiter
     heed_start: Callable[[Life], None]
     host: Host
+    after: trio.Event | None = None
     agent: Agent | None = None
     line: Line | None = None
     introduction: bytes = b'{"protocolVersion":1}'
@@ -165,6 +166,8 @@ class Life:
 
     async def _spawn(self) -> None:
         with self._until_ending():
+            if self.after is not None:
+                await self.after.wait()
             await self.starting.acquire_on_behalf_of(self)
             try:
                 agent = await self.spawn(self.settings)

@@ -37,7 +37,8 @@ LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes aga
 class Session:
     """Everything but `run` and the `wait_…` methods is synchronous.
 
-    `admit` is asked before every life, and raises what speaks against it; `public_id` gives the name for an agent's id.
+    `admit` is asked before every life, raises what speaks against it, and gives what has to be gone first; `public_id`
+    gives the name for an agent's id.
     """
 
     settings: Settings
@@ -46,10 +47,11 @@ class Session:
     heed_start: Callable[[Life], None]
     log: Log
     public_id: Callable[[str], str]
-    admit: Callable[[Session], None] = lambda _: None
+    admit: Callable[[Session], trio.Event | None] = lambda _: None
     on_save: Callable[[Session], None] = lambda _: None
     state: State = attrs.field(factory=State)
     life: Life | None = None
+    last_life: Life | None = None  # the one before; its process may still be ending
     turns: Turns = attrs.field(init=False)
     relay: Relay = attrs.field(init=False)
     resumed: str | None = None  # how the present life took up the conversation: exact, loaded or new
@@ -96,6 +98,12 @@ class Session:
         return self.life is not None and not self.life.gone.is_set()
 
     @property
+    def lives(self) -> tuple[Life, ...]:
+        """Those that have a process, or will have one."""
+        both = (self.last_life, self.life)
+        return tuple(life for life in both if life is not None and not life.gone.is_set())
+
+    @property
     def ending(self) -> bool:
         """It is closed, or the broker stops: it takes no more prompts."""
         return self.closed or self._stopped
@@ -139,8 +147,8 @@ class Session:
         if self.ending:
             raise SessionOver(f"session {self.key!r} was closed" if self.closed else "the broker is stopping")
         if self.life is None or self.life.ending:
-            self.admit(self)
-            self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self)
+            after, self.last_life = self.admit(self), self.life
+            self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self, after)
             self.resumed = None
             self._woken.set()
             self.note_phase()
@@ -231,9 +239,9 @@ class Session:
         return self.life is not None and bool(self.life.ways())
 
     def hurry(self) -> None:
-        """Leave out what is left of the ladder: SIGKILL now. Has an effect only on a life that is ending."""
-        if self.life is not None:
-            self.life.hurry()
+        """Leave out what is left of the ladder: SIGKILL now. Has an effect only on lives that are ending."""
+        for life in self.lives:
+            life.hurry()
 
     def save(self) -> None:
         """Have what is to outlive the process written."""
@@ -252,9 +260,8 @@ class Session:
             if self.ending:
                 self._woken.set()
             elif crashed and self.settings.restart is Restart.EAGER:
-                with trio.move_on_after(
-                    min(2.0 ** (self._crashes - 1), LONGEST_REST) if self._crashes > 1 else 0
-                ):
+                rest = 2.0 ** (self._crashes - 1) if self._crashes > 1 else 0
+                with trio.move_on_after(min(rest, LONGEST_REST)):
                     await self._woken.wait()
                 self._restart()
 
@@ -334,9 +341,8 @@ class Session:
         assert self.life is not None
         try:
             return await line.call(method, params)
-        except (
-            RemoteError
-        ) as error:  # agents leave out how to log in, which they said at initialize (ACP §7, 17)
+        except RemoteError as error:
+            # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
             methods = structure(self.life.introduction, acp.InitializeResponse).auth_methods
             if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
                 error.remote_data = {"authMethods": methods}
@@ -367,9 +373,8 @@ class Session:
             self.life.lose(error) if isinstance(error, AgentGone) else self.life.request_end(cause=error)
 
     def _over(self) -> SessionOver:
-        return SessionOver(
-            f"session {self.key!r} was {'closed' if self.closed else 'ended: the broker stops'}"
-        )
+        how = "closed" if self.closed else "ended: the broker stops"
+        return SessionOver(f"session {self.key!r} was {how}")
 
     def _note_state(self, update: dict[str, Any]) -> None:
         if self.state.updated(update):

@@ -1,0 +1,88 @@
+"""Between two lives of a session: the last process is still ending while its place, or its key, is wanted again."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_broker.errors import SessionOver
+from trio_broker.testing.memory import Habits
+from trio_broker.testing.rig import Rig, User, open_rig, settings
+
+STUBBORN = Habits(resume=True, ignores_eof=True, ignores_term=True)
+LADDER = 10.0  # seconds that a stubborn agent takes to end
+MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
+
+
+async def suspend(rig: Rig, user: User, key: str) -> str:
+    """Open a session and have it suspended; its process begins to end."""
+    session = await user.open(key)
+    assert rig.session(key).suspend_if_idle()
+    await trio.sleep(MOMENT)
+    assert rig.agent(key).alive()
+    return session
+
+
+async def test_b5_who_is_suspended_for_another_is_gone_before_that_one_starts(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(600):
+        async with open_rig(settings(max_sessions=3), STUBBORN) as rig, rig.connect() as user:
+            for number in range(9):
+                await user.open(f"k{number}")
+            assert rig.agents.most == 3 and len(rig.agents.spawned) == 9
+
+
+async def test_b5_one_that_waits_for_the_place_of_another_can_be_closed(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig(settings(max_sessions=1), STUBBORN) as rig, rig.connect() as user:
+            await user.open("old")
+            opening = user.later(user.open, "new")
+            await user.wait_phase("new", "starting")
+            with trio.fail_after(MOMENT):
+                await user.call("_trio_broker/close", key="new")
+                assert isinstance(await opening.fails(), SessionOver)
+            await trio.sleep(2 * LADDER)
+            assert [agent.settings.key for agent in rig.agents.spawned] == ["old"]
+
+
+@pytest.mark.parametrize("how", ["suspended", "crashed"])
+async def test_b6_in_a_full_pool_a_session_comes_back_to_its_own_place(
+    how: str, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(600):
+        async with open_rig(settings(max_sessions=1), STUBBORN) as rig, rig.connect() as user:
+            if how == "suspended":
+                session = await suspend(rig, user, "k")
+            else:
+                session = await user.open("k")
+                await user.later(user.prompt, session, "close-stdout; hang-hard").fails()
+                assert rig.agent("k").alive()
+            assert await user.prompt(session, "say back") == "end_turn"
+            assert rig.agents.most == 1 and len(rig.agents.spawned) == 2
+
+
+async def test_a_kill_ends_the_last_process_too(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=STUBBORN) as rig, rig.connect() as user:
+            session = await suspend(rig, user, "k")
+            turn = user.later(user.prompt, session, "say never")
+            await user.wait_phase("k", "starting")
+            assert rig.broker.owns(rig.agent("k").pid)
+            with trio.fail_after(MOMENT):
+                await user.call("_trio_broker/kill", key="k")
+                assert isinstance(await turn.fails(), SessionOver)
+            assert rig.agents.alive() == [] and len(rig.agents.spawned) == 1
+
+
+async def test_d2_a_cancel_of_a_prompt_that_wakes_its_session(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=STUBBORN) as rig, rig.connect() as user:
+            session = await suspend(rig, user, "k")
+            turn = user.later(user.prompt, session, "say never", promptId="p")
+            await user.wait_phase("k", "starting")
+            assert await user.cancel(session, promptId="p") == "queued"
+            assert await turn.wait() == "cancelled"
+            assert await user.prompt(session, "say back") == "end_turn"
+            assert rig.agent("k").prompts() == ["say back"]
