@@ -70,17 +70,18 @@ class Asks:
     on_change: Callable[[], None]
     cancelling: Callable[[], bool]
     open: list[Ask] = attrs.field(factory=list)
+    closed: bool = False
 
     def waiting(self) -> bool:
         return bool(self.open)
 
     def take(self, message: Message) -> None:
         """A request of the agent: answer it by policy, or ask a client, or hold a permission until one is here."""
-        if self.cancelling() and message.method in CANCELLED:
+        if (self.closed or self.cancelling()) and message.method in CANCELLED:
             self._respond(message, CANCELLED[message.method])
         elif message.method == PERMISSION:
             self._permission(message)
-        elif (message.method or "").startswith(OFF) or not self._can(message):
+        elif self.closed or (message.method or "").startswith(OFF) or not self._can(message):
             self._nobody(message)
         else:
             self._hold(Ask(message, self.outward(message), message.method or ""))
@@ -123,7 +124,8 @@ class Asks:
                 self.refuse(ask.message, CANCELLED_CALL, "Request cancelled")
 
     def close(self) -> None:
-        """The agent is gone: tell the clients that their dialogs mean nothing any more."""
+        """The agent ends: tell the clients that their dialogs mean nothing any more, and open no new ones."""
+        self.closed = True
         for ask in tuple(self.open):
             self._withdraw(ask, "agent gone")
 

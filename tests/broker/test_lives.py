@@ -86,3 +86,24 @@ async def test_d2_a_cancel_of_a_prompt_that_wakes_its_session(autojump_clock: Mo
             assert await turn.wait() == "cancelled"
             assert await user.prompt(session, "say back") == "end_turn"
             assert rig.agent("k").prompts() == ["say back"]
+
+
+@pytest.mark.parametrize("method", ["session/request_permission", "x/unknown"])
+async def test_c13_what_an_agent_asks_while_it_ends_is_asked_of_nobody(
+    method: str, autojump_clock: MockClock
+) -> None:
+    async def think(message: object) -> object:
+        await trio.sleep_forever()
+
+    with trio.fail_after(600):
+        async with open_rig(habits=STUBBORN) as rig, rig.connect(think) as user:
+            await suspend(rig, user, "k")
+            agent = rig.agent("k")
+            if method == "x/unknown":
+                rig.nursery.start_soon(agent.request, method, {})
+            else:
+                rig.nursery.start_soon(agent.ask, "go")
+            await trio.sleep(2 * LADDER)
+            assert user.asked(method) == []
+            await user.open("k")
+            assert (await user.view("k"))["phase"] == "idle"
