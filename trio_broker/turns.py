@@ -171,7 +171,8 @@ class Turns:
         """
         self._line = None
         if (running := self.running) is not None and running.outcome is None:
-            answer = Cancelled(note=error.message) if running.cancelling else Failed(error)
+            failed = Failed(error if running.number is not None else _never_sent(error))
+            answer = Cancelled(note=error.message) if running.cancelling else failed
             self._end(running, running.answer or answer)
             self._leave(running)
         while self._queue:
@@ -203,7 +204,8 @@ class Turns:
         try:
             if turn.durable:
                 await self.log.wait_kept()  # else a crash in this moment would send it a second time
-            self._send(turn, line)
+            if turn.answer is None:  # else its session has ended meanwhile
+                self._send(turn, line)
             if not await while_alive(turn.changed.wait, line.agent.alive, self.every):
                 self.on_lost(AgentGone("the agent's process is gone"))
             elif turn.answer is None:
