@@ -221,6 +221,7 @@ class Broker:
         begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
         `create`), Misuse (another agent's session).
         """
+        self._check_open()
         while (there := self.pool.get(opening.key)) is not None:
             if fresh or there.stillborn:
                 there.end(close=True)
@@ -232,13 +233,13 @@ class Broker:
                 return there, was
             await there.gone.wait()
             self.pool.release(opening.key, there)
+            self._check_open()
         if not create:
             raise NoSession(f"there is no session {opening.key!r}; create it first", key=opening.key)
         return self._claim(opening), CREATED
 
     def _claim(self, opening: Opening) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        self._check_open()
         number = self.archive.next_number()
         session = self._make(_settings(opening, self.config), Log(self.keeper, number), State())
         session.wake()

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.errors import SessionOver
+from trio_broker.errors import Draining, SessionOver
 from trio_broker.keeper import Keeper
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig, settings
@@ -139,3 +139,15 @@ async def test_e2_a_prompt_whose_session_ends_while_it_is_written_to_disk_ends_o
             (ended,) = [event for event in user.events if event["kind"] == "ended"]
             assert "never sent" in ended["error"]
             assert rig.agents.spawned[0].prompts() == []
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_g6_who_opens_while_the_broker_stops_is_told_at_once(
+    create: bool, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=STUBBORN) as rig, rig.connect() as user:
+            await user.open("k")
+            rig.broker.stop()
+            with trio.fail_after(MOMENT):
+                assert isinstance(await user.later(user.open, "k", create=create).fails(), Draining)
