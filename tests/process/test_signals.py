@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from trio_broker.testing.real import (
     serving,
     visit,
     wait_ended,
+    zombies,
 )
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
@@ -116,6 +119,42 @@ async def test_f2_a_child_that_left_the_group_is_gone_when_close_is_answered() -
             child = await number_said(user, session, "setsid-child")
             await user.call("_trio_broker/close", sessionId=session)
             assert not lives(child) and lives(theirs)
+
+
+@pytest.mark.slow
+async def test_f6_b10_a_daemon_keeps_no_zombie_and_no_file_of_sessions_that_left_orphans() -> None:
+    """Orphans of agents fall to the daemon, which did not start them, and is to reap them all the same."""
+    with trio.fail_after(120), home_with() as home, serving(home) as daemon:
+        async with visit(home) as user:
+            await user.prompt(await user.open("first"), "say hello")
+            await user.call("_trio_broker/close", key="first")
+            files = open_files(daemon.pid)
+            for number in range(20):
+                session = await user.open(f"s{number}")
+                await user.prompt(session, "fork-child; setsid-child")
+                await user.call("_trio_broker/close", sessionId=session)
+            await come_true(lambda: zombies(daemon.pid) == [])
+            await come_true(lambda: open_files(daemon.pid) == files)
+
+
+def open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+ESCAPES = "\x1b]0;title\x07\x1b[2J\x1b[31mred\x9b31m\r words"
+
+
+def test_f9_control_characters_of_an_agent_do_not_reach_the_terminal() -> None:
+    with home_with() as home:
+        command = shlex.join(fake("--stderr", ESCAPES, "--exit-at-start", "3"))
+        failed = home.run("prompt", "--command", command, "-s", "a", "hello")
+        assert failed.returncode == 1 and "red" in failed.stderr and "words" in failed.stderr
+        talker = shlex.join(fake("--stderr", ESCAPES))
+        said = home.run("prompt", "--command", talker, "-s", "b", f"say {ESCAPES}; tool {ESCAPES}; die 1")
+        assert said.returncode == 1 and "red" in said.stdout and "words" in said.stderr
+        status, shown = home.run("status"), home.run("sessions", "show", "-s", "b")
+        for done in (failed, said, status, shown):
+            assert not set(done.stdout + done.stderr) & set("\x1b\x07\x9b\r"), done
 
 
 async def test_f10_under_a_daemon_only_the_marks_are_added_to_the_environment() -> None:
