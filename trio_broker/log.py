@@ -42,6 +42,7 @@ class Log:
     cursors: set[Cursor] = attrs.field(factory=set)
     _ring: list[Record] = attrs.field(factory=list)
     _bytes: int = 0
+    _held: int | None = None
 
     @property
     def last(self) -> int:
@@ -67,6 +68,22 @@ class Log:
         for cursor in self.cursors:
             cursor.wake()
         return record
+
+    def hold(self, number: int) -> None:
+        """Show nothing from this number on to anybody until `reveal`: a turn's end is on disk before it is told."""
+        self._held = number
+
+    def reveal(self) -> None:
+        """Show all there is."""
+        if self._held is not None:
+            self._held = None
+            for cursor in self.cursors:
+                cursor.wake()
+
+    @property
+    def shown(self) -> int:
+        """The number of the newest event that cursors may read."""
+        return self.last if self._held is None else self._held - 1
 
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
@@ -144,7 +161,7 @@ class Cursor:
 
     def behind(self, upto: int | None = None) -> bool:
         """Whether there is something to read, up to number `upto`."""
-        return self.next <= (self.log.last if upto is None else min(upto, self.log.last))
+        return self.next <= (self.log.shown if upto is None else min(upto, self.log.shown))
 
     async def take(self) -> Record:
         """The next record; call it only when `behind`. Waits for nothing but a page of the journal."""

@@ -238,7 +238,7 @@ class Turns:
         """The turn's end is on disk before anybody hears of it."""
         await self.log.wait_kept()
         if turn.outcome is None and turn.answer is not None:
-            turn.settle(turn.answer)
+            self._settle(turn, turn.answer)
 
     def _reply(self, turn: Turn, reply: Reply) -> None:
         if turn.answer is not None:
@@ -268,21 +268,25 @@ class Turns:
     def _answered(self, turn: Turn, answer: Outcome) -> None:
         # The end stands in the log right behind the turn's last update, whatever is still to be awaited.
         turn.answer = answer
-        self._note_end(turn, answer)
+        self.log.hold(self._note_end(turn, answer))
         turn.changed.set()
 
     def _end(self, turn: Turn, outcome: Outcome) -> None:
         if turn.answer is None:
             self._note_end(turn, outcome)
+        self._settle(turn, outcome)
+
+    def _settle(self, turn: Turn, outcome: Outcome) -> None:
+        self.note_ended(turn.prompt_id, told(outcome))
+        self.log.reveal()
         turn.settle(outcome)
 
     def _note(self, kind: str, turn: Turn, **fields: Any) -> None:
         raws = {"prompt": turn.blocks}
         self.log.append(kind, raws, promptId=turn.prompt_id, author=turn.author_name, **fields)
 
-    def _note_end(self, turn: Turn, outcome: Outcome) -> None:
-        self.note_ended(turn.prompt_id, told(outcome))
-        self.log.append("ended", promptId=turn.prompt_id, **told(outcome))
+    def _note_end(self, turn: Turn, outcome: Outcome) -> int:
+        return self.log.append("ended", promptId=turn.prompt_id, **told(outcome)).first
 
     def note_ended(self, prompt_id: str, how: dict[str, Any]) -> None:
         """Remember what became of a prompt, so that sending it again does no harm."""

@@ -1,4 +1,4 @@
-"""`kill -9` of the daemon at random moments: what was told is in the log, once, and what was acknowledged is done, once.
+"""`kill -9` of the daemon at random moments: what was told is in the log, once; what was accepted is done, once.
 
 TRIO_BROKER_KILL_ROUNDS=200 makes it long; TRIO_BROKER_KILL_SEED repeats one run's moments.
 """
@@ -21,7 +21,7 @@ from trio_broker.testing.home import Home, lives
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
-ROUNDS = int(os.environ.get("TRIO_BROKER_KILL_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("TRIO_BROKER_KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("TRIO_BROKER_KILL_SEED", "0")) or random.randrange(1, 10**6)
 LONGEST = 0.25  # seconds from the first prompt to the kill
 Json = dict[str, Any]
@@ -104,9 +104,8 @@ def check(witness: Witness, log: list[Json], since: int) -> Counter[str]:
         update["content"]["text"] for update in updates if update["sessionUpdate"] == "agent_message_chunk"
     ]
     assert max(Counter(said).values(), default=1) == 1, "no word twice"
-    assert [word for word in said if word in set(witness.sure)] == witness.sure, (
-        "what was told is there, in order"
-    )
+    kept = [word for word in said if word in set(witness.sure)]
+    assert kept == witness.sure, f"what was told is there, in order: {len(kept)} of {len(witness.sure)}"
     started = Counter(event["promptId"] for event in log if event["kind"] == "started")
     ended = Counter(event["promptId"] for event in log if event["kind"] == "ended")
     assert max(started.values(), default=1) == 1 and max(ended.values(), default=1) == 1
