@@ -21,7 +21,7 @@ from trio_broker.model import Exit
 from trio_broker.process import Ladder
 
 Json = dict[str, Any]
-SIGTERM, SIGKILL = 15, 9
+SIGKILL, SIGPIPE, SIGTERM = 9, 13, 15
 FIRST_PID = 4_000_000  # above what Linux gives: nobody's process is ended by mistake
 OPTIONS = [
     {"optionId": "allow", "name": "Allow", "kind": "allow_once"},
@@ -217,6 +217,8 @@ class MemoryAgent:
             except* trio.ClosedResourceError:
                 if self.exit is None:  # else it was killed at its work, and its pipes with it
                     raise
+            except* trio.BrokenResourceError:  # nobody reads what it says
+                self.kill(SIGPIPE)
         if self.exit is None:
             self._exit(Exit(code=0))
 

@@ -1,0 +1,163 @@
+"""A fault of ours, wherever a session waits for something: it is that session's alone, and everybody has an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_broker.errors import BrokerError
+from trio_broker.keeper import Keeper
+from trio_broker.life import Life, Settings
+from trio_broker.line import Line
+from trio_broker.session import Session
+from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent
+from trio_broker.testing.rig import Later, Rig, open_rig
+from trio_broker.wire.jsonrpc import Kind
+
+
+class Fault(Exception):
+    """What the code never expects."""
+
+
+@attrs.define(eq=False)
+class FaultyStdin(trio.abc.SendStream):
+    inner: trio.abc.SendStream
+    fault: trio.Event
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.fault.is_set():
+            raise Fault
+        await self.inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@attrs.define(eq=False)
+class FaultyAgent(MemoryAgent):
+    """Watching it, writing to it, or looking whether it lives, fails once these are set."""
+
+    watch_fails: trio.Event = attrs.field(factory=trio.Event)
+    write_fails: trio.Event = attrs.field(factory=trio.Event)
+    look_fails: bool = False
+
+    async def watch(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fail)
+            await self.exited.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _fail(self) -> None:
+        await self.watch_fails.wait()
+        raise Fault
+
+    def alive(self) -> bool:
+        if self.look_fails:
+            raise Fault
+        return super().alive()
+
+    @property
+    def stdin(self) -> trio.abc.SendStream:
+        return FaultyStdin(self._in[0], self.write_fails)
+
+
+class FaultyKeeper(Keeper):
+    """Waiting for the disk fails."""
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise Fault
+
+
+class CrowdedKeeper(Keeper):
+    """Waiting for room fails."""
+
+    @property
+    def crowded(self) -> bool:
+        return True
+
+    async def wait_room(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise Fault
+
+
+def at_watch(session: Session, agent: FaultyAgent) -> None:
+    agent.watch_fails.set()
+
+
+def at_write(session: Session, agent: FaultyAgent) -> None:
+    agent.write_fails.set()
+    line_of(session).send(b"{}\n")
+
+
+def at_flush(session: Session, agent: FaultyAgent) -> None:
+    session.log.keeper = FaultyKeeper()
+
+
+def at_read(session: Session, agent: FaultyAgent) -> None:
+    session.log.keeper = CrowdedKeeper()
+
+
+def at_look(session: Session, agent: FaultyAgent) -> None:
+    agent.look_fails = True
+
+
+def line_of(session: Session) -> Line:
+    life = session.life
+    assert isinstance(life, Life) and life.line is not None
+    return life.line
+
+
+async def open_faulty(rig: Rig, settings: Settings) -> FaultyAgent:
+    await trio.lowlevel.checkpoint()
+    agent = FaultyAgent(FIRST_PID + len(rig.agents.spawned), settings, Habits(ignores_eof=True))
+    rig.agents.spawned.append(agent)
+    rig.nursery.start_soon(agent.run)
+    return agent
+
+
+async def outcome(call: Later[str]) -> str:
+    try:
+        return await call.wait()
+    except BrokerError as error:
+        return error.code
+
+
+FAULTS: list[Callable[[Session, FaultyAgent], None]] = [at_watch, at_write, at_flush, at_read, at_look]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_e2_after_a_fault_at_any_await_each_prompt_has_one_outcome(
+    fault: Callable[[Session, FaultyAgent], None], autojump_clock: MockClock
+) -> None:
+    rigs: list[Rig] = []
+    with trio.fail_after(600):
+        async with (
+            open_rig(spawn=lambda settings: open_faulty(rigs[0], settings)) as rig,
+            rig.connect() as user,
+            rig.connect() as neighbour,
+        ):
+            rigs.append(rig)
+            session, other = await user.open("k"), await neighbour.open("other")
+            calm = neighbour.later(neighbour.prompt, other, "wait 50; say calm")
+            calls = [user.later(user.prompt, session, "wait 20; say done") for _ in range(3)]
+            await user.wait_phase("k", "working")
+            agent = rig.agent("k")
+            assert isinstance(agent, FaultyAgent)
+            fault(rig.session("k"), agent)
+            outcomes = sorted([await outcome(call) for call in calls])
+            running = "end_turn" if fault is at_flush else "session_over"  # it was answered before
+            assert outcomes == [running, "session_over", "session_over"]
+            await trio.sleep(60)
+            assert agent.exit is not None and await calm.wait() == "end_turn"
+            answers = [message.id for message in user.messages if message.kind is Kind.RESPONSE]
+            assert len(answers) == len(set(answers))
+            assert "failed in it" in (await user.view("k"))["error"]
+            assert await user.prompt(await user.open("k"), "say again") == "end_turn"
