@@ -1,0 +1,132 @@
+"""The past of sessions on the command line, and what is said after the daemon was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from trio_broker.testing.home import Home, eventually, lives
+
+
+def kill_daemon(home: Home) -> None:
+    """`kill -9`, and wait until it is gone."""
+    pid = home.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not lives(pid))
+
+
+def test_after_a_kill_the_next_prompt_says_what_happened_and_history_shows_all(home: Home) -> None:
+    assert home.run("prompt", "-a", "demo", "-s", "k", "fast: hello", "--approve-all").returncode == 0
+    assert home.run("prompt", "-a", "demo", "-s", "k", "build 600", "--no-wait").returncode == 0
+    home.until("k", "working")
+    agent = home.session("k")["pid"]
+    kill_daemon(home)
+    eventually(lambda: not lives(agent))
+    done = home.run("prompt", "-a", "demo", "-s", "k", "fast: again", "--approve-all")
+    assert done.returncode == 0
+    assert "[before] the last turn: unknown: the broker ended while this turn ran" in done.stderr
+    assert "[resumed] the conversation goes on where it was" in done.stderr
+    items = [
+        json.loads(line)
+        for line in home.run("sessions", "history", "-s", "k", "--format", "json").stdout.splitlines()
+    ]
+    assert [item["text"] for item in items if item["kind"] == "prompt"] == [
+        "fast: hello",
+        "build 600",
+        "fast: again",
+    ]
+    ends = [(item["outcome"]) for item in items if item["kind"] == "end"]
+    assert ends == ["completed", "unknown", "completed"]
+    text = home.run("sessions", "history", "-s", "k").stdout
+    assert "prompt   build 600" in text and "unknown: the broker ended" in text
+    quiet = home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout
+    assert quiet.count("You asked") == 2
+
+
+def test_a_prompt_that_was_queued_runs_after_the_kill_once(home: Home) -> None:
+    for id, text in (("one", "hang"), ("two", "say second")):
+        assert home.run("fake", "-s", "k", text, "--no-wait", "--prompt-id", id).returncode == 0
+    kill_daemon(home)
+    assert home.run("up").returncode == 0
+    done = home.run("wait", "-s", "k", "--prompt-id", "two", "--format", "json")
+    assert json.loads(done.stdout)["ended"]["outcome"] == "completed"
+    again = home.run("fake", "-s", "k", "say second", "--no-wait", "--prompt-id", "two")
+    assert "it has run already: completed" in again.stderr
+    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "second\n"
+
+
+def test_export_import_close_delete_and_prune(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "k.ndjson"
+    assert home.run("fake", "-s", "k", "say hello").returncode == 0
+    id = home.session("k")["sessionId"]
+    done = home.run("sessions", "export", "-s", "k", "-o", str(file))
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert done.stderr == f"{len(lines)} lines\n" and json.loads(lines[0])["key"] == "k"
+    assert home.run("sessions", "delete", "-s", "k").returncode == 0
+    assert home.run("sessions", "history", "--id", id).returncode == 4
+    assert home.run("sessions", "import", str(file)).returncode == 0
+    history = home.run("sessions", "history", "--id", id, "--format", "quiet")
+    assert history.stdout == "hello\n"
+    assert home.run("sessions", "prune", "--older-than", "1d").stderr == "0 sessions forgotten\n"
+    assert home.run("sessions", "prune", "--older-than", "0s").stderr == "1 sessions forgotten\n"
+    assert home.run("sessions", "history", "--id", id).returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (
+            ("sessions", "prune", "--older-than", "soon"),
+            2,
+            "no length of time; write it as 90s, 15m, 12h or 30d",
+        ),
+        (("sessions", "history", "-s", "nobody"), 4, "there is no session 'nobody'"),
+        (("sessions", "delete", "-s", "nobody"), 4, "there is no session 'nobody'"),
+        (("wait", "-s", "nobody"), 4, "there is no session 'nobody'"),
+        (("watch", "-s", "nobody"), 4, "there is no session 'nobody'"),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_do(home: Home, words: tuple[str, ...], code: int, says: str) -> None:
+    assert home.run("up").returncode == 0
+    done = home.run(*words)
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+
+
+def test_a_bad_file_is_not_imported(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "bad"
+    file.write_text("no export\n", encoding="utf-8")
+    done = home.run("sessions", "import", str(file))
+    assert done.returncode == 1 and "line 1 is not what `sessions export` writes" in done.stderr
+
+
+def test_watch_follows_from_any_number_until_it_is_closed(home: Home) -> None:
+    assert home.run("fake", "-s", "k", "say one").returncode == 0
+    watching = home.start("watch", "-s", "k", "--since", "1", "--format", "json")
+    assert home.run("fake", "-s", "k", "say two").returncode == 0
+    assert home.run("sessions", "close", "-s", "k").returncode == 0
+    output, errors = watching.communicate(timeout=30)
+    assert watching.returncode == 0, errors
+    messages = [json.loads(line) for line in output.splitlines()]
+    texts = [
+        m["params"]["update"]["content"]["text"] for m in messages if m.get("method") == "session/update"
+    ]
+    assert texts == ["one", "two"] and next(m["seq"] for m in messages if "seq" in m) == 1
+
+
+def test_wait_gives_up_with_code_3(home: Home) -> None:
+    assert home.run("fake", "-s", "k", "hang", "--no-wait").returncode == 0
+    home.until("k", "working")
+    done = home.run("wait", "-s", "k", "--timeout", "0.2")
+    assert done.returncode == 3 and "within 0.2 s" in done.stderr
+    assert home.run("cancel", "-s", "k").returncode == 0
+    assert home.run("wait", "-s", "k").stderr == "session k is idle\n"
+
+
+def test_orphans_needs_no_broker_and_finds_none_where_all_is_well(home: Home) -> None:
+    assert home.run("orphans").stderr == "0 orphans\n"
+    assert home.run("fake", "-s", "k", "say one").returncode == 0
+    assert home.json("orphans") == {"orphans": [], "ended": 0}, "those of a living broker are none"
