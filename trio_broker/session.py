@@ -387,7 +387,9 @@ class Session:
         return self.phase is Phase.CANCELLING
 
     def _author(self) -> object:
-        return self.turns.running.author if self.turns.running is not None else None
+        """Whose turn runs: a client, or, when nobody waits for it, the turn itself; None if none runs."""
+        running = self.turns.running
+        return None if running is None else running.author or running
 
     def _refuse_early(self, message: Message) -> None:
         refuse(self._line(), message)

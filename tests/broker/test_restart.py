@@ -97,6 +97,22 @@ async def test_prompts_that_nobody_waits_for_run_once_after_the_restart(path: Pa
             ]  # fmt: skip
 
 
+async def test_what_was_said_in_such_a_turn_is_history_and_no_news(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang")
+            await user.submit(session, "say later", promptId="later")
+            files = {file: file.read_bytes() for file in path.parent.iterdir()}
+        for file, data in files.items():
+            file.write_bytes(data)
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="later")
+            await user.open("k")
+            await user.prompt(session, "say now")
+            assert user.said(session) == "now"
+
+
 async def never_answer(_: object) -> object:
     await trio.sleep_forever()
 
