@@ -90,7 +90,10 @@ FAILURES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["no session within 0.5 s", "start_timeout", "I am thinking"],
     ),
     "other version": ({"command": fake("--protocol", "2")}, ["ACP version 2", "the broker version 1"]),
-    "no agent at all": ({"command": ["sh", "-c", "echo '$ '; exec cat >&2"], "agent": "shell"}, ["0.5 s"]),
+    "no agent at all": (
+        {"command": ["sh", "-c", "echo '$ '; while read -r line; do :; done"], "agent": "shell"},
+        ["'shell'", "no session within", "0.5 s"],
+    ),
 }
 
 
