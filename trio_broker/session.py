@@ -74,7 +74,9 @@ class Session:
             on_change=self.note_phase,
             on_lost=self._lose,
         )
-        self.relay = Relay(self.log, self._author, self._refuse_early, self._note_state)
+        self.relay = Relay(
+            self.log, self._author, lambda message: refuse(self._line(), message), self._note_state
+        )
         self.relay.session_id = self.state.session_id
 
     def __repr__(self) -> str:
@@ -390,9 +392,6 @@ class Session:
         """Whose turn runs: a client, or, when nobody waits for it, the turn itself; None if none runs."""
         running = self.turns.running
         return None if running is None else running.author or running
-
-    def _refuse_early(self, message: Message) -> None:
-        refuse(self._line(), message)
 
     def _line(self) -> Line:
         if self.life is None or self.life.line is None or self.life.ending:
