@@ -9,12 +9,15 @@ import threading
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
 from trio_broker.journal import VERSION, Append, Delete, Journal, Save
 from trio_broker.record import Record
+from trio_broker.testing.memory import Habits
+from trio_broker.testing.rig import open_rig
 
 
 def record(first: int, count: int = 1, kind: str = "note") -> Record:
@@ -66,6 +69,23 @@ def test_sessions_are_listed_with_their_last_number_and_size(journal: Journal) -
         "agent": "fake"
     }
     assert (two.last, two.size) == (0, 0)
+
+
+def test_names_that_are_no_unicode_are_kept_as_they_are(journal: Journal) -> None:
+    """JSON's escapes can give a key half a surrogate pair; one client's key must not stop the writer of all."""
+    for name in ("\ud83d", "a\0b", "\U0001f600", ""):
+        journal.write([Save(1, name, name, "open", {"title": name}, 10.0)])
+        (saved,) = journal.sessions()
+        assert (saved.key, saved.session_id, saved.meta) == (name, name, {"title": name})
+
+
+async def test_a_key_that_is_no_unicode_does_not_end_the_broker(path: Path) -> None:
+    with trio.fail_after(60):
+        for phase in ("idle", "suspended"):
+            async with open_rig(habits=Habits(load=True), journal=path) as rig, rig.connect() as user:
+                if phase == "idle":
+                    await user.prompt(await user.open("\ud83d"), "say hello")
+                assert (await user.view("\ud83d"))["phase"] == phase
 
 
 def test_a_number_is_never_given_twice(journal: Journal, path: Path) -> None:

@@ -268,6 +268,7 @@ def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connec
         writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
         reader = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         reader.execute("PRAGMA query_only = ON").close()
+        reader.text_factory = _text
     except (sqlite3.Error, JournalError):
         writer.close()
         raise
@@ -301,12 +302,12 @@ def _apply(cursor: sqlite3.Cursor, change: Change) -> None:
     elif isinstance(change, Save):
         cursor.execute(
             "INSERT INTO session (number, key, session_id, state, meta, created_at, updated_at)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE SET"
-            " key = ?2, session_id = ?3, state = ?4, meta = ?5, updated_at = ?6",
+            " VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE"
+            " SET key = excluded.key, session_id = excluded.session_id, state = ?4, meta = ?5, updated_at = ?6",
             (
                 change.session,
-                change.key,
-                change.session_id,
+                _bytes(change.key),
+                _bytes(change.session_id),
                 change.state,
                 json.dumps(change.meta),
                 change.updated_at,
@@ -315,6 +316,15 @@ def _apply(cursor: sqlite3.Cursor, change: Change) -> None:
     else:
         cursor.execute("DELETE FROM record WHERE session = ?", (change.session,))
         cursor.execute("DELETE FROM session WHERE number = ?", (change.session,))
+
+
+def _bytes(text: str) -> bytes:
+    """JSON may carry half a surrogate pair into a name, and sqlite3 refuses to make UTF-8 of that."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")
 
 
 def _shorten(cursor: sqlite3.Cursor, keep: int) -> None:
