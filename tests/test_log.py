@@ -88,7 +88,7 @@ def test_every_reader_sees_each_event_once_and_in_order(
     check()
 
 
-async def test_a_closed_cursor_is_woken_no_more() -> None:
+def test_a_closed_cursor_is_woken_no_more() -> None:
     woken: list[int] = []
     log = Log(Keeper(), 1)
     cursor = log.cursor(1, lambda: woken.append(log.last))

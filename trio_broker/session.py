@@ -80,9 +80,7 @@ class Session:
         self.relay.session_id = self.state.session_id
 
     def __repr__(self) -> str:
-        return (
-            f"<Session {self.key!r} {self.phase.value} agent={self.settings.spec.name} id={self.session_id}>"
-        )
+        return f"<Session {self.key!r} {self.phase.value} {self.settings.spec.name} {self.session_id}>"
 
     # What it is
 

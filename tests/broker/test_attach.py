@@ -224,10 +224,10 @@ async def test_delete_forgets_a_session(tmp_path: Path) -> None:
             session = (await user.call("session/new", cwd="/tmp", mcpServers=[]))["sessionId"]
             await user.call("session/delete", sessionId=session)
             assert (await user.call("session/list"))["sessions"] == [] and not rig.agents.spawned[-1].alive()
-            assert await saved(rig) == []
+            assert saved(rig) == []
 
 
-async def saved(rig: Rig) -> list[Any]:
+def saved(rig: Rig) -> list[Any]:
     assert rig.broker.keeper.journal is not None
     return rig.broker.keeper.journal.sessions()
 
