@@ -148,6 +148,25 @@ def test_prune_forgets_the_old_and_shortens_the_long(journal: Journal) -> None:
     assert journal.read(1, 1, 100) == [] and journal.sessions()[0].last == 10
 
 
+def test_the_file_shrinks_by_what_was_pruned(journal: Journal, path: Path) -> None:
+    journal.write(
+        [save(1, "closed"), *(Append(1, record(n, 1000, "update")) for n in range(1, 100_000, 1000))]
+    )
+    journal.close()
+    size = path.stat().st_size
+    journal = Journal.open(path)
+    assert journal.prune(50.0) == 1
+    journal.close()
+    assert path.stat().st_size < size / 10
+
+
+def test_a_closed_journal_says_so_to_whoever_comes_late(journal: Journal) -> None:
+    journal.close()
+    for late in (journal.sessions, lambda: journal.write([save(1)]), lambda: journal.prune(1.0)):
+        with pytest.raises(JournalError, match="closed"):
+            late()
+
+
 def test_export_and_import_give_the_same_again(journal: Journal) -> None:
     journal.write([save(1), *(Append(1, one) for one in (record(1), record(2, 3, "update"), record(5)))])
     number = journal.import_lines(journal.export_lines(1))

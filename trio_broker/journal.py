@@ -177,8 +177,8 @@ class Journal:
                 _apply(cursor, Delete(number))
             if keep_bytes is not None:
                 _shorten(cursor, keep_bytes)
-        with contextlib.closing(self._writer.execute("PRAGMA incremental_vacuum")) as vacuum:
-            vacuum.fetchall()
+        with self._told():  # a script: `execute` takes one step of it, which frees nothing
+            self._writer.executescript("PRAGMA incremental_vacuum").close()
         return len(old)
 
     def export_lines(self, session: int) -> Iterator[bytes]:
@@ -233,25 +233,26 @@ class Journal:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
-        try:
-            with contextlib.closing(self._writer.cursor()) as cursor:
-                cursor.execute("BEGIN IMMEDIATE")
-                try:
-                    yield cursor
-                    cursor.execute("COMMIT")
-                finally:
-                    if self._writer.in_transaction:
-                        cursor.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {error}; is the disk full?") from error
+        with self._told(), contextlib.closing(self._writer.cursor()) as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            finally:
+                if self._writer.in_transaction:
+                    cursor.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[sqlite3.Cursor]:
-        with self._reading, contextlib.closing(self._reader.cursor()) as cursor:
-            try:
-                yield cursor
-            except sqlite3.Error as error:
-                raise JournalError(f"{self.path}: {error}") from error
+        with self._told(), self._reading, contextlib.closing(self._reader.cursor()) as cursor:
+            yield cursor
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: {error}") from error
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._cursor() as cursor:
