@@ -132,10 +132,46 @@ def test_a_newer_file_is_refused_and_stays(path: Path) -> None:
     assert path.exists() and len(list(path.parent.glob("*corrupt*"))) == 0
 
 
+@pytest.mark.parametrize("damage", ["cut", "first page", "tables", "every page of events"])
+def test_b18_a_file_damaged_anywhere_is_put_aside_whole(path: Path, damage: str) -> None:
+    """sqlite opens a file whose first page is fine; the broker then could not start, ever again."""
+    journal = Journal.open(path)
+    journal.write([save(1), *(Append(1, record(n, 100, "update")) for n in range(1, 100_000, 100))])
+    journal.close()
+    good = path.read_bytes()
+    places = {
+        "first page": (0, 4096),
+        "tables": (4096, 12 * 4096),
+        "every page of events": (8 * 4096, len(good)),
+    }
+    start, end = places.get(damage, (0, 0))
+    bad = good[: len(good) // 2] if damage == "cut" else good[:start] + b"\xee" * (end - start) + good[end:]
+    path.write_bytes(bad)
+    journal = Journal.open(path)
+    assert journal.moved_aside is not None and journal.moved_aside.read_bytes() == bad
+    assert journal.sessions() == [] and journal.check() == []
+    journal.write([save(1)])
+    journal.close()
+    assert Journal.open(path).moved_aside is None
+
+
+def test_a_database_of_something_else_is_refused_and_stays(path: Path) -> None:
+    path.parent.mkdir()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE cookie (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match="something else; move it away"):
+        Journal.open(path)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
 def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "journal.sqlite").mkdir()
-    with pytest.raises((JournalError, IsADirectoryError)):
-        Journal.open(tmp_path / "journal.sqlite")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "folder", tmp_path / "file" / "journal.sqlite"):
+        with pytest.raises(JournalError, match="is its directory writable"):
+            Journal.open(place)
 
 
 def test_prune_forgets_the_old_and_shortens_the_long(journal: Journal) -> None:

@@ -36,6 +36,19 @@ CREATE TABLE record (
 CREATE UNIQUE INDEX record_number ON record (session, first);
 CREATE INDEX record_turn ON record (session, first) WHERE kind IN ('queued', 'started', 'ended', 'ask', 'answer');
 """
+SESSIONS = """
+SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_at,
+    coalesce((SELECT r.first + r.count - 1 FROM record r WHERE r.session = s.number ORDER BY r.first DESC LIMIT 1), 0),
+    coalesce((SELECT sum(length(r.data)) FROM record r WHERE r.session = s.number), 0)
+FROM session s ORDER BY s.number
+"""
+LAST_TURN = """
+SELECT max(first) FROM record INDEXED BY record_turn WHERE kind IN ('queued', 'started', 'ended', 'ask', 'answer')
+"""
+PROBES = (
+    SESSIONS,
+    LAST_TURN,
+)  # what a broker begins with; damage they do not meet costs the events that it hit
 MIGRATIONS = {0: SCHEMA}  # from that version to the next one
 
 
@@ -96,20 +109,21 @@ class Journal:
     def open(cls, path: Path, *, full: bool = False) -> Journal:
         """Open the file, of mode 0600, making or migrating it. `full`: survive a power cut, at the price of fsyncs.
 
-        Raises JournalError for one that a newer version wrote, or that can't be opened.
+        One that is damaged is put `moved_aside`. Raises JournalError for one that a newer version or something else
+        wrote, or that can't be opened; that one stays as it is.
         """
         try:
-            return cls(path, *_connect(path, full))
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise JournalError(
-                    f"{path}: {error}; is its directory writable, and the disk not full?"
-                ) from error
-        aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-        return cls(path, *_connect(path, full), aside)
+            try:
+                return cls(path, *_connect(path, full))
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+            aside = _put_aside(path)
+            return cls(path, *_connect(path, full), aside)
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(
+                f"{path}: {error}; is its directory writable, and the disk not full?"
+            ) from error
 
     def write(self, batch: Sequence[Change]) -> None:
         """Make these changes, all or none."""
@@ -127,13 +141,7 @@ class Journal:
 
     def sessions(self) -> list[Saved]:
         """All sessions, the oldest first."""
-        rows = self._rows(
-            "SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_at,"
-            " coalesce((SELECT r.first + r.count - 1 FROM record r WHERE r.session = s.number"
-            "           ORDER BY r.first DESC LIMIT 1), 0),"
-            " coalesce((SELECT sum(length(r.data)) FROM record r WHERE r.session = s.number), 0)"
-            " FROM session s ORDER BY s.number"
-        )
+        rows = self._rows(SESSIONS)
         return [Saved(row[0], row[1], row[2], row[3], json.loads(row[4]), *row[5:]) for row in rows]
 
     def read(self, session: int, since: int, limit: int) -> list[Record]:
@@ -262,18 +270,30 @@ class Journal:
 def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # sqlite's other files get its mode
-    writer = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    try:
+    with contextlib.ExitStack() as stack:  # both are closed before a damaged file is put aside
+        writer = stack.enter_context(contextlib.closing(_connection(path)))
         _migrate(writer, path)
         writer.execute("PRAGMA journal_mode = WAL").close()
         writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
-        reader = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        reader = stack.enter_context(contextlib.closing(_connection(path)))
         reader.execute("PRAGMA query_only = ON").close()
         reader.text_factory = _text
-    except (sqlite3.Error, JournalError):
-        writer.close()
-        raise
+        for probe in PROBES:
+            reader.execute(probe).fetchall()
+        stack.pop_all()
     return writer, reader
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+def _put_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
 
 
 def _migrate(writer: sqlite3.Connection, path: Path) -> None:
@@ -285,6 +305,8 @@ def _migrate(writer: sqlite3.Connection, path: Path) -> None:
             version=version,
         )
     if version == 0:
+        if writer.execute("SELECT * FROM sqlite_master").fetchall():
+            raise JournalError(f"{path} is a database of something else; move it away")
         writer.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
     while version < VERSION:
         writer.executescript(
