@@ -18,6 +18,7 @@ from typing import NamedTuple
 INSTANCE = "TRIO_BROKER_INSTANCE"
 SESSION = "TRIO_BROKER_SESSION"
 PAUSE = 0.02  # seconds between two looks at what is left
+EXEC_LOOKS, EXEC_PAUSE = 500, 0.001  # an execve takes microseconds, and longer where the machine is busy
 
 Match = Callable[["Kin"], bool]
 
@@ -52,13 +53,16 @@ def find(match: Match) -> list[Kin]:
 
 
 def end(kin: Kin) -> bool:
-    """SIGKILL it, if it is still the same process; whether it was."""
+    """SIGKILL it, if it is still the same process, by start time and mark; whether it was."""
     try:
         pidfd = os.pidfd_open(kin.pid)
     except OSError:
         return False
     try:
-        if _look(kin.pid) != kin:  # looked at while the pidfd holds the number: it can't become another's now
+        found = _look(
+            kin.pid
+        )  # after the pidfd: should the number be another's by now, the signal reaches nobody
+        if found is None or found[:4] != kin[:4]:  # the command may have changed: exec, or a title
             return False
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except OSError:
@@ -70,10 +74,10 @@ def end(kin: Kin) -> bool:
 
 def end_all(match: Match, patience: float) -> int:
     """End them, and those they fork meanwhile, until none is left or `patience` seconds have passed; how many."""
-    ended: set[Kin] = set()
+    ended: set[tuple[int, int]] = set()
     deadline = time.monotonic() + patience
-    while found := find(match):
-        ended.update(kin for kin in found if end(kin))
+    while found := [(kin, end(kin)) for kin in _everyone() if match(kin)]:  # at sight: it may fork on at once
+        ended.update((kin.pid, kin.start_time) for kin, was_there in found if was_there)
         if time.monotonic() > deadline:
             break
         time.sleep(PAUSE)
@@ -81,32 +85,57 @@ def end_all(match: Match, patience: float) -> int:
 
 
 def _everyone() -> Iterator[Kin]:
+    us = os.getpid()  # a broker which an agent started carries a mark, perhaps of its own home
     try:
         names = os.listdir("/proc")
     except OSError:
         return
     for name in names:
-        if name.isdigit() and (kin := _look(int(name))) is not None:
+        if name.isdigit() and int(name) != us and (kin := _look(int(name))) is not None:
             yield kin
 
 
 def _look(pid: int) -> Kin | None:
     """The process as it is now; None if it is gone, a zombie, another user's, or carries no mark."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            variables = file.read().split(b"\0")
+        if os.stat(f"/proc/{pid}").st_uid != os.getuid():
+            return None
+        variables = _environment(pid)
         marks = [_value(variables, name) for name in (INSTANCE, SESSION)]
         if marks[0] is None:
             return None
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read().replace(b"\0", b" ").strip().decode("utf-8", "replace")
+        fields = _stat(pid)
+        command = _read(pid, "cmdline").replace(b"\0", b" ").strip().decode("utf-8", "replace")
     except OSError:
         return None
     if fields[0] in (b"Z", b"X"):
         return None
     return Kin(pid, int(fields[19]), marks[0], marks[1] or "", command)
+
+
+def _environment(pid: int) -> list[bytes]:
+    for _ in range(EXEC_LOOKS):
+        if (environ := _read(pid, "environ")) or not _executes(pid):
+            break
+        time.sleep(EXEC_PAUSE)
+    return environ.split(b"\0")
+
+
+def _executes(pid: int) -> bool:
+    """Whether one that was seen without an environment is in an execve, or was: for that moment it has none."""
+    fields = _stat(pid)
+    size, start, end = (int(fields[index]) for index in (20, 47, 48))
+    return size != 0 and (end == 0 or start < end)  # kernel threads and the dead have no size
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of proc_pid_stat(5) from the third one, the state, on."""
+    return _read(pid, "stat").rpartition(b")")[2].split()
+
+
+def _read(pid: int, name: str) -> bytes:
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read()
 
 
 def _value(variables: list[bytes], name: str) -> str | None:

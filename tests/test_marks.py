@@ -1,0 +1,202 @@
+"""Marked processes: found wherever they went, and never mistaken for another's (DESIGN D12)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from trio_broker import marks
+from trio_broker.marks import Kin
+from trio_broker.testing.home import LIMIT, eventually, lives
+
+NOBODY = 65534
+SLEEP = ("sleep", "600")
+PYTHON = (sys.executable, "-S", "-E", "-c")
+
+# Heeds no SIGTERM, and has a grandchild which has left its group, by setsid, and its parent, by a double fork.
+FAMILY = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if not os.fork():
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+time.sleep(600)
+"""
+# Never the same process for long: each forks the next one and goes.
+RUNNER = """
+import os, time
+while not os.fork():
+    time.sleep(0.005)
+"""
+# Always about to become another program.
+EXECUTOR = 'exec sh -c "$0" "$0"'
+
+
+class Marked:
+    """Processes that carry one broker's mark."""
+
+    def __init__(self, runtime: str) -> None:
+        self.instance = marks.new_instance(runtime)
+
+    def mine(self, kin: Kin) -> bool:
+        return kin.instance == self.instance
+
+    def env(self, session: str = "s") -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], marks.INSTANCE: self.instance, marks.SESSION: session}
+
+    @contextmanager
+    def run(
+        self, *argv: str, session: str = "s", user: int | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        with subprocess.Popen(argv, env=self.env(session), user=user, start_new_session=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def find(self) -> list[Kin]:
+        return marks.find(self.mine)
+
+    def strays(self) -> list[int]:
+        """Those whose session's leader has gone."""
+        pids = [kin.pid for kin in self.find()]
+        return [pid for pid in pids if os.getsid(pid) not in pids]
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Iterator[Marked]:
+    marked = Marked(str(tmp_path))
+    yield marked
+    marks.end_all(marked.mine, LIMIT)
+
+
+def test_brokers_of_one_runtime_directory_share_a_home_and_no_mark(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    one, two = (marks.new_instance(str(tmp_path / name)) for name in ("run", "link"))
+    assert one != two and marks.home_of(one) == marks.home_of(two) == marks.home_mark(str(tmp_path / "run"))
+    assert marks.home_of(one) != marks.home_of(marks.new_instance(str(tmp_path)))
+
+
+def test_a_kin_is_told_as_it_is(marked: Marked) -> None:
+    with marked.run(*SLEEP, session="a") as process:
+        (kin,) = marked.find()
+        assert (kin.pid, kin.session, kin.command) == (process.pid, "a", "sleep 600")
+        assert kin.start_time > 0 and kin in marked.find()
+
+
+def test_f2_a_grandchild_that_left_group_and_parent_is_found_and_ended(marked: Marked) -> None:
+    with marked.run(*PYTHON, FAMILY) as parent:
+        eventually(marked.strays)
+        pids = [kin.pid for kin in marked.find()]
+        assert len(pids) == 2 and marks.end_all(marked.mine, LIMIT) == 2
+        assert not any(lives(pid) for pid in pids) and marked.find() == []
+        assert parent.wait() == -signal.SIGKILL
+
+
+def test_f2_one_that_forks_on_and_on_is_caught(marked: Marked) -> None:
+    with marked.run(*PYTHON, RUNNER) as first:
+        first.wait()
+        eventually(lambda: marks.end_all(marked.mine, 1) and not marked.find())
+
+
+def test_f2_one_that_executes_programs_all_the_time_is_not_overlooked(marked: Marked) -> None:
+    """In an execve a process has no environment for a moment."""
+    with marked.run("sh", "-c", EXECUTOR, EXECUTOR) as one, marked.run("sh", "-c", EXECUTOR, EXECUTOR) as two:
+        for _ in range(100):
+            assert {kin.pid for kin in marked.find()} == {one.pid, two.pid}
+
+
+def test_only_what_matches_is_ended(marked: Marked) -> None:
+    with marked.run(*SLEEP, session="a") as ended, marked.run(*SLEEP, session="b") as spared:
+        assert marks.end_all(lambda kin: marked.mine(kin) and kin.session == "a", LIMIT) == 1
+        assert ended.wait() == -signal.SIGKILL and spared.poll() is None
+
+
+WRONG: dict[str, Callable[[Kin], Kin]] = {
+    "start time": lambda kin: kin._replace(start_time=kin.start_time - 1),
+    "instance": lambda kin: kin._replace(instance=f"{kin.instance}0"),
+    "session": lambda kin: kin._replace(session="another"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_f5_a_process_that_has_only_the_number_of_a_kin_is_not_touched(marked: Marked, what: str) -> None:
+    with marked.run(*SLEEP) as process:
+        (kin,) = marked.find()
+        assert not marks.end(WRONG[what](kin)) and spared(process)
+        assert marks.end(kin) and process.wait() == -signal.SIGKILL
+
+
+def test_f5_an_unmarked_process_is_neither_found_nor_touched(marked: Marked) -> None:
+    with marked.run(*SLEEP) as kin_process, subprocess.Popen(SLEEP, env={}) as process:
+        try:
+            (kin,) = marked.find()
+            assert kin.pid == kin_process.pid
+            started = start_time_of(process.pid)
+            assert not marks.end(kin._replace(pid=process.pid, start_time=started)) and spared(process)
+            assert process.pid not in [found.pid for found in marks.find(lambda _: True)]
+        finally:
+            process.kill()
+
+
+def test_f5_a_process_that_is_gone_or_not_reaped_is_no_kin(marked: Marked) -> None:
+    with marked.run(*SLEEP) as process:
+        (kin,) = marked.find()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert marked.find() == [] and not marks.end(kin)
+        process.wait()
+        assert not marks.end(kin)
+
+
+def test_f5_a_process_that_changed_its_command_is_still_the_same(marked: Marked) -> None:
+    with marked.run("sh", "-c", "read go; exec sleep 600") as process:
+        (kin,) = marked.find()
+        assert (
+            marks.end(kin._replace(command="what it was called before")) and process.wait() == -signal.SIGKILL
+        )
+
+
+def test_a_broker_that_an_agent_started_does_not_sweep_itself(marked: Marked) -> None:
+    sweep = (
+        "from trio_broker import marks; marks.end_all(lambda kin: kin.instance == {!r}, 0); print('lives')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", sweep.format(marked.instance)],
+        env=marked.env(),
+        cwd=Path(marks.__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"lives\n")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can run a process as another user")
+def test_another_users_process_is_no_kin(marked: Marked) -> None:
+    with marked.run(*SLEEP, user=NOBODY) as process:
+        assert marked.find() == []
+        kin = Kin(process.pid, start_time_of(process.pid), marked.instance, "s", "sleep 600")
+        assert not marks.end(kin) and spared(process)
+
+
+def spared(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it lives, and no signal is on its way to it."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    pending = [
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))
+    ]
+    return pending == [0, 0] and lives(process.pid)
+
+
+def start_time_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
