@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 
 PATIENCE = 5.0  # seconds: twice as long as the deadest process takes
 PAUSE = 0.2
@@ -21,19 +22,23 @@ PAUSE = 0.2
 def main(instance: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    marks = _load_marks()  # now: an upgrade may have replaced or removed it when the broker ends
     if os.read(0, 1):
         return 0
-    spec = spec_from_file_location(
-        "marks", os.path.join(os.path.dirname(os.path.abspath(__file__)), "marks.py")
-    )
-    assert spec is not None and spec.loader is not None
-    marks = module_from_spec(spec)
-    spec.loader.exec_module(marks)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:  # again and again: one that was just being started may come late
         marks.end_all(lambda kin: kin.instance == instance, PATIENCE)
         time.sleep(PAUSE)
     return 0
+
+
+def _load_marks() -> ModuleType:
+    here = os.path.dirname(os.path.abspath(__file__))
+    spec = spec_from_file_location("marks", os.path.join(here, "marks.py"))
+    assert spec is not None and spec.loader is not None
+    marks = module_from_spec(spec)
+    spec.loader.exec_module(marks)
+    return marks
 
 
 if __name__ == "__main__":

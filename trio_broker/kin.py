@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 PR_SET_CHILD_SUBREAPER = 36
 SWEEP_PATIENCE = 5.0
 FIRST_REST, LONGEST_REST = 0.1, 10.0  # seconds between two guardians, when one has died
+DISMISSAL = 2.0  # seconds for a guardian to read one byte and go
 REAP_EVERY = 1.0
 
 
@@ -70,15 +71,14 @@ class Sweeper:
 
 
 async def guard(instance: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-    """Keep a guardian beside us until cancelled; a new one if it dies. Starts with its pid.
+    """Keep a guardian beside us until cancelled; a new one if it dies. Starts with its pid, or raises OSError.
 
     Cancelled in good order it tells the guardian that there is nothing to do: sweep before that.
     """
     rest = FIRST_REST
+    process = await _start(instance)
+    task_status.started(process.pid)
     while True:
-        process = await _start(instance)
-        task_status.started(process.pid)
-        task_status = trio.TASK_STATUS_IGNORED
         try:
             await process.wait()
         finally:
@@ -86,6 +86,10 @@ async def guard(instance: str, *, task_status: trio.TaskStatus[int] = trio.TASK_
         log.warning("guardian_died returncode=%s", process.returncode)
         await trio.sleep(rest)
         rest = min(rest * 2, LONGEST_REST)
+        try:
+            process = await _start(instance)
+        except OSError as error:  # out of files or processes, for a while: tried again after the next rest
+            log.warning("guardian_not_started error=%s", error)
 
 
 async def _start(instance: str) -> trio.Process:
@@ -99,15 +103,19 @@ async def _start(instance: str) -> trio.Process:
 
 
 async def _dismiss(process: trio.Process) -> None:
-    if process.returncode is not None or process.stdin is None:
-        return
-    with trio.CancelScope(shield=True):  # bounded: a pipe takes one byte, and the guardian heeds nothing else
+    """Tell it that there is nothing to do, and reap it; one that does not heed it, as it is stopped, is killed."""
+    assert process.stdin is not None
+    with trio.move_on_after(DISMISSAL, shield=True):
         try:
             await process.stdin.send_all(b"q")
-        except trio.BrokenResourceError:
-            pass  # it was killed in this moment
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has died
         await process.stdin.aclose()
         await process.wait()
+    if process.returncode is None:
+        process.kill()
+        with trio.CancelScope(shield=True):  # bounded: SIGKILL can't be refused
+            await process.wait()
 
 
 async def reap_adopted(is_ours: Callable[[int], bool]) -> None:
@@ -118,9 +126,8 @@ async def reap_adopted(is_ours: Callable[[int], bool]) -> None:
     before: set[int] = set()
     while True:
         await trio.sleep(REAP_EVERY)
-        children = set(_children())
-        known, before = before, children
-        for pid in children & known:
+        known, before = before, set(_children())
+        for pid in known & before:
             if not is_ours(pid):
                 _reap(pid)
 

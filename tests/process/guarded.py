@@ -50,7 +50,7 @@ async def adopt() -> None:
         nursery.start_soon(kin.reap_adopted, lambda pid: pid == ours.pid)
         shell = await trio.run_process(["sh", "-c", ORPHAN], capture_stdout=True)
         orphan = int(shell.stdout)
-        while os.path.exists(f"/proc/{orphan}"):  # noqa: ASYNC110  # the system gives no event for it
+        while await trio.Path(f"/proc/{orphan}").exists():  # noqa: ASYNC110  # the system gives no event for it
             await trio.sleep(0.02)
         print("orphan reaped", "ours", await ours.wait(), flush=True)
         nursery.cancel_scope.cancel()

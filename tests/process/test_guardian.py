@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ STAND_IN = Path(__file__).with_name("guarded.py")
 GUARDIAN = (sys.executable, "-P", "-S", "-E", str(Path(guardian.__file__)))
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGENTS = 3
+SOURCE = Path(marks.__file__).parent.parent
+ENV = {**os.environ, "PYTHONPATH": str(SOURCE)}
 
 
 class Guarded:
@@ -47,6 +51,9 @@ class Guarded:
         wanted = [word.encode() for word in (*GUARDIAN[1:], self.instance)]
         return [pid for pid in numbers() if command_of(pid)[1:] == wanted]
 
+    def another_than(self, guardian: int) -> bool:
+        return any(pid != guardian for pid in self.guardians())
+
     @contextmanager
     def broker(self, log: Path) -> Iterator[subprocess.Popen[str]]:
         """A stand-in for the broker, guarded and with its agents; what it logs is in `log`."""
@@ -66,23 +73,24 @@ class Guarded:
                 broker.kill()
 
     @contextmanager
-    def guardian(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A guardian of ours, past its start, and one marked process."""
+    def sleeper(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A marked process."""
         env = {"PATH": os.environ["PATH"], marks.INSTANCE: self.instance}
-        with (
-            subprocess.Popen(["sleep", "600"], env=env) as sleeper,
-            subprocess.Popen([*GUARDIAN, self.instance], stdin=subprocess.PIPE) as guard,
-        ):
+        with subprocess.Popen(["sleep", "600"], env=env) as sleeper:
             try:
-                eventually(lambda: ignored_by(guard.pid) >= {*IGNORED})
+                yield sleeper
+            finally:
+                sleeper.kill()
+
+    @contextmanager
+    def guardian(self, program: Sequence[str] = GUARDIAN) -> Iterator[subprocess.Popen[bytes]]:
+        """A guardian of ours, past its start, and one marked process."""
+        with self.sleeper(), subprocess.Popen([*program, self.instance], stdin=subprocess.PIPE) as guard:
+            try:
+                eventually(lambda: ignored_by(guard.pid) >= {*IGNORED} and sleeps(guard.pid))
                 yield guard
             finally:
                 guard.kill()
-                sleeper.kill()
-
-
-SOURCE = Path(marks.__file__).parent.parent
-ENV = {**os.environ, "PYTHONPATH": str(SOURCE)}
 
 
 @pytest.fixture
@@ -90,7 +98,9 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
     guarded = Guarded(str(tmp_path))
     yield guarded
     marks.end_all(guarded.mine, LIMIT)
-    eventually(lambda: guarded.guardians() == [])
+    for pid in guarded.guardians():  # of a broker that has gone: they would look for seconds more
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -118,7 +128,7 @@ async def test_f4_a_guardian_that_died_has_a_successor(guarded: Guarded, tmp_pat
         for _ in range(2):
             (guard,) = guarded.guardians()
             os.kill(guard, signal.SIGKILL)
-            await come_true(lambda gone=guard: [pid for pid in guarded.guardians() if pid != gone])
+            await come_true(partial(guarded.another_than, guard))
         assert guarded.settled()
         broker.kill()
         await come_true(lambda: guarded.pids() == [])
@@ -148,9 +158,9 @@ async def test_f4_a_stopped_guardian_does_not_hold_up_the_end(guarded: Guarded, 
         assert guarded.guardians() == []
 
 
-async def test_f4_only_broker_and_guardian_hold_the_pipe(guarded: Guarded, tmp_path: Path) -> None:
+def test_f4_only_broker_and_guardian_hold_the_pipe(guarded: Guarded, tmp_path: Path) -> None:
     """An agent that had inherited it would keep the guardian waiting for ever."""
-    with trio.fail_after(60), guarded.broker(tmp_path / "log") as broker:
+    with guarded.broker(tmp_path / "log") as broker:
         (guard,) = guarded.guardians()
         pipe = os.readlink(f"/proc/{guard}/fd/0")
         assert pipe.startswith("pipe:")
@@ -167,6 +177,18 @@ async def test_f4_a_guardian_heeds_no_signal(guarded: Guarded) -> None:
         guard.stdin.close()
         await come_true(lambda: guard.poll() is not None)
         assert guard.returncode == 0 and guarded.pids() == []
+
+
+async def test_f4_a_guardian_outlives_the_files_it_came_from(guarded: Guarded, tmp_path: Path) -> None:
+    """An upgrade replaces them while the old broker runs."""
+    for module in (guardian, marks):
+        shutil.copy(str(module.__file__), tmp_path)
+    program = (*GUARDIAN[:-1], str(tmp_path / "guardian.py"))
+    with trio.fail_after(60), guarded.guardian(program) as guard:
+        (tmp_path / "marks.py").unlink()
+        assert guard.stdin is not None
+        guard.stdin.close()
+        await come_true(lambda: guarded.pids() == [])
 
 
 async def test_f4_a_guardian_that_is_told_so_ends_nobody(guarded: Guarded) -> None:
@@ -196,8 +218,7 @@ async def test_f6_an_adopted_orphan_is_reaped_and_the_exit_code_of_ours_is_not_l
 
 
 async def test_a_sweep_tells_how_many_it_ended(guarded: Guarded) -> None:
-    env = {"PATH": os.environ["PATH"], marks.INSTANCE: guarded.instance}
-    with trio.fail_after(60), subprocess.Popen(["sleep", "600"], env=env) as sleeper:
+    with trio.fail_after(60), guarded.sleeper() as sleeper:
         assert await kin.sweep(guarded.mine) == 1
         assert sleeper.wait() == -signal.SIGKILL
         assert await kin.sweep(guarded.mine) == 0
@@ -217,7 +238,7 @@ def command_of(pid: int) -> list[bytes]:
 def files_of(pid: int) -> list[str]:
     """What a process has open."""
     try:
-        return [os.readlink(file.path) for file in os.scandir(f"/proc/{pid}/fd")]
+        return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
         return []
 
@@ -226,3 +247,8 @@ def ignored_by(pid: int) -> set[int]:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     (mask,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn")]
     return {number for number in range(1, 32) if mask >> (number - 1) & 1}
+
+
+def sleeps(pid: int) -> bool:
+    """Whether it waits for something; a guardian waits for its pipe only."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "S"
