@@ -169,7 +169,7 @@ class Broker:
         """Sessions of the last broker stand here as suspended; what it had promised to run is run."""
         if self.keeper.journal is None:
             return
-        for saved in self.keeper.journal.sessions():
+        for saved in reversed(self.keeper.journal.sessions()):
             if saved.state == "open":
                 self._restore_one(saved)
 
@@ -179,7 +179,8 @@ class Broker:
             self.keeper.put(Delete(saved.number))  # it never got as far as a conversation
             return
         session = self._make(found.settings, found.log, found.state)
-        self.pool.claim(saved.key, session)
+        if self.pool.claim(saved.key, session) is not session:
+            return  # an older one of that key, left by a broker that failed
         if session.session_id is not None:
             self._by_id[session.session_id] = session
         self._start(session)
@@ -232,6 +233,7 @@ class Broker:
                 there.wake()
                 return there, was
             await there.gone.wait()
+            there.put_away()
             self.pool.release(opening.key, there)
             self._check_open()
         if not create:
@@ -245,7 +247,7 @@ class Broker:
         session.wake()
         self.pool.claim(opening.key, session)
         self._start(session)
-        session.save()
+        session.save(session)
         self._forget_stillborn()
         return session
 

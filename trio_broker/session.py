@@ -48,7 +48,7 @@ class Session:
     log: Log
     public_id: Callable[[str], str]
     admit: Callable[[Session], trio.Event | None] = lambda _: None
-    on_save: Callable[[Session], None] = lambda _: None
+    save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
     state: State = attrs.field(factory=State)
     life: Life | None = None
     last_life: Life | None = None  # the one before; its process may still be ending
@@ -135,10 +135,8 @@ class Session:
 
     def active_at(self) -> float:
         """When anything last happened: the agent spoke, a turn ended, a client came (monotonic; RACES G3, G4)."""
-        heard = (
-            self.life.line.heard_at if self.life is not None and self.life.line is not None else self.used_at
-        )
-        return max(self.used_at, heard, self.turns.ended_at)
+        line = self.life.line if self.life is not None else None
+        return max(self.used_at, line.heard_at if line is not None else 0, self.turns.ended_at)
 
     # What clients do with it
 
@@ -214,8 +212,14 @@ class Session:
         else:
             self.turns.close(self._over())
         self._woken.set()
-        self.save()
+        self.save(self)
         self.note_phase()
+
+    def put_away(self) -> None:
+        """Another takes its key: it is history, however it ended."""
+        if not self.closed:
+            self.closed = True
+            self.save(self)
 
     def suspend_if_idle(self) -> bool:
         """End its process if it is idle and can be resumed: look and act in one step (RACES B3, E1, G8)."""
@@ -242,10 +246,6 @@ class Session:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on lives that are ending."""
         for life in self.lives:
             life.hurry()
-
-    def save(self) -> None:
-        """Have what is to outlive the process written."""
-        self.on_save(self)
 
     async def _rest(self, life: Life) -> None:
         """After a life: say how it ended, and begin another at once if that is wanted."""
@@ -284,7 +284,7 @@ class Session:
         else:
             await self._take_up(line, self.state.agent_session_id)
         await self._set_again(line)
-        self.save()
+        self.save(self)
 
     async def work(self, line: Line) -> None:
         await self.turns.run(line, self.relay.agent_session_id or "")
@@ -378,7 +378,7 @@ class Session:
 
     def _note_state(self, update: dict[str, Any]) -> None:
         if self.state.updated(update):
-            self.save()
+            self.save(self)
 
     def _policy(self) -> Policy:
         return (self.turns.running and self.turns.running.policy) or self.settings.policy

@@ -323,7 +323,7 @@ def _pass(connection: Connection, message: Message, session: Session) -> None:
     def on_reply(reply: Reply) -> None:
         if message.method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
             session.state.answered(message.method, message.params, reply.result)
-            session.save()
+            session.save(session)
         connection.pass_reply(message, session.log, reply)
 
     number = session.request(message.method or "", message.params, on_reply)
