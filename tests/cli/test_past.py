@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,17 @@ def test_orphans_needs_no_broker_and_finds_none_where_all_is_well(home: Home) ->
     assert home.run("orphans").stderr == "0 orphans\n"
     assert home.run("fake", "-s", "k", "say one").returncode == 0
     assert home.json("orphans") == {"orphans": [], "ended": 0}, "those of a living broker are none"
+
+
+@pytest.mark.slow
+def test_a_journal_that_fails_is_told_loudly_and_sessions_go_on(home: Home) -> None:
+    assert home.run("fake", "-s", "k", "say one").returncode == 0
+    journal = home.path / "state" / "journal.sqlite"
+    with sqlite3.connect(journal, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")  # as long as this lasts, nobody else can write
+        assert home.run("fake", "-s", "k", "say two", "--format", "quiet").stdout == "two\n"
+        assert "THE JOURNAL FAILS, sessions go on without it" in home.run("status").stdout
+        other.execute("ROLLBACK")
+    other.close()
+    eventually(lambda: home.status()["journal"]["failing"] is None)
+    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "one\ntwo\n"

@@ -38,6 +38,11 @@ def show(status: dict[str, Any]) -> None:
         f"broker {status['version']} (pid {status['pid']}) up {ago(status['uptime'])}, "
         f"{status['clients']} client{'' if status['clients'] == 1 else 's'}; sessions: {counts or 'none'}"
     )
+    if failing := status["journal"]["failing"]:
+        lost = status["journal"]["lost"]
+        click.echo(
+            f"THE JOURNAL FAILS, sessions go on without it ({lost} events lost so far): {safe(failing)}"
+        )
     if status["sessions"]:
         click.echo(sessions_table(status["sessions"]))
     for name, failing in status["failing"].items():
