@@ -220,7 +220,7 @@ class Connection:
         if since is not None or session not in self.attached:
             self.detach(session)
             session.used_at = trio.current_time()
-            here = session.relay.unheard or session.log.next
+            here = session.relay.unheard or session.log.last + 1
             cursor = session.log.cursor(here if since is None else since, self.outbox.wake)
             self.attached[session] = cursor
             self.outbox.follow(cursor, partial(self._render, session))

@@ -46,8 +46,8 @@ class Log:
 
     @property
     def last(self) -> int:
-        """The number of the newest event, 0 if there is none."""
-        return self.next - 1
+        """The number of the newest event that readers may see, 0 if there is none; behind it one may be held."""
+        return self.next - 1 if self._held is None else self._held - 1
 
     def append(self, kind: str, raws: Mapping[str, bytes] = NONE, **fields: Any) -> Record:
         """Add one event with these JSON members, those that are None left out; `raws` are raw JSON already."""
@@ -79,11 +79,6 @@ class Log:
             self._held = None
             for cursor in self.cursors:
                 cursor.wake()
-
-    @property
-    def shown(self) -> int:
-        """The number of the newest event that cursors may read."""
-        return self.last if self._held is None else self._held - 1
 
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
@@ -161,7 +156,7 @@ class Cursor:
 
     def behind(self, upto: int | None = None) -> bool:
         """Whether there is something to read, up to number `upto`."""
-        return self.next <= (self.log.shown if upto is None else min(upto, self.log.shown))
+        return self.next <= (self.log.last if upto is None else min(upto, self.log.last))
 
     async def take(self) -> Record:
         """The next record; call it only when `behind`. Waits for nothing but a page of the journal."""

@@ -70,7 +70,8 @@ def attach(connection: Connection, message: Message) -> None:
     """
     asked = structure(message.params, From)
     session = which(connection, Which(asked.session_id, asked.key))
-    since = session.log.next if asked.since is None else max(1, min(asked.since, session.log.next))
+    here = session.log.last + 1
+    since = here if asked.since is None else max(1, min(asked.since, here))
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
     connection.attach(session, since)
@@ -135,7 +136,7 @@ async def wait(connection: Connection, message: Message) -> bytes:
         stirred.set()
         stirred = trio.Event()
 
-    cursor = session.log.cursor(session.log.next, stir)
+    cursor = session.log.cursor(session.log.last + 1, stir)
     try:
         while not _is_so(session, asked):
             await _stirred(session, stirred)

@@ -278,7 +278,8 @@ class Turns:
 
     def _settle(self, turn: Turn, outcome: Outcome) -> None:
         self.note_ended(turn.prompt_id, told(outcome))
-        self.log.reveal()
+        if turn is self.running:  # a queued one has nothing to reveal: what is held is the running turn's end
+            self.log.reveal()
         turn.settle(outcome)
 
     def _note(self, kind: str, turn: Turn, **fields: Any) -> None:

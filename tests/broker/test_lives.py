@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import Draining, SessionOver
-from trio_broker.keeper import Keeper
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig, settings
 
@@ -109,36 +107,6 @@ async def test_c13_what_an_agent_asks_while_it_ends_is_asked_of_nobody(
             assert user.asked(method) == []
             await user.open("k")
             assert (await user.view("k"))["phase"] == "idle"
-
-
-@attrs.define(eq=False)
-class SlowKeeper(Keeper):
-    """Its disk is full of other things to do until `free` is set."""
-
-    free: trio.Event = attrs.field(factory=trio.Event)
-
-    async def flush(self) -> None:
-        await self.free.wait()
-
-
-@pytest.mark.parametrize("after", ["at once", "later", "when gone"])
-async def test_e2_a_prompt_whose_session_ends_while_it_is_written_to_disk_ends_once(
-    after: str, autojump_clock: MockClock
-) -> None:
-    with trio.fail_after(600):
-        async with open_rig(habits=STUBBORN) as rig, rig.connect() as user, rig.connect() as other:
-            session = await user.open("k")
-            slow = rig.session("k").log.keeper = SlowKeeper()
-            user.later(user.submit, session, "say never")
-            await other.wait_phase("k", "working")
-            closing = other.later(other.call, "_trio_broker/close", key="k")
-            await other.wait_phase("k", "closed")
-            await trio.sleep({"at once": 0, "later": MOMENT, "when gone": 2 * LADDER}[after])
-            slow.free.set()
-            await closing.wait()
-            (ended,) = [event for event in user.events if event["kind"] == "ended"]
-            assert "never sent" in ended["error"]
-            assert rig.agents.spawned[0].prompts() == []
 
 
 @pytest.mark.parametrize("create", [True, False])
