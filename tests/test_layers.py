@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "replay": "errors record wire",
     "history": "record replay wire",
     # what is kept
-    "journal": "errors record",
+    "exported": "errors record wire",
+    "journal": "errors record exported",
     "keeper": "errors record journal",
     "log": "errors record journal keeper wire",
     # one agent
@@ -95,6 +96,9 @@ NEVER = {
     "model": SANS_IO.replace(" signal", ""),  # signals have names
     "policy": SANS_IO,
     "errors": SANS_IO,
+    "record": SANS_IO,
+    "exported": SANS_IO,
+    "journal": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
     "config": TASKS,
     "catalog": TASKS,
     "pool": f"{SANS_IO} random",
