@@ -18,12 +18,12 @@ from typing import Any
 
 import attrs
 
+from trio_broker import exported
 from trio_broker.errors import JournalError
 from trio_broker.record import Record
 
 VERSION = 1
 PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
-EXPORT_FORMAT = 1
 SCHEMA = """
 CREATE TABLE session (
     number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, session_id TEXT NOT NULL, state TEXT NOT NULL,
@@ -194,30 +194,23 @@ class Journal:
         saved = next((saved for saved in self.sessions() if saved.number == session), None)
         if saved is None:
             raise JournalError(f"there is no session of number {session} in {self.path}")
-        yield _dump({"trio-broker": EXPORT_FORMAT, **attrs.asdict(saved)})
+        yield exported.head_line(attrs.asdict(saved))
         since = 1
         while records := self.read(session, since, 1 << 20):
-            for record in records:
-                yield _dump(_plain(record))
+            yield from map(exported.record_line, records)
             since = records[-1].last + 1
 
-    def import_lines(self, lines: Iterable[bytes]) -> int:
+    def import_lines(self, lines: Iterable[bytes], number: int | None = None) -> int:
         """Take in what was exported, as a closed session of its own, all or nothing; its number.
 
-        Raises JournalError, with the number of the line that is wrong.
+        `number` is one that no session has; the next one, where nobody else gives numbers. Raises JournalError, with
+        the number of the line that is wrong.
         """
-        number = self.next_number()
-        batch: list[Change] = []
-        at = 0
-        try:
-            for at, line in enumerate(lines, 1):
-                value = json.loads(line)
-                batch.append(_head(number, value) if at == 1 else Append(number, _record(value)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise JournalError(f"line {at} is not what `sessions export` writes: {error}", line=at) from error
-        if not batch:
-            raise JournalError("there is nothing to import: the file is empty")
-        self.write(batch)
+        head, records = exported.parse(lines)
+        number = self.next_number() if number is None else number
+        save = Save(number, head.key, head.session_id, "closed", head.meta, head.updated_at)
+        made = save if head.created_at is None else attrs.evolve(save, updated_at=head.created_at)
+        self.write([made, save, *(Append(number, record) for record in records)])
         return number
 
     def check(self) -> list[str]:
@@ -319,7 +312,8 @@ def _apply(cursor: sqlite3.Cursor, change: Change) -> None:
     if isinstance(change, Append):
         record = change.record
         cursor.execute(
-            "INSERT OR IGNORE INTO record (session, first, count, at, kind, data) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record (session, first, count, at, kind, data) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (session, first) DO NOTHING",
             (change.session, record.first, record.count, record.at, record.kind, record.data),
         )
     elif isinstance(change, Save):
@@ -358,33 +352,4 @@ def _shorten(cursor: sqlite3.Cursor, keep: int) -> None:
         " row_number() OVER (PARTITION BY session ORDER BY first DESC) AS age FROM record)"
         " WHERE size > ? AND age > 1)",
         (keep,),
-    )
-
-
-def _dump(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-
-
-def _plain(record: Record) -> dict[str, Any]:
-    value = attrs.asdict(record)
-    text = record.data.decode("utf-8")
-    return value | {"data": text.rstrip("\n").split("\n") if record.kind == "update" else json.loads(text)}
-
-
-def _head(number: int, value: dict[str, Any]) -> Save:
-    if value.get("trio-broker") != EXPORT_FORMAT:
-        raise ValueError(f"it is no export of a format that is known here ({EXPORT_FORMAT})")
-    facts = (str(value["key"]), str(value["session_id"]), "closed", dict(value["meta"]))
-    return Save(number, *facts, updated_at=float(value["updated_at"]))
-
-
-def _record(value: dict[str, Any]) -> Record:
-    data = value["data"]
-    raw = (
-        "".join(f"{line}\n" for line in data)
-        if value["kind"] == "update"
-        else json.dumps(data, ensure_ascii=False)
-    )
-    return Record(
-        int(value["first"]), int(value["count"]), float(value["at"]), str(value["kind"]), raw.encode()
     )
