@@ -50,6 +50,10 @@ async def adopt() -> None:
         nursery.start_soon(kin.reap_adopted, lambda pid: pid == ours.pid)
         shell = await trio.run_process(["sh", "-c", ORPHAN], capture_stdout=True)
         orphan = int(shell.stdout)
+        assert (
+            int((await trio.Path(f"/proc/{orphan}/stat").read_text()).rpartition(")")[2].split()[1])
+            == os.getpid()
+        )
         while await trio.Path(f"/proc/{orphan}").exists():  # noqa: ASYNC110  # the system gives no event for it
             await trio.sleep(0.02)
         print("orphan reaped", "ours", await ours.wait(), flush=True)
