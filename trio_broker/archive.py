@@ -55,10 +55,9 @@ class Archive:
 
     async def import_lines(self, lines: list[str]) -> int:
         """Take in an exported session, closed; its number. Raises JournalError with the line that is wrong."""
-        journal = self._journal()
-        number = await self.keeper.change(lambda: journal.import_lines([line.encode() for line in lines]))
-        self._next = max(self._next, number + 1)
-        return number
+        journal, number = self._journal(), self.next_number()  # a session that begins meanwhile gets another
+        raw = [line.encode("utf-8", "surrogatepass") for line in lines]
+        return await self.keeper.change(lambda: journal.import_lines(raw, number))
 
     async def prune(self, older_than: float, keep_bytes: int | None) -> int:
         """Forget closed sessions that nobody changed for so many seconds; how many."""
