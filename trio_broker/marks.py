@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 INSTANCE = "TRIO_BROKER_INSTANCE"
 SESSION = "TRIO_BROKER_SESSION"
+NAMES = (INSTANCE, SESSION)  # not for what shall outlive the agent that starts it, as a broker does
 PAUSE = 0.02  # seconds between two looks at what is left
 EXEC_LOOKS, EXEC_PAUSE = 500, 0.001  # an execve takes microseconds, and longer where the machine is busy
 

@@ -145,3 +145,10 @@ def test_a_journal_that_fails_is_told_loudly_and_sessions_go_on(home: Home) -> N
     other.close()
     eventually(lambda: home.status()["journal"]["failing"] is None)
     assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "one\ntwo\n"
+
+
+def test_a_broker_that_an_agent_starts_is_not_the_agents(home: Home) -> None:
+    marked = {"TRIO_BROKER_INSTANCE": "0123456789abcdef-x", "TRIO_BROKER_SESSION": "k"}
+    assert home.run("up", env=marked).returncode == 0
+    environment = Path(f"/proc/{home.status()['pid']}/environ").read_bytes()
+    assert b"TRIO_BROKER_HOME=" in environment and not any(name.encode() in environment for name in marked)

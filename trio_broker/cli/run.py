@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 import attrs
 import click
 
-from trio_broker import config
+from trio_broker import config, marks
 from trio_broker.config import Config, Paths
 from trio_broker.errors import BrokerError, NoBroker
 
@@ -91,6 +91,7 @@ def start(state: State) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env={name: value for name, value in os.environ.items() if name not in marks.NAMES},
             cwd="/",
             start_new_session=True,
         )
