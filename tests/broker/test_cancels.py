@@ -202,6 +202,8 @@ async def test_d3_an_agent_that_ignores_a_cancel_is_ended_after_its_grace(autoju
             assert isinstance(error, SessionOver) and error.details["sent"] is False
             assert "cancel_grace in [broker]" in (await user.view("k"))["error"]
             await rig.agent("k").exited.wait()
+            ends = [event["outcome"] for event in user.events if event["kind"] == "ended"]
+            assert ends == ["cancelled", "failed"], "the end of its process is no second end of the turn"
 
 
 async def test_d3_the_answer_says_why_an_agent_was_ended(autojump_clock: MockClock) -> None:

@@ -87,6 +87,19 @@ async def test_the_end_of_a_turn_is_shown_to_nobody_before_it_is_on_disk(autojum
         assert ends(user) == ["first", "second"]
 
 
+async def test_d2_a_prompt_that_is_cancelled_before_it_is_on_disk_never_reaches_the_agent(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_slow() as (rig, user, session, slow):
+        user.later(user.submit, session, "say never", promptId="p")
+        await user.wait_phase("k", "working")
+        assert await user.cancel(session) == "turn"
+        slow.free.set()
+        assert await user.prompt(session, "say hello") == "end_turn"
+        assert [event["outcome"] for event in logged(rig.session("k"), "ended")] == ["cancelled", "completed"]
+        assert rig.agent("k").prompts() == ["say hello"] and not rig.agent("k").got("session/cancel")
+
+
 @pytest.mark.parametrize("after", [0, MOMENT, 2 * LADDER])
 async def test_e2_a_prompt_whose_session_ends_before_it_is_on_disk_ends_once_and_is_not_sent(
     after: float, autojump_clock: MockClock

@@ -9,13 +9,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.broker import END_MARGIN
 from trio_broker.errors import BrokerError
 from trio_broker.keeper import Keeper
 from trio_broker.life import Life, Settings
 from trio_broker.line import Line
+from trio_broker.process import Ladder
 from trio_broker.session import Session
 from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, open_rig
+from trio_broker.testing.rig import Later, Rig, open_rig, settings
 from trio_broker.wire.jsonrpc import Kind
 
 
@@ -47,6 +49,7 @@ class FaultyAgent(MemoryAgent):
     watch_fails: trio.Event = attrs.field(factory=trio.Event)
     write_fails: trio.Event = attrs.field(factory=trio.Event)
     look_fails: bool = False
+    ends: bool = True  # else its ladder leads nowhere
 
     async def watch(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -57,6 +60,11 @@ class FaultyAgent(MemoryAgent):
     async def _fail(self) -> None:
         await self.watch_fails.wait()
         raise Fault
+
+    async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None:
+        if not self.ends and ladder.close_grace:
+            await trio.sleep_forever()
+        await super().end(ladder, hang_up)
 
     def alive(self) -> bool:
         if self.look_fails:
@@ -161,3 +169,22 @@ async def test_e2_after_a_fault_at_any_await_each_prompt_has_one_outcome(
             assert len(answers) == len(set(answers))
             assert "failed in it" in (await user.view("k"))["error"]
             assert await user.prompt(await user.open("k"), "say again") == "end_turn"
+
+
+async def test_g5_a_ladder_that_leads_nowhere_does_not_outlast_the_budget(autojump_clock: MockClock) -> None:
+    rigs: list[Rig] = []
+    with trio.fail_after(600):
+        async with (
+            open_rig(settings(close_grace=2, term_grace=3), spawn=lambda it: open_faulty(rigs[0], it)) as rig,
+            rig.connect() as user,
+        ):
+            rigs.append(rig)
+            await user.open("k")
+            agent = rig.agent("k")
+            assert isinstance(agent, FaultyAgent)
+            agent.ends = False
+            begun = trio.current_time()
+            rig.broker.stop()
+            await rig.ended.wait()
+            assert agent.exit is not None
+            assert trio.current_time() - begun == pytest.approx(2 + 3 + END_MARGIN, abs=0.5)

@@ -7,8 +7,11 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import Draining, SessionOver
+from trio_broker.model import Answered, Phase
 from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, User, open_rig, settings
+from trio_broker.testing.rig import Rig, User, open_rig, prompt_params, settings
+from trio_broker.turns import Turn
+from trio_broker.wire import jsonrpc
 
 STUBBORN = Habits(resume=True, ignores_eof=True, ignores_term=True)
 LADDER = 10.0  # seconds that a stubborn agent takes to end
@@ -45,6 +48,21 @@ async def test_b5_one_that_waits_for_the_place_of_another_can_be_closed(autojump
                 assert isinstance(await opening.fails(), SessionOver)
             await trio.sleep(2 * LADDER)
             assert [agent.settings.key for agent in rig.agents.spawned] == ["old"]
+
+
+async def test_b3_one_that_was_just_given_a_prompt_is_not_suspended_for_another(
+    autojump_clock: MockClock,
+) -> None:
+    """In one step with the prompt: its turn has not begun yet, and its phase is idle still."""
+    with trio.fail_after(60):
+        async with open_rig(settings(max_sessions=1), STUBBORN) as rig, rig.connect() as user:
+            await user.open("k")
+            session = rig.session("k")
+            assert session.phase is Phase.IDLE
+            turn = Turn(jsonrpc.encode(prompt_params(session.session_id or "", "say hello")))
+            session.submit(turn)
+            assert not session.suspend_if_idle()
+            assert isinstance(await turn.wait(), Answered)
 
 
 @pytest.mark.parametrize("how", ["suspended", "crashed"])
