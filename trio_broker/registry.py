@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +85,9 @@ class Registry:
     def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> Control:
         self.check(spec)
         broker = self.config.broker
-        settings = Settings.of(broker, f"control:{spec.name}", spec, cwd, b"{}", broker.policy)
+        # Its own key, for what carries a session's key as its mark is ended with it: many programs are called npx.
+        key = f"control:{spec.name}:{secrets.token_hex(4)}"
+        settings = Settings.of(broker, key, spec, cwd, b"{}", broker.policy)
         control = Control(settings, self.spawn, self.starting, self.heed_start)
 
         def forget() -> None:

@@ -19,6 +19,7 @@ from trio_broker.testing.real import (
     environment_of,
     fake,
     home_with,
+    instance_of,
     number_said,
     pid_of,
     serving,
@@ -75,10 +76,6 @@ def guardians(instance: str) -> list[str]:
         if instance in command:
             found.append(command)
     return found
-
-
-def instance_of(home: Home) -> str:
-    return (home.socket.parent / "broker.lock").read_text(encoding="ascii").split()[1]
 
 
 @pytest.mark.parametrize("way", WAYS)

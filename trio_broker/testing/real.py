@@ -79,6 +79,11 @@ async def visit(home: Home) -> AsyncGenerator[User, None]:
         yield user
 
 
+def instance_of(home: Home) -> str:
+    """The mark of the daemon, which every process of its agents carries."""
+    return (home.socket.parent / "broker.lock").read_text(encoding="ascii").split()[1]
+
+
 async def wait_ended(daemon: subprocess.Popen[str]) -> int:
     """The exit code of a daemon that was told to end."""
     await come_true(lambda: daemon.poll() is not None)
