@@ -13,8 +13,9 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
-from trio_broker.testing.home import Home, lives
+from trio_broker.testing.home import Home, Terminal, lives
 from trio_broker.testing.real import (
+    READY,
     come_true,
     environment_of,
     fake,
@@ -38,6 +39,11 @@ async def shut_down(home: Home, daemon: subprocess.Popen[str]) -> None:
         await user.call("_trio_broker/shutdown")
 
 
+async def down(home: Home, daemon: subprocess.Popen[str]) -> None:
+    done = await trio.to_thread.run_sync(lambda: home.run("down"))
+    assert done.returncode == 0, done.stderr
+
+
 def by_signal(number: Signals) -> Callable[[Home, subprocess.Popen[str]], Awaitable[None]]:
     async def send(_: Home, daemon: subprocess.Popen[str]) -> None:  # noqa: ASYNC124  # as `shut_down`
         daemon.send_signal(number)
@@ -47,6 +53,7 @@ def by_signal(number: Signals) -> Callable[[Home, subprocess.Popen[str]], Awaita
 
 WAYS = {
     "shutdown": shut_down,
+    "down": down,
     "SIGINT": by_signal(SIGINT),
     "SIGTERM": by_signal(SIGTERM),
     "SIGHUP": by_signal(SIGHUP),
@@ -78,12 +85,40 @@ def guardians(instance: str) -> list[str]:
     return found
 
 
+def ctrl_c(terminal: Terminal) -> int:
+    terminal.ctrl_c()
+    return terminal.end()
+
+
+def ctrl_c_twice(terminal: Terminal) -> int:
+    terminal.ctrl_c()
+    terminal.see("stopping=False")
+    return ctrl_c(terminal)
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_f1_f2_f3_nothing_is_left_when_the_daemon_has_ended(way: str) -> None:
     with trio.fail_after(60), home_with(close_grace=0.3, term_grace=0.3) as home, serving(home) as daemon:
         pids, instance = await family(home), instance_of(home)
         await WAYS[way](home, daemon)
         assert await wait_ended(daemon) == 0, home.log
+        assert [pid for pid in pids if lives(pid)] == []
+        assert not home.socket.exists()
+        await come_true(lambda: guardians(instance) == [])
+
+
+@pytest.mark.parametrize("leave", [ctrl_c, ctrl_c_twice, Terminal.close_window])
+async def test_f1_nothing_is_left_when_the_daemons_terminal_says_so(leave: Callable[[Terminal], int]) -> None:
+    """Its signals go to everybody in the foreground, so neither agents nor the guardian may be there."""
+    grace = MINUTES if leave is ctrl_c_twice else 0.3
+    with (
+        trio.fail_after(60),
+        home_with(close_grace=grace, term_grace=grace) as home,
+        home.terminal("serve") as terminal,
+    ):
+        await trio.to_thread.run_sync(terminal.see, READY)
+        pids, instance = await family(home), instance_of(home)
+        assert await trio.to_thread.run_sync(leave, terminal) == 0, terminal.screen
         assert [pid for pid in pids if lives(pid)] == []
         assert not home.socket.exists()
         await come_true(lambda: guardians(instance) == [])
@@ -179,6 +214,10 @@ async def test_g5_twenty_agents_that_heed_nothing_are_ended_together() -> None:
         with trio.fail_after(BUDGET):
             assert await wait_ended(daemon) == 0
         assert [pid for pid in pids if lives(pid)] == []
+        with serving(home):
+            sessions = await trio.to_thread.run_sync(home.status)
+            phases = {view["key"]: view["phase"] for view in sessions["sessions"]}
+            assert phases == {f"s{number}": "suspended" for number in range(20)}
 
 
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM])
