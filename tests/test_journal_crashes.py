@@ -86,7 +86,7 @@ class Crashes(RuleBasedStateMachine):
         log = [record for record in self.logs[session] if record.last >= since]
         whole = [log[0].since(since), *log[1:]] if log else []
         assert page == whole[: len(page)]
-        assert len(page) == len(whole) or sum(len(record.data) for record in page) >= limit
+        assert len(page) == len(whole) or sum(len(record.data) for record in log[: len(page)]) >= limit
 
     @invariant()
     def it_is_sound(self) -> None:
