@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.config import AgentConfig, BrokerConfig, Config, Paths, load, loads
+from trio_broker.config import AgentConfig, BrokerConfig, Config, load, loads
 from trio_broker.errors import ConfigError
+from trio_broker.paths import Paths
 from trio_broker.policy import Policy
 
 FULL = """

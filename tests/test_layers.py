@@ -23,7 +23,10 @@ MAY_IMPORT = {
     "model": "errors",
     "record": "",
     "policy": "errors",
-    "config": "errors policy",
+    "grant": "",
+    "paths": "errors",
+    "strict": "",
+    "config": "errors policy strict",
     "catalog": "errors config",
     "wire": "errors",
     "state": "wire",
@@ -57,16 +60,16 @@ MAY_IMPORT = {
     "control life state saving session",
     # the doors
     "outbox": "record wire log",
-    "connection": "errors model wire policy record catalog line log turns control session broker outbox",
+    "connection": "errors grant model wire policy record catalog line log turns control session broker outbox",
     "upward": "errors model wire policy record replay catalog line log turns session broker connection",
     "logverbs": "errors model wire record history log session connection upward",
     "verbs": "errors model wire policy catalog turns session broker connection upward view logverbs",
     "serve": "errors wire broker outbox connection upward verbs",
-    "listen": "errors config wire marks kin journal keeper broker serve",
+    "listen": "errors config paths wire marks kin journal keeper broker serve",
     # the other side of the socket
     "client": "errors wire outbox",
-    "cli": "errors model config catalog policy wire client demo_agent marks",
-    "cli.daemon": "errors model config catalog policy wire client broker serve listen",  # it is the daemon
+    "cli": "errors model config paths catalog policy wire client demo_agent marks",
+    "cli.daemon": "errors model config paths catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
@@ -99,6 +102,8 @@ NEVER = {
     "record": SANS_IO,
     "exported": SANS_IO,
     "journal": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
+    "grant": SANS_IO.replace(" pathlib", ""),  # pure paths
+    "strict": SANS_IO,
     "config": TASKS,
     "catalog": TASKS,
     "pool": f"{SANS_IO} random",

@@ -19,6 +19,7 @@ from trio_broker.broker import Broker
 from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
 from trio_broker.errors import BadMessage, BrokerError
+from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.line import OnReply, Reply
 from trio_broker.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, Outcome
@@ -70,6 +71,7 @@ class Connection:
     handlers: Handlers
     nursery: trio.Nursery
     name: str = "client"
+    grant: Grant = OWNER
     outbox: Outbox = attrs.field(factory=Outbox)
     bound: Bound | None = None
     introduced: bool = False
@@ -215,8 +217,11 @@ class Connection:
             raise BadMessage("params.sessionId: expected a string", rpc_code=jsonrpc.INVALID_PARAMS)
         return self.broker.find(session_id=message.session_id)
 
-    def attach(self, session: Session, since: int | None = None) -> Cursor:
-        """From now on this client hears the session, from number `since` on or from here. Twice is once."""
+    def attach(self, session: Session, since: int | None = None, *, observes: bool = False) -> Cursor:
+        """From now on this client hears the session, from number `since` on or from here. Twice is once.
+
+        A controller may be asked, and an observer is not; whoever may not answer asks can only observe.
+        """
         if since is not None or session not in self.attached:
             self.detach(session)
             session.used_at = trio.current_time()
@@ -224,7 +229,7 @@ class Connection:
             cursor = session.log.cursor(here if since is None else since, self.outbox.wake)
             self.attached[session] = cursor
             self.outbox.follow(cursor, partial(self._render, session))
-            session.relay.attach(self)
+            session.relay.attach(self, observes=observes or not self.grant.may(Scope.ANSWER))
         return self.attached[session]
 
     def detach(self, session: Session) -> None:

@@ -47,6 +47,7 @@ class Relay:
     unheard: int | None = None  # since when the agent spoke of its own accord with nobody there
     replaying: bool = False  # the agent loads a conversation: what it says is known already (RACES B16)
     listeners: list[Listener] = attrs.field(factory=list)
+    observers: set[Listener] = attrs.field(factory=set)  # those of them that are not asked
     _before: deque[Message] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
 
     def begin(self, line: Line) -> None:
@@ -63,10 +64,12 @@ class Relay:
         if self.line is not None:
             self.line.session_id = agent_session_id
 
-    def attach(self, listener: Listener) -> None:
-        """From now on `listener` can be asked. Attaching twice is once."""
+    def attach(self, listener: Listener, *, observes: bool = False) -> None:
+        """From now on `listener` can be asked, unless it `observes`. Attaching twice is once."""
         if listener not in self.listeners:
             self.listeners.append(listener)
+            if observes:
+                self.observers.add(listener)
             self.unheard = None
             if self.asks is not None:
                 self.asks.offer()
@@ -74,14 +77,20 @@ class Relay:
     def detach(self, listener: Listener) -> None:
         if listener in self.listeners:
             self.listeners.remove(listener)
+            self.observers.discard(listener)
             if self.asks is not None:
                 self.asks.lost(listener)
 
+    @property
+    def controllers(self) -> list[Listener]:
+        """Those who can be asked, in the order in which they came."""
+        return [listener for listener in self.listeners if listener not in self.observers]
+
     def primary(self) -> Listener | None:
         """Who is asked first: the client whose prompt runs, if it is still attached, else who came last."""
-        author = self.author()
-        running = next((listener for listener in self.listeners if listener is author), None)
-        return running or (self.listeners[-1] if self.listeners else None)
+        author, controllers = self.author(), self.controllers
+        running = next((listener for listener in controllers if listener is author), None)
+        return running or (controllers[-1] if controllers else None)
 
     # What the line tells
 

@@ -16,8 +16,9 @@ import attrs
 import click
 
 from trio_broker import config, marks
-from trio_broker.config import Config, Paths
+from trio_broker.config import Config
 from trio_broker.errors import BrokerError, NoBroker
+from trio_broker.paths import Paths
 
 T = TypeVar("T")
 START_PATIENCE = 15.0  # seconds for a daemon to listen
