@@ -182,6 +182,7 @@ def test_home_moves_everything() -> None:
         runtime=Path("/srv/b/run"),
         state=Path("/srv/b/state"),
         journal=Path("/srv/b/state/journal.sqlite"),
+        tokens=Path("/srv/b/state/tokens.json"),
     )
 
 

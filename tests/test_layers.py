@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "exported": "errors record wire",
     "journal": "errors record exported",
     "keeper": "errors record journal",
+    "tokens": "errors grant",
     "log": "errors record journal keeper wire",
     # one agent
     "marks": "",
@@ -56,8 +57,8 @@ MAY_IMPORT = {
     "archive": "errors journal keeper",
     "saving": "errors record wire policy config catalog journal keeper life log session state turns",
     "registry": "errors config catalog circuit control life",
-    "broker": "errors model config policy catalog process marks kin pool registry view journal keeper log archive "
-    "control life state saving session",
+    "broker": "errors model config grant policy catalog process marks kin pool registry view journal keeper log "
+    "archive tokens control life state saving session",
     # the doors
     "outbox": "record wire log",
     "connection": "errors grant model wire policy record catalog line log turns control session broker outbox",
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     "logverbs": "errors model wire record history log session connection upward",
     "verbs": "errors model wire policy catalog turns session broker connection upward view logverbs",
     "serve": "errors wire broker outbox connection upward verbs",
-    "listen": "errors config paths wire marks kin journal keeper broker serve",
+    "listen": "errors config paths wire marks kin journal keeper tokens broker serve",
     # the other side of the socket
     "client": "errors wire outbox",
     "cli": "errors model config paths catalog policy wire client demo_agent marks",

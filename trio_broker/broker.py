@@ -23,6 +23,7 @@ from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, Misuse, NoSession, PoolFull
+from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Delete, Saved
 from trio_broker.keeper import Keeper
 from trio_broker.kin import Sweeper
@@ -35,6 +36,7 @@ from trio_broker.registry import Registry
 from trio_broker.saving import Restored, restored, to_save
 from trio_broker.session import Session
 from trio_broker.state import State
+from trio_broker.tokens import Tokens
 from trio_broker.view import counts, session_view
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,7 @@ class Broker:
     config: Config
     spawn: Spawn = spawn_agent
     keeper: Keeper = attrs.field(factory=Keeper)
+    tokens: Tokens = attrs.field(factory=Tokens)
     where: dict[str, str] = attrs.field(factory=dict)
     pool: Pool[Session] = attrs.field(init=False)
     clients: set[Guest] = attrs.field(factory=set)
@@ -127,6 +130,7 @@ class Broker:
         """
         async with trio.open_nursery() as keeping:
             await keeping.start(self.keeper.run)
+            keeping.start_soon(self.tokens.run)
             async with trio.open_nursery() as self._root:
                 self._restore()
                 self._root.start_soon(self._sweep)
@@ -150,9 +154,9 @@ class Broker:
         agents = [life.agent for life in lives if life.agent is not None]
         return any(agent.pid == pid and agent.exit is None for agent in agents)
 
-    def client_name(self) -> str:
-        """A name for a new client, which no other has, in this broker or another."""
-        return f"client-{secrets.token_hex(4)}"
+    def client_name(self, grant: Grant = OWNER) -> str:
+        """A name for a new client, which no other has, in this broker or another; a token's name comes first."""
+        return f"{grant.name + '/' if grant.token else ''}client-{secrets.token_hex(4)}"
 
     def stop(self) -> None:
         """Begin to stop: nothing new is opened (RACES G6), every agent is told to end. Twice is once."""

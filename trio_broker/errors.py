@@ -6,8 +6,10 @@ BrokerError(code)          stable `code` for machines, message for people
 ├─ Misuse                  you called it wrongly
 │   ├─ ConfigError         the configuration file or the environment is wrong
 │   └─ UnknownAgent
+├─ Forbidden               your token does not go so far
 ├─ NoSession, PoolFull, QueueFull, Draining
 ├─ JournalError            the file of the logs: unreadable, full, newer than we are
+├─ TokensError             the file of the tokens: damaged, not safe, can't be written
 ├─ BrokerRuns              a second daemon is one too many
 ├─ NoBroker, BrokerGone    the client's side: nobody listens; it went away in mid-call
 ├─ SpawnFailed             the agent did not get as far as a session
@@ -64,6 +66,13 @@ class UnknownAgent(Misuse):
     code = "unknown_agent"
 
 
+class Forbidden(BrokerError):
+    """The client's token does not allow it; the message names the scope, or the limit, and how to get another."""
+
+    code = "forbidden"
+    rpc_code = -32003
+
+
 class NoSession(BrokerError):
     code = "no_session"
     rpc_code = -32002
@@ -91,6 +100,12 @@ class JournalError(BrokerError):
     """The journal's file can't be read or written, or is not one of ours."""
 
     code = "journal"
+
+
+class TokensError(BrokerError):
+    """The file of the tokens can't be read or written, or is not one of ours."""
+
+    code = "tokens"
 
 
 class NoBroker(BrokerError):
@@ -143,6 +158,6 @@ def from_rpc(error: dict[str, Any]) -> BrokerError:
 
 _KINDS: dict[str, type[BrokerError]] = {
     kind.code: kind
-    for kind in (Misuse, ConfigError, UnknownAgent, NoSession, PoolFull, QueueFull, Draining, SpawnFailed)
-    + (SessionOver, AgentGone, JournalError)
+    for kind in (Misuse, ConfigError, UnknownAgent, Forbidden, NoSession, PoolFull, QueueFull, Draining)
+    + (SpawnFailed, SessionOver, AgentGone, JournalError, TokensError)
 }

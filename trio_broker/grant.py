@@ -24,7 +24,8 @@ class Scope(enum.Enum):
 class Grant:
     """`name` says whose it is, in logs and to others. `sessions`: globs of keys, none for all. `roots`: real paths.
 
-    `expires` is a time of `time.time`, or None.
+    `expires` is a time of `time.time`, or None. `token` tells apart the tokens that grants come from (a digest, never
+    the text); None for the owner, who needs none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Grant:
     sessions: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     expires: float | None = None
+    token: str | None = attrs.field(default=None, repr=False)
 
     @property
     def admin(self) -> bool:
@@ -40,15 +42,25 @@ class Grant:
     def may(self, scope: Scope) -> bool:
         return self.admin or scope in self.scopes or (scope is Scope.OBSERVE and bool(self.scopes))
 
-    def sees(self, key: str) -> bool:
-        """Whether the session of that key is any business of this client."""
-        return not self.sessions or any(fnmatchcase(key, glob) for glob in self.sessions)
+    def may_name(self, key: str) -> bool:
+        """Whether a session of that key is any business of this client."""
+        fits = any(fnmatchcase(key, glob) for glob in self.sessions)
+        return self.admin or fits or not self.sessions
 
     def may_open_in(self, directory: str) -> bool:
         """Whether it may open sessions there; `directory` is a real path. Without roots, only an admin may anywhere."""
-        if not self.roots:
-            return self.admin
-        return any(PurePath(directory).is_relative_to(root) for root in self.roots)
+        return self.admin or self._within(directory)
+
+    def sees(self, key: str, directory: str) -> bool:
+        """Whether it knows of the session of that key which works there; `directory` is a real path.
+
+        Roots limit this too: who may open sessions below /srv/a alone must not prompt one that works in /home.
+        """
+        return self.may_name(key) and (self.admin or not self.roots or self._within(directory))
+
+    def _within(self, directory: str) -> bool:
+        path = PurePath(directory)
+        return ".." not in path.parts and any(path.is_relative_to(root) for root in self.roots)
 
 
 OWNER = Grant("owner", frozenset(Scope))

@@ -25,6 +25,7 @@ from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.paths import Paths
 from trio_broker.serve import serve
+from trio_broker.tokens import Tokens
 from trio_broker.wire import jsonrpc
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,14 @@ async def listen(paths: Paths, config: Config, on_ready: Callable[[], None] = la
     """
     make_private(paths.runtime)
     with only_one(paths) as instance, unix_socket(paths.socket) as door:
+        tokens = await trio.to_thread.run_sync(Tokens.open, paths.tokens)
         journal = await trio.to_thread.run_sync(_open_journal, paths, config)
         async with _kindred(paths, instance) as sweeper, trio.open_nursery() as nursery:
             broker = Broker(
                 config,
                 partial(spawn_agent, sweeper=sweeper),
                 Keeper(journal, durable=config.journal.durability is not Durability.OFF),
+                tokens,
                 where={"home": str(paths.runtime), "socket": str(paths.socket)},
             )
             nursery.start_soon(kin.reap_adopted, broker.owns)

@@ -28,6 +28,7 @@ class Paths:
     runtime: Path
     state: Path
     journal: Path
+    tokens: Path
     config_named: bool = False  # somebody asked for this very file: it must exist
 
     @classmethod
@@ -46,6 +47,7 @@ class Paths:
             runtime=runtime,
             state=state,
             journal=state / "journal.sqlite",
+            tokens=state / "tokens.json",
             config_named=bool(named),
         )
         _check_length(paths.socket)
