@@ -271,14 +271,19 @@ async def test_a_revocation_that_cannot_be_written_holds_and_is_written_later(
 
 
 async def test_a_revocation_that_has_begun_is_finished_though_the_client_leaves(path: Path) -> None:
-    tokens = Tokens.open(path)
+    tokens, threads = Tokens.open(path), trio.to_thread.current_default_thread_limiter()
     with trio.fail_after(LIMIT):
         secret = await tokens.new(ALICE)
+        busy = [object() for _ in range(int(threads.available_tokens))]
+        for one in busy:
+            threads.acquire_on_behalf_of_nowait(one)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tokens.revoke, "alice")
-            while tokens.check(secret) is not None:  # to leave in the middle of it
-                await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
+            assert tokens.check(secret) is None and on_disk(path) != []
             nursery.cancel_scope.cancel()
+            for one in busy:
+                threads.release_on_behalf_of(one)
     assert on_disk(path) == []
 
 
