@@ -77,6 +77,8 @@ MAY_IMPORT = {
     "testing.memory": "model process life",
     "testing.rig": "errors model config wire journal keeper life session broker serve client",
     "testing.real": "broker config wire",
+    "testing.chaos": "errors wire client",
+    "cli.chaos": "testing",
     "demo_agent": "testing",
 }
 

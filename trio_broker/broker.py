@@ -390,6 +390,7 @@ class Broker:
             "sessions": [session_view(session) for session in sessions],
             "failing": self.registry.failing(),
             "clients": len(self.clients),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "journal": {"failing": self.keeper.failing, "lost": self.keeper.lost},
         }
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "config": ("settings", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
     "demo": ("demo", "Watch three agents share one broker."),
+    "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
 }
 FOR_AN_AGENT = ("prompt", "exec", "cancel", "sessions", "watch", "wait", "acp")

@@ -1,0 +1,164 @@
+"""Each check of a chaos run finds its fault, planted into evidence that is otherwise without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told, violations
+from trio_broker.testing.chaos.faults import WEIGHTS, schedule
+
+Json = dict[str, Any]
+
+
+def said(number: int, text: str) -> Json:
+    update = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
+    return {"seq": number, "kind": "update", "update": update}
+
+
+def log_of(prompt: str, words: int, outcome: str, first: int = 1) -> list[Json]:
+    begun = {"seq": first, "kind": "started", "promptId": prompt}
+    updates = [said(first + 1 + number, f"{prompt}.{number} ") for number in range(words)]
+    ended = {"seq": first + words + 1, "kind": "ended", "promptId": prompt, "outcome": outcome}
+    return [begun, *updates, ended]
+
+
+def sound() -> Evidence:
+    """A session in which two prompts went well, as one client saw that followed it."""
+    prompts = [Prompt("p1", "s", 3, True, "completed"), Prompt("p2", "s", 2, True)]
+    log = [*log_of("p1", 3, "completed"), *log_of("p2", 2, "completed", first=6)]
+    told = Told("s", 0, 1)
+    for event in log:
+        told.hear_update(event["update"]) if event["kind"] == "update" else told.hear_event(event)
+    return Evidence(prompts, [told], {"s": log}, growth={"tasks": (20, 24)})
+
+
+def renumber(log: list[Json]) -> None:
+    for number, event in enumerate(log, 1):
+        event["seq"] = number
+
+
+def lose_a_number(evidence: Evidence) -> None:
+    del evidence.logs["s"][2]
+
+
+def lose_a_word(evidence: Evidence) -> None:
+    evidence.told.clear()
+    del evidence.logs["s"][2]
+    renumber(evidence.logs["s"])
+
+
+def lose_the_last_word(evidence: Evidence) -> None:
+    evidence.told.clear()
+    del evidence.logs["s"][3]
+    renumber(evidence.logs["s"])
+
+
+def repeat_a_word(evidence: Evidence) -> None:
+    evidence.told.clear()
+    evidence.logs["s"].insert(2, dict(evidence.logs["s"][2]))
+    renumber(evidence.logs["s"])
+
+
+def swap_words(evidence: Evidence) -> None:
+    evidence.told.clear()
+    log = evidence.logs["s"]
+    log[1]["update"], log[2]["update"] = log[2]["update"], log[1]["update"]
+
+
+def begin_twice(evidence: Evidence) -> None:
+    evidence.logs["s"].append({"seq": 10, "kind": "started", "promptId": "p1"})
+
+
+def end_twice(evidence: Evidence) -> None:
+    evidence.logs["s"].append({"seq": 10, "kind": "ended", "promptId": "p1", "outcome": "completed"})
+
+
+def never_end(evidence: Evidence) -> None:
+    evidence.told.clear()
+    del evidence.logs["s"][-1]
+
+
+def tell_another_outcome(evidence: Evidence) -> None:
+    evidence.prompts[0].reply = "failed"
+
+
+def outcome_without_a_cause(outcome: str) -> Callable[[Evidence], None]:
+    def plant(evidence: Evidence) -> None:
+        evidence.told.clear()
+        evidence.logs["s"][-1]["outcome"] = outcome
+
+    plant.__name__ = outcome
+    return plant
+
+
+def tell_a_client_something_else(evidence: Evidence) -> None:
+    evidence.told[0].events[3] = "update p1.9"
+
+
+def skip_a_number_of_a_client(evidence: Evidence) -> None:
+    evidence.told.append(Told("s", 0, 4))
+    evidence.told[1].hear_event(evidence.logs["s"][4])
+
+
+def leave_a_process(evidence: Evidence) -> None:
+    evidence.left.append("4711")
+
+
+def forget_a_waiter(evidence: Evidence) -> None:
+    evidence.unanswered.append("session/prompt was not answered within 60 s")
+
+
+def leak_a_task(evidence: Evidence) -> None:
+    evidence.growth["tasks"] = (25, 24)
+
+
+PLANTED = [
+    (lose_a_number, "number 4 where 3 is due"),
+    (lose_a_word, "p1: its words came as [0, 2]"),
+    (lose_the_last_word, "p1: completed with 2 of 3 words"),
+    (repeat_a_word, "p1: its words came as [0, 1, 1, 2]"),
+    (swap_words, "p1: its words came as [1, 0, 2]"),
+    (begin_twice, "p1: started 2 times"),
+    (end_twice, "p1: ended 2 times"),
+    (never_end, "p2: ended 0 times"),
+    (tell_another_outcome, "was told failed, its log says completed"),
+    (outcome_without_a_cause("failed"), "nothing was done to its agent"),
+    (outcome_without_a_cause("unknown"), "no broker was killed"),
+    (outcome_without_a_cause("cancelled"), "nobody did"),
+    (tell_a_client_something_else, "told 'update p1.9' as 3, the log has 'update p1.1'"),
+    (skip_a_number_of_a_client, "event 5 came where 4 was due"),
+    (leave_a_process, "left behind: 4711"),
+    (forget_a_waiter, "session/prompt was not answered"),
+    (leak_a_task, "tasks at rest: 25 (bound 24)"),
+]
+
+
+def test_sound_evidence_breaks_no_promise() -> None:
+    assert violations(sound()) == []
+
+
+@pytest.mark.parametrize(("plant", "words"), PLANTED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_planted_fault_is_found(plant: Callable[[Evidence], None], words: str) -> None:
+    evidence = sound()
+    plant(evidence)
+    assert any(words in violation for violation in violations(evidence)), violations(evidence)
+
+
+def test_what_a_killed_broker_told_counts_up_to_the_last_end() -> None:
+    evidence = sound()
+    evidence.killed_lives.add(0)
+    evidence.told[0].sure = 5
+    evidence.told[0].events[8] = "update p2.9"
+    assert violations(evidence) == []
+    evidence.told[0].events[5] = "ended p7"
+    assert violations(evidence) != []
+
+
+def test_a_seed_repeats_the_schedule() -> None:
+    one, same, other = (list(schedule(seed, 600, 0.5)) for seed in (1, 1, 2))
+    assert one == same and one != other
+    assert {fault.name for fault in one} == set(WEIGHTS)
+    assert [fault.at for fault in one] == sorted(fault.at for fault in one)
