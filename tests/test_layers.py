@@ -54,10 +54,13 @@ MAY_IMPORT = {
     "pool": "",
     "circuit": "errors",
     "view": "model session turns",
+    "usage": "",
+    "watching": "asks grant session usage view wire",
     "archive": "errors journal keeper",
     "saving": "errors record wire policy config catalog journal keeper life log session state turns",
     "registry": "errors config catalog circuit control life",
-    "broker": "errors model config grant policy catalog process marks kin pool registry view journal keeper log "
+    "spawning": "catalog kin life marks process",
+    "broker": "errors model config grant policy catalog pool registry view watching spawning journal keeper log "
     "archive tokens control life state saving session",
     # the doors
     "outbox": "record wire log",
@@ -66,7 +69,7 @@ MAY_IMPORT = {
     "logverbs": "errors model wire record history log session connection upward",
     "verbs": "errors model wire policy catalog turns session broker connection upward view logverbs",
     "serve": "errors wire broker outbox connection upward verbs",
-    "listen": "errors config paths wire marks kin journal keeper tokens broker serve",
+    "listen": "errors config paths wire marks kin spawning journal keeper tokens broker serve",
     # the other side of the socket
     "client": "errors wire outbox",
     "cli": "errors model config paths catalog policy wire client demo_agent marks",
@@ -76,9 +79,9 @@ MAY_IMPORT = {
     "testing": "",
     "testing.memory": "model process life",
     "testing.rig": "errors model config wire journal keeper life session broker serve client",
-    "testing.real": "broker config wire",
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
+    "testing.real": "config spawning wire",
     "demo_agent": "testing",
 }
 

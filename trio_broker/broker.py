@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from trio_broker import __version__, marks
+from trio_broker import __version__
 from trio_broker.archive import Archive
 from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config
@@ -26,18 +26,18 @@ from trio_broker.errors import BrokerError, Draining, Misuse, NoSession, PoolFul
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Delete, Saved
 from trio_broker.keeper import Keeper
-from trio_broker.kin import Sweeper
 from trio_broker.life import Settings, Spawn
 from trio_broker.log import Log
 from trio_broker.policy import Policy
 from trio_broker.pool import Pool
-from trio_broker.process import Agent, environment, spawn
 from trio_broker.registry import Registry
 from trio_broker.saving import Restored, restored, to_save
 from trio_broker.session import Session
+from trio_broker.spawning import spawn_agent
 from trio_broker.state import State
 from trio_broker.tokens import Tokens
 from trio_broker.view import counts, session_view
+from trio_broker.watching import Watching
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ STILLBORN_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
 SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
-RUNNERS = ("npx", "uvx", "bunx", "pnpx")
 
 
 @attrs.frozen
@@ -66,22 +65,6 @@ class Guest(Protocol):
     """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
 
     def finish(self) -> None: ...
-
-
-async def spawn_agent(settings: Settings, sweeper: Sweeper | None = None) -> Agent:
-    """Start the real process. What npx and its like run must not be found in the session's directory (ACP §5.3).
-
-    With a `sweeper` it is marked, so that whatever leaves its group is found at its end.
-    """
-    spec, marked = settings.spec, settings.env
-    if sweeper is not None:
-        marked = (*marked, (marks.INSTANCE, sweeper.instance), (marks.SESSION, settings.key))
-    fetched = os.path.basename(spec.argv[0]) in RUNNERS
-    cwd = spec.cwd or ("/" if fetched else settings.cwd)
-    agent = await spawn(attrs.evolve(spec, cwd=cwd), environment(spec, os.environ, marked))
-    if sweeper is not None:
-        agent.sweep = partial(sweeper.sweep, settings.key)
-    return agent
 
 
 async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
@@ -113,6 +96,7 @@ class Broker:
     begun_at: float = attrs.field(factory=trio.current_time)
     archive: Archive = attrs.field(init=False)
     registry: Registry = attrs.field(init=False)
+    watching: Watching = attrs.field(init=False)
     _by_id: dict[str, Session] = attrs.field(factory=dict)
     _root: trio.Nursery | None = None
 
@@ -120,6 +104,7 @@ class Broker:
         self.archive = Archive(self.keeper)
         self.registry = Registry(self.config, self.spawn, self._start_control)
         self.pool = Pool(self.config.broker.max_sessions)
+        self.watching = Watching(self.pool.snapshot, self.facts, self.begun_at)
 
     # Life
 
@@ -246,8 +231,10 @@ class Broker:
 
     def _claim(self, opening: Opening) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        number = self.archive.next_number()
-        session = self._make(_settings(opening, self.config), Log(self.keeper, number), State())
+        limits, policy = self.config.broker, opening.policy or self.config.broker.policy
+        settings = Settings.of(limits, opening.key, opening.spec, opening.cwd, opening.params, policy)
+        log = Log(self.keeper, self.archive.next_number())
+        session = self._make(attrs.evolve(settings, env=opening.env), log, State())
         session.wake()
         self.pool.claim(opening.key, session)
         self._start(session)
@@ -379,23 +366,20 @@ class Broker:
 
     def status(self) -> dict[str, Any]:
         """The whole picture, from memory: takes no session's lock, waits for nothing, has no checkpoint."""
-        sessions, limits = self.pool.snapshot(), self.config.broker
+        views = [session_view(session) for session in self.pool.snapshot()]
+        times = {"uptime": trio.current_time() - self.begun_at, "failing": self.registry.failing()}
+        return self.facts() | times | {"sessions": views}
+
+    def facts(self) -> dict[str, Any]:
+        """What the picture has besides the sessions, and without the times."""
+        limits = self.config.broker
         return {
             "pid": os.getpid(),
             "version": __version__,
-            "uptime": trio.current_time() - self.begun_at,
             **self.where,
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
-            "counts": counts(sessions),
-            "sessions": [session_view(session) for session in sessions],
-            "failing": self.registry.failing(),
+            "counts": counts(self.pool.snapshot()),
             "clients": len(self.clients),
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "journal": {"failing": self.keeper.failing, "lost": self.keeper.lost},
         }
-
-
-def _settings(opening: Opening, config: Config) -> Settings:
-    policy = opening.policy or config.broker.policy
-    found = Settings.of(config.broker, opening.key, opening.spec, opening.cwd, opening.params, policy)
-    return attrs.evolve(found, env=opening.env)

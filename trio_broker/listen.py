@@ -18,13 +18,14 @@ from pathlib import Path
 import trio
 
 from trio_broker import kin, marks
-from trio_broker.broker import Broker, contained, spawn_agent
+from trio_broker.broker import Broker, contained
 from trio_broker.config import Config, Durability
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.paths import Paths
 from trio_broker.serve import serve
+from trio_broker.spawning import spawn_agent
 from trio_broker.tokens import Tokens
 from trio_broker.wire import jsonrpc
 

@@ -21,7 +21,7 @@ from trio_broker.wire.jsonrpc import Kind, Message
 
 EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
 STATE = re.compile(
-    rb'"(?:current_mode_update|config_option_update|session_info_update|available_commands_update)"'
+    rb'"(?:current_mode_update|config_option_update|session_info_update|available_commands_update|usage_update)"'
 )
 
 

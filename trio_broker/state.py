@@ -1,4 +1,4 @@
-"""What a conversation is at present: its ids, mode, options, commands and title, from whatever told of them last."""
+"""What a conversation is at present: ids, mode, options, commands, title and usage, from whatever told of them last."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class State:
     config_options: list[Any] | None = None
     commands: list[Any] | None = None
     title: str | None = None
+    usage: dict[str, Any] | None = None  # used and size in tokens, and cost, as the agent said last
     mode: str | None = None
     options: dict[str, Any] = attrs.field(factory=dict)
 
@@ -46,6 +47,9 @@ class State:
             self._set_options(update["configOptions"])
         elif kind == "available_commands_update" and isinstance(update.get("availableCommands"), list):
             self.commands = update["availableCommands"]
+            return False
+        elif kind == "usage_update":
+            self.usage = {name: update[name] for name in ("used", "size", "cost") if name in update}
             return False
         else:
             return False

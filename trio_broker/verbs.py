@@ -52,6 +52,11 @@ class Open:
 
 
 @attrs.frozen
+class After:
+    after: int | None = None
+
+
+@attrs.frozen
 class Filter:
     cwd: str | None = None
     agent: str | None = None
@@ -201,6 +206,15 @@ def logs(connection: Connection, message: Message) -> bytes:
     return jsonrpc.encode({"stderr": stderr, "rejected": rejected})
 
 
+async def watch(connection: Connection, message: Message) -> bytes:
+    """The newest picture of the whole broker, when it is another one than number `after` (see watching.py)."""
+    watching = connection.broker.watching
+    asked = structure(message.params, After)
+    connection.nursery.start_soon(watching.measure)
+    picture = await watching.next(asked.after)
+    return picture.seen_by(connection.grant, watching.clock())
+
+
 def shutdown(connection: Connection, message: Message) -> bytes:
     """Stop the broker: every session is ended, then the daemon is gone, and with it this connection."""
     connection.broker.stop()
@@ -237,6 +251,7 @@ _AT_ONCE: dict[str, AtOnce] = {
 _WAITING: dict[str, Waiting] = {
     **logverbs.WAITING,
     "open": open_session,
+    "watch": watch,
     "close": close,
     "kill": functools.partial(close, kill=True),
 }

@@ -15,19 +15,28 @@ from trio_broker.turns import Turn
 def session_view(session: Session) -> dict[str, Any]:
     """One session as JSON values; times are seconds, `null` where they mean nothing."""
     now = trio.current_time()
-    turns, relay, life = session.turns, session.relay, session.life
-    line, agent = (life.line, life.agent) if life is not None else (None, None)
-    running, queued = turns.running, turns.queued()
-    return {
-        "key": session.key,
-        "sessionId": session.session_id,
-        "agent": session.settings.spec.name,
-        "phase": session.phase.value,
+    line = session.life.line if session.life is not None else None
+    running, asks = session.turns.running, session.relay.asks
+    return session_facts(session) | {
         "phase_for": now - session.phase_since,
         "quiet_for": now - line.heard_at if line is not None else None,
         "turn_for": now - running.started_at
         if running is not None and running.started_at is not None
         else None,
+        "asks": len(asks.open) if asks is not None else 0,
+    }
+
+
+def session_facts(session: Session) -> dict[str, Any]:
+    """What stays the same while nothing happens: all but the times, and the asks."""
+    turns, relay, life = session.turns, session.relay, session.life
+    line, agent = (life.line, life.agent) if life is not None else (None, None)
+    queued = turns.queued()
+    return {
+        "key": session.key,
+        "sessionId": session.session_id,
+        "agent": session.settings.spec.name,
+        "phase": session.phase.value,
         "queue": len(queued),
         "queued": [_turn_view(turn, position) for position, turn in enumerate(queued, 1)],
         "pid": agent.pid if agent is not None and session.live else None,
@@ -35,12 +44,12 @@ def session_view(session: Session) -> dict[str, Any]:
         "clients": len(relay.listeners),
         "error": session.cause.message if session.cause is not None else None,
         "title": session.state.title,
-        "asks": len(relay.asks.open) if relay.asks is not None else 0,
         "foreign": relay.foreign,
         "rejected_lines": line.rejected_count if line is not None else 0,
         "turns": turns.done,
         "events": session.log.last,
         "resumed": session.resumed,
+        "usage": session.state.usage,
     }
 
 

@@ -23,8 +23,8 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.broker import spawn_agent
 from trio_broker.config import AgentConfig, Config
+from trio_broker.spawning import spawn_agent
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
 from trio_broker.wire.jsonrpc import Message
