@@ -85,7 +85,7 @@ async def test_chatty_agents_and_many_watchers_cost_one_look_an_interval(
 
     with trio.fail_after(120):
         async with (
-            open_rig() as rig,
+            watched() as rig,
             rig.connect() as one,
             rig.connect() as two,
             trio.open_nursery() as nursery,
