@@ -7,17 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.config import AgentConfig, BrokerConfig, Config, load, loads
+from trio_broker.config import AgentConfig, BrokerConfig, Config, PolicyConfig, load, loads
 from trio_broker.errors import ConfigError
 from trio_broker.paths import Paths
-from trio_broker.policy import Policy
+from trio_broker.policy import Action, Policy, Rule, Unattended
 
 FULL = """
 default_agent = "mine"
 [broker]
 max_sessions = 3
 liveness = 1
-policy = "approve-reads"
+[policy]
+default = "approve-reads"
 [agents.mine]
 command = "my-agent 'two words' --acp"
 args = ["-v"]
@@ -45,7 +46,7 @@ def test_the_defaults() -> None:
     assert (broker.max_sessions, broker.max_starting, broker.queue, broker.max_clients) == (1000, 8, 16, 256)
     assert (broker.idle_ttl, broker.liveness, broker.start_timeout) == (0.0, 5.0, 120.0)
     assert (broker.cancel_grace, broker.close_grace, broker.term_grace) == (30.0, 5.0, 5.0)
-    assert (broker.max_line, broker.stderr_ring, broker.policy) == (64 << 20, 64 << 10, Policy.ASK)
+    assert (broker.max_line, broker.stderr_ring) == (64 << 20, 64 << 10)
 
 
 def test_a_missing_file_that_was_named_is_told(tmp_path: Path) -> None:
@@ -58,7 +59,8 @@ def test_a_full_file(tmp_path: Path) -> None:
     path.write_text(FULL)
     assert load(path) == Config(
         default_agent="mine",
-        broker=BrokerConfig(max_sessions=3, liveness=1.0, policy=Policy.APPROVE_READS),
+        broker=BrokerConfig(max_sessions=3, liveness=1.0),
+        policy=PolicyConfig(default=Policy.APPROVE_READS),
         agents={
             "mine": AgentConfig(
                 command=("my-agent", "two words", "--acp"),
@@ -93,9 +95,37 @@ def test_a_full_file(tmp_path: Path) -> None:
         ("[broker]\nidle_ttl = inf", "broker.idle_ttl: expected a finite number of at least 0, not inf"),
         ("[broker]\nmax_sessions = 0", "broker.max_sessions: expected a finite number of at least 1, not 0"),
         (
-            "[broker]\npolicy = 'yes'",
-            "broker.policy: expected one of ask, approve-all, approve-reads, deny-all",
+            "[policy]\ndefault = 'yes'",
+            "policy.default: expected one of ask, approve-all, approve-reads, deny-all",
         ),
+        ("[broker]\npolicy = 'ask'", 'broker.policy: has moved: write default = "…" in [policy]'),
+        ("[policy]\nexpire = -1", "policy.expire: expected a finite number of at least 0, not -1"),
+        (
+            "[policy]\nunattended = 'wait'",
+            "policy.unattended: expected one of hold, deny, not a string 'wait'",
+        ),
+        ("[policy]\nnotify = ['a', 1]", "policy.notify: expected a string, not a whole number 1"),
+        ("[policy]\nrules = 1", "policy.rules: expected an array of tables: [[policy.rules]], not a whole"),
+        ("[policy]\nrules = [1]", "policy.rules.1: expected a table, not a whole number 1"),
+        ("[[policy.rules]]", 'policy.rules.1.action: is missing; expected what to do, as in action = "ask"'),
+        (
+            "[[policy.rules]]\naction = 'ask'\n[[policy.rules]]\naction = 'yes'",
+            "policy.rules.2.action: expected one of allow, deny, ask, not a string 'yes'",
+        ),
+        (
+            "[[policy.rules]]\naction = 'ask'\nkinds = 'read'",
+            "policy.rules.1.kinds: unknown key; did you mean kind?",
+        ),
+        (
+            "[[policy.rules]]\naction = 'ask'\nkind = ['read', 'edits']",
+            "policy.rules.1.kind: expected a kind of tool (read, search, think, edit, delete, move, execute",
+        ),
+        (
+            "[[policy.rules]]\naction = 'ask'\ntitle = '('",
+            "policy.rules.1.title: expected a regular expression, but '(' has an error: missing )",
+        ),
+        ("[[policy.rules]]\naction = 'ask'\npath = ''", "policy.rules.1.path: expected a path: absolute"),
+        ("[[policy.rules]]\naction = 'ask'\npath = '~x'", "policy.rules.1.path: expected a path: absolute"),
         ("[agents.a]", "agents.a.command: is missing; expected a command"),
         ('[agents."a b"]', 'agents."a b".command: is missing'),
         ("[agents.a]\ncommand = ''", "agents.a.command: expected a command, not the empty ''"),
@@ -125,6 +155,37 @@ def test_a_full_file(tmp_path: Path) -> None:
 )
 def test_each_mistake_is_told_with_file_and_key(text: str, told: str) -> None:
     assert problem(text).startswith(f"file.toml: {told}")
+
+
+def test_policy_rules_keep_their_order() -> None:
+    config = loads(
+        """
+        [policy]
+        notify = "notify-me --now"
+        expire = 60
+        unattended = "deny"
+        [[policy.rules]]
+        kind = "read"
+        action = "allow"
+        [[policy.rules]]
+        kind = ["edit", "_mine"]
+        agent = "claude"
+        session = "repo/*"
+        title = "^Edit"
+        path = "~/work"
+        action = "deny"
+        """,
+        "f",
+    )
+    assert config.policy == PolicyConfig(
+        notify=("notify-me", "--now"),
+        expire=60.0,
+        unattended=Unattended.DENY,
+        rules=(
+            Rule(Action.ALLOW, kind=("read",)),
+            Rule(Action.DENY, "claude", "repo/*", ("edit", "_mine"), "^Edit", "~/work"),
+        ),
+    )
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -6,6 +6,7 @@ policy, by the client that was asked, by a cancel, or by a refusal when nobody c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -15,9 +16,11 @@ import trio
 
 from trio_broker import policy
 from trio_broker.errors import BadMessage, BrokerError
+from trio_broker.life import Settings
 from trio_broker.line import Line, Reply
 from trio_broker.log import Log
-from trio_broker.policy import Decision, Policy
+from trio_broker.policy import Call, Decision, Policy
+from trio_broker.turns import Turns
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure, unstructure
 from trio_broker.wire.jsonrpc import Message
@@ -28,6 +31,7 @@ OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks a
 CANCELLED = {PERMISSION: b'{"outcome":{"outcome":"cancelled"}}', ELICITATION: b'{"action":"cancel"}'}
 NOT_FOUND = -32601
 CANCELLED_CALL = -32800
+HOME = os.path.expanduser("~")
 INVALID = "\0"  # no option is called so
 
 
@@ -64,11 +68,11 @@ class Asks:
 
     line: Line
     log: Log
-    policy: Callable[[], Policy]
+    settings: Settings
+    turns: Turns
     primary: Callable[[], Asked | None]
     outward: Callable[[Message], bytes]
     on_change: Callable[[], None]
-    cancelling: Callable[[], bool]
     open: list[Ask] = attrs.field(factory=list)
     closed: bool = False
 
@@ -77,7 +81,7 @@ class Asks:
 
     def take(self, message: Message) -> None:
         """A request of the agent: answer it by policy, or ask a client, or hold a permission until one is here."""
-        if (self.closed or self.cancelling()) and message.method in CANCELLED:
+        if (self.closed or self._cancelling()) and message.method in CANCELLED:
             self._respond(message, CANCELLED[message.method])
         elif message.method == PERMISSION:
             self._permission(message)
@@ -135,13 +139,23 @@ class Asks:
         except BadMessage as error:
             self.refuse(message, -32602, error.message)
             return
-        decision = policy.decide(
-            self.policy(), asked.tool_call, [unstructure(option) for option in asked.options]
-        )
+        options = [unstructure(option) for option in asked.options]
+        decision = policy.decide(self.settings.asking.rules, self._policy(), self._call(asked), options)
         if decision.ask:
             self._hold(Ask(message, self.outward(message), _title(asked.tool_call)))
         else:
-            self._decided(message, asked, decision, f"policy:{self.policy().value}")
+            self._decided(message, asked, decision, decision.by)
+
+    def _policy(self) -> Policy:
+        running = self.turns.running
+        return (running and running.policy) or self.settings.policy
+
+    def _cancelling(self) -> bool:
+        return self.turns.running is not None and self.turns.running.cancelling
+
+    def _call(self, asked: acp.RequestPermissionRequest) -> Call:
+        settings = self.settings
+        return Call(asked.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
 
     def _decided(
         self,
@@ -195,8 +209,8 @@ class Asks:
         if ask.method == PERMISSION:
             asked = _asked(ask)
             options = [unstructure(option) for option in asked.options]
-            decision = policy.decide(Policy.DENY_ALL, asked.tool_call, options)
-            self._decided(ask.message, asked, decision, f"policy:{Policy.DENY_ALL.value}", ask)
+            decision = policy.decide((), Policy.DENY_ALL, self._call(asked), options)
+            self._decided(ask.message, asked, decision, decision.by, ask)
             return
         self._note_other(ask, client.name, "abstained")
         if ask.method == ELICITATION:

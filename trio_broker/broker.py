@@ -231,8 +231,8 @@ class Broker:
 
     def _claim(self, opening: Opening) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        limits, policy = self.config.broker, opening.policy or self.config.broker.policy
-        settings = Settings.of(limits, opening.key, opening.spec, opening.cwd, opening.params, policy)
+        policy = opening.policy or self.config.policy.default
+        settings = Settings.of(self.config, opening.key, opening.spec, opening.cwd, opening.params, policy)
         log = Log(self.keeper, self.archive.next_number())
         session = self._make(attrs.evolve(settings, env=opening.env), log, State())
         session.wake()

@@ -6,6 +6,7 @@ The file is TOML, and every mistake in it is told, all at once: the file, the do
 from __future__ import annotations
 
 import enum
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from trio_broker import strict
 from trio_broker.errors import ConfigError
-from trio_broker.policy import Policy
+from trio_broker.policy import KINDS, Action, Policy, Rule, Unattended
 from trio_broker.strict import Problem, Unfit, at_least, register, unfit
+
+MOVED = {"broker.policy": 'has moved: write default = "…" in [policy]'}
 
 
 class Restart(enum.Enum):
@@ -53,8 +56,18 @@ class BrokerConfig:
     max_line: int = at_least(64 * 1024 * 1024, 1024)
     stderr_ring: int = at_least(65536, 0)
     max_clients: int = at_least(256, 1)
-    policy: Policy = Policy.ASK
     restart: Restart = Restart.LAZY
+
+
+@attrs.frozen
+class PolicyConfig:
+    """The table `[policy]`: who answers what agents ask. Rules come first, then `default`, or what a client chose."""
+
+    default: Policy = Policy.ASK
+    unattended: Unattended = Unattended.HOLD
+    expire: float = at_least(0.0, 0)  # seconds until an ask that nobody answered is refused; 0: never
+    notify: tuple[str, ...] = ()  # a command that is run when an ask finds nobody there
+    rules: tuple[Rule, ...] = ()
 
 
 @attrs.frozen
@@ -102,6 +115,7 @@ class Config:
     default_agent: str = "demo"
     broker: BrokerConfig = BrokerConfig()
     listen: ListenConfig = ListenConfig()
+    policy: PolicyConfig = PolicyConfig()
     journal: JournalConfig = JournalConfig()
     agents: dict[str, AgentConfig] = attrs.field(factory=dict)
 
@@ -138,13 +152,14 @@ def loads(text: str, file: str) -> Config:
 
 
 def _out_of_range(config: Config) -> Iterator[Problem]:
-    for name in ("broker", "listen", "journal"):
+    for name in ("broker", "listen", "policy", "journal"):
         yield from strict.out_of_range(getattr(config, name), (name,))
     for name, agent in config.agents.items():
         yield from strict.out_of_range(agent, ("agents", name))
 
 
 def _config_error(file: str, problems: list[Problem]) -> ConfigError:
+    problems = [(key, MOVED.get(key, what)) for key, what in problems]
     lines = [f"{file}: {key}: {what}" if key else f"{file}: {what}" for key, what in problems]
     return ConfigError("\n".join(lines), file=file, keys=[key for key, _ in problems])
 
@@ -165,20 +180,68 @@ def _agents(converter: cattrs.Converter, value: object) -> dict[str, AgentConfig
     return agents
 
 
+def _rules(converter: cattrs.Converter, value: object) -> tuple[Rule, ...]:
+    if not isinstance(value, list):
+        raise unfit("an array of tables: [[policy.rules]]", value)
+    errors: list[Exception] = []
+    rules = []
+    for number, table in enumerate(value, 1):  # as `policy rule N` in logs
+        try:
+            rules.append(converter.structure(table, Rule))
+        except (ClassValidationError, Unfit) as error:
+            error.add_note(IterableValidationNote(f"in rule {number}", str(number), Rule))
+            errors.append(error)
+    if errors:
+        raise IterableValidationError("rules", errors, Rule)
+    return tuple(rules)
+
+
+def _kinds(value: object, _: object) -> tuple[str, ...]:
+    """Kinds of tools, one or many; of ACP's, or an extension's."""
+    kinds = strict.strings([value] if isinstance(value, str) else value, str)
+    for kind in kinds:
+        if kind not in KINDS and not kind.startswith("_"):
+            raise unfit(f"a kind of tool ({', '.join(KINDS)}) or an array of them", kind)
+    return kinds
+
+
+def _pattern(value: object, _: object) -> str:
+    text = strict.string(value, str)
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Unfit(f"expected a regular expression, but {text!r} has an error: {error}") from error
+    return text
+
+
+def _root(value: object, _: object) -> str:
+    text = strict.string(value, str)
+    if not text or (text.startswith("~") and not text.startswith("~/") and text != "~"):
+        raise Unfit(f"expected a path: absolute, from ~/, or from the session's directory, not {text!r}")
+    return text
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, strict.string)
     converter.register_structure_hook(int, strict.integer)
     converter.register_structure_hook(float, strict.number)
     converter.register_structure_hook(bool, strict.boolean)
-    for choice in (Policy, Restart, Durability):
+    for choice in (Policy, Action, Unattended, Restart, Durability):
         converter.register_structure_hook(choice, strict.choice)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strict.strings)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, str], strict.string_table)
     converter.register_structure_hook_func(
         lambda kind: kind == dict[str, AgentConfig], lambda value, _: _agents(converter, value)
     )
+    converter.register_structure_hook_func(
+        lambda kind: kind == tuple[Rule, ...], lambda value, _: _rules(converter, value)
+    )
     command = override(struct_hook=strict.command)
+    notify = override(struct_hook=lambda value, kind: strict.command(value, kind) if value else ())
+    register(converter, PolicyConfig, make_dict_structure_fn(PolicyConfig, converter, notify=notify))
+    kind, title, path = (override(struct_hook=hook) for hook in (_kinds, _pattern, _root))
+    register(converter, Rule, make_dict_structure_fn(Rule, converter, kind=kind, title=title, path=path))
     register(converter, AgentConfig, make_dict_structure_fn(AgentConfig, converter, command=command))
     for table in (BrokerConfig, ListenConfig, JournalConfig, Config):
         register(converter, table, make_dict_structure_fn(table, converter))

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from trio_broker.catalog import AgentSpec
-from trio_broker.config import BrokerConfig, Restart
+from trio_broker.config import Config, PolicyConfig, Restart
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, SessionOver, SpawnFailed
 from trio_broker.line import Hearer, Line
 from trio_broker.policy import Policy
@@ -43,7 +43,8 @@ class Settings:
     spec: AgentSpec
     cwd: str
     session_params: bytes = b"{}"
-    policy: Policy = Policy.ASK
+    policy: Policy = Policy.ASK  # where no rule of `asking` decides
+    asking: PolicyConfig = PolicyConfig()
     env: tuple[tuple[str, str], ...] = ()
     start_timeout: float = 120.0
     liveness: float = 5.0
@@ -56,15 +57,17 @@ class Settings:
 
     @classmethod
     def of(
-        cls, broker: BrokerConfig, key: str, spec: AgentSpec, cwd: str, params: bytes, policy: Policy
+        cls, config: Config, key: str, spec: AgentSpec, cwd: str, params: bytes, policy: Policy
     ) -> Settings:
         """Those of one session, with the broker's for all of them."""
+        broker = config.broker
         return cls(
             key=key,
             spec=spec,
             cwd=cwd,
             session_params=params,
             policy=policy,
+            asking=config.policy,
             start_timeout=broker.start_timeout,
             liveness=broker.liveness,
             cancel_grace=broker.cancel_grace,

@@ -1,22 +1,28 @@
 """What the broker answers to a permission question when no person does. Pure: values in, values out.
 
-An option id is the agent's own and may mean anything ("yes, and never ask again"), so it is only ever picked
-from what was offered, by its kind: "once" before "always", because the broker decides for this call alone.
+Rules come first, in their order, then the policy of the turn, of the session, or of the configuration. An option id is
+the agent's own and may mean anything ("yes, and never ask again"), so it is only ever picked from what was offered, by
+its kind: "once" before "always", because the broker decides for this call alone.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
 
+from trio_broker import toolpaths
 from trio_broker.errors import Misuse
 
 READS = frozenset({"read", "search", "think"})
+KINDS = (*sorted(READS), "edit", "delete", "move", "execute", "fetch", "switch_mode", "other")
 ALLOW = ("allow_once", "allow_always")
 REJECT = ("reject_once", "reject_always")
+TITLE_SEARCHED = 10_000  # characters; agents write titles, and a regular expression holds up the whole broker
 
 
 class Policy(enum.Enum):
@@ -26,12 +32,89 @@ class Policy(enum.Enum):
     DENY_ALL = "deny-all"
 
 
+class Action(enum.Enum):
+    """What a rule does with the calls it matches."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    ASK = "ask"
+
+
+class Unattended(enum.Enum):
+    """What becomes of an ask when nobody is there who could answer it."""
+
+    HOLD = "hold"
+    DENY = "deny"
+
+
+@attrs.frozen
+class Call:
+    """What an agent asks permission for, and where: `tool_call` is ACP's, `cwd` the session's directory."""
+
+    tool_call: Mapping[str, Any]
+    agent: str = ""
+    session: str = ""
+    cwd: str = "/"
+    home: str = ""
+
+    @property
+    def kind(self) -> str:
+        kind = self.tool_call.get("kind")
+        return kind if isinstance(kind, str) else "other"
+
+    @property
+    def title(self) -> str:
+        title = self.tool_call.get("title")
+        return title if isinstance(title, str) else ""
+
+
+@attrs.frozen
+class Rule:
+    """It matches a call that fits everything it names; what it leaves out fits any.
+
+    `session` is a glob, `title` a regular expression found anywhere in the title, `path` a root that some path of the
+    call lies under. To allow, every path has to: see `toolpaths` for what is known of a call's paths, and what is not.
+    """
+
+    action: Action
+    agent: str | None = None
+    session: str | None = None
+    kind: tuple[str, ...] | None = None
+    title: str | None = None
+    path: str | None = None
+
+    def matches(self, call: Call) -> bool:
+        return (
+            self.agent in (None, call.agent)
+            and (self.session is None or fnmatchcase(call.session, self.session))
+            and (self.kind is None or call.kind in self.kind)
+            and (self.title is None or self._has_title(call.title))
+            and (self.path is None or self._lies_under(call, self.path))
+        )
+
+    def _has_title(self, title: str) -> bool:
+        if len(title) > TITLE_SEARCHED:
+            return self.action is not Action.ALLOW  # it may say anything
+        return re.search(self.title or "", title) is not None
+
+    def _lies_under(self, call: Call, root: str) -> bool:
+        found = toolpaths.paths(call.tool_call, call.cwd, call.home)
+        under = [toolpaths.is_under(path, toolpaths.absolute(root, call.cwd, call.home)) for path in found]
+        if self.action is Action.ALLOW:
+            return bool(under) and all(under) and not toolpaths.runs_commands(call.tool_call)
+        return any(under)
+
+
 @attrs.frozen
 class Decision:
-    """Either `ask` a person, or answer with `option_id`, where None means the outcome "cancelled"."""
+    """Either `ask` a person, or answer with `option_id`, where None means the outcome "cancelled".
+
+    `by` says what decided: `policy:NAME`, or `policy rule N`, counted from 1.
+    """
 
     option_id: str | None = None
     ask: bool = False
+    by: str = ""
 
 
 def parse(text: str) -> Policy:
@@ -43,24 +126,33 @@ def parse(text: str) -> Policy:
         raise Misuse(f"{text!r} is no policy; use one of {', '.join(choices)}", choices=choices) from None
 
 
-def decide(policy: Policy, tool_call: Mapping[str, Any], options: Sequence[Mapping[str, Any]]) -> Decision:
-    """What to answer to a permission question about `tool_call`; never an option that was not offered.
+def decide(
+    rules: Sequence[Rule], default: Policy, call: Call, options: Sequence[Mapping[str, Any]]
+) -> Decision:
+    """What to answer to a permission question; never an option that was not offered.
 
     Where no option of the wanted direction was offered the answer is "cancelled": to approve by way of a
     rejection, or the other way round, would be an invention too.
     """
-    if policy is Policy.ASK:
-        return Decision(ask=True)
-    allowed = policy is Policy.APPROVE_ALL or (policy is Policy.APPROVE_READS and _reads(tool_call))
-    return Decision(_first(options, ALLOW if allowed else REJECT))
+    action, by = _action(rules, default, call)
+    if action is Action.ASK:
+        return Decision(ask=True, by=by)
+    return Decision(pick(options, *(ALLOW if action is Action.ALLOW else REJECT)), by=by)
 
 
-def _reads(tool_call: Mapping[str, Any]) -> bool:
-    kind = tool_call.get("kind")
-    return isinstance(kind, str) and kind in READS
+def _action(rules: Sequence[Rule], default: Policy, call: Call) -> tuple[Action, str]:
+    for number, rule in enumerate(rules, 1):
+        if rule.matches(call):
+            return rule.action, f"policy rule {number}"
+    by = f"policy:{default.value}"
+    if default is Policy.ASK:
+        return Action.ASK, by
+    allowed = default is Policy.APPROVE_ALL or (default is Policy.APPROVE_READS and call.kind in READS)
+    return Action.ALLOW if allowed else Action.DENY, by
 
 
-def _first(options: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> str | None:
+def pick(options: Sequence[Mapping[str, Any]], *kinds: str) -> str | None:
+    """The id of the first option offered of the first of these kinds that any option has; None if none has one."""
     for kind in kinds:
         for option in options:
             if option.get("kind") == kind and isinstance(found := option.get("optionId"), str):

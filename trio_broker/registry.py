@@ -84,10 +84,9 @@ class Registry:
 
     def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> Control:
         self.check(spec)
-        broker = self.config.broker
         # Its own key, for what carries a session's key as its mark is ended with it: many programs are called npx.
         key = f"control:{spec.name}:{secrets.token_hex(4)}"
-        settings = Settings.of(broker, key, spec, cwd, b"{}", broker.policy)
+        settings = Settings.of(self.config, key, spec, cwd, b"{}", self.config.policy.default)
         control = Control(settings, self.spawn, self.starting, self.heed_start)
 
         def forget() -> None:

@@ -145,7 +145,7 @@ class _Left:
 def _settings(saved: Saved, config: Config) -> Settings:
     meta = saved.meta
     spec, params = _spec(meta, config), meta["params"].encode()
-    return Settings.of(config.broker, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
+    return Settings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
 
 
 def _spec(meta: dict[str, Any], config: Config) -> AgentSpec:

@@ -21,7 +21,6 @@ from trio_broker.life import Life, Settings, Spawn
 from trio_broker.line import Line, OnReply
 from trio_broker.log import Log
 from trio_broker.model import Phase
-from trio_broker.policy import Policy
 from trio_broker.relay import Relay
 from trio_broker.state import State
 from trio_broker.turns import Turn, Turns
@@ -352,9 +351,7 @@ class Session:
         state, relay = self.state, self.relay
         state.session_id = state.session_id or self.public_id(agent_session_id)
         state.began(agent_session_id, result)
-        asks = Asks(
-            line, self.log, self._policy, relay.primary, relay.outward, self.note_phase, self._cancelling
-        )
+        asks = Asks(line, self.log, self.settings, self.turns, relay.primary, relay.outward, self.note_phase)
         relay.name(agent_session_id, state.session_id, asks)
 
     async def _set_again(self, line: Line) -> None:
@@ -379,12 +376,6 @@ class Session:
     def _note_state(self, update: dict[str, Any]) -> None:
         if self.state.updated(update):
             self.save(self)
-
-    def _policy(self) -> Policy:
-        return (self.turns.running and self.turns.running.policy) or self.settings.policy
-
-    def _cancelling(self) -> bool:
-        return self.phase is Phase.CANCELLING
 
     def _author(self) -> object:
         """Whose turn runs: a client, or, when nobody waits for it, the turn itself; None if none runs."""

@@ -19,6 +19,10 @@ from cattrs.errors import (
 )
 
 Problem = tuple[str, str]  # the dotted key, and what is wrong with it
+MISSING = {  # what has no default
+    "command": 'a command, as in command = "my-agent --acp"',
+    "action": 'what to do, as in action = "ask"; allow and deny are the others',
+}
 
 
 def at_least(default: Any, least: float, *, above: bool = False) -> Any:
@@ -41,7 +45,7 @@ def problems(error: BaseException, where: tuple[str, ...]) -> Iterator[Problem]:
             for inner in error.exceptions:
                 yield from problems(inner, where + _step(inner))
         case KeyError():
-            yield dotted(*where), 'is missing; expected a command, as in command = "my-agent --acp"'
+            yield dotted(*where), f"is missing; expected {MISSING[where[-1]]}"
         case _:
             yield dotted(*where), str(error)
 

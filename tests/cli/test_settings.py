@@ -14,7 +14,9 @@ default_agnet = "x"
 [broker]
 queue = "many"
 term_grace = -1
-policy = "perhaps"
+
+[policy]
+default = "perhaps"
 
 [agents.a]
 args = "--acp"
@@ -34,7 +36,7 @@ def test_check_tells_every_mistake_with_file_key_and_what_was_expected(home: Hom
     words = [line.removeprefix(f"{home.config}: ") for line in told]
     assert "default_agnet: unknown key; did you mean default_agent?" in words
     assert "broker.queue: expected a whole number, not a string 'many'" in words
-    assert any(word.startswith("broker.policy: expected one of ask, approve-all") for word in words)
+    assert any(word.startswith("policy.default: expected one of ask, approve-all") for word in words)
     assert "agents.a.args: expected an array of strings, not a string '--acp'" in words
     assert any(word.startswith("agents.a.command: is missing; expected a command") for word in words)
     assert any(word.startswith("agents.b.command: expected a command") for word in words)
@@ -48,9 +50,12 @@ def test_check_of_a_good_file_and_of_none(home: Home) -> None:
 
 
 def test_show_is_toml_that_says_where_everything_is(home: Home) -> None:
+    with home.config.open("a", encoding="utf-8") as file:
+        file.write('[[policy.rules]]\nkind = ["read", "search"]\naction = "allow"\n')
     done = home.run("config", "show")
     found = tomllib.loads(done.stdout)
-    assert found["broker"]["queue"] == 16 and found["broker"]["policy"] == "ask"
+    assert found["policy"]["rules"] == [{"action": "allow", "kind": ["read", "search"]}]
+    assert found["broker"]["queue"] == 16 and found["policy"]["default"] == "ask"
     assert found["agents"]["fake"]["command"] == list(FAKE)
     assert f"# socket: {home.socket}" in done.stdout and f"# config: {home.config}" in done.stdout
     home.config.write_text(done.stdout, encoding="utf-8")

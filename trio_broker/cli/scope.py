@@ -118,4 +118,4 @@ def choose_policy(state: State, asked: str | None) -> str | None:
         return asked
     if sys.stdin.isatty() and sys.stderr.isatty():
         return Policy.ASK.value
-    return None if state.config.broker.policy is not Policy.ASK else Policy.APPROVE_READS.value
+    return None if state.config.policy.default is not Policy.ASK else Policy.APPROVE_READS.value

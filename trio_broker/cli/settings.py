@@ -31,6 +31,10 @@ def show(state: State, style: str) -> None:
     click.echo(f"default_agent = {_toml(settings['default_agent'])}")
     _show_table("broker", settings["broker"])
     _show_table("journal", settings["journal"])
+    rules = settings["policy"].pop("rules")
+    _show_table("policy", settings["policy"])
+    for rule in rules:
+        _show_table("[policy.rules]", {key: value for key, value in rule.items() if value is not None})
     for name, agent in settings["agents"].items():
         _show_table(f"agents.{_key(name)}", {key: value for key, value in agent.items() if value is not None})
 

@@ -211,7 +211,7 @@ class Prompting:
             say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
         elif kind == "started":
             self.playing = event["promptId"] == self.prompt_id
-        elif kind == "answer" and self.playing and str(event.get("by")).startswith("policy:"):
+        elif kind == "answer" and self.playing and str(event.get("by")).startswith("policy"):
             self._answered(event)
 
     def _answered(self, event: dict[str, Any]) -> None:
