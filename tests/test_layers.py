@@ -61,28 +61,36 @@ MAY_IMPORT = {
     "saving": "errors record wire policy config catalog journal keeper life log session state turns",
     "registry": "errors config catalog circuit control life",
     "spawning": "catalog kin life marks process",
-    "broker": "errors model config grant policy catalog pool registry view watching spawning journal keeper log "
+    "broker": "errors link model config grant policy catalog pool registry view watching spawning journal keeper log "
     "archive tokens control life state saving session",
     # the doors
     "outbox": "record wire log",
-    "connection": "errors grant model wire policy record catalog line log turns control session broker outbox",
+    "link": "wire",
+    "httphead": "errors",
+    "tcp": "errors config",
+    "websocket": "errors link wire",
+    "connection": "errors grant link model wire policy record catalog line log turns control session broker outbox",
     "upward": "errors model wire policy record replay catalog line log turns session broker connection",
     "logverbs": "errors model wire record history log session connection upward",
     "verbs": "errors model wire policy catalog turns session broker connection upward view logverbs",
-    "serve": "errors wire broker outbox connection upward verbs",
-    "listen": "errors config paths wire marks kin spawning journal keeper tokens broker serve",
+    "serve": "errors grant link wire broker connection upward verbs",
+    "unixdoor": "link wire broker serve",
+    "webdoor": "errors config grant link broker connection httphead tcp websocket serve",
+    "listen": "errors config paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",
     # the other side of the socket
-    "client": "errors wire outbox",
+    "client": "errors wire link websocket outbox",
     "cli": "errors model config paths catalog policy wire client demo_agent marks",
+    "cli.pump": "errors wire link websocket",
     "cli.daemon": "errors model config paths catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model process life",
-    "testing.rig": "errors model config wire journal keeper life session broker serve client",
+    "testing.rig": "errors link model config wire journal keeper life session broker serve client",
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
-    "testing.real": "config spawning wire",
+    "testing.web": "grant link tcp wire client webdoor websocket",
+    "testing.real": "link config spawning wire",
     "demo_agent": "testing",
 }
 
@@ -110,6 +118,7 @@ NEVER = {
     "record": SANS_IO,
     "exported": SANS_IO,
     "journal": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
+    "httphead": SANS_IO,
     "grant": SANS_IO.replace(" pathlib", ""),  # pure paths
     "strict": SANS_IO,
     "config": TASKS,

@@ -27,6 +27,7 @@ from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Delete, Saved
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
+from trio_broker.link import Ending
 from trio_broker.log import Log
 from trio_broker.policy import Policy
 from trio_broker.pool import Pool
@@ -64,7 +65,7 @@ class Opening:
 class Guest(Protocol):
     """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
 
-    def finish(self) -> None: ...
+    def finish(self, ending: Ending) -> None: ...
 
 
 async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:

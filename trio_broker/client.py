@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, NoBroker, RemoteError, from_rpc
+from trio_broker.link import Lines, Link
 from trio_broker.outbox import Outbox
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.calls import Calls
-from trio_broker.wire.jsonrpc import Kind, LineSplitter, Message
+from trio_broker.wire.jsonrpc import Kind, Message
 
-READ = 65536
 OnMessage = Callable[[Message], None]
 OnRequest = Callable[[Message], Awaitable[object]]
 
@@ -50,6 +50,7 @@ class Client:
     outbox: Outbox = attrs.field(factory=Outbox)
     _calls: Calls[_Call] = attrs.field(factory=Calls)
     _asked: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
+    _farewell: str = ""
 
     async def call(self, method: str, params: object = None) -> Any:
         """Call a method; its decoded result. `params` is any JSON value, an object as a rule.
@@ -58,7 +59,7 @@ class Client:
         code and data. Cancelling it ends the waiting: a late reply is ignored, and what was begun goes on.
         """
         if self.gone.is_set():
-            raise _gone()
+            raise self._gone()
         call = _Call()
         number = self._calls.open(call)
         self.outbox.put(jsonrpc.request(number, method, _params(params)))
@@ -105,69 +106,89 @@ class Client:
         if id is not None and (scope := self._asked.get(id)):
             scope.cancel()
 
-    def lost(self) -> None:
-        """The broker is gone: everyone who waits for it is told."""
+    def lost(self, why: str = "") -> None:
+        """The broker is gone: everyone who waits for it is told. `why`: what it said at its leaving."""
+        self._farewell = self._farewell or why
         self.gone.set()
         for call in self._calls.drain():
-            call.settle(_gone())
+            call.settle(self._gone())
+
+    def _gone(self) -> BrokerGone:
+        return BrokerGone(
+            f"the broker closed the connection{self._farewell}; look at its log, then `trio-broker up`"
+        )
 
 
 @asynccontextmanager
 async def open_client(
-    path: str | os.PathLike[str],
+    where: str | os.PathLike[str],
     *,
+    token: str | None = None,
     on_message: OnMessage = lambda _: None,
     on_request: OnRequest = refuse_all,
 ) -> AsyncGenerator[Client, None]:
-    """Connect to the broker at a Unix socket. `on_message` sees every message of it, in order, and must not wait;
-    `on_request` answers one request with a JSON value, in a task of its own that is cancelled when it is withdrawn.
+    """Connect to the broker at a Unix socket, or at a ws:// or wss:// URL with a token.
 
-    Raises NoBroker. Leaving the block sends what is still due, and closes the connection; sessions and turns go on.
-    An error that leaves the block does so within an ExceptionGroup.
+    `on_message` sees every message of it, in order, and must not wait; `on_request` answers one request with a JSON
+    value, in a task of its own that is cancelled when it is withdrawn.
+
+    Raises NoBroker, and Misuse for a bad URL. Leaving the block sends what is still due, and closes the connection;
+    sessions and turns go on. An error that leaves the block does so within an ExceptionGroup.
     """
-    async with client_over(await _connect(path), on_message=on_message, on_request=on_request) as client:
-        yield client
+    async with AsyncExitStack() as stack:
+        link = await stack.enter_async_context(_link_to(os.fspath(where), token))
+        yield await stack.enter_async_context(client_over(link, on_message=on_message, on_request=on_request))
+
+
+def _link_to(where: str, token: str | None) -> AbstractAsyncContextManager[Link]:
+    if "://" not in where:
+        return _socket(where)
+    from trio_broker import websocket  # late: most commands do without
+
+    return websocket.connected(where, token)
+
+
+@asynccontextmanager
+async def _socket(path: str) -> AsyncGenerator[Link, None]:
+    try:
+        stream = await trio.open_unix_socket(path)
+    except OSError as error:
+        raise NoBroker(f"no broker listens at {path}; start one with `trio-broker up`") from error
+    async with stream:
+        yield Lines(stream)
 
 
 @asynccontextmanager
 async def client_over(
-    stream: trio.abc.Stream, *, on_message: OnMessage = lambda _: None, on_request: OnRequest = refuse_all
+    link: Link, *, on_message: OnMessage = lambda _: None, on_request: OnRequest = refuse_all
 ) -> AsyncGenerator[Client, None]:
-    """The same over a stream that is connected already; leaving the block closes it."""
-    async with stream, trio.open_nursery() as nursery:
+    """The same over a link; whoever made it closes it."""
+    async with trio.open_nursery() as nursery:
         client = Client(nursery, on_message, on_request)
         written = trio.Event()
-        nursery.start_soon(_write, stream, client, written)
-        nursery.start_soon(_read, stream, client)
+        nursery.start_soon(_write, link, client, written)
+        nursery.start_soon(_read, link, client)
         yield client
         client.outbox.finish()
         await written.wait()
         nursery.cancel_scope.cancel()
 
 
-async def _connect(path: str | os.PathLike[str]) -> trio.SocketStream:
+async def _read(link: Link, client: Client) -> None:
     try:
-        return await trio.open_unix_socket(os.fspath(path))
-    except OSError as error:
-        raise NoBroker(f"no broker listens at {os.fspath(path)}; start one with `trio-broker up`") from error
-
-
-async def _read(stream: trio.abc.Stream, client: Client) -> None:
-    splitter = LineSplitter()
-    try:
-        while data := await stream.receive_some(READ):
-            for line in splitter.feed(bytes(data)):
+        while (lines := await link.receive()) is not None:
+            for line in lines:
                 client.hear(line)
-    except (trio.BrokenResourceError, trio.ClosedResourceError, jsonrpc.LineTooLong):
-        pass  # it is gone, or speaks something else: the same to those who wait
-    client.lost()
+    except jsonrpc.LineTooLong:
+        pass  # it speaks something else: as good as gone to those who wait
+    client.lost(link.farewell())
 
 
-async def _write(stream: trio.abc.Stream, client: Client, written: trio.Event) -> None:
+async def _write(link: Link, client: Client, written: trio.Event) -> None:
     try:
         while data := await client.outbox.take():
-            await stream.send_all(data)
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await link.send(data)
+    except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
         client.lost()
     written.set()
 
@@ -184,7 +205,3 @@ def _result(reply: Message | BrokerError | None) -> Any:
         error = jsonrpc.decode(reply.error)
         raise from_rpc(error if isinstance(error, dict) else {"message": str(error)})
     return jsonrpc.decode(reply.result or b"null")
-
-
-def _gone() -> BrokerGone:
-    return BrokerGone("the broker closed the connection; look at its log, then `trio-broker up`")

@@ -83,7 +83,7 @@ class ListenConfig:
     compression: bool = False
     max_per_token: int = at_least(64, 1)
     max_handshakes: int = at_least(64, 1)
-    max_in_flight: int = at_least(256, 1)
+    max_in_flight: int = at_least(1000, 1)
     initialize_timeout: float = at_least(30.0, 0, above=True)
 
 

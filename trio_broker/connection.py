@@ -21,6 +21,7 @@ from trio_broker.control import Control
 from trio_broker.errors import BadMessage, BrokerError
 from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.line import OnReply, Reply
+from trio_broker.link import Ending
 from trio_broker.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.outbox import Outbox
@@ -75,6 +76,8 @@ class Connection:
     outbox: Outbox = attrs.field(factory=Outbox)
     bound: Bound | None = None
     introduced: bool = False
+    spoken: bool = False  # it has asked for something: an initialize, or a verb of ours
+    ending: Ending = Ending.LEFT
     events: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
@@ -99,6 +102,13 @@ class Connection:
         self._dispatch(message)
 
     def _claim(self, id: bytes) -> None:
+        limit = self.broker.config.listen.max_in_flight
+        if len(self._ids) >= limit:
+            raise BadMessage(
+                f"{limit} requests of this connection wait for their answers, the limit; wait for some, or raise "
+                "max_in_flight in [listen]",
+                id=id,
+            )
         self._ids.claim(id)
         self.owing.value = len(self._ids)
 
@@ -112,6 +122,7 @@ class Connection:
 
     def _answer(self, message: Message) -> None:
         method = message.method or ""
+        self.spoken = self.spoken or method == "initialize" or method.startswith("_trio_broker/")
         if waiting := self.handlers.waiting.get(method):
             self.nursery.start_soon(self._answer_later, waiting, message)
             return
@@ -275,9 +286,15 @@ class Connection:
         else:
             self.fail(message, outcome.error, after)
 
-    def finish(self) -> None:
+    def finish(self, ending: Ending) -> None:
         """Nothing more will be sent: when what is due has been, the connection ends."""
+        self.ending = ending
         self.outbox.finish()
+
+    def cut(self, ending: Ending) -> None:
+        """End the connection now, whatever is still due."""
+        self.ending = ending
+        self.nursery.cancel_scope.cancel()
 
     def leave(self) -> None:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""

@@ -1,4 +1,4 @@
-"""The doors of one daemon: a Unix socket that only its owner can reach, and the signals that end it."""
+"""One daemon: the only one of its home, with its doors open, until a signal or a client ends it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,48 @@ import fcntl
 import logging
 import os
 import signal
-import socket
 import stat
-import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from trio_broker import kin, marks
-from trio_broker.broker import Broker, contained
+from trio_broker.broker import Broker
 from trio_broker.config import Config, Durability
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
+from trio_broker.link import Ending
 from trio_broker.paths import Paths
-from trio_broker.serve import serve
 from trio_broker.spawning import spawn_agent
+from trio_broker.tcp import open_listeners, url_of
 from trio_broker.tokens import Tokens
-from trio_broker.wire import jsonrpc
+from trio_broker.unixdoor import let_in, unix_socket
+from trio_broker.webdoor import WebDoor
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 128
 LOCK_TRIES, LOCK_PAUSE = 5, 0.02  # a command that looks whether a broker lives holds the lock for a moment
+Addresses = dict[str, str]  # of each door, by its name
+Door = Callable[[trio.Nursery], Awaitable[None]]  # lets clients in, each of whom is served in that nursery
 FLUSH = 2.0  # seconds in which clients are sent what is still due to them when the broker has ended
 
 
-async def listen(paths: Paths, config: Config, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Be the broker of `paths` until it is told to stop; `on_ready` is called when clients can connect.
+async def listen(
+    paths: Paths, config: Config, on_ready: Callable[[Addresses], None] = lambda _: None
+) -> None:
+    """Be the broker of `paths` until it is told to stop; `on_ready` is called when clients can connect, and where.
 
     SIGINT, SIGTERM, SIGHUP or `_trio_broker/shutdown` end every session by the ladder; a second signal, and
     cancelling this, kills what is left. Raises BrokerRuns, and Misuse when the runtime directory can't be trusted.
     """
     make_private(paths.runtime)
     with only_one(paths) as instance, unix_socket(paths.socket) as door:
+        web = await open_listeners(config.listen)
+        where = {"socket": str(paths.socket)} | ({"websocket": url_of(web)} if web else {})
         tokens = await trio.to_thread.run_sync(Tokens.open, paths.tokens)
         journal = await trio.to_thread.run_sync(_open_journal, paths, config)
         async with _kindred(paths, instance) as sweeper, trio.open_nursery() as nursery:
@@ -52,10 +57,14 @@ async def listen(paths: Paths, config: Config, on_ready: Callable[[], None] = la
                 partial(spawn_agent, sweeper=sweeper),
                 Keeper(journal, durable=config.journal.durability is not Durability.OFF),
                 tokens,
-                where={"home": str(paths.runtime), "socket": str(paths.socket)},
+                where={"home": str(paths.runtime), **where},
             )
             nursery.start_soon(kin.reap_adopted, broker.owns)
-            await _serve_clients(broker, door, on_ready)
+            doors: list[Door] = [
+                partial(let_in, broker, door),
+                *([partial(WebDoor(broker).run, web)] if web else []),
+            ]
+            await _serve_clients(broker, doors, partial(on_ready, where))
             nursery.cancel_scope.cancel()
 
 
@@ -88,21 +97,22 @@ async def _kindred(paths: Paths, instance: str) -> AsyncIterator[kin.Sweeper]:
             nursery.cancel_scope.cancel()
 
 
-async def _serve_clients(broker: Broker, door: trio.SocketListener, on_ready: Callable[[], None]) -> None:
+async def _serve_clients(broker: Broker, doors: list[Door], on_ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as clients:
-        await _supervise(broker, door, clients, on_ready)
+        await _supervise(broker, [partial(door, clients) for door in doors], on_ready)
         for client in tuple(broker.clients):
-            client.finish()
+            client.finish(Ending.STOPPING)
         clients.cancel_scope.deadline = trio.current_time() + FLUSH
 
 
 async def _supervise(
-    broker: Broker, door: trio.SocketListener, clients: trio.Nursery, on_ready: Callable[[], None]
+    broker: Broker, doors: list[Callable[[], Awaitable[None]]], on_ready: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_heed_signals, broker, nursery.cancel_scope)
         await nursery.start(_broker, broker, nursery.cancel_scope)
-        nursery.start_soon(_accept, broker, door, clients)
+        for door in doors:
+            nursery.start_soon(door)
         on_ready()
 
 
@@ -129,45 +139,6 @@ async def _heed_signals(
             if broker.stopping.is_set():
                 everything.cancel()  # the axe (RACES G7)
             broker.stop()
-
-
-async def _accept(broker: Broker, door: trio.SocketListener, clients: trio.Nursery) -> None:
-    async def welcome(stream: trio.SocketStream) -> None:
-        if refusal := _refusal(broker, stream):
-            await _refuse(stream, refusal)
-        else:
-            await contained("client", partial(serve, broker, stream), lambda: None)
-
-    await trio.serve_listeners(welcome, [door], handler_nursery=clients)
-
-
-def _refusal(broker: Broker, stream: trio.SocketStream) -> str | None:
-    limit = broker.config.broker.max_clients
-    if len(broker.clients) >= limit:
-        return f"{limit} clients are connected, the limit; raise max_clients in [broker]"
-    if (uid := peer_uid(stream)) not in (None, 0, os.getuid()):
-        return f"this broker belongs to user {os.getuid()}, and user {uid} may not use it"
-    return None
-
-
-async def _refuse(stream: trio.SocketStream, why: str) -> None:
-    log.warning("client_refused why=%s", why)
-    async with stream:
-        with trio.move_on_after(FLUSH):
-            try:
-                told = jsonrpc.error_object(jsonrpc.INTERNAL_ERROR, why, {"kind": "refused"})
-                await stream.send_all(jsonrpc.error_response(b"null", told))
-            except trio.BrokenResourceError:
-                pass  # it did not wait for the answer
-
-
-def peer_uid(stream: trio.SocketStream) -> int | None:
-    """The user id of the process at the other end, where the system tells (Linux); the directory's mode guards all."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return None
-    credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid: int = struct.unpack("3i", credentials)[1]
-    return uid
 
 
 def make_private(directory: Path) -> None:
@@ -216,20 +187,3 @@ def _lock(file: int) -> bool:
         else:
             return True
     return False
-
-
-@contextlib.contextmanager
-def unix_socket(path: Path) -> Iterator[trio.SocketListener]:
-    """A listening socket of mode 0600; one that a dead broker left is replaced, since we hold its lock."""
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        before = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(before)
-        sock.listen(BACKLOG)
-        try:
-            yield trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        finally:
-            path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker.cli.run import State, pass_state, reach
+from trio_broker.cli.run import State, pass_state, reach, run
 from trio_broker.cli.scope import autostart_option, policy_options
 from trio_broker.errors import BrokerGone, NoBroker, from_rpc
 
@@ -46,18 +46,27 @@ def acp_command(
     """Be an ACP agent on stdin and stdout. With `-- COMMAND…` that command is the agent behind the broker.
 
     The end of stdin, or of the editor, detaches: a turn that runs goes on, and its session stays.
+
+    \b
+      trio-broker acp -a claude
+      trio-broker --url wss://build.example:8765 acp      # a broker elsewhere; TRIO_BROKER_TOKEN has the token
     """
     reach(state, autostart=autostart)
-    asked = {
+    asked: dict[str, Any] = {
         "agent": agent or state.agent,
         "command": list(command) or None,
         "key": session,
         "cwd": os.path.abspath(os.path.expanduser(cwd)) if cwd else None,
         "policy": policy,
     }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if state.url is not None:
+        from trio_broker.cli.pump import pump
+
+        return run(pump, state.url, state.token, asked)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as broker:
         _connect(broker, str(state.paths.socket))
-        rest = _bind(broker, {name: value for name, value in asked.items() if value is not None})
+        rest = _bind(broker, asked)
         _write_all(1, rest)
         return Pump(broker).run()
 

@@ -81,8 +81,19 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option("--config", metavar="FILE", help="Configuration file [TRIO_BROKER_CONFIG].")
+@click.option(
+    "--url",
+    metavar="URL",
+    envvar="TRIO_BROKER_URL",
+    help="A broker elsewhere, ws:// or wss:// [TRIO_BROKER_URL].",
+)
+@click.option(
+    "--token",
+    envvar="TRIO_BROKER_TOKEN",
+    help="The token for it [TRIO_BROKER_TOKEN, which `ps` does not show].",
+)
 @click.pass_context
-def cli(context: click.Context, config: str | None) -> None:
+def cli(context: click.Context, config: str | None, url: str | None, token: str | None) -> None:
     """One daemon that owns your ACP coding agents and lets many clients share them.
 
     \b
@@ -90,7 +101,8 @@ def cli(context: click.Context, config: str | None) -> None:
       trio-broker claude "fix the tests"   prompt an agent; starts the broker by itself
       trio-broker status                   what every session is doing
     """
-    context.ensure_object(State).config_path = config
+    state = context.ensure_object(State)
+    state.config_path, state.url, state.token = config, url or None, token or None
 
 
 def main() -> int:

@@ -7,10 +7,11 @@ import os
 import sys
 import time
 
+import attrs
 import click
 
 from trio_broker import __version__
-from trio_broker.cli.run import State, listens, lock_is_held, pass_state, print_json, run, start
+from trio_broker.cli.run import State, at_home, listens, lock_is_held, pass_state, print_json, run, start
 from trio_broker.config import BrokerConfig
 from trio_broker.errors import BrokerError, ConfigError
 
@@ -19,31 +20,45 @@ DOWN_MARGIN = 10.0  # seconds over the ladder's two graces
 
 @click.command("serve")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--websocket", metavar="HOST:PORT", help="Also listen there [default: websocket in [listen]].")
+@click.option(
+    "--insecure-bind", is_flag=True, help="Let other machines in without TLS: their tokens can be read."
+)
 @pass_state
-def serve_command(state: State, log_level: str) -> None:
+def serve_command(state: State, log_level: str, websocket: str | None, insecure_bind: bool) -> None:
     """Be the broker, in the foreground, until Ctrl-C or `trio-broker down`.
 
-    The first Ctrl-C ends every agent politely, a second one at once.
+    The first Ctrl-C ends every agent politely, a second one at once. Clients of the WebSocket need a token.
+
+    \b
+      trio-broker serve --websocket 127.0.0.1:8765
+      trio-broker token new --name phone --scope prompt --scope answer
     """
+    at_home(state, "serve")
     from trio_broker.listen import listen
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    paths = state.paths
+    config = state.config
+    listening = attrs.evolve(
+        config.listen,
+        websocket=websocket or config.listen.websocket,
+        insecure_bind=insecure_bind or config.listen.insecure_bind,
+    )
 
-    def ready() -> None:
-        click.echo(
-            f"trio-broker {__version__} serves {paths.socket} (pid {os.getpid()}); Ctrl-C ends it", err=True
-        )
+    def ready(where: dict[str, str]) -> None:
+        doors = " and ".join(where.values())
+        click.echo(f"trio-broker {__version__} serves {doors} (pid {os.getpid()}); Ctrl-C ends it", err=True)
 
-    run(listen, paths, state.config, ready)
+    run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
 
 
 @click.command("up")
 @pass_state
 def up_command(state: State) -> None:
     """Start the broker in the background, unless one runs already."""
+    at_home(state, "up")
     if listens(state.paths):
         click.echo(f"a broker already serves {state.paths.socket}", err=True)
         return
@@ -57,6 +72,7 @@ def up_command(state: State) -> None:
 @pass_state
 def down_command(state: State, style: str) -> None:
     """Stop the broker: every session ends, and no process of any agent is left."""
+    at_home(state, "down")
     if not listens(state.paths):
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
@@ -69,9 +85,7 @@ def down_command(state: State, style: str) -> None:
 
 
 async def _shut_down(state: State) -> None:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         await client.call("_trio_broker/shutdown")
         await client.gone.wait()
 

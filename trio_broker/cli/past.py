@@ -54,10 +54,8 @@ def _line(item: dict[str, Any]) -> str:
 
 async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) -> int:
     """Write a session's export page by page; the number of lines."""
-    from trio_broker.client import open_client
-
     count, since = 0, 1
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         while since is not None:
             page = await client.call("_trio_broker/export", {**asked, "since": since, "limit": PAGE})
             output.writelines(line.encode() for line in page["lines"])

@@ -120,7 +120,7 @@ def _prompt(
     from trio_broker.cli.render import renderer
     from trio_broker.cli.turn import Prompting
 
-    prompting = Prompting(str(state.paths.socket), scope, text, renderer(style), policy, timeout, own)
+    prompting = Prompting(state.connect, scope, text, renderer(style), policy, timeout, own)
     prompting.prompt_id = prompt_id or prompting.prompt_id
     return run(prompting.run)
 
@@ -145,10 +145,9 @@ async def _submit_it(
     state: State, scope: Scope, text: str, policy: str | None, prompt_id: str | None
 ) -> dict[str, Any]:
     from trio_broker.cli.starting import tell_starting, tell_woken
-    from trio_broker.client import open_client
 
     chosen = {} if policy is None else {"policy": policy}
-    async with open_client(state.paths.socket, on_message=tell_starting()) as client:
+    async with state.connect(on_message=tell_starting()) as client:
         opened = await client.call("_trio_broker/open", scope.opening(**chosen))
         tell_woken(opened)
         params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **chosen}
@@ -181,8 +180,6 @@ def cancel_command(
 
 
 async def _cancel(state: State, params: dict[str, Any]) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         cancelled: dict[str, Any] = await client.call("_trio_broker/cancel", params)
     return cancelled

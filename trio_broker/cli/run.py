@@ -9,16 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import attrs
 import click
 
 from trio_broker import config, marks
 from trio_broker.config import Config
-from trio_broker.errors import BrokerError, NoBroker
+from trio_broker.errors import BrokerError, Misuse, NoBroker
 from trio_broker.paths import Paths
+
+if TYPE_CHECKING:
+    from trio_broker.client import Client
 
 T = TypeVar("T")
 START_PATIENCE = 15.0  # seconds for a daemon to listen
@@ -30,6 +34,8 @@ class State:
 
     config_path: str | None = None
     agent: str | None = None
+    url: str | None = None  # of a broker elsewhere; None: the one of this home
+    token: str | None = None
 
     @cached_property
     def paths(self) -> Paths:
@@ -38,6 +44,12 @@ class State:
     @cached_property
     def config(self) -> Config:
         return config.load(self.paths.config, must_exist=self.paths.config_named)
+
+    def connect(self, **handlers: Any) -> AbstractAsyncContextManager[Client]:
+        """A client of the broker that was meant; `handlers` as `open_client` takes them. Raises NoBroker."""
+        from trio_broker.client import open_client  # late: it imports trio
+
+        return open_client(self.url or self.paths.socket, token=self.token, **handlers)
 
 
 pass_state = click.make_pass_decorator(State, ensure=True)
@@ -68,13 +80,24 @@ def _first(group: BaseExceptionGroup[Any]) -> Any:
 
 
 def reach(state: State, *, autostart: bool) -> None:
-    """Make sure that a broker listens, starting it in the background if need be. Raises NoBroker."""
-    if listens(state.paths):
+    """Make sure that a broker listens, starting it in the background if need be. Raises NoBroker.
+
+    One that was named by its URL is not looked for: connecting tells.
+    """
+    if state.url is not None or listens(state.paths):
         return
     if not autostart:
         raise NoBroker(f"no broker listens at {state.paths.socket}; start one with `trio-broker up`")
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
     start(state)
+
+
+def at_home(state: State, command: str) -> None:
+    """Raises Misuse if another broker than that of this home was named, which `command` has no way to act on."""
+    if state.url is not None:
+        raise Misuse(
+            f"`{command}` is about the broker of this machine; leave out --url (and TRIO_BROKER_URL)"
+        )
 
 
 def listens(paths: Paths) -> bool:

@@ -139,9 +139,7 @@ def _field(value: Any) -> str:
 
 
 async def _show(state: State, key: str) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         logs = await client.call("_trio_broker/logs", {"key": key})
         found = await client.call("_trio_broker/sessions")
     view = next((view for view in found["sessions"] if view["key"] == key), {"sessionId": None, "key": key})
@@ -250,8 +248,6 @@ def delete(state: State, session: str | None, agent: str | None, cwd: str | None
 
 
 async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket, on_message=tell_starting()) as client:
+    async with state.connect(on_message=tell_starting()) as client:
         result: dict[str, Any] = await client.call(method, params)
     return result

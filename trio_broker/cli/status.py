@@ -24,9 +24,7 @@ def status_command(state: State, style: str) -> None:
 
 
 async def fetch(state: State) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         status: dict[str, Any] = await client.call("_trio_broker/status")
     return status
 

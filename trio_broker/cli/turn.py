@@ -6,6 +6,8 @@ import shlex
 import signal
 import sys
 import uuid
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from trio_broker.cli.render import Renderer
 from trio_broker.cli.scope import Scope
 from trio_broker.cli.starting import EVENT, tell_starting, tell_woken
 from trio_broker.cli.text import safe
-from trio_broker.client import Client, open_client, refuse_all
+from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
@@ -36,7 +38,7 @@ class Prompting:
     `own`: the session is this prompt's alone and ends with it (`exec`), however that comes.
     """
 
-    socket: str
+    connect: Callable[..., AbstractAsyncContextManager[Client]]
     scope: Scope
     text: str
     renderer: Renderer
@@ -59,7 +61,7 @@ class Prompting:
         """Open the session, prompt, show; the exit code. Raises BrokenPipeError when nobody reads what it shows."""
         on_request = ask_person if self.policy == Policy.ASK.value else refuse_all
         async with (
-            open_client(self.socket, on_message=self._hear, on_request=on_request) as client,
+            self.connect(on_message=self._hear, on_request=on_request) as client,
             trio.open_nursery() as nursery,  # of its own: whoever leaves is still written to its end
         ):
             await nursery.start(self._heed_signals, client)

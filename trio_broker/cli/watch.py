@@ -32,7 +32,6 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
 
     from trio_broker.cli.render import renderer
     from trio_broker.cli.starting import EVENT
-    from trio_broker.client import open_client
     from trio_broker.wire import jsonrpc
     from trio_broker.wire.jsonrpc import Message
 
@@ -53,7 +52,7 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
         if event["kind"] == "session" and event.get("event") == "closed":
             closed.set()
 
-    async with open_client(state.paths.socket, on_message=hear) as client:
+    async with state.connect(on_message=hear) as client:
         await client.call("_trio_broker/attach", {"key": key} | ({} if since is None else {"since": since}))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until, closed, nursery.cancel_scope)
@@ -120,9 +119,7 @@ def wait_command(
 async def _wait(state: State, asked: dict[str, Any], timeout: float | None) -> dict[str, Any] | None:  # noqa: ASYNC109  # the option
     import trio
 
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             found: dict[str, Any] = await client.call("_trio_broker/wait", asked)
             return found

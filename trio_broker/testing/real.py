@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from trio_broker.config import AgentConfig, Config
+from trio_broker.link import Lines
 from trio_broker.spawning import spawn_agent
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
@@ -75,7 +76,7 @@ def serving(home: Home, env: dict[str, str] | None = None) -> Iterator[subproces
 @asynccontextmanager
 async def visit(home: Home) -> AsyncGenerator[User, None]:
     """A client of the daemon; leaving the block disconnects."""
-    async with connected(await trio.open_unix_socket(str(home.socket))) as user:
+    async with Lines(await trio.open_unix_socket(str(home.socket))) as link, connected(link) as user:
         yield user
 
 

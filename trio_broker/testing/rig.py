@@ -27,6 +27,7 @@ from trio_broker.errors import BrokerError
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.life import Spawn
+from trio_broker.link import Lines, Link
 from trio_broker.serve import serve
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
@@ -162,12 +163,12 @@ def prompt_params(session: str, text: str, **meta: Any) -> Json:
 
 @asynccontextmanager
 async def connected(
-    stream: trio.abc.Stream, on_request: Callable[[Message], Awaitable[object]] = refuse_all
+    link: Link, on_request: Callable[[Message], Awaitable[object]] = refuse_all
 ) -> AsyncGenerator[User, None]:
-    """A client at the other end of a stream; leaving the block disconnects."""
+    """A client at the other end of a link; leaving the block lets go of it, and whoever made the link closes it."""
     user = User()
     async with (
-        client_over(stream, on_message=user.hear, on_request=on_request) as user.client,
+        client_over(link, on_message=user.hear, on_request=on_request) as user.client,
         trio.open_nursery() as user.nursery,
     ):
         yield user
@@ -197,14 +198,15 @@ class Rig:
         self, on_request: Callable[[Message], Awaitable[object]] = refuse_all
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection; leaving the block disconnects."""
-        async with connected(self.raw(), on_request) as user:
+        async with Lines(self.raw()) as link, connected(link, on_request) as user:
             yield user
 
     def raw(self) -> trio.SocketStream:
         """A connection to the broker, for bytes."""
         ours, theirs = socket.socketpair()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
-        self.nursery.start_soon(contained, "client", lambda: serve(self.broker, stream), lambda: None)
+        link = Lines(stream, self.broker.config.broker.max_line)
+        self.nursery.start_soon(contained, "client", lambda: serve(self.broker, link), lambda: None)
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
     def session(self, key: str) -> Session:

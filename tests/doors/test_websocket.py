@@ -1,0 +1,91 @@
+"""The WebSocket serves what the Unix socket serves, to those who bring a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from trio_broker.config import Config, ListenConfig
+from trio_broker.errors import BrokerGone, NoBroker
+from trio_broker.grant import Scope
+from trio_broker.link import Ending
+from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.web import open_web
+from trio_broker.websocket import connected as dialled
+
+BOUND = 10
+
+
+def listening(**listen: Any) -> Config:
+    """A configuration with these settings in its table `[listen]`."""
+    return Config(listen=attrs.evolve(ListenConfig(), **listen))
+
+
+@pytest.mark.parametrize("compression", [False, True])
+async def test_a_session_is_opened_prompted_and_heard(compression: bool) -> None:
+    with trio.fail_after(BOUND):
+        async with (
+            open_rig(listening(compression=compression)) as rig,
+            open_web(rig) as web,
+            web.connect() as user,
+        ):
+            session = await user.open("a")
+            assert await user.prompt(session, "say hello; say ☃") == "end_turn"
+            assert user.said(session) == "hello☃"
+
+
+async def test_long_messages_and_many_come_whole_and_in_order() -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig() as rig, open_web(rig) as web, web.connect() as user:
+            session = await user.open("a")
+            sizes = [1, 120, 125, 126, 65535, 65536, 70000]
+            await user.prompt(session, "; ".join(f"say {'x' * size}" for size in sizes))
+            words = [update["content"]["text"] for update in user.updates(session) if "content" in update]
+            assert [len(word) for word in words] == sizes
+            await user.prompt(session, "; ".join(f"say {number}" for number in range(3000)))
+            assert user.said(session).endswith("".join(str(number) for number in range(3000)))
+
+
+@pytest.mark.parametrize("token", ["", "tb_wrong"])
+async def test_without_a_token_of_ours_nobody_gets_in(token: str) -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig() as rig, open_web(rig) as web:
+            with pytest.raises(NoBroker, match="401: a token"):
+                async with dialled(web.url, token):
+                    pytest.fail("it got in")
+            assert rig.broker.clients == set()
+            assert web.door.suspects.total == (1 if token else 0)
+
+
+async def test_a_token_that_is_revoked_ends_its_connections_and_not_their_turns() -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig() as rig, open_web(rig) as web, web.connect() as admin:
+            token = await web.new_token("bob", Scope.ADMIN)
+            async with web.connect(token=token) as bob:
+                session = await bob.open("a")
+                later = bob.later(bob.prompt, session, "wait 1; say done")
+                await admin.wait_phase("a", "working")
+                await rig.broker.tokens.revoke("bob")
+                error = await later.fails()
+                assert isinstance(error, BrokerGone) and Ending.EXPIRED.words in error.message
+            await admin.wait_phase("a", "idle")
+            assert rig.session("a").turns.done == 1
+
+
+async def test_who_does_not_introduce_itself_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_rig() as rig, open_web(rig) as web, dialled(web.url, web.token) as link:
+        await link.send(b'{"jsonrpc":"2.0","method":"$/ping"}\n')
+        with trio.fail_after(31):
+            assert await link.receive() is None
+        assert Ending.UNINTRODUCED.words in link.farewell()
+
+
+async def test_the_limit_of_clients_holds_and_says_so() -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig(settings(max_clients=1)) as rig, open_web(rig) as web, web.connect():
+            with pytest.raises(NoBroker, match=r"503: 1 clients are connected, the limit; raise max_clients"):
+                async with web.connect():
+                    pytest.fail("it got in")

@@ -1,0 +1,196 @@
+"""The head of an HTTP request at the WebSocket's door: what it asks for, and why it is refused.
+
+Pure: bytes in, values out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import attrs
+import h11
+
+from trio_broker.errors import BrokerError
+
+LONGEST = 16 * 1024  # bytes of a head
+BEARER = "bearer."  # a sub-protocol that carries a token, since browsers can't set headers
+
+
+class Refusal(BrokerError):
+    """A request that is answered with this status and a sentence, and no WebSocket."""
+
+    code = "refused"
+
+    def __init__(self, status: HTTPStatus, message: str, *headers: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+@attrs.frozen
+class Head:
+    """A request's head. `query`: the first value of each key. Header names are lower case."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: Sequence[tuple[str, str]]
+
+    def get(self, name: str) -> str | None:
+        """A header's value, several of them joined by commas; None if there is none."""
+        values = [value for header, value in self.headers if header == name]
+        return ", ".join(values) if values else None
+
+    def words(self, name: str) -> list[str]:
+        """The members of a header that is a list."""
+        return [word.strip() for word in (self.get(name) or "").split(",") if word.strip()]
+
+
+@attrs.frozen
+class Rules:
+    """`origins` and `hosts` that are let in; the path's agent is looked up elsewhere."""
+
+    origins: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+
+
+@attrs.frozen
+class Place:
+    """What an upgrade asks for: an agent, a session's key, or neither; its token if it brings one."""
+
+    agent: str | None
+    key: str | None
+    token: str | None
+
+
+class HeadReader:
+    """Bytes in any chunking become one head. `received` is all that came, what follows the head included."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
+
+    def feed(self, data: bytes) -> Head | None:
+        """The head, None if it is not whole yet. Raises Refusal."""
+        self.received += data
+        try:
+            self._parser.receive_data(data)
+            event = self._parser.next_event()
+        except h11.RemoteProtocolError as error:
+            why = str(error).partition(":")[0]  # behind it is what came, which may be a secret
+            raise Refusal(
+                HTTPStatus(error.error_status_hint),
+                f"this is no HTTP request that a broker understands: {why}",
+            ) from None
+        return _head(event) if isinstance(event, h11.Request) else None
+
+
+def _head(event: h11.Request) -> Head:
+    try:
+        parts = urlsplit(event.target.decode("ascii", "replace"))
+        query = parse_qs(parts.query, max_num_fields=20)
+    except ValueError:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "the request's target can't be read") from None
+    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
+    first = {name: values[0] for name, values in query.items()}
+    return Head(event.method.decode("ascii"), unquote(parts.path), first, headers)
+
+
+def place_of(head: Head, rules: Rules) -> Place:
+    """What this head asks for, if it asks for a WebSocket and comes from where it may. Raises Refusal."""
+    _check_host(head, rules)
+    _check_origin(head, rules)
+    _check_upgrade(head)
+    first, _, agent = head.path.strip("/").partition("/")
+    if first not in ("", "acp") or (agent and "/" in agent):
+        raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here; a broker's sessions are at /acp")
+    return Place(agent or head.query.get("agent"), head.query.get("session"), token_of(head))
+
+
+def _check_host(head: Head, rules: Rules) -> None:
+    # A page of a foreign name that resolves to this machine must not get in (DNS rebinding). An address is no name.
+    name = _host_name(head.get("host") or "")
+    if name in ("localhost", *rules.hosts) or _is_address(name):
+        return
+    raise Refusal(
+        HTTPStatus.FORBIDDEN,
+        f"this broker does not go by the name {name[:100]!r}; add it to hosts in [listen], or use its address",
+    )
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_origin(head: Head, rules: Rules) -> None:
+    # Only browsers send one, and any page may have a browser connect to this machine.
+    origin = head.get("origin")
+    if origin is not None and origin not in rules.origins:
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            f"pages of {origin[:100]!r} may not use this broker; add that origin to origins in [listen]",
+        )
+
+
+def _check_upgrade(head: Head) -> None:
+    wanted = "websocket" in [word.lower() for word in head.words("upgrade")]
+    if head.method != "GET" or not wanted:
+        raise Refusal(
+            HTTPStatus.UPGRADE_REQUIRED,
+            "this is a WebSocket that speaks ACP; connect to it with an ACP client, as ws://…/acp",
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+        )
+    if head.get("sec-websocket-version") != "13":
+        raise Refusal(
+            HTTPStatus.UPGRADE_REQUIRED,
+            "only version 13 of the WebSocket protocol is spoken here",
+            ("Sec-WebSocket-Version", "13"),
+        )
+    if "upgrade" not in [word.lower() for word in head.words("connection")] or not _is_key(head):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "this is no WebSocket handshake (RFC 6455, section 4.2.1)")
+
+
+def _is_key(head: Head) -> bool:
+    try:
+        return len(base64.b64decode(head.get("sec-websocket-key") or "", validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def token_of(head: Head) -> str | None:
+    """The token that a head brings: by header, else in the query, else as a sub-protocol."""
+    scheme, _, token = (head.get("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    if token := head.query.get("token", ""):
+        return token
+    offered = head.words("sec-websocket-protocol")
+    return next((word.removeprefix(BEARER) for word in offered if word.startswith(BEARER)), None)
+
+
+def answer(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
+    """A whole HTTP response that ends the connection, with one line of text."""
+    body = f"{text}\n".encode()
+    own = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    names = {name for name, _ in headers}
+    close = [] if "Connection" in names else [("Connection", "close")]
+    writer = h11.Connection(h11.SERVER)
+    lines = [*own, *close, *headers]
+    response = h11.Response(status_code=status, headers=lines, reason=status.phrase.encode())
+    return (writer.send(response) or b"") + body

@@ -1,0 +1,113 @@
+"""One client's connection as lines: what `serve`, and the client's side, know of a door.
+
+A line is one JSON-RPC message, without its newline on the way in, and with it on the way out.
+"""
+
+from __future__ import annotations
+
+import enum
+import select
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import trio
+
+from trio_broker.wire.jsonrpc import MAX_LINE, LineSplitter
+
+READ = 65536
+WRITE = 256 * 1024  # bytes handed to one write, which has to make progress within `WRITE_PATIENCE`
+FAREWELL = 2.0  # seconds for the other side to heed that a link is closed
+WRITE_PATIENCE = 60.0  # seconds for one write to a client that reads at all
+
+
+class Ending(enum.Enum):
+    """Why a connection ends: the WebSocket close code (RFC 6455, section 7.4) and a few words for the other side."""
+
+    LEFT = (1000, "")
+    STOPPING = (1001, "the broker stops")
+    UNINTRODUCED = (1002, "initialize did not come in time")
+    TOO_SLOW = (1008, "too far behind; come back with the last number you have")
+    FAILED = (1011, "the broker failed; its log says more")
+    EXPIRED = (4401, "the token has expired or was revoked")
+
+    @property
+    def code(self) -> int:
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        return self.value[1]
+
+
+class Link(Protocol):
+    """`receive` and `send` may each be used by one task at a time; leaving an `async with` closes it."""
+
+    async def receive(self) -> Sequence[bytes] | None:
+        """The next lines, None when the other side has said its last. Raises LineTooLong."""
+
+    async def send(self, lines: bytes) -> None:
+        """Send whole lines. Raises BrokenResourceError, and TooSlowError when the other side does not read.
+
+        Who cancels it has broken the link: only closing it is left (TRIO.md, fact 4).
+        """
+
+    def hung_up(self) -> bool:
+        """Whether the other side is gone altogether, and not only silent."""
+
+    def farewell(self) -> str:
+        """ ": " and what the other side said when it closed the link, or nothing."""
+
+    async def close(self, ending: Ending) -> None:
+        """End it; the other side is told why, where there are words for that and it listens."""
+
+
+class Lines:
+    """A Link over a byte stream: newline-delimited JSON, as ACP has it on stdio."""
+
+    def __init__(self, stream: trio.abc.Stream, limit: int = MAX_LINE) -> None:
+        self.stream = stream
+        self._splitter = LineSplitter(limit)
+
+    async def receive(self) -> Sequence[bytes] | None:
+        try:
+            data = bytes(await self.stream.receive_some(READ))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return None
+        return self._splitter.feed(data) if data else None
+
+    async def send(self, lines: bytes) -> None:
+        await send_in_steps(self.stream, lines)
+
+    def hung_up(self) -> bool:
+        return isinstance(self.stream, trio.SocketStream) and both_closed(self.stream)
+
+    def farewell(self) -> str:
+        return ""
+
+    async def close(self, ending: Ending) -> None:
+        await self.stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with trio.move_on_after(FAREWELL, shield=True):
+            await self.close(Ending.LEFT)
+
+
+async def send_in_steps(stream: trio.abc.SendStream, data: bytes | bytearray | memoryview) -> None:
+    """Send all of it, each step of at most 256 KiB with a deadline of its own. Raises TooSlowError."""
+    view = memoryview(data)
+    for start in range(0, len(view), WRITE):
+        with trio.fail_after(WRITE_PATIENCE):
+            await stream.send_all(view[start : start + WRITE])
+
+
+def both_closed(stream: trio.SocketStream) -> bool:
+    """Whether both directions are closed, which a read that gives nothing does not tell."""
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

@@ -1,0 +1,76 @@
+"""Binding the addresses that `[listen]` names, with TLS or without."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+
+import trio
+
+from trio_broker.config import ListenConfig
+from trio_broker.errors import ConfigError
+
+Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
+
+
+async def open_listeners(config: ListenConfig) -> list[Listener]:
+    """Bind what `[listen]` says, nothing if it says nothing. Raises ConfigError."""
+    if config.websocket is None:
+        return []
+    host, port = address_of(config.websocket)
+    tls = _tls(config)
+    if tls is None and not config.insecure_bind and not _is_loopback(host):
+        raise ConfigError(
+            f"[listen] websocket: {host} can be reached from other machines, and without TLS anybody on the way reads "
+            "the tokens; set tls_cert and tls_key, or insecure_bind = true (--insecure-bind) if something else "
+            "protects them"
+        )
+    try:
+        plain = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise ConfigError(f"[listen] websocket: {config.websocket} can't be bound: {error}") from error
+    return [trio.SSLListener(one, tls, https_compatible=True) for one in plain] if tls else [*plain]
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[IPV6]:PORT`; port 0 is any that is free. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or not host or not port.isdecimal() or int(port) > 65535 or (":" in host and text[0] != "["):
+        raise ConfigError(
+            f"[listen] websocket: {text!r} is no HOST:PORT, such as 127.0.0.1:8765 or [::1]:8765"
+        )
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls(config: ListenConfig) -> ssl.SSLContext | None:
+    if config.tls_cert is None and config.tls_key is None:
+        return None
+    if config.tls_cert is None:
+        raise ConfigError("[listen] tls_key is there, and tls_cert is missing")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(
+            os.path.expanduser(config.tls_cert), config.tls_key and os.path.expanduser(config.tls_key)
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"[listen] tls_cert, tls_key: {config.tls_cert} can't be used: {error}") from error
+    return context
+
+
+def url_of(listeners: list[Listener]) -> str:
+    """Where clients reach the first of them."""
+    first = listeners[0]
+    plain = first.transport_listener if isinstance(first, trio.SSLListener) else first
+    assert isinstance(plain, trio.SocketListener)
+    host, port = plain.socket.getsockname()[:2]
+    scheme = "wss" if isinstance(first, trio.SSLListener) else "ws"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/acp"

@@ -1,0 +1,71 @@
+"""A rig's broker over the WebSocket.
+
+async with open_rig() as rig, open_web(rig) as web, web.connect() as user:
+    assert await user.prompt(await user.open("a"), "say hello") == "end_turn"
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker.client import refuse_all
+from trio_broker.grant import Grant, Scope
+from trio_broker.tcp import Listener, open_listeners, url_of
+from trio_broker.testing.rig import Rig, User, connected
+from trio_broker.webdoor import WebDoor
+from trio_broker.websocket import connected as dialled
+from trio_broker.wire.jsonrpc import Message
+
+ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
+
+
+@attrs.define(eq=False)
+class Web:
+    """A WebSocket door that is open at `url`; `token` is an admin's."""
+
+    rig: Rig
+    door: WebDoor
+    url: str
+    token: str
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        on_request: Callable[[Message], Awaitable[object]] = refuse_all,
+        *,
+        token: str | None = None,
+        query: str = "",
+    ) -> AsyncGenerator[User, None]:
+        """A client of its own connection, with that token or the admin's; leaving the block disconnects."""
+        async with (
+            dialled(self.url + query, token or self.token) as link,
+            connected(link, on_request) as user,
+        ):
+            yield user
+
+    async def new_token(self, name: str, *scopes: Scope, **more: Any) -> str:
+        """A token of the broker's."""
+        return await self.rig.broker.tokens.new(Grant(name, frozenset(scopes), **more))
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2].partition("/")[0])
+
+
+@asynccontextmanager
+async def open_web(rig: Rig) -> AsyncGenerator[Web, None]:
+    """Open a door at a free port of 127.0.0.1, with whatever else `[listen]` of the rig's broker says."""
+    config = attrs.evolve(rig.broker.config.listen, websocket="127.0.0.1:0")
+    listeners: list[Listener] = await open_listeners(config)
+    door = WebDoor(rig.broker)
+    token = await rig.broker.tokens.new(ADMIN)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(door.run, listeners, rig.nursery))
+        yield Web(rig, door, url_of(listeners), token)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,243 @@
+"""The WebSocket's door: who comes in over TCP, by which token, and what everybody else is told (ACP.md, section 3.5).
+
+Whoever is refused is refused before the upgrade, with a status and a sentence, and never learns more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+
+import attrs
+import trio
+
+from trio_broker.broker import Broker, contained
+from trio_broker.config import ListenConfig
+from trio_broker.connection import Bound, Connection
+from trio_broker.errors import UnknownAgent
+from trio_broker.grant import Grant
+from trio_broker.httphead import Head, HeadReader, Place, Refusal, Rules, answer, place_of
+from trio_broker.link import READ, Ending
+from trio_broker.serve import serve
+from trio_broker.tcp import Listener
+from trio_broker.websocket import accepted
+
+log = logging.getLogger(__name__)
+
+HEAD_PATIENCE = 10.0  # seconds for a whole head, TLS included
+ANSWER_PATIENCE = 5.0  # seconds to be read, for a refusal
+FIRST_DELAY, LONGEST_DELAY = (
+    0.1,
+    5.0,
+)  # seconds that a wrong token waits for its answer: each time twice as long
+REMEMBERED = 60.0  # seconds after which an address is clean again
+ADDRESSES = 1000
+UNREAD = 16  # pieces of what a refused client still says
+
+
+UNAUTHORIZED = (
+    HTTPStatus.UNAUTHORIZED,
+    "a token of this broker's is needed, one that is neither revoked nor expired; `trio-broker token new` makes one",
+    ("WWW-Authenticate", 'Bearer realm="trio-broker"'),
+)
+
+
+class WrongToken(Refusal):
+    """The same words as for none at all, but not as quickly."""
+
+    def __init__(self) -> None:
+        super().__init__(*UNAUTHORIZED)
+
+
+@attrs.define
+class Suspects:
+    """Addresses that came with a wrong token; the count grows the delay of their next refusal, of no one's welcome."""
+
+    _failures: OrderedDict[str, tuple[int, float]] = attrs.field(factory=OrderedDict)
+    total: int = 0
+
+    def note(self, address: str) -> float:
+        """One more failure: how many seconds its answer is to wait."""
+        now = trio.current_time()
+        count, at = self._failures.pop(address, (0, now))
+        count = 1 if now - at > REMEMBERED else count + 1
+        self._failures[address] = count, now
+        self.total += 1
+        while len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+        return min(FIRST_DELAY * 2.0 ** min(count - 1, 10), LONGEST_DELAY)
+
+
+@attrs.define(eq=False)
+class WebDoor:
+    """One broker's; `run` lets clients in."""
+
+    broker: Broker
+    suspects: Suspects = attrs.field(factory=Suspects)
+    _handshaking: int = 0
+    _delayed: int = 0
+    _by_token: Counter[str | None] = attrs.field(factory=Counter)
+
+    async def run(self, listeners: list[Listener], clients: trio.Nursery) -> None:
+        """Let clients in until cancelled; each is served in `clients`."""
+        await trio.serve_listeners(self._meet, listeners, handler_nursery=clients)
+
+    async def _meet(self, stream: trio.abc.Stream) -> None:
+        await contained("client", partial(self._welcome, stream), lambda: None)
+
+    async def _welcome(self, stream: trio.abc.Stream) -> None:
+        async with stream:
+            try:
+                came = await self._shake_hands(stream)
+            except Refusal as refusal:
+                await self._refuse(stream, refusal)
+                return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # it left, or its TLS is not ours
+            if came is not None:
+                await self._serve(stream, *came)
+
+    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[bytes, Grant, Bound | None] | None:
+        """Read the head; what it asks for, None if that was answered already. Raises Refusal."""
+        with self._handshake():
+            reader, head = await _read_head(stream)
+            if head.path in ("/healthz", "/readyz") and head.method in ("GET", "HEAD"):
+                await _answer(stream, *self._health(head))
+                return None
+            place = place_of(head, Rules(self._listen.origins, self._listen.hosts))
+            grant = self._authorized(place.token)
+            self._check_room(grant)
+            return reader.received, grant, self._bound(place)
+
+    @property
+    def _listen(self) -> ListenConfig:
+        return self.broker.config.listen
+
+    @contextmanager
+    def _handshake(self) -> Iterator[None]:
+        limit = self._listen.max_handshakes
+        if self._handshaking >= limit:
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{limit} handshakes are under way, the limit; try again, or raise max_handshakes in [listen]",
+            )
+        self._handshaking += 1
+        try:
+            yield
+        finally:
+            self._handshaking -= 1
+
+    def _health(self, head: Head) -> tuple[HTTPStatus, str]:
+        if head.path == "/readyz" and self.broker.stopping.is_set():
+            return HTTPStatus.SERVICE_UNAVAILABLE, "the broker is stopping"
+        return HTTPStatus.OK, "ok"
+
+    def _authorized(self, token: str | None) -> Grant:
+        if token is None:
+            raise Refusal(*UNAUTHORIZED)
+        if (grant := self.broker.tokens.check(token)) is None:
+            raise WrongToken
+        return grant
+
+    def _check_room(self, grant: Grant) -> None:
+        most, mine = self.broker.config.broker.max_clients, self._listen.max_per_token
+        full = None
+        if self.broker.stopping.is_set():
+            full = "the broker is stopping; try again when it is back"
+        elif len(self.broker.clients) >= most:
+            full = f"{most} clients are connected, the limit; raise max_clients in [broker]"
+        elif self._by_token[grant.token] >= mine:
+            full = f"{mine} clients are connected with this token, the limit; raise max_per_token in [listen]"
+        if full is not None:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, full)
+
+    def _bound(self, place: Place) -> Bound | None:
+        if place.agent is None and place.key is None:
+            return None
+        try:
+            return Bound(self.broker.registry.resolve(place.agent), place.key)
+        except UnknownAgent as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, error.message) from error
+
+    async def _refuse(self, stream: trio.abc.Stream, refusal: Refusal) -> None:
+        address = _address(stream)
+        log.warning("refused status=%s address=%s why=%s", refusal.status.value, address, refusal.message)
+        if isinstance(refusal, WrongToken):
+            await self._delay(self.suspects.note(address))
+        await _answer(stream, refusal.status, refusal.message, *refusal.headers)
+
+    async def _delay(self, seconds: float) -> None:
+        if (
+            self._delayed < self._listen.max_handshakes
+        ):  # else there are so many that a delay would only cost us
+            self._delayed += 1
+            try:
+                await trio.sleep(seconds)
+            finally:
+                self._delayed -= 1
+
+    async def _serve(self, stream: trio.abc.Stream, head: bytes, grant: Grant, bound: Bound | None) -> None:
+        self._by_token[grant.token] += 1
+        config = self.broker.config
+        try:
+            async with accepted(
+                stream, head, limit=config.broker.max_line, compress=config.listen.compression
+            ) as link:
+                await serve(self.broker, link, grant, partial(self._attend, bound))
+        finally:
+            self._by_token[grant.token] -= 1
+
+    def _attend(self, bound: Bound | None, connection: Connection) -> None:
+        connection.bound = bound
+        connection.nursery.start_soon(self._cut_when_over, connection)
+        connection.nursery.start_soon(self._cut_unless_introduced, connection)
+
+    async def _cut_when_over(self, connection: Connection) -> None:
+        why = await self.broker.tokens.wait_over(connection.grant)
+        log.info("client_cut name=%s why=%s", connection.name, why)
+        connection.cut(Ending.EXPIRED)
+
+    async def _cut_unless_introduced(self, connection: Connection) -> None:
+        await trio.sleep(self._listen.initialize_timeout)
+        if not connection.spoken:
+            connection.cut(Ending.UNINTRODUCED)
+
+
+async def _read_head(stream: trio.abc.Stream) -> tuple[HeadReader, Head]:
+    reader = HeadReader()
+    with trio.move_on_after(HEAD_PATIENCE):
+        while data := await stream.receive_some(READ):
+            if (head := reader.feed(bytes(data))) is not None:
+                return reader, head
+        raise trio.BrokenResourceError("it left")
+    raise Refusal(
+        HTTPStatus.REQUEST_TIMEOUT, f"the head of the request was not here within {HEAD_PATIENCE:g} s"
+    )
+
+
+async def _answer(stream: trio.abc.Stream, status: HTTPStatus, text: str, *headers: tuple[str, str]) -> None:
+    """Send a response, and let it be read: a stream closed with bytes unread would be reset, the response with it."""
+    with trio.move_on_after(ANSWER_PATIENCE):
+        try:
+            await stream.send_all(answer(status, text, *headers))
+            if isinstance(stream, trio.abc.HalfCloseableStream):
+                await stream.send_eof()
+            for _ in range(UNREAD):
+                if not await stream.receive_some(READ):
+                    break
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it did not wait for the answer
+
+
+def _address(stream: trio.abc.Stream) -> str:
+    plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if not isinstance(plain, trio.SocketStream):
+        return "?"
+    try:
+        return str(plain.socket.getpeername()[0])
+    except OSError:
+        return "gone"
