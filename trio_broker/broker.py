@@ -219,9 +219,7 @@ class Broker:
                 fresh = False
             if not there.ending:
                 self._check_same(there, opening)
-                was = LIVE if there.live else WOKEN
-                there.wake()
-                return there, was
+                return there, WOKEN if there.wake() else LIVE
             await there.gone.wait()
             there.put_away()
             self.pool.release(opening.key, there)
