@@ -219,7 +219,9 @@ class Broker:
                 fresh = False
             if not there.ending:
                 self._check_same(there, opening)
-                return there, WOKEN if there.wake() else LIVE
+                was = LIVE if there.live else WOKEN
+                there.wake()
+                return there, was
             await there.gone.wait()
             there.put_away()
             self.pool.release(opening.key, there)

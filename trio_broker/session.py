@@ -8,14 +8,12 @@ facts, not kept beside them, so no flag can leak (RACES G2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
-from trio_broker.ask import Ask
-from trio_broker.asks import RESTART, Asks
+from trio_broker.asks import Asks
 from trio_broker.config import Restart
 from trio_broker.control import refuse
 from trio_broker.errors import AgentGone, BrokerError, RemoteError, SessionOver
@@ -51,7 +49,6 @@ class Session:
     admit: Callable[[Session], trio.Event | None] = lambda _: None
     save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
     state: State = attrs.field(factory=State)
-    on_alone: Callable[[Session, Ask], None] = lambda *_: None  # hears of an ask that finds nobody there
     life: Life | None = None
     last_life: Life | None = None  # the one before; its process may still be ending
     turns: Turns = attrs.field(init=False)
@@ -142,17 +139,16 @@ class Session:
 
     # What clients do with it
 
-    def wake(self) -> bool:
-        """Have a process, when the last one is gone (RACES B11); says whether that begins a life. Raises as `admit`."""
+    def wake(self) -> None:
+        """Have a process for it, now or as soon as the last one is gone (RACES B11). Raises what `admit` raises."""
         if self.ending:
             raise SessionOver(f"session {self.key!r} was closed" if self.closed else "the broker is stopping")
-        if begins := self.life is None or self.life.ending:
+        if self.life is None or self.life.ending:
             after, self.last_life = self.admit(self), self.life
             self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self, after)
             self.resumed = None
             self._woken.set()
             self.note_phase()
-        return begins
 
     def submit(self, turn: Turn) -> int:
         """Queue a prompt and wake the session; its position: 0 runs at once. Raises QueueFull, and as `wake`."""
@@ -290,16 +286,12 @@ class Session:
         self.save(self)
 
     async def work(self, line: Line) -> None:
-        assert self.relay.asks is not None, "it has begun"
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.relay.asks.run)
-            await self.turns.run(line, self.relay.agent_session_id or "")
+        await self.turns.run(line, self.relay.agent_session_id or "")
 
     def on_end(self, life: Life) -> None:
         # Synchronous and complete: whoever waits for anything of this session has its outcome when this returns.
         if self.relay.asks is not None:
-            stops = RESTART if self._stopped else "agent gone"
-            self.relay.asks.close("closed" if self.closed else stops)
+            self.relay.asks.close()
         self.turns.close(life.cause or self._over())
         self.note_phase()
         phase = "closed" if self.closed else self.phase.value
@@ -359,8 +351,7 @@ class Session:
         state, relay = self.state, self.relay
         state.session_id = state.session_id or self.public_id(agent_session_id)
         state.began(agent_session_id, result)
-        alone = partial(self.on_alone, self)
-        asks = Asks(line, self.log, self.settings, self.turns, relay, self.note_phase, alone)
+        asks = Asks(line, self.log, self.settings, self.turns, relay.primary, relay.outward, self.note_phase)
         relay.name(agent_session_id, state.session_id, asks)
 
     async def _set_again(self, line: Line) -> None:

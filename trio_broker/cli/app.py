@@ -22,6 +22,7 @@ COMMANDS = {
     "up": ("daemon", "Start the broker in the background."),
     "down": ("daemon", "Stop the broker and every agent of its."),
     "status": ("status", "Show what every session is doing."),
+    "top": ("top", "Watch every session full screen, answer and act: the dashboard."),
     "prompt": ("prompt", "Send a prompt to the session of this directory (the default command)."),
     "exec": ("prompt", "Send one prompt to a session of its own, which ends with it."),
     "cancel": ("prompt", "Cancel the running turn of a session."),

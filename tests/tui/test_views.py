@@ -1,0 +1,198 @@
+"""The screen as text, at 80x24 and 140x40, against the files in snapshots/.
+
+Renew them, and look at what changed in the diff: TRIO_BROKER_RENEW=1 python -m pytest tests/tui/test_views.py
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from rich.cells import cell_len
+
+from trio_broker.tui.screen import Screen, screen
+from trio_broker.tui.screen import picture as picture_of
+from trio_broker.tui.state import Call as BrokerCall
+from trio_broker.tui.state import Mode, Pending, State, Tab, lost, read, saw, tell
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+SIZES = ((80, 24), (140, 40))
+Json = dict[str, Any]
+Make = Callable[..., Json]
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\r\nrm -rf"
+
+
+def text_of(shown: Screen) -> str:
+    return "".join("".join(part.text for part in line).rstrip() + "\n" for line in shown.lines)
+
+
+def check(name: str, state: State, now: float = 100.0) -> None:
+    for width, height in SIZES:
+        shown = screen(state, now, width, height)
+        assert len(shown.lines) == height
+        assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {width}
+        assert not any(
+            ord(one) < 32 or 127 <= ord(one) < 160
+            for line in shown.lines
+            for part in line
+            for one in part.text
+        )
+        file, text = SNAPSHOTS / f"{name}-{width}x{height}.txt", text_of(shown)
+        if os.environ.get("TRIO_BROKER_RENEW"):
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8"), (
+            f"{file.name}: see the head of this module for how to renew"
+        )
+
+
+def chunk(seq: int, text: str, kind: str = "agent_message_chunk") -> Json:
+    return update(seq, sessionUpdate=kind, content={"type": "text", "text": text})
+
+
+def update(seq: int, **fields: Any) -> Json:
+    return {"seq": seq, "at": 1.0, "kind": "update", "update": fields}
+
+
+@pytest.fixture
+def three(session: Make) -> list[Json]:
+    queued = [{"promptId": "p1", "text": "and the changelog", "position": 1}]
+    return [
+        session("repo/api", agent="claude", phase="working", turn_since=20.0, heard_at=99.0, events=12, clients=2,
+                queue=1, queued=queued, title="Type greet()", usage={"used": 46_000, "size": 200_000,
+                "cost": {"amount": 0.42, "currency": "USD"}}, use={"cpu": 12.5, "memory": 530 * 2**20, "processes": 4},
+                attached=[{"name": "client-1a2b", "role": "controller"}, {"name": "client-3c4d", "role": "observer"}]),
+        session("repo/docs", agent="codex", heard_at=40.0, cwd="/srv/work/docs"),
+        session("discord:1234567890", agent="gemini", phase="suspended", pid=None, heard_at=None),
+    ]  # fmt: skip
+
+
+EVENTS = [
+    {"seq": 1, "at": 1.0, "kind": "agent", "event": "started", "pid": 4242},
+    {"seq": 2, "at": 1.0, "kind": "started", "prompt": [{"type": "text", "text": "give greet() a type"}]},
+    chunk(3, "I look at the code first.", "agent_thought_chunk"),
+    update(4, sessionUpdate="plan", entries=[{"content": "Look", "status": "completed"},
+           {"content": "Change", "status": "in_progress"}, {"content": "Report", "status": "pending"}]),
+    update(5, sessionUpdate="tool_call", toolCallId="c1", title="Edit greet.py", kind="edit", status="pending"),
+    update(6, sessionUpdate="tool_call_update", toolCallId="c1", status="completed", content=[
+           {"type": "diff", "path": "greet.py", "oldText": "def greet(name)\n", "newText": "def greet(name: str)\n"}]),
+    chunk(7, "Done. **greet()** has a type now:\n\n"),
+    chunk(8, "- the parameter\n- the result\n\n```python\ndef greet(name: str) -> None: ...\n```\n"),
+    {"seq": 9, "at": 1.0, "kind": "ask", "title": "Apply it?"},
+    {"seq": 10, "at": 1.0, "kind": "answer", "option": "Apply", "by": "client-1a2b"},
+    {"seq": 11, "at": 1.0, "kind": "ended", "outcome": "completed", "stopReason": "end_turn"},
+    {"seq": 12, "at": 1.0, "kind": "gap", "from": 5, "to": 6, "why": "the disk was full"},
+]  # fmt: skip
+
+
+@pytest.fixture
+def seen(three: list[Json], picture: Make) -> State:
+    return read(saw(State(), picture(*three), 100.0), "repo/api", EVENTS, 13)
+
+
+def test_an_empty_broker(picture: Make) -> None:
+    check("empty", saw(State(), picture(), 100.0))
+
+
+def test_three_sessions(seen: State) -> None:
+    check("three", seen)
+
+
+@pytest.mark.parametrize("tab", Tab)
+def test_the_details_of_one(tab: Tab, seen: State) -> None:
+    state = attrs.evolve(seen, detail=True, tab=tab, stderr=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n"))
+    if tab is not Tab.LOG:  # has the clock of whoever runs this
+        check(f"detail-{tab.value}", state)
+    else:
+        assert "4" in text_of(screen(state, 100.0, 80, 24))
+
+
+def test_a_question(three: list[Json], ask: Make, session: Make, picture: Make) -> None:
+    one = session(
+        "repo/api", phase="waiting", turn_since=20.0, asks=[ask(7, "Apply the change to greet.py", 88.0)]
+    )
+    two = session("repo/web", phase="waiting", asks=[ask(3, "Run `rm -rf build`" + HOSTILE, 95.0)])
+    check("ask", saw(State(), picture(one, two, *three[1:]), 100.0))
+
+
+def test_a_dead_agent(session: Make, picture: Make) -> None:
+    error = "the agent's process ended: signal 9 (SIGKILL)"
+    dead = session("repo/api", phase="dead", pid=None, error=error, events=3)
+    state = saw(State(), picture(dead, session("repo/web")), 100.0)
+    exited = {"seq": 3, "at": 1.0, "kind": "agent", "event": "exited", "pid": 1, "signal": "SIGKILL"}
+    check("dead", read(state, "repo/api", [exited], 4))
+
+
+def test_a_hundred_sessions(session: Make, picture: Make) -> None:
+    phases = ("working", "idle", "working", "starting", "cancelling")
+    many = [session(f"repo/{n:03}", phase=phases[n % 5], events=n) for n in range(100)]
+    check("hundred", attrs.evolve(saw(State(), picture(*many), 100.0), selected="repo/050"))
+
+
+def test_titles_of_all_scripts_and_hostile_ones(session: Make, picture: Make) -> None:
+    names = ("日本語のセッション", "emoji 👩‍💻 🇩🇪 ok", "combining e\u0301e\u0301", "עברית", HOSTILE)
+    strange = [session(name, title=name, cwd=f"/srv/{name}", agent=name) for name in names]
+    state = saw(State(), picture(*strange), 100.0)
+    check("strange", read(state, names[0], [chunk(1, HOSTILE + " 日本語 " * 30)], 2))
+
+
+def test_a_broker_that_is_gone(seen: State) -> None:
+    check("gone", lost(seen, "no broker listens at /run/broker.sock", 110.0), 175.0)
+
+
+def test_before_the_first_picture() -> None:
+    check("connecting", State())
+
+
+def test_typing_a_prompt_of_several_lines(seen: State) -> None:
+    editor = attrs.evolve(seen.editor, text="fix the tests\nand 漢字 " + "x" * 200, cursor=20)
+    state = attrs.evolve(seen, mode=Mode.PROMPT, editor=editor)
+    check("prompt", state)
+    for width, height in SIZES:
+        column, line = screen(state, 100.0, width, height).cursor or (-1, -1)
+        assert 0 <= column < width and line == height - (5 if width == 80 else 3) + 1
+
+
+def test_what_asks_before_it_acts(seen: State) -> None:
+    pending = Pending(
+        "kill repo/api at once, for good?", BrokerCall("_trio_broker/kill", {"key": "repo/api"})
+    )
+    check("confirm", attrs.evolve(seen, mode=Mode.CONFIRM, pending=pending))
+
+
+def test_help(seen: State) -> None:
+    check("help", attrs.evolve(seen, mode=Mode.HELP))
+
+
+@pytest.mark.parametrize("size", [(39, 24), (80, 7), (1, 1), (10, 3)])
+def test_a_tiny_window_says_so(size: tuple[int, int], seen: State) -> None:
+    shown = screen(seen, 100.0, *size)
+    assert len(shown.lines) == size[1]
+    assert "".join("".join(part.text for part in line) for line in shown.lines).startswith(
+        f"{size[0]}x{size[1]} is t"[: size[0] * size[1]]
+    )
+
+
+@pytest.mark.parametrize("width", range(40, 210, 7))
+@pytest.mark.parametrize("height", [8, 15, 29, 30, 61])
+def test_every_size_is_filled_exactly(
+    width: int, height: int, seen: State, ask: Make, session: Make, picture: Make
+) -> None:
+    asking = session("a", phase="waiting", asks=[ask(1, "sure?", 1.0)])
+    for state in (
+        seen,
+        saw(seen, picture(asking, *seen.sessions), 100.0),
+        attrs.evolve(seen, detail=True, mode=Mode.PROMPT),
+    ):
+        shown = screen(tell(state, "done", 100.0), 100.0, width, height)
+        assert len(shown.lines) == height
+        assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {width}
+
+
+def test_one_picture_has_all_the_sessions(session: Make, picture: Make) -> None:
+    many = [session(f"repo/{n:03}") for n in range(100)]
+    shown = text_of(picture_of(saw(State(), picture(*many), 100.0), 100.0, 100))
+    assert all(f"repo/{n:03}" in shown for n in range(100))

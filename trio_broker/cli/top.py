@@ -1,0 +1,102 @@
+"""`top`: the dashboard."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.errors import Misuse
+
+COLOURS = {
+    "standard": "STANDARD",
+    "256": "EIGHT_BIT",
+    "truecolor": "TRUECOLOR",
+    "windows": "WINDOWS",
+}  # rich's two names
+
+
+@click.command("top")
+@click.option("--once", is_flag=True, help="Print one picture, and end.")
+@click.option("--svg", metavar="FILE", help="Save one picture of the full screen, and end.")
+@click.option(
+    "--size", metavar="COLSxLINES", help="Of the picture [default: the terminal's; of --svg 140x40]."
+)
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Of --once.")
+@pass_state
+def top_command(state: State, once: bool, svg: str | None, size: str | None, style: str) -> int:
+    """Show every session, full screen: who works, who waits for you, who has gone; and act on it.
+
+    \b
+      trio-broker top                    ? shows the keys, q quits
+      trio-broker top --once             one picture, for a script or a log
+      trio-broker top --svg picture.svg
+
+    Needs a terminal, unless with --once or --svg. It goes on when the broker is restarted. NO_COLOR is honoured.
+    Exit codes: 0 after q; 2 without a terminal; 6 if no broker is there at the start; 143 after SIGTERM.
+    """
+    reach(state, autostart=False)
+    columns, lines = _size(size) if size else (0, 0)
+    if style == "json":
+        print_json(run(_picture, state))
+    elif svg is not None:
+        Path(svg).write_text(run(_svg, state, columns or 140, lines or 40), encoding="utf-8")
+        click.echo(f"saved {svg}", err=True)
+    elif once:
+        run(_once, state, columns)
+    else:
+        return run(_live, state)
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    columns, _, lines = text.partition("x")
+    if not (columns.isdigit() and lines.isdigit() and 0 < int(columns) <= 1000 and 0 < int(lines) <= 1000):
+        raise Misuse(f"--size: expected columns and lines, such as 140x40, not {text!r}")
+    return int(columns), int(lines)
+
+
+async def _picture(state: State) -> Any:
+    async with state.connect() as client:
+        return await client.call("_trio_broker/watch")
+
+
+async def _once(state: State, columns: int) -> None:
+    from rich.console import Console
+
+    from trio_broker.tui import once
+    from trio_broker.tui.state import State as Seen
+
+    console = Console(width=columns or None, highlight=False)
+    async with state.connect() as client:
+        once.as_text(await once.look(client, Seen()), console)
+
+
+async def _svg(state: State, columns: int, lines: int) -> str:
+    from trio_broker.tui import once
+    from trio_broker.tui.state import State as Seen
+
+    async with state.connect() as client:
+        return once.as_svg(await once.whole(client, Seen(), columns, lines), columns)
+
+
+async def _live(state: State) -> int:
+    from rich.color import ColorSystem
+    from rich.console import Console
+
+    from trio_broker.tui.app import App
+    from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.terminal import Terminal
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Misuse("top needs a terminal; `trio-broker top --once` prints one picture without")
+    console = Console()
+    system = None if console.no_color else console.color_system
+    colours = None if system is None else ColorSystem[COLOURS[system]]
+    terminal = Terminal(sys.stdin.fileno(), sys.stdout.fileno(), colours)
+    app = App(terminal, lambda on_request: state.connect(on_request=on_request), Seen(cwd=os.getcwd()))
+    return await app.run()

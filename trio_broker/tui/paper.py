@@ -1,0 +1,187 @@
+"""The things of a transcript as lines: Markdown, thoughts, tool calls with their diffs, plans with their ticks.
+
+What was laid out once is remembered: of a message that grows, only its last paragraph is laid out anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Heading, Markdown
+from rich.segment import Segment
+from rich.style import Style
+
+from trio_broker.tui import look
+from trio_broker.tui.text import Line, clip, visible, visible_lines, words, wrap
+from trio_broker.tui.transcript import Item, text_of
+
+Json = dict[str, Any]
+OUTPUT = 12  # lines of a tool's output or diff
+DIFFED = 100_000  # characters that are compared
+_FENCE = re.compile(r"^ {0,3}(```|~~~)")
+
+
+class _Heading(Heading):
+    """At the left, and no box around it."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self.text.justify = "left"
+        yield self.text
+
+
+class _Markdown(Markdown):
+    elements = Markdown.elements | {"heading_open": _Heading}
+
+
+@lru_cache(maxsize=600)
+def item_lines(item: Item, width: int) -> tuple[Line, ...]:
+    """The lines of one thing, at most `width` cells each, an empty one before where a new thought begins."""
+    return tuple(_KINDS.get(item.kind, _note)(item, max(10, width)))
+
+
+def _text(item: Item, width: int) -> Iterator[Line]:
+    for block in blocks(visible_lines(item.text)):
+        yield []
+        yield from markdown(block, width)
+
+
+@lru_cache(maxsize=600)
+def markdown(block: str, width: int) -> tuple[Line, ...]:
+    """One paragraph, list, table or piece of code."""
+    console = _console(width)
+    rendered = console.render_lines(_Markdown(block, code_theme="ansi_dark", hyperlinks=False), pad=False)
+    lines = [[Segment(part.text, part.style) for part in line if not part.control] for line in rendered]
+    while lines and not "".join(part.text for part in lines[-1]).strip():
+        lines.pop()
+    while lines and not "".join(part.text for part in lines[0]).strip():
+        lines.pop(0)
+    return tuple(lines)
+
+
+@lru_cache(maxsize=4)
+def _console(width: int) -> Console:
+    return Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system="standard", legacy_windows=False
+    )
+
+
+def blocks(text: str) -> Iterator[str]:
+    """The parts of a Markdown text that an empty line divides, code and lists kept together."""
+    block: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        ends = bool(block) and not block[-1].strip() and not _goes_on(line)
+        if line.strip() and ends and not fenced:
+            yield "\n".join(block).rstrip()
+            block = []
+        if block or line.strip():
+            block.append(line)
+        fenced ^= _FENCE.match(line) is not None
+    if "".join(block).strip():
+        yield "\n".join(block).rstrip()
+
+
+def _goes_on(line: str) -> bool:
+    return line[:1] in " -*+" or line[:1].isdigit()
+
+
+def _prompt(item: Item, width: int) -> Iterator[Line]:
+    yield []
+    for number, line in enumerate(wrap(visible_lines(item.text), width - 2)):
+        yield words(("> " if number == 0 else "  ", look.TITLE), (line, look.BOLD))
+
+
+def _thought(item: Item, width: int) -> Iterator[Line]:
+    yield []
+    thought = Style(dim=True, italic=True)
+    for line in wrap(visible_lines(item.text).strip("\n"), width - 2):
+        yield words(("┊ ", look.DIM), (line, thought))
+
+
+def _tool(item: Item, width: int) -> Iterator[Line]:
+    data = item.data
+    status = str(data.get("status") or "pending")
+    glyph, style = look.TOOLS.get(status, ("◇", look.DIM))
+    kind = visible(data.get("kind") or "")
+    state = "" if status == "completed" else f"  {visible(status).replace('_', ' ')}"
+    yield []
+    title = clip(visible(item.text), max(8, width - len(kind) - len(state) - 6))
+    yield words((f"{glyph} ", style), (title, look.PLAIN), (state, style), (f"  {kind}", look.DIM))
+    content = data.get("content")
+    lines = (
+        [line for part in content if isinstance(part, dict) for line in _content(part, width - 4)]
+        if isinstance(content, list)
+        else []
+    )
+    yield from ([Segment("  │ ", look.DIM), *line] for line in lines[:OUTPUT])
+    if len(lines) > OUTPUT:
+        yield words((f"  │ … {len(lines) - OUTPUT} more lines", look.DIM))
+
+
+def _content(part: Json, width: int) -> Iterator[Line]:
+    if part.get("type") == "diff":
+        yield words((clip(visible(part.get("path")), width), look.DIM))
+        yield from _diff(str(part.get("oldText") or ""), str(part.get("newText") or ""), width)
+    elif part.get("type") == "terminal":
+        yield words((f"terminal {visible(part.get('terminalId'))}", look.DIM))
+    else:
+        text = visible_lines(text_of(part.get("content"))[:DIFFED]).rstrip("\n")
+        yield from (words((clip(line, width), look.DIM)) for line in text.split("\n"))
+
+
+def _diff(old: str, new: str, width: int) -> Iterator[Line]:
+    before, after = old[:DIFFED].splitlines(), new[:DIFFED].splitlines()
+    if len(before) + len(after) > 2000:
+        yield words((f"{len(before)} lines become {len(after)}", look.DIM))
+        return
+    for line in list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]:
+        style = {"+": look.ADDED, "-": look.REMOVED, "@": look.ACCENT}.get(line[:1], look.DIM)
+        yield words((clip(visible(line), width), style))
+
+
+def _plan(item: Item, width: int) -> Iterator[Line]:
+    entries = item.data.get("entries")
+    yield []
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            glyph, style = look.STEPS.get(str(entry.get("status")), ("·", look.DIM))
+            shown = look.DIM if glyph != "▸" else look.PLAIN
+            yield words((f"{glyph} ", style), (clip(visible(entry.get("content")), width - 2), shown))
+
+
+def _ask(item: Item, width: int) -> Iterator[Line]:
+    yield words(("▲ ", look.ASKS), (clip(visible(item.text), width - 2), look.SOFT_ASK))
+
+
+def _answer(item: Item, width: int) -> Iterator[Line]:
+    yield words(("↳ ", look.DIM), clip(visible(item.text), width - 2))
+
+
+def _end(item: Item, width: int) -> Iterator[Line]:
+    failed = item.text.startswith(("failed", "unknown"))
+    yield []
+    for line in wrap(visible(item.text), width - 4):
+        yield words(("── ", look.DIM), (line, look.BAD if failed else look.DIM))
+
+
+def _note(item: Item, width: int) -> Iterator[Line]:
+    for line in wrap(visible(item.text), width - 2):
+        yield words(("· ", look.DIM), (line, look.DIM))
+
+
+_KINDS = {
+    "text": _text,
+    "prompt": _prompt,
+    "thought": _thought,
+    "tool": _tool,
+    "plan": _plan,
+    "ask": _ask,
+    "answer": _answer,
+    "end": _end,
+}

@@ -1,0 +1,142 @@
+"""Text in cells: what agents say is made visible, never obeyed, and fits its column whatever its characters' width."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+
+Line = list[Segment]
+
+_BIDI = (
+    0x61C,
+    0x200B,
+    0x200E,
+    0x200F,
+    0x2028,
+    0x2029,
+    *range(0x202A, 0x202F),
+    *range(0x2060, 0x206A),
+    0xFEFF,
+)
+_SEEN = {code: chr(0x2400 + code) for code in range(32)} | {127: "␡"}
+_SEEN |= {code: f"\\x{code:02x}" for code in range(128, 160)} | {code: f"\\u{code:04x}" for code in _BIDI}
+_ONE_LINE = str.maketrans(_SEEN)
+_MANY_LINES = str.maketrans({code: seen for code, seen in _SEEN.items() if chr(code) not in "\n"})
+MARKS = 8  # characters in a cell: more combining ones are a prank
+
+
+def visible(text: object) -> str:
+    """One line: control characters are drawn (ESC as ␛), those that turn the direction of writing are spelled out."""
+    return _whole(str(text).translate(_ONE_LINE))
+
+
+def visible_lines(text: str) -> str:
+    """The same, with newlines left in, and tabs as spaces."""
+    return _whole(text.replace("\r\n", "\n").expandtabs(4).translate(_MANY_LINES))
+
+
+def _whole(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def width_of(text: str) -> int:
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def clip(text: str, width: int) -> str:
+    """The beginning of a text in at most `width` cells, with an ellipsis if that is not all."""
+    if text.isascii() and len(text) <= width:
+        return text
+    text = text[: width * MARKS]
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
+
+
+def clip_start(text: str, width: int) -> str:
+    """The end of a text in at most `width` cells."""
+    if width_of(text) <= width:
+        return text
+    while text and width_of(text) > width - 1:
+        text = text[max(1, (width_of(text) - width) // 2) :]
+    return f"…{text}" if width > 0 else ""
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """A text in exactly `width` cells, clipped or filled up; numbers stand at the right."""
+    text = clip(text, width)
+    space = " " * (width - width_of(text))
+    return space + text if right else text + space
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells, broken at spaces where there are any."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines.extend(_wrap_one(line, max(1, width)))
+    return lines
+
+
+def _wrap_one(line: str, width: int) -> list[str]:
+    if width_of(line) <= width:
+        return [line]
+    found, present, used = [], "", 0
+    for word in line.split(" "):
+        cells = width_of(word)
+        if present and used + 1 + cells > width:
+            found.append(present)
+            present, used = "", 0
+        if cells > width:
+            *whole, word = chop_cells(f"{present} {word}" if present else word, width)
+            found.extend(whole)
+            present, used = word, width_of(word)
+        else:
+            present = f"{present} {word}" if present else word
+            used = width_of(present)
+    return [*found, present]
+
+
+def fit(line: Line, width: int) -> Line:
+    """A line of exactly `width` cells."""
+    used = sum(width_of(segment.text) for segment in line)
+    if used <= width:
+        return [*line, Segment(" " * (width - used))] if used < width else line
+    cut, used = [], 0
+    for segment in line:
+        cells = width_of(segment.text)
+        if used + cells > width - 1:
+            cut.append(Segment(pad(segment.text + "…", width - used), segment.style))
+            break
+        cut.append(segment)
+        used += cells
+    return cut
+
+
+def words(*parts: str | tuple[str, Style | None]) -> Line:
+    """A line of texts, each with or without a style."""
+    return [Segment(part) if isinstance(part, str) else Segment(*part) for part in parts]
+
+
+def ago(seconds: float | None) -> str:
+    """A length of time in its two largest units, at most six cells: 4s, 3m10s, 2h05m, 3d04h."""
+    if seconds is None:
+        return "-"
+    whole = max(0, int(seconds))
+    for unit, below, name, small in ((86400, 3600, "d", "h"), (3600, 60, "h", "m"), (60, 1, "m", "s")):
+        if whole >= unit:
+            return (
+                f"{whole // unit}{name}{whole % unit // below:02}{small}" if whole < unit * 1000 else "ages"
+            )
+    return f"{whole}s"
+
+
+def short(number: float | None, *, base: int = 1000) -> str:
+    """A number in at most four cells and a unit: 950, 4.2k, 45k, 1.2M."""
+    if number is None:
+        return "-"
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(number) < base or unit == "T":
+            break
+        number /= base
+    return f"{number:.1f}{unit}" if unit and abs(number) < 10 else f"{number:.0f}{unit}"

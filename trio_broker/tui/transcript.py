@@ -1,0 +1,180 @@
+"""What was said and done in one session, folded from pages of its log; bounded, the oldest is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+Json = dict[str, Any]
+
+ITEMS = 400
+CHARACTERS = 400_000
+ONE = 50_000  # characters of one item; what a tool gave out beyond that is not shown
+ENTRIES = 1000  # of the log
+BACK = 600  # events read when one begins to look at a session, or fell behind
+CHUNKS = {"agent_message_chunk": "text", "agent_thought_chunk": "thought", "user_message_chunk": "prompt"}
+
+
+@attrs.frozen(eq=False)
+class Item:
+    """`kind`: prompt, text, thought, tool, plan, ask, answer, end, note; `data` is the update or event behind it."""
+
+    kind: str
+    text: str
+    at: float
+    data: Json = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class Entry:
+    """One line of the log: events `first` to `last` of one kind."""
+
+    first: int
+    last: int
+    at: float
+    kind: str
+    text: str
+
+
+@attrs.frozen(eq=False)
+class Transcript:
+    """`next` is the number of the event to read next, None before the first page."""
+
+    key: str
+    next: int | None = None
+    items: tuple[Item, ...] = ()
+    log: tuple[Entry, ...] = ()
+
+    def since(self, last: int) -> int:
+        """Where to read on when the log ends at `last`: what is too far back is left out."""
+        return max(self.next or 1, last - BACK + 1)
+
+    def fed(self, events: Iterable[Json], next: int) -> Transcript:
+        """With a page of events, of which the next has number `next`."""
+        items, log = list(self.items), list(self.log)
+        expected = self.next
+        for event in events:
+            if expected is not None and event["seq"] > expected:
+                items.append(Item("note", f"{event['seq'] - expected} events left out", event["at"]))
+            expected = event["seq"] + 1
+            _say(items, event)
+            _enter(log, event)
+        return Transcript(self.key, next, _bounded(items), tuple(log[-ENTRIES:]))
+
+
+def _bounded(items: list[Item]) -> tuple[Item, ...]:
+    kept, characters = items[-ITEMS:], 0
+    for at in range(len(kept) - 1, -1, -1):
+        characters += len(kept[at].text)
+        if characters > CHARACTERS:
+            return tuple(kept[at + 1 :] or kept[-1:])
+    return tuple(kept)
+
+
+def _say(items: list[Item], event: Json) -> None:
+    if event["kind"] != "update":
+        if (item := _of_event(event)) is not None:
+            items.append(item)
+        return
+    update = event["update"]
+    kind = update.get("sessionUpdate")
+    if kind in CHUNKS:
+        _chunk(items, CHUNKS[kind], update, event["at"])
+    elif kind in ("tool_call", "tool_call_update"):
+        _tool(items, update, event["at"])
+    elif kind == "plan":
+        items[:] = [item for item in items if item.kind != "plan"]
+        items.append(Item("plan", "", event["at"], update))
+
+
+def _chunk(items: list[Item], kind: str, update: Json, at: float) -> None:
+    text, last = text_of(update.get("content")), items[-1] if items else None
+    same = last is not None and last.kind == kind and last.data.get("messageId") == update.get("messageId")
+    if last is not None and same and len(last.text) < ONE:
+        items[-1] = Item(kind, last.text + text, last.at, last.data)
+    else:
+        items.append(Item(kind, text, at, {"messageId": update.get("messageId")}))
+
+
+def _tool(items: list[Item], update: Json, at: float) -> None:
+    id = update.get("toolCallId")
+    given = {name: value for name, value in update.items() if value is not None}
+    for place in range(len(items) - 1, -1, -1):
+        there = items[place]
+        if there.kind == "tool" and there.data.get("toolCallId") == id:
+            data = there.data | given
+            items[place] = Item("tool", str(data.get("title") or id), there.at, data)
+            return
+    items.append(Item("tool", str(given.get("title") or id), at, given))
+
+
+def _of_event(event: Json) -> Item | None:
+    kind, at = str(event["kind"]), event["at"]
+    if kind == "started":
+        return Item("prompt", prompt_text(event.get("prompt")), at, {"author": event.get("author")})
+    if kind in ("queued", "session") and event.get("event") not in ("closed", "suspended", "ended"):
+        return None
+    names: dict[str, str] = {"ended": "end", "agent": "note", "session": "note", "gap": "note"}
+    return Item(names.get(kind, kind), _words(event), at, event)
+
+
+def _words(event: Json) -> str:
+    kind = event["kind"]
+    if kind == "ended":
+        why = event.get("note") or event.get("error") or event.get("stopReason")
+        return f"{event.get('outcome')}: {why}" if why else str(event.get("outcome"))
+    if kind == "ask":
+        return str(event.get("title"))
+    if kind == "answer":
+        return f"{event.get('option') or event.get('outcome')} ({event.get('by')})"
+    if kind == "agent":
+        return _of_agent(event)
+    if kind == "session":
+        return f"session {event.get('event')}" + (f": {event['error']}" if event.get("error") else "")
+    if kind == "gap":
+        return f"events {event.get('from')} to {event.get('to')} are lost: {event.get('why')}"
+    return str(event.get("text") or event.get("event") or "")
+
+
+def _of_agent(event: Json) -> str:
+    if event.get("event") == "exited":
+        how = event.get("signal") or f"exit code {event.get('exitCode')}"
+        return f"the agent ended: {how}"
+    if event.get("event") == "resumed":
+        return f"resumed: {event.get('how')}" + (f", {event['note']}" if event.get("note") else "")
+    return f"the agent {event.get('event')}, pid {event.get('pid')}"
+
+
+def _enter(log: list[Entry], event: Json) -> None:
+    seq, at, update = event["seq"], event["at"], event.get("update") or {}
+    if event["kind"] != "update":
+        text = prompt_text(event.get("prompt")) if event["kind"] in ("queued", "started") else _words(event)
+        log.append(Entry(seq, seq, at, event["kind"], text[:300]))
+        return
+    kind, last = str(update.get("sessionUpdate")), log[-1] if log else None
+    text = (
+        text_of(update.get("content"))
+        if kind in CHUNKS
+        else str(update.get("title") or update.get("status") or "")
+    )
+    if last is not None and last.kind == kind and last.last == seq - 1 and kind in CHUNKS:
+        log[-1] = Entry(last.first, seq, last.at, kind, (last.text + text)[:300])
+    else:
+        log.append(Entry(seq, seq, at, kind, text[:300]))
+
+
+def prompt_text(blocks: Any) -> str:
+    return "\n".join(text_of(block) for block in blocks) if isinstance(blocks, list) else ""
+
+
+def text_of(content: Any) -> str:
+    """A content block in words: text as it is, anything else by its kind and name."""
+    if not isinstance(content, dict):
+        return ""
+    if isinstance(content.get("text"), str):
+        return str(content["text"])[:ONE]
+    resource = content.get("resource")
+    named = resource if isinstance(resource, dict) else content
+    return f"<{content.get('type', 'content')} {named.get('uri') or named.get('mimeType') or ''}>"
