@@ -165,6 +165,7 @@ async def client_over(
     """The same over a link; whoever made it closes it."""
     async with trio.open_nursery() as nursery:
         client = Client(nursery, on_message, on_request)
+        client.outbox.dress = link.dress
         written = trio.Event()
         nursery.start_soon(_write, link, client, written)
         nursery.start_soon(_read, link, client)

@@ -16,8 +16,9 @@ import trio
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
 from trio_broker.process import Agent
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.blocks import OwnUpdates
 from trio_broker.wire.calls import Calls
-from trio_broker.wire.jsonrpc import Kind, LineSplitter, Message
+from trio_broker.wire.jsonrpc import Kind, LineSplitter, Message, lines_of
 
 READ = 65536  # bytes: a pipe's default capacity on Linux; one block per scheduling turn keeps sessions fair
 OUTBOX_FRAMES = 512  # far above what one turn and its controls need; beyond it the agent does not read
@@ -58,7 +59,6 @@ class Line:
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
     trouble: BrokerError | None = None
-    session_id: str | None = None  # whose updates are passed on in blocks, once it is known
     heard_at: float = attrs.field(factory=trio.current_time)
     closed: trio.Event = attrs.field(factory=trio.Event)
     drained: trio.Event = attrs.field(factory=trio.Event)
@@ -67,6 +67,12 @@ class Line:
         factory=lambda: trio.open_memory_channel[bytes](OUTBOX_FRAMES)
     )
     _waiting: int = 0
+    _session_id: str | None = None
+    _own: OwnUpdates | None = None
+
+    def name(self, session_id: str) -> None:
+        """The session is known now: its updates are passed on in blocks."""
+        self._session_id, self._own = session_id, OwnUpdates(session_id)
 
     def send(self, frame: bytes) -> None:
         """Give one whole frame (with its newline) to the writer. Raises AgentGone: hung up, or it does not read."""
@@ -154,7 +160,7 @@ class Line:
             while data := await _receive(stdout):
                 self.heard_at = trio.current_time()
                 try:
-                    self._hear(splitter.feed(data), hearer)
+                    self._hear(splitter.cut(data), hearer)
                 except jsonrpc.LineTooLong as error:
                     self.trouble = AgentGone(
                         f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
@@ -164,10 +170,13 @@ class Line:
                     return
                 await hearer.wait_room()
 
-    def _hear(self, lines: list[bytes], hearer: Hearer) -> None:
+    def _hear(self, block: bytes, hearer: Hearer) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
+        if block and self._own is not None and (count := self._own.count(block)):
+            hearer.hear_updates(count, block)
+            return
         updates: list[bytes] = []
-        for line in lines:
+        for line in lines_of(block):
             message = self._peek(line)
             if message is not None and self._is_update(message):
                 updates.append(line)
@@ -185,7 +194,7 @@ class Line:
             return None
 
     def _is_update(self, message: Message) -> bool:
-        ours = message.session_id is not None and message.session_id == self.session_id
+        ours = message.session_id is not None and message.session_id == self._session_id
         return ours and message.method == "session/update" and message.kind is Kind.NOTIFICATION
 
     def _sort(self, message: Message, hearer: Hearer) -> None:

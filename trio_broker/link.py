@@ -46,8 +46,11 @@ class Link(Protocol):
     async def receive(self) -> Sequence[bytes] | None:
         """The next lines, None when the other side has said its last. Raises LineTooLong."""
 
-    async def send(self, lines: bytes) -> None:
-        """Send whole lines. Raises BrokenResourceError, and TooSlowError when the other side does not read.
+    def dress(self, lines: bytes) -> bytes:
+        """Whole lines as they go over this link; what was dressed may be joined."""
+
+    async def send(self, dressed: bytes) -> None:
+        """Send what was dressed. Raises BrokenResourceError, and TooSlowError when the other side does not read.
 
         Who cancels it has broken the link: only closing it is left (TRIO.md, fact 4).
         """
@@ -76,8 +79,11 @@ class Lines:
             return None
         return self._splitter.feed(data) if data else None
 
-    async def send(self, lines: bytes) -> None:
-        await send_in_steps(self.stream, lines)
+    def dress(self, lines: bytes) -> bytes:
+        return lines
+
+    async def send(self, dressed: bytes) -> None:
+        await send_in_steps(self.stream, dressed)
 
     def hung_up(self) -> bool:
         return isinstance(self.stream, trio.SocketStream) and both_closed(self.stream)

@@ -20,6 +20,7 @@ WRITE = 256 * 1024  # bytes handed to one write: large enough to be cheap, small
 LIMIT = 2 * MAX_LINE  # bytes of frames that a client may be behind; it is one that does not read
 
 Render = Callable[[Record], bytes]
+Dress = Callable[[bytes], bytes]
 
 
 @attrs.frozen
@@ -35,6 +36,7 @@ class Outbox:
     """A client that falls `limit` bytes of frames behind is given up: the outbox closes, is `lagged`, and tells so."""
 
     limit: int = LIMIT
+    dress: Dress = lambda lines: lines
     on_lag: Callable[[], None] = lambda: None
     lagged: bool = False
     waiting: int = 0
@@ -94,7 +96,7 @@ class Outbox:
             taken: list[bytes] = []
             size = 0
             while size < WRITE and (piece := await self._next()) is not None:
-                taken.append(piece)
+                taken.append(self.dress(piece))
                 size += len(piece)
             if size or (self._finished and not taken):
                 return b"".join(taken)

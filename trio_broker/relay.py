@@ -20,6 +20,7 @@ from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
 EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
+UPDATE = b'_update"'  # a search for it is a fraction of one for these
 STATE = re.compile(
     rb'"(?:current_mode_update|config_option_update|session_info_update|available_commands_update|usage_update)"'
 )
@@ -62,7 +63,7 @@ class Relay:
         for message in before:
             self.hear(message)
         if self.line is not None:
-            self.line.session_id = agent_session_id
+            self.line.name(agent_session_id)
 
     def attach(self, listener: Listener, *, observes: bool = False) -> None:
         """From now on `listener` can be asked, unless it `observes`. Attaching twice is once."""
@@ -119,7 +120,7 @@ class Relay:
         first = self.log.append_updates(count, lines).first
         if not self.listeners and self.unheard is None and self.author() is None:
             self.unheard = first
-        if STATE.search(lines):
+        if UPDATE in lines and STATE.search(lines):
             self._note_states(lines)
 
     async def wait_room(self) -> None:

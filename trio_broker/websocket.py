@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 import uuid
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -35,6 +36,10 @@ PINGS_MISSED = 2  # in a row, and it is gone
 CONNECT = 20.0  # seconds for a client to get through
 QUEUE = 8  # messages read and not yet looked at
 SUBPROTOCOL = "acp.v1"
+REMEMBERED = 4  # blocks, each with its frames
+SHARED = range(
+    4096, 1024 * 1024
+)  # bytes of what is worth to be remembered: a block, not a word, nor a large message
 
 ClientStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -88,9 +93,12 @@ class WebSocketLink:
             return None
         return [line for line in message.encode().split(b"\n") if line.strip()]
 
-    async def send(self, lines: bytes) -> None:
+    def dress(self, lines: bytes) -> bytes:
+        return lines
+
+    async def send(self, dressed: bytes) -> None:
         try:
-            for line in lines.splitlines():
+            for line in dressed.split(b"\n")[:-1]:
                 await self.socket.send_message(line.decode())
         except ConnectionClosed as error:
             raise trio.BrokenResourceError from error
@@ -122,10 +130,13 @@ class FramedLink(WebSocketLink):
         super().__init__(socket)
         self._wire = wire
 
-    async def send(self, lines: bytes) -> None:
+    def dress(self, lines: bytes) -> bytes:
+        return framed(lines)
+
+    async def send(self, dressed: bytes) -> None:
         if self.socket.closed:
             raise trio.BrokenResourceError("the WebSocket is closed")
-        await self._wire.send_all(frames(lines))
+        await self._wire.send_all(dressed)
 
     async def close(self, ending: Ending) -> None:
         if self._wire.broken:  # half a frame is out: a close behind it would be read as its rest
@@ -133,22 +144,37 @@ class FramedLink(WebSocketLink):
         await super().close(ending)
 
 
-def frames(lines: bytes) -> bytes:
-    """Each line as one text frame of a server (RFC 6455, section 5.2: whole, unmasked)."""
-    parts: list[bytes] = []
-    for line in lines.removesuffix(b"\n").split(b"\n"):
-        parts.append(head_of(len(line)))
-        parts.append(line)
-    return b"".join(parts)
+class _Heads(dict[int, bytes]):
+    """The head of a text frame with a payload of so many bytes (RFC 6455, section 5.2: whole, unmasked)."""
+
+    def __missing__(self, length: int) -> bytes:
+        if length < 126:
+            head = bytes((0x81, length))
+        elif length < 1 << 16:
+            head = b"\x81\x7e" + length.to_bytes(2, "big")
+        else:
+            return b"\x81\x7f" + length.to_bytes(8, "big")
+        self[length] = head
+        return head
 
 
-def head_of(length: int) -> bytes:
-    """The head of a text frame with a payload of so many bytes."""
-    if length < 126:
-        return bytes((0x81, length))
-    if length < 1 << 16:
-        return b"\x81\x7e" + length.to_bytes(2, "big")
-    return b"\x81\x7f" + length.to_bytes(8, "big")
+_heads = _Heads()
+_framed: deque[tuple[bytes, bytes]] = deque(maxlen=REMEMBERED)
+
+
+def framed(lines: bytes) -> bytes:
+    """Each line as one frame of a server. What many clients are sent is made once: the last few are remembered."""
+    for remembered, frames in _framed:
+        if remembered is lines:
+            return frames
+    parts = lines[:-1].split(b"\n")
+    pieces = [b""] * (2 * len(parts))
+    pieces[::2] = map(_heads.__getitem__, map(len, parts))
+    pieces[1::2] = parts
+    frames = b"".join(pieces)
+    if len(lines) in SHARED:
+        _framed.append((lines, frames))
+    return frames
 
 
 @asynccontextmanager

@@ -43,28 +43,32 @@ class LineSplitter:
         return len(self._tail)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` ends: without newline, trailing CR and leading BOM, blank ones left out.
+        """The lines that `data` ends, as `lines_of` gives them. Raises LineTooLong, also for one that has not ended."""
+        return lines_of(self.cut(data))
 
-        Raises LineTooLong, also for a line that has not ended yet.
-        """
-        head, *rest = data.split(b"\n")
-        self._tail += head
-        lines = []
-        for following in rest:
-            lines.append(self._take())
-            self._tail += following
+    def cut(self, data: bytes) -> bytes:
+        """The same as one block, as it came: whole lines with their newlines, b"" if no line has ended yet."""
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._tail += data
+            self._check(len(self._tail))
+            return b""
+        block = bytes(self._tail) + data[:end] if self._tail else data[:end]
+        self._tail = bytearray(data[end:])
+        if len(block) > self.limit:
+            self._check(max(map(len, block.split(b"\n"))))
         self._check(len(self._tail))
-        return [line for line in lines if line.strip()]
-
-    def _take(self) -> bytes:
-        self._check(len(self._tail))
-        line = bytes(self._tail).removesuffix(b"\r").removeprefix(BOM)
-        self._tail.clear()
-        return line
+        return block
 
     def _check(self, size: int) -> None:
         if size > self.limit:
             raise LineTooLong(f"a line has more than {self.limit} bytes", limit=self.limit)
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """The lines of a block: without newline, trailing CR and leading BOM, blank ones left out."""
+    lines = (line.removesuffix(b"\r").removeprefix(BOM) for line in block.split(b"\n"))
+    return [line for line in lines if line.strip()]
 
 
 class Kind(enum.Enum):
