@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "keeper": "errors record journal",
     "tokens": "errors grant",
     "log": "errors record journal keeper wire",
+    "scopes": "errors grant",
     # one agent
     "marks": "",
     "guardian": "",
@@ -48,7 +49,7 @@ MAY_IMPORT = {
     "turns": "errors model wire policy line log",
     "asks": "errors model wire policy life line log turns",
     "relay": "errors model wire policy asks line log",
-    "life": "errors wire policy config catalog process line",
+    "life": "errors grant wire policy config catalog process line",
     "control": "wire line life",
     "session": "errors model wire policy config control line life log turns asks relay state",
     # all of them
@@ -57,22 +58,26 @@ MAY_IMPORT = {
     "view": "model session turns",
     "usage": "",
     "watching": "asks grant session usage view wire",
-    "archive": "errors journal keeper",
-    "saving": "errors record wire policy config catalog journal keeper life log session state turns",
+    "archive": "errors grant journal keeper",
+    "opening": "errors grant scopes wire policy config catalog life session turns",
+    "saving": "errors grant record wire policy config catalog journal keeper life log session state turns",
     "registry": "errors config catalog circuit control life",
     "spawning": "catalog kin life marks process",
-    "broker": "errors link model config grant policy catalog pool registry view watching spawning journal keeper log "
-    "archive tokens control life state saving session",
+    "broker": "errors link model config grant pool registry view watching spawning journal keeper log "
+    "archive tokens opening control life state saving session",
     # the doors
     "outbox": "record wire log",
     "link": "wire",
     "httphead": "errors",
     "tcp": "errors config",
     "websocket": "errors link wire",
-    "connection": "errors grant link model wire policy record catalog line log turns control session broker outbox",
-    "upward": "errors model wire policy record replay catalog line log turns session broker connection",
+    "connection": "errors grant scopes link model wire policy record catalog line log turns control session broker "
+    "outbox",
+    "upward": "errors grant scopes opening model wire record replay line log turns session broker connection",
     "logverbs": "errors model wire record history log session connection upward",
-    "verbs": "errors model wire policy catalog turns session broker connection upward view logverbs",
+    "tokenverbs": "errors grant wire connection",
+    "verbs": "errors grant scopes opening model wire catalog turns session broker connection upward view logverbs "
+    "tokenverbs",
     "serve": "errors grant link wire broker connection upward verbs",
     "unixdoor": "link wire broker serve",
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",
@@ -88,7 +93,7 @@ MAY_IMPORT = {
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model process life",
-    "testing.rig": "errors link model config wire journal keeper life session broker serve client",
+    "testing.rig": "errors grant link model config wire journal keeper life session broker serve client",
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
     "testing.web": "grant link tcp wire client webdoor websocket",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 
 import attrs
 
 from trio_broker.errors import Misuse, NoSession
+from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Delete, Journal, Saved
 from trio_broker.keeper import Keeper
 
@@ -26,14 +28,15 @@ class Archive:
         self._next += 1
         return self._next - 1
 
-    async def saved(self, session_id: str | None, key: str | None) -> Saved:
-        """A session that is not here any more, the newest that fits. Raises NoSession."""
+    async def saved(self, session_id: str | None, key: str | None, grant: Grant = OWNER) -> Saved:
+        """A session that is not here any more, the newest that fits and that this grant sees. Raises NoSession."""
         found: list[Saved] = []
         if self.keeper.journal is not None:
             everyone = await self.keeper.ask(self.keeper.journal.sessions)
-            found = [
+            fits = [
                 saved for saved in everyone if session_id == saved.session_id or (key and key == saved.key)
             ]
+            found = [saved for saved in fits if _sees(grant, saved)]
         if not found:
             raise NoSession(
                 f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all"
@@ -73,3 +76,9 @@ class Archive:
         if self.keeper.journal is None:
             raise Misuse("this broker keeps no journal")
         return self.keeper.journal
+
+
+def _sees(grant: Grant, saved: Saved) -> bool:
+    cwd = saved.meta.get("cwd")  # of an imported session it may be anything
+    real = os.path.realpath(cwd) if isinstance(cwd, str) and os.path.isabs(cwd) and "\0" not in cwd else ""
+    return grant.sees(saved.key, real)

@@ -19,17 +19,16 @@ import trio
 
 from trio_broker import __version__
 from trio_broker.archive import Archive
-from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config
 from trio_broker.control import Control
-from trio_broker.errors import BrokerError, Draining, Misuse, NoSession, PoolFull
+from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Delete, Saved
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
 from trio_broker.link import Ending
 from trio_broker.log import Log
-from trio_broker.policy import Policy
+from trio_broker.opening import Opening, check_end, sees
 from trio_broker.pool import Pool
 from trio_broker.registry import Registry
 from trio_broker.saving import Restored, restored, to_save
@@ -47,19 +46,6 @@ STILLBORN_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
 SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
-
-
-@attrs.frozen
-class Opening:
-    """What a client wants opened. `params`: the raw `session/new` parameters."""
-
-    key: str
-    spec: AgentSpec
-    cwd: str
-    params: bytes = b"{}"
-    policy: Policy | None = None
-    env: tuple[tuple[str, str], ...] = ()
-    named: bool = True  # the client said which agent it wants, so another one's session will not do
 
 
 class Guest(Protocol):
@@ -142,7 +128,7 @@ class Broker:
 
     def client_name(self, grant: Grant = OWNER) -> str:
         """A name for a new client, which no other has, in this broker or another; a token's name comes first."""
-        return f"{grant.name + '/' if grant.token else ''}client-{secrets.token_hex(4)}"
+        return f"{'' if grant == OWNER else grant.name + '/'}client-{secrets.token_hex(4)}"
 
     def stop(self) -> None:
         """Begin to stop: nothing new is opened (RACES G6), every agent is told to end. Twice is once."""
@@ -210,15 +196,20 @@ class Broker:
         One that is suspended, or whose agent died, is woken. One that is being closed is waited for, so that no two
         processes ever serve one key (RACES B11); `fresh` closes the present one first. Cancelling it leaves what was
         begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
-        `create`), Misuse (another agent's session).
+        `create`), Misuse (another agent's session, or no directory), Forbidden.
         """
         self._check_open()
-        while (there := self.pool.get(opening.key)) is not None:
+        opening.check_asked()
+        if create:
+            opening.check_key()
+        while (there := self.pool.get(opening.key)) is not None and (create or sees(opening.grant, there)):
+            if fresh:
+                check_end(opening.grant, there)
             if fresh or there.stillborn:
                 there.end(close=True)
                 fresh = False
             if not there.ending:
-                self._check_same(there, opening)
+                opening.check_fits(there)
                 was = LIVE if there.live else WOKEN
                 there.wake()
                 return there, was
@@ -232,10 +223,8 @@ class Broker:
 
     def _claim(self, opening: Opening) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        policy = opening.policy or self.config.policy.default
-        settings = Settings.of(self.config, opening.key, opening.spec, opening.cwd, opening.params, policy)
-        log = Log(self.keeper, self.archive.next_number())
-        session = self._make(attrs.evolve(settings, env=opening.env), log, State())
+        settings = opening.settings(self.config)
+        session = self._make(settings, Log(self.keeper, self.archive.next_number()), State())
         session.wake()
         self.pool.claim(opening.key, session)
         self._start(session)
@@ -324,8 +313,12 @@ class Broker:
         self._by_id[found] = session
         return found
 
-    def find(self, *, session_id: str | None = None, key: str | None = None) -> Session:
-        """The session of that id or key, dead ones included. Raises NoSession."""
+    def sessions(self, grant: Grant = OWNER) -> list[Session]:
+        """Those that this grant has any business with, dead ones included."""
+        return [session for session in self.pool.snapshot() if sees(grant, session)]
+
+    def find(self, *, session_id: str | None = None, key: str | None = None, grant: Grant = OWNER) -> Session:
+        """The session of that id or key, dead ones included. Raises NoSession, also if this grant has none such."""
         if session_id is not None:
             everyone = self.pool.snapshot() if session_id not in self._by_id else ()
             found = self._by_id.get(session_id) or next(
@@ -333,7 +326,7 @@ class Broker:
             )
         else:
             found = self.pool.get(key or "")
-        if found is None:
+        if found is None or not sees(grant, found):
             name = {"sessionId": session_id} if session_id is not None else {"key": key}
             raise NoSession(
                 f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all", **name
@@ -353,33 +346,27 @@ class Broker:
         await self.close(session)
         await self.archive.forget(session.log.number)
 
-    def _check_same(self, session: Session, opening: Opening) -> None:
-        has, wants = session.settings.spec, opening.spec
-        if opening.named and has.argv != wants.argv:
-            raise Misuse(
-                f"session {session.key!r} belongs to agent {has.name!r}, not {wants.name!r}; "
-                "choose another key, or close it first",
-                key=session.key,
-                agent=has.name,
-            )
-
     # Views
 
-    def status(self) -> dict[str, Any]:
-        """The whole picture, from memory: takes no session's lock, waits for nothing, has no checkpoint."""
-        views = [session_view(session) for session in self.pool.snapshot()]
-        times = {"uptime": trio.current_time() - self.begun_at, "failing": self.registry.failing()}
-        return self.facts() | times | {"sessions": views}
+    def status(self, grant: Grant = OWNER) -> dict[str, Any]:
+        """The whole picture, from memory: takes no session's lock, waits for nothing, has no checkpoint.
 
-    def facts(self) -> dict[str, Any]:
-        """What the picture has besides the sessions, and without the times."""
+        Only an admin is told the last words of agents that failed to start, whoever wanted them.
+        """
+        views = [session_view(session) for session in self.sessions(grant)]
+        failing = self.registry.failing() if grant.admin else {}
+        times = {"uptime": trio.current_time() - self.begun_at, "failing": failing}
+        return self.facts(grant) | times | {"sessions": views}
+
+    def facts(self, grant: Grant = OWNER) -> dict[str, Any]:
+        """What the picture has besides the sessions, and without the times; paths of this host for admins only."""
         limits = self.config.broker
         return {
             "pid": os.getpid(),
             "version": __version__,
-            **self.where,
+            **(self.where if grant.admin else {}),
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
-            "counts": counts(self.pool.snapshot()),
+            "counts": counts(self.sessions(grant)),
             "clients": len(self.clients),
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "journal": {"failing": self.keeper.failing, "lost": self.keeper.lost},

@@ -15,6 +15,7 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
+from trio_broker import scopes
 from trio_broker.broker import Broker
 from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
@@ -62,6 +63,10 @@ class Handlers:
     waiting: Mapping[str, Waiting]
     notifications: Mapping[str, Callable[[Connection, Message], None]]
     other: AtOnce
+
+    def owns(self, method: str) -> bool:
+        """Whether it is never passed on: a request of this name would go past queue and log without its id."""
+        return method.startswith("$/") or method in self.at_once or method in self.waiting
 
 
 @attrs.define(eq=False)
@@ -123,10 +128,11 @@ class Connection:
     def _answer(self, message: Message) -> None:
         method = message.method or ""
         self.spoken = self.spoken or method == "initialize" or method.startswith("_trio_broker/")
-        if waiting := self.handlers.waiting.get(method):
-            self.nursery.start_soon(self._answer_later, waiting, message)
-            return
         try:
+            scopes.demand(self.grant, scopes.of_request(method), method)
+            if waiting := self.handlers.waiting.get(method):
+                self.nursery.start_soon(self._answer_later, waiting, message)
+                return
             result = self.handlers.at_once.get(method, self.handlers.other)(self, message)
         except BrokerError as error:
             self.fail(message, error)
@@ -142,16 +148,15 @@ class Connection:
             self._reply_if(message, result)
 
     def _note(self, message: Message) -> None:
-        handler = self.handlers.notifications.get(message.method or "")
+        method = message.method or ""
         try:
-            if handler is not None:
+            scopes.demand(self.grant, scopes.of_notification(method), method)
+            if handler := self.handlers.notifications.get(method):
                 handler(self, message)
-            elif message.session_id is not None and not (message.method or "").startswith("$/"):
-                self.session(message).notify(message.method or "", message.params)
-        except BrokerError as error:
-            log.info(
-                "notification_dropped method=%s why=%s", message.method, error
-            )  # it has no answer to carry it
+            elif message.session_id is not None and not self.handlers.owns(method):
+                self.session(message).notify(method, message.params)
+        except BrokerError as error:  # it has no answer to carry it
+            log.info("notification_dropped client=%s method=%r why=%s", self.name, method[:100], error)
 
     # To the client
 
@@ -226,7 +231,15 @@ class Connection:
         """The session that a message names. Raises NoSession, or BadMessage if it names none."""
         if message.session_id is None:
             raise BadMessage("params.sessionId: expected a string", rpc_code=jsonrpc.INVALID_PARAMS)
-        return self.broker.find(session_id=message.session_id)
+        return self.find(session_id=message.session_id)
+
+    def find(self, *, session_id: str | None = None, key: str | None = None) -> Session:
+        """A session by id or key, if it is any business of this client. Raises NoSession."""
+        return self.broker.find(session_id=session_id, key=key, grant=self.grant)
+
+    def sessions(self) -> list[Session]:
+        """The sessions that are any business of this client."""
+        return self.broker.sessions(self.grant)
 
     def attach(self, session: Session, since: int | None = None, *, observes: bool = False) -> Cursor:
         """From now on this client hears the session, from number `since` on or from here. Twice is once.

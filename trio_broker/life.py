@@ -8,6 +8,7 @@ pipe); cancelling `run` is the axe (SIGKILL at once).
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import trio
 from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config, PolicyConfig, Restart
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, SessionOver, SpawnFailed
+from trio_broker.grant import OWNER
 from trio_broker.line import Hearer, Line
 from trio_broker.policy import Policy
 from trio_broker.process import Agent, Ladder
@@ -37,7 +39,10 @@ INITIALIZE = jsonrpc.encode(
 
 @attrs.frozen
 class Settings:
-    """What a session is opened with. `session_params`: the raw parameters of `session/new`."""
+    """What a session is opened with. `session_params`: the raw parameters of `session/new`.
+
+    `opened_by` names the grant it was opened under. `real_cwd` is `cwd` as it was then, without symbolic links.
+    """
 
     key: str
     spec: AgentSpec
@@ -54,6 +59,8 @@ class Settings:
     stderr_ring: int = 65536
     ladder: Ladder = Ladder()
     restart: Restart = Restart.LAZY
+    opened_by: str = OWNER.name
+    real_cwd: str = attrs.Factory(lambda self: os.path.realpath(self.cwd), takes_self=True)
 
     @classmethod
     def of(

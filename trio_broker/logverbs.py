@@ -119,7 +119,7 @@ async def _log_of(connection: Connection, session_id: str | None, key: str | Non
     try:
         return which(connection, Which(session_id, key)).log
     except NoSession:
-        saved = await connection.broker.archive.saved(session_id, key)
+        saved = await connection.broker.archive.saved(session_id, key, connection.grant)
         return Log(connection.broker.keeper, saved.number, next=saved.last + 1, kept=saved.last)
 
 
@@ -190,7 +190,7 @@ async def delete(connection: Connection, message: Message) -> bytes:
     try:
         await connection.broker.delete(which(connection, asked))
     except NoSession:
-        saved = await connection.broker.archive.saved(asked.session_id, asked.key)
+        saved = await connection.broker.archive.saved(asked.session_id, asked.key, connection.grant)
         await connection.broker.archive.forget(saved.number)
     return b'{"deleted":true}'
 
@@ -204,7 +204,7 @@ def which(connection: Connection, asked: Which) -> Session:
     if asked.session_id is None and asked.key is None:
         raise Misuse("say which session: params.sessionId or params.key")
     speaks_ours(connection)
-    return connection.broker.find(session_id=asked.session_id, key=asked.key)
+    return connection.find(session_id=asked.session_id, key=asked.key)
 
 
 AT_ONCE: dict[str, AtOnce] = {"attach": attach, "detach": detach}

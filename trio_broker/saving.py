@@ -12,6 +12,7 @@ from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config
 from trio_broker.errors import UnknownAgent
+from trio_broker.grant import OWNER
 from trio_broker.journal import Save, Saved
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings
@@ -38,6 +39,7 @@ def to_save(session: Session) -> Save:
         "cwd": settings.cwd,
         "params": settings.session_params.decode(),
         "policy": settings.policy.value,
+        "openedBy": settings.opened_by,
         "agentSessionId": state.agent_session_id,
         "mode": state.mode,
         "options": state.options,
@@ -145,7 +147,8 @@ class _Left:
 def _settings(saved: Saved, config: Config) -> Settings:
     meta = saved.meta
     spec, params = _spec(meta, config), meta["params"].encode()
-    return Settings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
+    found = Settings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
+    return attrs.evolve(found, opened_by=meta.get("openedBy", OWNER.name))
 
 
 def _spec(meta: dict[str, Any], config: Config) -> AgentSpec:

@@ -39,7 +39,7 @@ async def serve(
     ending = Ending.FAILED
     try:
         async with trio.open_nursery() as nursery:
-            connection = Connection(broker, HANDLERS, nursery, broker.client_name(), grant)
+            connection = Connection(broker, HANDLERS, nursery, broker.client_name(grant), grant)
             connection.outbox.dress = link.dress
             connection.outbox.on_lag = lambda: connection.cut(Ending.TOO_SLOW)
             broker.clients.add(connection)

@@ -14,16 +14,18 @@ from typing import Any
 
 import trio
 
-from trio_broker import __version__, policy
-from trio_broker.broker import CREATED, Opening
+from trio_broker import __version__
+from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import BadMessage, BrokerError, Misuse, RemoteError
+from trio_broker.grant import Scope
 from trio_broker.line import Reply
 from trio_broker.log import Log
 from trio_broker.model import Phase
-from trio_broker.policy import Policy
+from trio_broker.opening import Opening, check_servers, chosen_policy, may_cancel, may_end, prompt_params
 from trio_broker.record import Record
 from trio_broker.replay import Replay
+from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turns import Turn
 from trio_broker.wire import acp, jsonrpc
@@ -84,10 +86,11 @@ async def new_session(connection: Connection, message: Message) -> None:
     opening = Opening(
         key=_key(connection, bound, asked.cwd),
         spec=bound.spec,
-        cwd=directory(asked.cwd),
+        cwd=asked.cwd,
         params=message.params,
         policy=bound.policy,
         env=bound.env,
+        grant=connection.grant,
     )
     session, was = await connection.broker.open(opening)
     await session.wait_ready()
@@ -119,9 +122,11 @@ async def resume_session(connection: Connection, message: Message) -> None:
 async def _taken_up(connection: Connection, message: Message) -> Session:
     _introduced(connection)
     session = connection.session(message)
+    check_servers(connection.grant, message.params)
     connection.detach(session)
-    session.wake()
-    await session.wait_ready()
+    if connection.grant.may(Scope.PROMPT):
+        session.wake()
+        await session.wait_ready()
     return session
 
 
@@ -147,15 +152,6 @@ def tell_commands(connection: Connection, session: Session) -> None:
 def opened(session: Session) -> bytes:
     """The raw result of the session's `session/new`, with its id as clients know it, and the modes of now."""
     return jsonrpc.with_fields(session.state.opened, sessionId=session.session_id, **session.state.facts())
-
-
-def directory(cwd: str) -> str:
-    """Raises Misuse unless `cwd` is an absolute path of a directory on this host: a client may live on another."""
-    if not os.path.isabs(cwd):
-        raise Misuse(f"params.cwd: {cwd!r} is no absolute path", cwd=cwd)
-    if not os.path.isdir(cwd):
-        raise Misuse(f"params.cwd: there is no directory {cwd} on the broker's host", cwd=cwd)
-    return cwd
 
 
 def bound_of(connection: Connection) -> Bound:
@@ -200,7 +196,9 @@ def new_turn(connection: Connection, params: bytes) -> Turn:
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
     options = _options(members.get("_meta", b"null"))
-    turn = Turn(params, author=connection, text=_text(blocks), policy=_policy(options.get("policy")))
+    chosen = options.get("policy")
+    turn = Turn(prompt_params(connection.grant, params), author=connection, text=_text(blocks))
+    turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
     if isinstance(wanted := options.get("promptId"), str):
         turn.prompt_id = wanted
     return turn
@@ -210,10 +208,6 @@ def _options(raw: bytes) -> dict[str, Any]:
     meta = jsonrpc.decode(raw)
     options = meta.get(META) if isinstance(meta, dict) else None
     return options if isinstance(options, dict) else {}
-
-
-def _policy(name: object) -> Policy | None:
-    return policy.parse(name) if isinstance(name, str) else None
 
 
 def _text(blocks: bytes) -> str:
@@ -238,18 +232,19 @@ def cancel_request(connection: Connection, message: Message) -> None:
     token = jsonrpc.members(message.params).get("requestId", b"null")
     if found := connection.prompts.get(id_key(token)):
         session, turn = found
-        session.cancel(turn)
+        if may_cancel(connection.grant, session, turn):  # a prompt sent again may be another's
+            session.cancel(turn)
     elif passed := connection.passed.get(id_key(token)):
         agent, number = passed
         agent.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
 
 
 async def close_session(connection: Connection, message: Message) -> bytes:
-    """Detach while others listen (D8); else end the session, and answer when its processes are gone."""
+    """Detach while others listen, or if it is another's (D8); else end it, and answer when its processes are gone."""
     _introduced(connection)
     session = connection.session(message)
     others = [listener for listener in session.relay.listeners if listener is not connection]
-    if others:
+    if others or not may_end(connection.grant, session):
         connection.detach(session)
     else:
         await connection.broker.close(session)
@@ -262,7 +257,7 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, acp.ListSessionsRequest)
     found = [
         acp.SessionInfo(session.session_id, session.settings.cwd, session.state.title)
-        for session in connection.broker.pool.snapshot()
+        for session in connection.sessions()
         if session.session_id is not None and not session.ending and asked.cwd in (None, session.settings.cwd)
     ]
     return jsonrpc.encode(unstructure(acp.ListSessionsResponse(found)))
@@ -290,6 +285,7 @@ def pass_on(connection: Connection, message: Message) -> None:
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}", {"method": method})
     _introduced(connection)
     if message.session_id is None:
+        demand(connection.grant, Scope.ADMIN, f"{method} without params.sessionId")
         connection.nursery.start_soon(_pass_to_control, connection, message)
     elif (session := connection.session(message)).phase in NOT_AT_WORK:
         connection.nursery.start_soon(_pass_later, connection, message, session)

@@ -8,16 +8,25 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import catalog, logverbs, policy
-from trio_broker.broker import CREATED, WOKEN, Opening
+from trio_broker import catalog, logverbs, tokenverbs
+from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse
+from trio_broker.grant import Scope
 from trio_broker.logverbs import Which, speaks_ours, which
-from trio_broker.policy import Policy
+from trio_broker.opening import (
+    Opening,
+    check_end,
+    check_program,
+    chosen_policy,
+    may_cancel,
+    within,
+)
+from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turns import Turn
-from trio_broker.upward import directory, new_turn
+from trio_broker.upward import new_turn
 from trio_broker.view import session_view
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.acp import Object
@@ -65,21 +74,24 @@ class Filter:
 def bind(connection: Connection, message: Message) -> bytes:
     """Say what `session/new` on this connection is to use: agent or command, key, environment, policy."""
     asked = structure(message.params, Bind)
-    spec = _spec(connection, asked.agent, asked.command)
-    chosen = _policy(asked.policy)
-    connection.bound = Bound(spec, asked.key, asked.cwd, _env(asked.env), chosen)
+    spec, env = _spec(connection, asked.agent, asked.command), _env(asked.env)
+    check_program(connection.grant, spec, env)
+    if asked.cwd is not None:
+        within(connection.grant, asked.cwd, "params.cwd")
+    chosen = chosen_policy(connection.grant, asked.policy)
+    connection.bound = Bound(spec, asked.key, asked.cwd, env, chosen)
     return b"{}"
 
 
 def status(connection: Connection, message: Message) -> bytes:
     """The whole picture, from memory."""
-    return jsonrpc.encode(connection.broker.status())
+    return jsonrpc.encode(connection.broker.status(connection.grant))
 
 
 def sessions(connection: Connection, message: Message) -> bytes:
     """The sessions, those that died included; of one directory or agent if so asked."""
     asked = structure(message.params, Filter)
-    views = [session_view(session) for session in connection.broker.pool.snapshot()]
+    views = [session_view(session) for session in connection.sessions()]
     fitting = [
         view for view in views if asked.cwd in (None, view["cwd"]) and asked.agent in (None, view["agent"])
     ]
@@ -87,7 +99,10 @@ def sessions(connection: Connection, message: Message) -> bytes:
 
 
 def agents(connection: Connection, message: Message) -> bytes:
-    return jsonrpc.encode({"agents": connection.broker.registry.listed()})
+    """Every agent there is. Its command line, which may have keys in it, is for admins."""
+    listed = connection.broker.registry.listed()
+    hidden = {} if connection.grant.admin else {"command": None}
+    return jsonrpc.encode({"agents": [agent | hidden for agent in listed]})
 
 
 async def open_session(connection: Connection, message: Message) -> None:
@@ -95,9 +110,11 @@ async def open_session(connection: Connection, message: Message) -> None:
     asked = structure(message.params, Open)
     speaks_ours(connection)
     spec = _spec(connection, asked.agent, asked.command)
-    params = jsonrpc.encode({"cwd": directory(asked.cwd), "mcpServers": asked.mcp_servers})
+    params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
+    chosen = chosen_policy(connection.grant, asked.policy)
     named = asked.agent is not None or asked.command is not None
-    opening = Opening(asked.key, spec, asked.cwd, params, _policy(asked.policy), _env(asked.env), named)
+    env, grant = _env(asked.env), connection.grant
+    opening = Opening(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
     session, was = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
     await _wait_telling(connection, session)
     connection.reply(message, jsonrpc.encode(_opened(session, was)))
@@ -153,7 +170,10 @@ def submit(connection: Connection, message: Message) -> None:
     blocks = jsonrpc.members(message.params).get("prompt", b"null")
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
     turn = new_turn(connection, sent)
-    turn.policy, turn.prompt_id = _policy(asked.policy), asked.prompt_id or turn.prompt_id
+    turn.policy, turn.prompt_id = (
+        chosen_policy(connection.grant, asked.policy),
+        asked.prompt_id or turn.prompt_id,
+    )
     turn.durable = True
     position = connection.submit(session, turn)
     result = jsonrpc.encode({"promptId": turn.prompt_id, "position": position})
@@ -176,6 +196,8 @@ def cancel(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, Which)
     session = which(connection, asked)
     turn = _turn(session, asked.prompt_id)
+    if turn is not None and not may_cancel(connection.grant, session, turn):
+        demand(connection.grant, Scope.ADMIN, "to cancel a waiting prompt of another")
     what = "nothing" if turn is None or session.ending else session.cancel(turn)
     return jsonrpc.encode(
         {"cancelled": what, "promptId": turn.prompt_id if turn and what != "nothing" else None}
@@ -191,6 +213,7 @@ def _turn(session: Session, prompt_id: str | None) -> Turn | None:
 async def close(connection: Connection, message: Message, *, kill: bool = False) -> bytes:
     """End a session by the ladder, or at once (`kill`); answered when the last process of its group is gone."""
     session = which(connection, structure(message.params, Which))
+    check_end(connection.grant, session)
     await connection.broker.close(session, kill=kill)
     agent = session.life.agent if session.life is not None else None
     exit = agent.exit if agent is not None else None
@@ -212,7 +235,8 @@ async def watch(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, After)
     connection.nursery.start_soon(watching.measure)
     picture = await watching.next(asked.after)
-    return picture.seen_by(connection.grant, watching.clock())
+    facts = None if connection.grant.admin else jsonrpc.encode(connection.broker.facts(connection.grant))
+    return picture.seen_by(connection.grant, watching.clock(), facts)
 
 
 def shutdown(connection: Connection, message: Message) -> bytes:
@@ -227,10 +251,6 @@ def _spec(connection: Connection, agent: str | None, command: list[str] | None) 
     return connection.broker.registry.resolve(agent)
 
 
-def _policy(name: str | None) -> Policy | None:
-    return None if name is None else policy.parse(name)
-
-
 def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
     if not all(isinstance(value, str) for value in env.values()):
         raise Misuse("params.env: every value must be a string")
@@ -239,6 +259,7 @@ def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 _AT_ONCE: dict[str, AtOnce] = {
     **logverbs.AT_ONCE,
+    **tokenverbs.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -250,6 +271,7 @@ _AT_ONCE: dict[str, AtOnce] = {
 }
 _WAITING: dict[str, Waiting] = {
     **logverbs.WAITING,
+    **tokenverbs.WAITING,
     "open": open_session,
     "watch": watch,
     "close": close,

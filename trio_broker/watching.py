@@ -35,10 +35,15 @@ class Picture:
     facts: bytes
     sessions: tuple[tuple[str, str, bytes], ...]
 
-    def seen_by(self, grant: Grant, at: float) -> bytes:
-        """The picture as JSON, with the sessions that are this client's business."""
+    def seen_by(self, grant: Grant, at: float, facts: bytes | None = None) -> bytes:
+        """The picture as JSON, with the sessions that are this client's business, and the `facts` for it if given."""
         views = b",".join(view for key, cwd, view in self.sessions if grant.sees(key, cwd))
-        return b'{"number":%d,"at":%.3f,"broker":%b,"sessions":[%b]}' % (self.number, at, self.facts, views)
+        return b'{"number":%d,"at":%.3f,"broker":%b,"sessions":[%b]}' % (
+            self.number,
+            at,
+            facts or self.facts,
+            views,
+        )
 
 
 @attrs.define(eq=False)
@@ -66,7 +71,7 @@ class Watching:
             self._looked_at, self.looks = now, self.looks + 1
             facts = jsonrpc.encode(self.facts())
             sessions = tuple(
-                (one.key, one.settings.cwd, jsonrpc.encode(self._view(one))) for one in self.snapshot()
+                (one.key, one.settings.real_cwd, jsonrpc.encode(self._view(one))) for one in self.snapshot()
             )
             last = self._picture
             if last is None or (last.facts, last.sessions) != (facts, sessions):

@@ -31,6 +31,7 @@ COMMANDS = {
     "wait": ("watch", "Wait until a session is idle, asks, or is closed."),
     "agents": ("agents", "List the agents there are."),
     "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
+    "token": ("tokens", "Let other people and programs in: make, list and end tokens."),
     "config": ("settings", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
     "demo": ("demo", "Watch three agents share one broker."),

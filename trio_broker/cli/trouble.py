@@ -17,6 +17,7 @@ EXIT_CODES = {
     "timeout": 3,
     "no_session": 4,
     "denied": 5,
+    "forbidden": 5,
     "no_broker": 6,
     "broker_gone": 6,
 }

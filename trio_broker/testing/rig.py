@@ -24,6 +24,7 @@ from trio_broker.broker import Broker, contained
 from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config import BrokerConfig, Config
 from trio_broker.errors import BrokerError
+from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.life import Spawn
@@ -195,18 +196,18 @@ class Rig:
 
     @asynccontextmanager
     async def connect(
-        self, on_request: Callable[[Message], Awaitable[object]] = refuse_all
+        self, on_request: Callable[[Message], Awaitable[object]] = refuse_all, *, grant: Grant = OWNER
     ) -> AsyncGenerator[User, None]:
-        """A client of its own connection; leaving the block disconnects."""
-        async with Lines(self.raw()) as link, connected(link, on_request) as user:
+        """A client of its own connection, which may what its `grant` says; leaving the block disconnects."""
+        async with Lines(self.raw(grant)) as link, connected(link, on_request) as user:
             yield user
 
-    def raw(self) -> trio.SocketStream:
+    def raw(self, grant: Grant = OWNER) -> trio.SocketStream:
         """A connection to the broker, for bytes."""
         ours, theirs = socket.socketpair()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         link = Lines(stream, self.broker.config.broker.max_line)
-        self.nursery.start_soon(contained, "client", lambda: serve(self.broker, link), lambda: None)
+        self.nursery.start_soon(contained, "client", partial(serve, self.broker, link, grant), lambda: None)
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
     def session(self, key: str) -> Session:
