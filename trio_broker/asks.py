@@ -1,277 +1,288 @@
 """The open asks of one session: what its agent asked and a person, or a policy, has to answer.
 
-An ask is data with an id, not a held call. Every request of the agent is answered exactly once (RACES C13): by the
-policy, by the client that was asked, by a cancel, or by a refusal when nobody can. An option id is never invented.
+An ask is data with an id, not a held call. First the policy; what it leaves to people goes to every controller, each
+under its own number, and to those that come later. The first answer wins and closes the others' dialogs; a client that
+has none (it can't, it answers nonsense, it leaves) abstains, and so does one that only closes its dialog while others
+still show theirs, unless it is the primary one. When all have abstained nobody is there: a permission is held, or
+denied, as `unattended` in [policy] has it. Every request of the agent is answered exactly once (RACES C13): `_settle`
+takes it out of `open`, and there is no other way to answer. An option id is never invented.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 import trio
 
 from trio_broker import policy
-from trio_broker.errors import BadMessage, BrokerError
+from trio_broker.ask import (
+    CANCELLED_CALL,
+    ELICITATION,
+    PERMISSION,
+    Answer,
+    Ask,
+    Asked,
+    id_of,
+    is_malformed,
+    selected,
+)
 from trio_broker.life import Settings
 from trio_broker.line import Line, Reply
 from trio_broker.log import Log
-from trio_broker.policy import Call, Decision, Policy
+from trio_broker.policy import Call, Unattended
 from trio_broker.turns import Turns
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure, unstructure
+from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
-PERMISSION = "session/request_permission"
-ELICITATION = "elicitation/create"
 OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
-CANCELLED = {PERMISSION: b'{"outcome":{"outcome":"cancelled"}}', ELICITATION: b'{"action":"cancel"}'}
-NOT_FOUND = -32601
-CANCELLED_CALL = -32800
+CANCELLED_BY_CANCEL = (PERMISSION, ELICITATION)  # the rest is left to finish
 HOME = os.path.expanduser("~")
-INVALID = "\0"  # no option is called so
+ALONE = 1.0  # seconds that nobody is there until that counts: a client that attaches anew was not away
+ELICITED = 100  # elicitations by URL whose completion may still be told
+RESTART = "restart"
+EXPIRED = "the broker ended while this waited for an answer"
 
 
-class Asked(Protocol):
-    """A client that can be asked; it hears the question after all that stands in the log before it."""
-
-    @property
-    def name(self) -> str: ...
-    def request(self, log: Log, method: str, params: bytes, on_reply: Callable[[Reply], None]) -> int: ...
-    def withdraw(self, number: int) -> None: ...
-    def can_elicit(self, mode: object) -> bool: ...
-
-
-@attrs.define(eq=False)
-class Ask:
-    """One open request of the agent; `client` has been asked under `number`, or nobody has yet."""
-
-    message: Message
-    params: bytes
-    title: str
-    opened_at: float = attrs.field(factory=trio.current_time)
-    client: Asked | None = None
-    number: int = 0
-    id: int = 0  # the number of its event in the log
+class Audience(Protocol):
+    """Who can be asked, in the order in which they came, and who of them first; and what clients may see."""
 
     @property
-    def method(self) -> str:
-        return self.message.method or ""
+    def controllers(self) -> Sequence[Asked]: ...
+    def primary(self) -> Asked | None: ...
+    def outward(self, message: Message) -> bytes: ...
 
 
 @attrs.define(eq=False)
 class Asks:
-    """`primary` names the client to ask, or nobody."""
+    """The asks of one life. Synchronous but for `run`.
+
+    `on_change` hears of each that is opened or settled, `on_alone` of what nobody sees.
+    """
 
     line: Line
     log: Log
     settings: Settings
     turns: Turns
-    primary: Callable[[], Asked | None]
-    outward: Callable[[Message], bytes]
-    on_change: Callable[[], None]
+    audience: Audience
+    on_change: Callable[[], None] = lambda: None
+    on_alone: Callable[[Ask], None] = lambda _: None
     open: list[Ask] = attrs.field(factory=list)
     closed: bool = False
+    elicited: dict[str, Asked] = attrs.field(factory=dict)  # who opened which URL
+    _changed: trio.Event = attrs.field(factory=trio.Event)
 
     def waiting(self) -> bool:
         return bool(self.open)
 
+    def find(self, id: str) -> Ask | None:
+        return next((ask for ask in self.open if ask.id == id), None)
+
+    # What the agent asks
+
     def take(self, message: Message) -> None:
-        """A request of the agent: answer it by policy, or ask a client, or hold a permission until one is here."""
-        if (self.closed or self._cancelling()) and message.method in CANCELLED:
-            self._respond(message, CANCELLED[message.method])
-        elif message.method == PERMISSION:
-            self._permission(message)
-        elif self.closed or (message.method or "").startswith(OFF) or not self._can(message):
-            self._nobody(message)
+        """A request of the agent: answer it by policy, or ask the clients, or hold a permission until one is here."""
+        ask = Ask(message, self.audience.outward(message))
+        if ask.method == PERMISSION and (why := is_malformed(ask)) is not None:
+            self.refuse(message, jsonrpc.INVALID_PARAMS, why)
+        elif (self.closed or self._cancelling()) and ask.method in CANCELLED_BY_CANCEL:
+            self._tell(ask, ask.withdrawn())
+        elif ask.method == PERMISSION:
+            self._permission(ask)
+        elif self.closed or ask.method.startswith(OFF) or not self._able(ask):
+            self._tell(ask, ask.nobody())
         else:
-            self._hold(Ask(message, self.outward(message), message.method or ""))
-
-    def offer(self) -> None:
-        """Ask the primary client whatever nobody has been asked yet; for when a client has come or gone."""
-        for ask in tuple(self.open):
-            if ask.client is None and (client := self.primary()) is not None:
-                ask.client = client
-                ask.number = client.request(
-                    self.log, ask.method, ask.params, partial(self._answered, ask, client)
-                )
-
-    def lost(self, client: Asked) -> None:
-        """`client` is gone: what it was asked goes to another, or waits; what can't wait is refused."""
-        for ask in tuple(self.open):
-            if ask.client is client:
-                client.withdraw(ask.number)  # it may have detached only, and would answer a second time
-                ask.client = None
-                if ask.method != PERMISSION and self.primary() is None:
-                    self._drop(ask)
-                    self._note_other(ask, "nobody", "abstained")
-                    self._nobody(ask.message)
-        self.offer()
-
-    def cancel(self) -> None:
-        """A cancel ends all of the turn's asks: permissions as `cancelled`, elicitations as `cancel` (ACP §2.1)."""
-        for ask in tuple(self.open):
-            if ask.method in CANCELLED:
-                self._withdraw(ask, "cancel")
-                self._respond(ask.message, CANCELLED[ask.method])
+            self._hold(ask)
 
     def agent_withdrew(self, params: bytes) -> None:
-        """`$/cancel_request` of the agent: the client need not answer any more; the agent still gets a reply."""
+        """`$/cancel_request` of the agent: no client need answer any more; the agent still gets a reply."""
         value = jsonrpc.decode(params)
         token = jsonrpc.encode(value.get("requestId")) if isinstance(value, dict) else b"null"
+        error = jsonrpc.error_object(
+            CANCELLED_CALL, "Request cancelled"
+        )  # as ACP wants it, whatever was asked
         for ask in tuple(self.open):
             if ask.message.id is not None and jsonrpc.id_key(ask.message.id) == jsonrpc.id_key(token):
-                self._withdraw(ask, "agent")
-                self.refuse(ask.message, CANCELLED_CALL, "Request cancelled")
+                self._settle(ask, "agent", Answer("withdrawn", error=error))
 
-    def close(self) -> None:
-        """The agent ends: tell the clients that their dialogs mean nothing any more, and open no new ones."""
-        self.closed = True
-        for ask in tuple(self.open):
-            self._withdraw(ask, "agent gone")
-
-    def _permission(self, message: Message) -> None:
-        try:
-            asked = structure(message.params, acp.RequestPermissionRequest)
-        except BadMessage as error:
-            self.refuse(message, -32602, error.message)
-            return
-        options = [unstructure(option) for option in asked.options]
-        decision = policy.decide(self.settings.asking.rules, self._policy(), self._call(asked), options)
-        if decision.ask:
-            self._hold(Ask(message, self.outward(message), _title(asked.tool_call)))
-        else:
-            self._decided(message, asked, decision, decision.by)
-
-    def _policy(self) -> Policy:
-        running = self.turns.running
-        return (running and running.policy) or self.settings.policy
-
-    def _cancelling(self) -> bool:
-        return self.turns.running is not None and self.turns.running.cancelling
-
-    def _call(self, asked: acp.RequestPermissionRequest) -> Call:
-        settings = self.settings
-        return Call(asked.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
-
-    def _decided(
-        self,
-        message: Message,
-        asked: acp.RequestPermissionRequest,
-        decision: Decision,
-        by: str,
-        ask: Ask | None = None,
-    ) -> None:
-        outcome = acp.CANCELLED if decision.option_id is None else acp.selected(decision.option_id)
-        self._respond(message, jsonrpc.encode({"outcome": outcome}))
-        self._note(by, asked, decision.option_id, ask)
-
-    def _note(
-        self, by: str, asked: acp.RequestPermissionRequest, option_id: str | None, ask: Ask | None
-    ) -> None:
-        option = next((option for option in asked.options if option.option_id == option_id), None)
-        self.log.append(
-            "answer",
-            askId=ask and ask.id,
-            by=by,
-            outcome="cancelled" if option is None else "selected",
-            optionId=option_id,
-            option=option and option.name,
-            optionKind=option and option.kind,
-            title=_title(asked.tool_call),
-            after=ask and trio.current_time() - ask.opened_at,
-        )
-
-    def _hold(self, ask: Ask) -> None:
-        self.open.append(ask)
-        ask.id = self.log.append("ask", {"params": ask.params}, method=ask.method, title=ask.title).first
-        self.offer()
-        self.on_change()
-
-    def _answered(self, ask: Ask, client: Asked, reply: Reply) -> None:
-        self._drop(ask)
-        if isinstance(reply, BrokerError) or reply.error is not None:
-            self._abstained(ask, client, reply)
-        elif ask.method != PERMISSION:
-            self._respond(ask.message, reply.result or b"null")
-            self._note_other(ask, client.name, "answered")
-        elif (chosen := _chosen(ask.message, reply.result or b"null")) != INVALID:
-            self._respond(ask.message, reply.result or b"null")
-            self._note(client.name, _asked(ask), chosen or None, ask)
-        else:
-            self._abstained(ask, client, reply)
-
-    def _abstained(self, ask: Ask, client: Asked, reply: Reply) -> None:
-        """The only client there is can't or won't answer: refuse, in the agent's own options where it gave some."""
-        if ask.method == PERMISSION:
-            asked = _asked(ask)
-            options = [unstructure(option) for option in asked.options]
-            decision = policy.decide((), Policy.DENY_ALL, self._call(asked), options)
-            self._decided(ask.message, asked, decision, decision.by, ask)
-            return
-        self._note_other(ask, client.name, "abstained")
-        if ask.method == ELICITATION:
-            self._respond(ask.message, b'{"action":"decline"}')
-        elif isinstance(reply, Message) and reply.error is not None:
-            self.line.answer(jsonrpc.error_response(ask.message.id or b"null", reply.error))
-        else:
-            self._nobody(ask.message)
-
-    def _note_other(self, ask: Ask, by: str, outcome: str) -> None:
-        after = trio.current_time() - ask.opened_at
-        self.log.append("answer", askId=ask.id, by=by, outcome=outcome, title=ask.title, after=after)
-
-    def _can(self, message: Message) -> bool:
-        client = self.primary()
-        if client is None or message.method != ELICITATION:
-            return client is not None
+    def completed(self, message: Message) -> None:
+        """What a URL was opened for is done: the client that opened it is told, and no other."""
         value = jsonrpc.decode(message.params)
-        return client.can_elicit(value.get("mode") if isinstance(value, dict) else None)
-
-    def _nobody(self, message: Message) -> None:
-        if message.method == ELICITATION:
-            self._respond(message, b'{"action":"decline"}')
-        else:
-            self.refuse(message, NOT_FOUND, f"Method not found: {message.method}")
-
-    def _withdraw(self, ask: Ask, by: str) -> None:
-        self._drop(ask)
-        self._note_other(ask, by, "withdrawn")
-        if ask.client is not None:
-            ask.client.withdraw(ask.number)
-
-    def _drop(self, ask: Ask) -> None:
-        self.open.remove(ask)
-        self.on_change()
-
-    def _respond(self, message: Message, result: bytes) -> None:
-        self.line.answer(jsonrpc.response(message.id or b"null", result))
+        id = value.get("elicitationId") if isinstance(value, dict) else None
+        if (client := self.elicited.pop(str(id), None)) is not None:
+            client.tell(self.log, jsonrpc.notification(message.method or "", self.audience.outward(message)))
 
     def refuse(self, message: Message, code: int, text: str) -> None:
         """Answer a request of the agent with an error."""
         self.line.answer(jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text)))
 
+    # What clients do
 
-def _title(tool_call: dict[str, Any]) -> str:
-    title = tool_call.get("title") or tool_call.get("toolCallId")
-    return title if isinstance(title, str) else "a tool call"
+    def offer(self) -> None:
+        """Ask whoever can answer and has not been asked yet; for when a client has come or gone."""
+        for ask in tuple(self.open):
+            for client in self._able(ask):
+                if client not in ask.asked:
+                    self._ask(ask, client)
+            self._look_after(ask)
 
+    def lost(self, client: Asked) -> None:
+        """`client` is gone, or hears this session no more: it shows no dialog, and nobody waits for its answer."""
+        for ask in self.open:
+            ask.abstained.discard(client)  # it may come back as one that can
+            if (number := ask.asked.pop(client, None)) is not None:
+                client.withdraw(number)
+        self.elicited = {id: who for id, who in self.elicited.items() if who is not client}
+        self.offer()
 
-def _asked(ask: Ask) -> acp.RequestPermissionRequest:
-    return structure(ask.message.params, acp.RequestPermissionRequest)
+    def answer(self, ask: Ask, by: str, answer: Answer) -> None:
+        """Settle an ask that is open, in somebody's name."""
+        self._settle(ask, by, answer)
 
+    # What ends them all
 
-def _chosen(message: Message, result: bytes) -> str:
-    """The option that a client's answer selects, "" for `cancelled`, INVALID for what was not offered."""
-    value = jsonrpc.decode(result)
-    outcome = value.get("outcome") if isinstance(value, dict) else None
-    if not isinstance(outcome, dict):
-        return INVALID
-    if outcome.get("outcome") == "cancelled":
-        return ""
-    asked = structure(message.params, acp.RequestPermissionRequest)
-    chosen = outcome.get("optionId")
-    return next((option.option_id for option in asked.options if option.option_id == chosen), INVALID)
+    def cancel(self) -> None:
+        """A cancel ends all of the turn's asks: permissions as `cancelled`, elicitations as `cancel` (ACP §2.1)."""
+        for ask in tuple(self.open):
+            if ask.method in CANCELLED_BY_CANCEL:
+                self._settle(ask, "cancel", ask.withdrawn())
+
+    def close(self, by: str) -> None:
+        """The agent ends, `by` whom or what: no dialog means anything any more, and no new ones are opened."""
+        self.closed = True
+        outcome, note = ("expired", EXPIRED) if by == RESTART else ("withdrawn", None)
+        for ask in tuple(self.open):
+            self._settle(ask, by, attrs.evolve(ask.withdrawn(), outcome=outcome), note)
+
+    # Time
+
+    async def run(self) -> None:
+        """Heed, for ever, that an ask expires, or that nobody is there to answer it."""
+        while True:
+            self._changed = trio.Event()
+            with trio.move_on_at(min(map(self._due, self.open), default=math.inf)):
+                await self._changed.wait()
+            for ask in tuple(self.open):
+                if trio.current_time() >= self._due(ask):
+                    self._heed_time(ask)
+
+    def _due(self, ask: Ask) -> float:
+        """When something is to be done about it although nobody has done anything."""
+        alone = math.inf if ask.alone_since is None or ask.unattended else ask.alone_since + ALONE
+        return min(alone, self._expires(ask))
+
+    def _expires(self, ask: Ask) -> float:
+        return ask.opened_at + (self.settings.asking.expire or math.inf)
+
+    def _heed_time(self, ask: Ask) -> None:
+        asking = self.settings.asking
+        if trio.current_time() >= self._expires(ask):
+            note = f"nobody answered for {asking.expire:g} s (expire in [policy])"
+            self._settle(ask, "expiry", ask.refusal("expired"), note)
+            return
+        ask.unattended = True
+        self.on_alone(ask)
+        if asking.unattended is Unattended.DENY:
+            note = 'nobody was there (unattended = "deny" in [policy])'
+            self._settle(ask, "policy:unattended", ask.refusal(), note)
+
+    # Details
+
+    def _permission(self, ask: Ask) -> None:
+        settings, running = self.settings, self.turns.running
+        chosen = (running and running.policy) or settings.policy
+        call = Call(ask.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
+        decision = policy.decide(settings.asking.rules, chosen, call, ask.options)
+        if decision.ask:
+            self._hold(ask)
+        else:
+            answer = selected(decision.option_id)
+            self._tell(ask, answer)
+            self._note(ask, decision.by, answer)
+
+    def _cancelling(self) -> bool:
+        return self.turns.running is not None and self.turns.running.cancelling
+
+    def _hold(self, ask: Ask) -> None:
+        self.open.append(ask)  # first: who reads of it in the log finds it
+        ask.id = id_of(self.log)
+        facts = {"askId": ask.id, "method": ask.method, "title": ask.title}
+        ask.number = self.log.append("ask", {"params": ask.params}, **facts).first
+        self.offer()
+        self.on_change()
+
+    def _able(self, ask: Ask) -> list[Asked]:
+        """Who can be asked this now, those that are being asked among them, but nobody who abstained."""
+        able = [client for client in self.audience.controllers if client not in ask.abstained]
+        if ask.method == ELICITATION:
+            able = [client for client in able if client.can_elicit(ask.mode)]
+        if (number := ask.request_number) is not None:
+            return [client for client in able if client.own_id(self.log, number) is not None]
+        if not ask.for_one:
+            return able
+        wanted = next(iter(ask.asked), self.audience.primary())
+        return [client for client in able if client is wanted]
+
+    def _ask(self, ask: Ask, client: Asked) -> None:
+        params = ask.params
+        if (number := ask.request_number) is not None:
+            params = jsonrpc.with_fields(params, requestId=client.own_id(self.log, number))
+        on_reply = partial(self._answered, ask, client)
+        ask.asked[client] = client.request(self.log, ask.method, params, on_reply)
+
+    def _answered(self, ask: Ask, client: Asked, reply: Reply) -> None:
+        del ask.asked[client]
+        answer = ask.read(reply)
+        if answer is None or (answer.dismisses and ask.asked and client is not self.audience.primary()):
+            ask.abstained.add(client)
+            self._look_after(ask)
+            return
+        if answer.outcome == "accept" and ask.elicitation_id is not None:
+            self.elicited = dict([*self.elicited.items()][-ELICITED:]) | {ask.elicitation_id: client}
+        self._settle(ask, client.name, answer)
+
+    def _look_after(self, ask: Ask) -> None:
+        """See whether nobody is there any more: a permission can wait for somebody, what else there is can't."""
+        if ask.asked:
+            ask.alone_since = None
+        elif ask.method != PERMISSION:
+            self._settle(ask, "nobody", ask.nobody())
+        elif ask.alone_since is None:
+            ask.alone_since = trio.current_time()
+        self._changed.set()
+
+    def _settle(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
+        self.open.remove(ask)
+        for client, number in ask.asked.items():
+            client.withdraw(number)
+        ask.asked.clear()
+        self._tell(ask, answer)
+        self._note(ask, by, answer, note)
+        self.on_change()
+        self._changed.set()
+
+    def _tell(self, ask: Ask, answer: Answer) -> None:
+        id = ask.message.id or b"null"
+        if answer.error is not None:
+            self.line.answer(jsonrpc.error_response(id, answer.error))
+        else:
+            self.line.answer(jsonrpc.response(id, answer.result))
+
+    def _note(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
+        option = next((one for one in ask.options if one["optionId"] == answer.option_id), None)
+        self.log.append(
+            "answer",
+            askId=ask.id or None,
+            by=by,
+            outcome=answer.outcome,
+            optionId=answer.option_id,
+            option=option and option["name"],
+            optionKind=option and option["kind"],
+            title=ask.title,
+            after=trio.current_time() - ask.opened_at if ask.id else None,
+            note=note,
+        )

@@ -225,6 +225,16 @@ class Connection:
         modes = self.capabilities.get("elicitation")
         return isinstance(modes, dict) and isinstance(mode, str) and isinstance(modes.get(mode), dict)
 
+    def own_id(self, log: Log, number: int) -> object | None:
+        """The id under which this client has asked what went to the agent of that log under `number`."""
+        for key, (session, turn) in self.prompts.items():
+            if session.log is log and turn.number == number:
+                return key[1]
+        for key, (agent, passed) in self.passed.items():
+            if isinstance(agent, Session) and agent.log is log and passed == number:
+                return key[1]
+        return None
+
     # Sessions
 
     def session(self, message: Message) -> Session:

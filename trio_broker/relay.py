@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import attrs
 
-from trio_broker.asks import Asked, Asks
+from trio_broker.ask import Asked
+from trio_broker.asks import Asks
 from trio_broker.line import Line
 from trio_broker.log import Log
 from trio_broker.wire import jsonrpc
@@ -28,8 +29,6 @@ STATE = re.compile(
 
 class Listener(Asked, Protocol):
     """A client that is attached to a session. It hears the log by itself; here it is who can be asked."""
-
-    def tell(self, log: Log, frame: bytes) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -110,6 +109,8 @@ class Relay:
             self.asks.agent_withdrew(message.params)
         elif message.method == "session/update" and message.session_id is not None:
             self.hear_updates(1, message.raw + b"\n")
+        elif message.method == "elicitation/complete":
+            self.asks.completed(message)
         else:
             self._pass_on(message)
 

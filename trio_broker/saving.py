@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from trio_broker import catalog
+from trio_broker.asks import EXPIRED, RESTART
 from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config
 from trio_broker.errors import UnknownAgent
@@ -26,7 +27,6 @@ from trio_broker.wire import jsonrpc
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
 NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"
-EXPIRED = "the broker ended while this waited for an answer"
 
 
 def to_save(session: Session) -> Save:
@@ -101,7 +101,7 @@ class _Left:
 
     queued: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     running: dict[str, dict[str, Any]] = attrs.field(factory=dict)
-    asks: dict[int, dict[str, Any]] = attrs.field(factory=dict)
+    asks: dict[object, dict[str, Any]] = attrs.field(factory=dict)
     ended: dict[str, dict[str, Any]] = attrs.field(factory=dict)
 
     @classmethod
@@ -123,14 +123,14 @@ class _Left:
             self.running.pop(id, None)
             self.ended[id] = {name: value for name, value in event.items() if name != "promptId"}
         elif record.kind == "ask":
-            self.asks[record.first] = event
+            self.asks[event.get("askId", record.first)] = event
         elif record.kind == "answer":
-            self.asks.pop(event.get("askId", 0), None)
+            self.asks.pop(event.get("askId"), None)
 
     def settle(self, log: Log) -> dict[str, dict[str, Any]]:
-        for number, ask in self.asks.items():
+        for id, ask in self.asks.items():
             log.append(
-                "answer", askId=number, by="restart", outcome="expired", title=ask.get("title"), note=EXPIRED
+                "answer", askId=id, by=RESTART, outcome="expired", title=ask.get("title"), note=EXPIRED
             )
         for id in self.running:
             self._end(log, id, {"outcome": "unknown", "note": UNKNOWN})

@@ -8,12 +8,14 @@ facts, not kept beside them, so no flag can leak (RACES G2).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
-from trio_broker.asks import Asks
+from trio_broker.ask import Ask
+from trio_broker.asks import RESTART, Asks
 from trio_broker.config import Restart
 from trio_broker.control import refuse
 from trio_broker.errors import AgentGone, BrokerError, RemoteError, SessionOver
@@ -49,6 +51,7 @@ class Session:
     admit: Callable[[Session], trio.Event | None] = lambda _: None
     save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
     state: State = attrs.field(factory=State)
+    on_alone: Callable[[Session, Ask], None] = lambda *_: None  # hears of an ask that finds nobody there
     life: Life | None = None
     last_life: Life | None = None  # the one before; its process may still be ending
     turns: Turns = attrs.field(init=False)
@@ -286,12 +289,16 @@ class Session:
         self.save(self)
 
     async def work(self, line: Line) -> None:
-        await self.turns.run(line, self.relay.agent_session_id or "")
+        assert self.relay.asks is not None, "it has begun"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.relay.asks.run)
+            await self.turns.run(line, self.relay.agent_session_id or "")
 
     def on_end(self, life: Life) -> None:
         # Synchronous and complete: whoever waits for anything of this session has its outcome when this returns.
         if self.relay.asks is not None:
-            self.relay.asks.close()
+            stops = RESTART if self._stopped else "agent gone"
+            self.relay.asks.close("closed" if self.closed else stops)
         self.turns.close(life.cause or self._over())
         self.note_phase()
         phase = "closed" if self.closed else self.phase.value
@@ -351,7 +358,8 @@ class Session:
         state, relay = self.state, self.relay
         state.session_id = state.session_id or self.public_id(agent_session_id)
         state.began(agent_session_id, result)
-        asks = Asks(line, self.log, self.settings, self.turns, relay.primary, relay.outward, self.note_phase)
+        alone = partial(self.on_alone, self)
+        asks = Asks(line, self.log, self.settings, self.turns, relay, self.note_phase, alone)
         relay.name(agent_session_id, state.session_id, asks)
 
     async def _set_again(self, line: Line) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import trio
 
+from trio_broker.ask import Ask
 from trio_broker.model import Phase
 from trio_broker.session import Session
 from trio_broker.turns import Turn
@@ -50,6 +52,26 @@ def session_facts(session: Session) -> dict[str, Any]:
         "events": session.log.last,
         "resumed": session.resumed,
         "usage": session.state.usage,
+    }
+
+
+def ask_view(session: Session, ask: Ask) -> dict[str, Any]:
+    """One ask as JSON values: `at` in seconds since the epoch, `since` it was asked."""
+    waits = trio.current_time() - ask.opened_at
+    return {
+        "askId": ask.id,
+        "key": session.key,
+        "sessionId": session.session_id,
+        "agent": session.settings.spec.name,
+        "cwd": session.settings.cwd,
+        "method": ask.method,
+        "title": ask.title,
+        "kind": ask.kind,
+        "options": ask.options,
+        "at": time.time() - waits,
+        "since": waits,
+        "asked": [client.name for client in ask.asked],
+        "seq": ask.number,
     }
 
 

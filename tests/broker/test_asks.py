@@ -9,7 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.asks import ALONE
+from trio_broker.config import Config, PolicyConfig
 from trio_broker.errors import RemoteError
+from trio_broker.policy import Action, Rule, Unattended
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Json, Rig, User, open_rig
 from trio_broker.wire.jsonrpc import Message
@@ -33,6 +36,19 @@ def says(answer: object) -> Callable[[Message], Awaitable[object]]:
 async def think(message: Message) -> object:
     """A person who never answers."""
     await trio.sleep_forever()
+
+
+def after(seconds: float, answer: object) -> Callable[[Message], Awaitable[object]]:
+    async def on_request(message: Message) -> object:
+        await trio.sleep(seconds)
+        return answer
+
+    return on_request
+
+
+def withdrawn(user: User) -> int:
+    """How many of its dialogs the user was told to close."""
+    return [message.method for message in user.messages].count("$/cancel_request")
 
 
 async def result(agent: MemoryAgent, title: str = "go", kind: str = "execute") -> Any:
@@ -95,19 +111,78 @@ async def test_ask_asks_the_client_and_passes_its_answer(autojump_clock: MockClo
             assert user.asked()[0]["sessionId"] == session
 
 
-async def test_ask_asks_whose_prompt_runs(autojump_clock: MockClock) -> None:
+async def test_every_controller_is_asked_and_the_first_answer_wins(autojump_clock: MockClock) -> None:
     with trio.fail_after(60):
         async with (
             open_rig() as rig,
-            rig.connect(says(ALLOW)) as author,
-            rig.connect(says(REJECT)) as watcher,
+            rig.connect(think) as author,
+            rig.connect(after(5, ALLOW)) as quick,
+            rig.connect(after(9, REJECT)) as slow,
         ):
-            session = await author.open("k")
-            await watcher.open("k")
+            users = (author, quick, slow)
+            session, *_ = [await user.open("k") for user in users]
             await author.prompt(session, "ask one")
-            await watcher.prompt(session, "ask two")
-            assert author.said(session) == watcher.said(session) == "allowreject"
-            assert (len(author.asked()), len(watcher.asked())) == (1, 1)
+            assert [len(user.asked()) for user in users] == [1, 1, 1]
+            await trio.sleep(20)
+            assert author.said(session) == "allow"
+            assert [withdrawn(user) for user in users] == [1, 0, 1]
+            (answer,) = [event for event in author.events if event["kind"] == "answer"]
+            (asked,) = [event for event in author.events if event["kind"] == "ask"]
+            assert answer["askId"] == asked["askId"] and answer["after"] == pytest.approx(5)
+            names = {listener.name for listener in rig.session("k").relay.listeners}
+            assert answer["by"] in names and (answer["outcome"], answer["optionId"]) == ("selected", "allow")
+
+
+async def test_who_comes_later_is_asked_too_after_the_replay(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(think) as author, rig.connect(after(1, ALLOW)) as late:
+            session = await author.open("k")
+            turn = author.later(author.prompt, session, "say before; ask go")
+            await author.wait_phase("k", "waiting")
+            await late.call("initialize", protocolVersion=1)
+            await late.call("session/load", sessionId=session, cwd="/tmp", mcpServers=[])
+            assert await turn.wait() == "end_turn"
+            assert author.said(session) == "beforeallow" and withdrawn(author) == 1
+            heard = [message.method for message in late.messages if message.method != "_trio_broker/event"]
+            # the replay, the reply to session/load, the question
+            assert heard[heard.index("session/update") :][:4] == ["session/update"] * 2 + [None, PERMISSION]
+
+
+async def test_an_observer_is_not_asked(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(says(ALLOW)) as user, rig.connect(says(REJECT)) as other:
+            session = await user.open("k")
+            await other.open("k")
+            relay = rig.session("k").relay
+            relay.observers.add(relay.listeners[1])
+            await user.prompt(session, "ask one")
+            assert other.asked() == [] and user.said(session) == "allow"
+
+
+async def test_closing_a_dialog_at_one_of_several_is_no_answer_but_the_authors_is(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_rig() as rig,
+            rig.connect(after(5, CANCELLED)) as author,
+            rig.connect(after(1, CANCELLED)) as phone,
+            rig.connect(after(9, ALLOW)) as desk,
+        ):
+            session, *_ = [await user.open("k") for user in (author, phone, desk)]
+            await author.prompt(session, "ask one")
+            assert author.said(session) == "cancelled" and withdrawn(desk) == 1
+            await desk.prompt(session, "ask two")  # desk is primary now, and the two others' say nothing
+            assert desk.said(session) == "cancelledallow" and withdrawn(desk) == 1
+
+
+async def test_the_last_who_closes_its_dialog_cancels(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as author, rig.connect(after(1, CANCELLED)) as other:
+            session = await author.open("k")
+            await other.open("k")
+            await author.prompt(session, "ask one")
+            assert author.said(session) == "cancelled"
 
 
 async def test_ask_without_clients_is_held_for_hours_until_one_comes(autojump_clock: MockClock) -> None:
@@ -123,38 +198,146 @@ async def test_ask_without_clients_is_held_for_hours_until_one_comes(autojump_cl
             assert user.said(session) == "allow"
 
 
-@pytest.mark.parametrize(
-    "answer", [{}, {"outcome": {"outcome": "selected", "optionId": "invented"}}, None, 7]
-)
-async def test_an_answer_that_was_not_offered_is_a_refusal(answer: object, autojump_clock: MockClock) -> None:
-    with trio.fail_after(60):
-        async with open_rig() as rig, rig.connect(says(answer)) as user:
+NO_ANSWERS = [
+    {},
+    {"outcome": "cancelled"},
+    {"outcome": {"outcome": "selected", "optionId": "invented"}},
+    {"outcome": {"outcome": "selected"}},
+    {"outcome": {"outcome": "perhaps", "optionId": "allow"}},
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
+async def test_what_is_no_answer_is_an_abstention(answer: object, autojump_clock: MockClock) -> None:
+    with trio.fail_after(4000):
+        async with open_rig() as rig, rig.connect(says(answer)) as user, rig.connect() as other:
             session = await user.open("k")
-            await user.prompt(session, "ask go")
-            assert user.said(session) == "reject"
+            turn = user.later(user.prompt, session, "ask go")
+            await user.wait_phase("k", "waiting")
+            await other.open("k")  # which answers with an error
+            await trio.sleep(3600)
+            assert (await user.view("k"))["asks"] == 1, "nobody has answered, so it is held"
+            async with rig.connect(says(ALLOW)) as able:
+                await able.open("k")
+                await turn.wait()
+            assert user.said(session) == "allow" and len(user.asked()) == len(other.asked()) == 1
 
 
-async def test_a_client_that_can_answer_nothing_refuses(autojump_clock: MockClock) -> None:
+async def test_who_abstained_and_comes_back_is_asked_again(autojump_clock: MockClock) -> None:
+    replies = iter(({}, ALLOW))
+
+    async def second_thoughts(message: Message) -> object:
+        await trio.lowlevel.checkpoint()
+        return next(replies)
+
     with trio.fail_after(60):
-        async with open_rig() as rig, rig.connect() as user:
+        async with open_rig() as rig, rig.connect(second_thoughts) as user:
             session = await user.open("k")
-            await user.prompt(session, "ask go")
-            assert user.said(session) == "reject"
+            turn = user.later(user.prompt, session, "ask go")
+            await user.wait_phase("k", "waiting")
+            await user.call("_trio_broker/detach", sessionId=session)
+            await user.open("k")
+            assert await turn.wait() == "end_turn" and len(user.asked()) == 2
 
 
-async def test_a_permission_goes_to_another_client_when_the_asked_one_leaves(
+@pytest.mark.parametrize("clients", [0, 1])
+async def test_unattended_deny_refuses_when_nobody_is_there_and_says_so(
+    clients: int, autojump_clock: MockClock
+) -> None:
+    asking = PolicyConfig(unattended=Unattended.DENY)
+    with trio.fail_after(60):
+        async with open_rig(Config(policy=asking)) as rig, rig.connect() as user:
+            await user.open("k")
+            if not clients:
+                await leave(rig, user)
+            begun = trio.current_time()
+            assert await result(rig.agent("k")) == REJECT
+            assert trio.current_time() - begun == pytest.approx(ALONE, abs=MOMENT)
+            (answer,) = await answers(user)
+            assert (answer["by"], answer["optionId"]) == ("policy:unattended", "reject")
+            assert 'unattended = "deny" in [policy]' in answer["note"]
+
+
+async def test_unattended_deny_gives_a_client_that_attaches_anew_its_time(autojump_clock: MockClock) -> None:
+    asking = PolicyConfig(unattended=Unattended.DENY)
+    with trio.fail_after(60):
+        async with open_rig(Config(policy=asking)) as rig, rig.connect(after(10, ALLOW)) as user:
+            session = await user.open("k")
+            asked = user.later(result, rig.agent("k"))
+            await user.wait_phase("k", "waiting")
+            await user.call("_trio_broker/detach", sessionId=session)
+            await trio.sleep(ALONE / 2)
+            await user.open("k")
+            assert await asked.wait() == ALLOW
+
+
+@pytest.mark.parametrize("clients", [0, 1])
+async def test_an_ask_expires_whoever_is_there(clients: int, autojump_clock: MockClock) -> None:
+    with trio.fail_after(6000):
+        async with open_rig(Config(policy=PolicyConfig(expire=600.0))) as rig, rig.connect(think) as user:
+            await user.open("k")
+            if not clients:
+                await leave(rig, user)
+            begun = trio.current_time()
+            first = user.later(result, rig.agent("k"), "one")
+            await trio.sleep(100)
+            second = user.later(result, rig.agent("k"), "two")
+            assert await first.wait() == REJECT
+            assert trio.current_time() - begun == pytest.approx(600, abs=MOMENT)
+            assert await second.wait() == REJECT
+            assert trio.current_time() - begun == pytest.approx(700, abs=MOMENT)
+            await trio.sleep(MOMENT)
+            assert withdrawn(user) == 2 * clients
+            found = [(one["by"], one["outcome"], one["optionId"], one["note"]) for one in await answers(user)]
+            note = "nobody answered for 600 s (expire in [policy])"
+            assert found == [("expiry", "expired", "reject", note)] * 2
+
+
+async def test_expiry_takes_no_option_that_says_more_than_not_now(autojump_clock: MockClock) -> None:
+    options = [{"optionId": "never", "name": "Never", "kind": "reject_always"}]
+    with trio.fail_after(60):
+        async with open_rig(Config(policy=PolicyConfig(expire=1.0))) as rig, rig.connect(think) as user:
+            await user.open("k")
+            params = {"toolCall": {"toolCallId": "x"}, "options": options}
+            assert (await rig.agent("k").request(PERMISSION, params))["result"] == CANCELLED
+
+
+async def test_rules_come_before_the_policy_of_the_session(autojump_clock: MockClock) -> None:
+    rules = (Rule(Action.DENY, title="^rm "), Rule(Action.ALLOW, session="k*", kind=("read",)))
+    with trio.fail_after(60):
+        async with open_rig(Config(policy=PolicyConfig(rules=rules))) as rig, rig.connect(think) as user:
+            await user.open("k", policy="approve-all")
+            agent = rig.agent("k")
+            assert await result(agent, "rm -r /", "execute") == REJECT
+            await user.open("k2", policy="deny-all")
+            assert await result(rig.agent("k2"), "look", "read") == ALLOW
+            assert await result(rig.agent("k2"), "look", "edit") == REJECT
+            assert await result(agent, "write", "edit") == ALLOW
+            by = [[one["by"] for one in await answers(user, key)] for key in ("k", "k2")]
+            assert by == [["policy rule 1", "policy:approve-all"], ["policy rule 2", "policy:deny-all"]]
+
+
+async def answers(user: User, key: str = "k") -> list[Json]:
+    """The answers in the log of a session."""
+    page = await user.call("_trio_broker/events", key=key)
+    return [event for event in page["events"] if event["kind"] == "answer"]
+
+
+async def test_the_leaving_of_one_leaves_the_question_to_the_others(
     autojump_clock: MockClock,
 ) -> None:
     with trio.fail_after(60):
-        async with open_rig() as rig, rig.connect(says(ALLOW)) as stayer:
+        async with open_rig() as rig, rig.connect(after(5, ALLOW)) as stayer:
             session = await stayer.open("k")
             async with rig.connect(think) as leaver:
                 await leaver.open("k")
                 leaver.later(leaver.prompt, session, "ask go")
                 await leaver.wait_phase("k", "waiting")
-                assert stayer.asked() == []
+                await trio.sleep(MOMENT)
             await stayer.wait_phase("k", "idle")
-            assert stayer.said(session) == "allow"
+            assert stayer.said(session) == "allow" and withdrawn(stayer) == 0
 
 
 async def test_a_client_that_detaches_is_asked_no_more_and_its_late_answer_is_none(
@@ -166,7 +349,7 @@ async def test_a_client_that_detaches_is_asked_no_more_and_its_late_answer_is_no
         return ALLOW
 
     with trio.fail_after(60):
-        async with open_rig() as rig, rig.connect(late) as author, rig.connect(says(REJECT)) as watcher:
+        async with open_rig() as rig, rig.connect(late) as author, rig.connect(after(5, REJECT)) as watcher:
             session = await author.open("k")
             await watcher.open("k")
             await author.call("initialize", protocolVersion=1)
@@ -308,3 +491,117 @@ async def test_an_error_of_the_client_passes_to_the_agent_whole(autojump_clock: 
             await user.open("k")
             response = await rig.agent("k").request("_vendor/thing", {})
             assert response["error"] == {"code": -5, "message": "no", "data": {"x": 1}}
+
+
+async def able(rig: Rig, user: User, **modes: Json) -> str:
+    """Have the user open the session, as a client that shows elicitations of these modes."""
+    await user.call("initialize", protocolVersion=1, clientCapabilities={"elicitation": modes})
+    return await user.open("k")
+
+
+async def test_a_form_goes_to_all_who_can_show_it_and_the_first_answer_wins(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_rig() as rig,
+            rig.connect(after(1, {"action": "cancel"})) as closes,
+            rig.connect(says({"neither": "nor"})) as odd,
+            rig.connect(after(5, {"action": "decline"})) as quick,
+            rig.connect(think) as primary,
+            rig.connect(think) as unable,
+        ):
+            for user in (closes, odd, quick, primary):
+                await able(rig, user, form={})
+            await unable.open("k")
+            answer = await rig.agent("k").request(ELICITATION, FORM)
+            assert answer["result"] == {"action": "decline"}
+            await trio.sleep(MOMENT)
+            users = (closes, odd, quick, primary, unable)
+            assert [len(user.asked(ELICITATION)) for user in users] == [1, 1, 1, 1, 0]
+            assert [withdrawn(user) for user in users] == [0, 0, 0, 1, 0]
+
+
+async def test_a_url_goes_to_the_primary_only_and_its_completion_to_who_opened_it(
+    autojump_clock: MockClock,
+) -> None:
+    url = {"mode": "url", "message": "log in", "url": "https://x", "elicitationId": "e1"}
+    with trio.fail_after(60):
+        async with (
+            open_rig() as rig,
+            rig.connect(think) as other,
+            rig.connect(says({"action": "accept"})) as primary,
+        ):
+            await able(rig, other, url={})
+            await able(rig, primary, url={})
+            agent = rig.agent("k")
+            assert (await agent.request(ELICITATION, url))["result"] == {"action": "accept"}
+            for id in ("e2", "e1", "e1"):
+                await agent.send({"method": "elicitation/complete", "params": {"elicitationId": id}})
+            await trio.sleep(MOMENT)
+            told = [
+                [message for message in user.messages if message.method == "elicitation/complete"]
+                for user in (other, primary)
+            ]
+            assert [len(messages) for messages in told] == [0, 1] and other.asked(ELICITATION) == []
+
+
+async def test_a_url_that_the_primary_can_not_open_is_declined(autojump_clock: MockClock) -> None:
+    url = {"mode": "url", "message": "log in", "url": "https://x", "elicitationId": "e1"}
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(think) as other, rig.connect(think) as primary:
+            await able(rig, other, url={})
+            await able(rig, primary, form={})
+            assert (await rig.agent("k").request(ELICITATION, url))["result"] == {"action": "decline"}
+
+
+async def test_an_elicitation_of_a_request_goes_to_whose_request_it_is_under_its_own_id(
+    autojump_clock: MockClock,
+) -> None:
+    """ACP §7: ids hide in parameters, too."""
+    with trio.fail_after(60):
+        habits = Habits(mute=frozenset({"_vendor/login"}))
+        async with (
+            open_rig(habits=habits) as rig,
+            rig.connect(says(ACCEPTED)) as owner,
+            rig.connect(think) as primary,
+        ):
+            session = await able(rig, owner, form={})
+            await able(rig, primary, form={})
+            await owner.status()  # so that its ids and the agent's differ
+            owner.later(owner.call, "_vendor/login", sessionId=session)
+            await trio.sleep(MOMENT)
+            agent = rig.agent("k")
+            (request,) = agent.got("_vendor/login")
+            params = {**FORM, "requestId": request["id"]}
+            response = await agent.request(ELICITATION, params, of_session=False)
+            assert response["result"] == ACCEPTED and primary.asked(ELICITATION) == []
+            (asked,) = owner.asked(ELICITATION)
+            own = [message for message in owner.messages if message.method == ELICITATION]
+            assert asked["requestId"] != request["id"] and "sessionId" not in asked and len(own) == 1
+
+
+@pytest.mark.parametrize("number", [77, True, "1"])
+async def test_an_elicitation_of_nobodys_request_is_declined(
+    number: object, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(think) as user:
+            await able(rig, user, form={})
+            agent = rig.agent("k")
+            response = await agent.request(ELICITATION, {**FORM, "requestId": number}, of_session=False)
+            assert response["result"] == {"action": "decline"} and user.asked(ELICITATION) == []
+
+
+async def test_an_unknown_request_goes_to_the_primary_and_to_the_next_when_that_leaves(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(says({"by": "other"})) as other:
+            await other.open("k")
+            async with rig.connect(think) as primary:
+                await primary.open("k")
+                asking = other.later(rig.agent("k").request, "_vendor/thing", {})
+                await other.wait_phase("k", "waiting")
+                assert other.asked("_vendor/thing") == [] and len(primary.asked("_vendor/thing")) == 1
+            assert (await asking.wait())["result"] == {"by": "other"}

@@ -170,11 +170,12 @@ class MemoryAgent:
     async def say(self, text: str) -> None:
         await self.update("agent_message_chunk", content={"type": "text", "text": text})
 
-    async def request(self, method: str, params: Json, id: object = None) -> Json:
+    async def request(self, method: str, params: Json, id: object = None, *, of_session: bool = True) -> Json:
         """Ask the broker something, under an id of the agent's own choice; the response, whole."""
         id = f"ask-{len(self._answers) + len(self.heard)}" if id is None else id
         event, response = self._answers[id] = trio.Event(), {}
-        await self.send({"id": id, "method": method, "params": {"sessionId": self.session_id, **params}})
+        session = {"sessionId": self.session_id} if of_session else {}
+        await self.send({"id": id, "method": method, "params": {**session, **params}})
         await event.wait()
         return response
 
