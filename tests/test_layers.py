@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "guardian": "",
     "kin": "marks guardian",
     "process": "errors model catalog",
+    "notify": "marks process",
     "line": "errors model wire process",
     "turns": "errors model wire policy line log",
     "ask": "errors wire policy line log",
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     "registry": "errors config catalog circuit control life",
     "spawning": "catalog kin life marks process",
     "broker": "errors link model config grant pool registry view watching spawning journal keeper log "
-    "archive tokens opening control life state saving session",
+    "archive tokens opening control life state saving session ask notify",
     # the doors
     "outbox": "record wire log",
     "link": "wire",
@@ -77,8 +78,9 @@ MAY_IMPORT = {
     "upward": "errors grant scopes opening model wire record replay line log turns session broker connection",
     "logverbs": "errors model wire record history log session connection upward",
     "tokenverbs": "errors grant wire connection",
+    "askverbs": "errors grant wire record ask session connection upward view logverbs",
     "verbs": "errors grant scopes opening model wire catalog turns session broker connection upward view logverbs "
-    "tokenverbs",
+    "tokenverbs askverbs",
     "serve": "errors grant link wire broker connection upward verbs",
     "unixdoor": "link wire broker serve",
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",

@@ -32,6 +32,8 @@ class Asked(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def who(self) -> str: ...
     def request(self, log: Log, method: str, params: bytes, on_reply: Callable[[Reply], None]) -> int: ...
     def withdraw(self, number: int) -> None: ...
     def tell(self, log: Log, frame: bytes) -> None: ...
@@ -167,15 +169,18 @@ class Ask:
             return None
         if outcome.get("outcome") == "cancelled":
             return Answer("cancelled", result)
-        chosen = outcome.get("optionId")
-        offered = any(option["optionId"] == chosen for option in self.options)
-        if outcome.get("outcome") != "selected" or not offered:
+        chosen = self.option(outcome.get("optionId"))
+        if outcome.get("outcome") != "selected" or chosen is None:
             return None
-        return Answer("selected", result, option_id=chosen)
+        return Answer("selected", result, option_id=chosen["optionId"])
+
+    def option(self, id: str | None) -> dict[str, Any] | None:
+        """The option of that id, if it was offered."""
+        return next((option for option in self.options if option["optionId"] == id), None)
 
     def choose(self, option_id: str) -> Answer:
         """The answer that chooses this option. Raises Misuse if it was not offered."""
-        if all(option["optionId"] != option_id for option in self.options):
+        if self.option(option_id) is None:
             raise Misuse(
                 f"ask {self.id} offers no option {option_id!r}; {self._offered()}", **self._choices()
             )

@@ -243,7 +243,7 @@ class Asks:
             return
         if answer.outcome == "accept" and ask.elicitation_id is not None:
             self.elicited = dict([*self.elicited.items()][-ELICITED:]) | {ask.elicitation_id: client}
-        self._settle(ask, client.name, answer)
+        self._settle(ask, client.who, answer)
 
     def _look_after(self, ask: Ask) -> None:
         """See whether nobody is there any more: a permission can wait for somebody, what else there is can't."""
@@ -273,7 +273,7 @@ class Asks:
             self.line.answer(jsonrpc.response(id, answer.result))
 
     def _note(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
-        option = next((one for one in ask.options if one["optionId"] == answer.option_id), None)
+        option = ask.option(answer.option_id)
         self.log.append(
             "answer",
             askId=ask.id or None,

@@ -19,6 +19,7 @@ import trio
 
 from trio_broker import __version__
 from trio_broker.archive import Archive
+from trio_broker.ask import Ask
 from trio_broker.config import Config
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
@@ -28,6 +29,7 @@ from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
 from trio_broker.link import Ending
 from trio_broker.log import Log
+from trio_broker.notify import Hook
 from trio_broker.opening import Opening, check_end, sees
 from trio_broker.pool import Pool
 from trio_broker.registry import Registry
@@ -36,7 +38,7 @@ from trio_broker.session import Session
 from trio_broker.spawning import spawn_agent
 from trio_broker.state import State
 from trio_broker.tokens import Tokens
-from trio_broker.view import counts, session_view
+from trio_broker.view import ask_view, counts, session_view
 from trio_broker.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Broker:
     begun_at: float = attrs.field(factory=trio.current_time)
     archive: Archive = attrs.field(init=False)
     registry: Registry = attrs.field(init=False)
+    hook: Hook = attrs.field(init=False)
     watching: Watching = attrs.field(init=False)
     _by_id: dict[str, Session] = attrs.field(factory=dict)
     _root: trio.Nursery | None = None
@@ -90,6 +93,7 @@ class Broker:
     def __attrs_post_init__(self) -> None:
         self.archive = Archive(self.keeper)
         self.registry = Registry(self.config, self.spawn, self._start_control)
+        self.hook = Hook(self.config.policy.notify)
         self.pool = Pool(self.config.broker.max_sessions)
         self.watching = Watching(self.pool.snapshot, self.facts, self.begun_at)
 
@@ -301,8 +305,15 @@ class Broker:
             self._admit,
             lambda session: self.keeper.put(to_save(session)),
             state,
+            self._alone,
         )
         return session
+
+    def _alone(self, session: Session, ask: Ask) -> None:
+        """Nobody is there to answer: whoever is to be told of it is."""
+        assert self._root is not None, "the broker runs"
+        tell = partial(self.hook.run, ask_view(session, ask))
+        self._root.start_soon(contained, "notify", tell, lambda: None, name=f"notify {ask.id}")
 
     def _name(self, session: Session, agent_id: str) -> str:
         """The public id of a session: the agent's own, unless another session has it already (DESIGN D3)."""

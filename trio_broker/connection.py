@@ -210,6 +210,11 @@ class Connection:
 
     # As a listener: what the broker asks this client
 
+    @property
+    def who(self) -> str:
+        """For the record: whose client it is, and which of theirs."""
+        return f"{self.grant.name} ({self.name})"
+
     def request(self, log: Log, method: str, params: bytes, on_reply: OnReply) -> int:
         """Ask the client something; `on_reply` hears its answer unless it is withdrawn or the client leaves."""
         number = self._calls.open(on_reply)

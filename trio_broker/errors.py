@@ -7,7 +7,7 @@ BrokerError(code)          stable `code` for machines, message for people
 │   ├─ ConfigError         the configuration file or the environment is wrong
 │   └─ UnknownAgent
 ├─ Forbidden               your token does not go so far
-├─ NoSession, PoolFull, QueueFull, Draining
+├─ NoSession, NoAsk, PoolFull, QueueFull, Draining
 ├─ JournalError            the file of the logs: unreadable, full, newer than we are
 ├─ TokensError             the file of the tokens: damaged, not safe, can't be written
 ├─ BrokerRuns              a second daemon is one too many
@@ -76,6 +76,13 @@ class Forbidden(BrokerError):
 class NoSession(BrokerError):
     code = "no_session"
     rpc_code = -32002
+
+
+class NoAsk(BrokerError):
+    """There is no such open question; `settled` says how it ended, if that is known."""
+
+    code = "no_ask"
+    rpc_code = -32602
 
 
 class PoolFull(BrokerError):
@@ -158,6 +165,6 @@ def from_rpc(error: dict[str, Any]) -> BrokerError:
 
 _KINDS: dict[str, type[BrokerError]] = {
     kind.code: kind
-    for kind in (Misuse, ConfigError, UnknownAgent, Forbidden, NoSession, PoolFull, QueueFull, Draining)
-    + (SpawnFailed, SessionOver, AgentGone, JournalError, TokensError)
+    for kind in (Misuse, ConfigError, UnknownAgent, Forbidden, NoSession, NoAsk, PoolFull, QueueFull)
+    + (Draining, SpawnFailed, SessionOver, AgentGone, JournalError, TokensError)
 }

@@ -62,7 +62,7 @@ def _event(record: Record) -> dict[str, Any]:
     entry = {"n": record.first, "at": record.at, "kind": "end" if record.kind == "ended" else record.kind}
     words = {
         "ask": event.get("title"),
-        "answer": event.get("option") or event.get("outcome"),
+        "answer": (event.get("outcome") != "expired" and event.get("option")) or event.get("outcome"),
         "ended": event.get("note") or event.get("error") or event.get("stopReason"),
         "agent": event.get("note") or event.get("how") or event.get("event"),
         "session": event.get("error") or event.get("event"),

@@ -7,7 +7,9 @@ Kinds and the members of their JSON objects:
     started   promptId, author, prompt: the prompt went to the agent
     ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
     ask       askId, method, title, params: the agent asks
-    answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds)
+    answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds), note; by a policy or a rule: no
+              askId, for nobody was asked. Outcomes: selected, cancelled; accept, decline, cancel; answered, error,
+              refused; expired, withdrawn
     agent     event (started, exited, resumed), pid, how (exact, loaded, new), exitCode, signal, stderrTail
     session   event (opened, suspended, closed, settings), and what it is about
     note      text

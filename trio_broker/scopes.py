@@ -38,11 +38,13 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/agents": Scope.OBSERVE,
     "_trio_broker/attach": Scope.OBSERVE,
     "_trio_broker/detach": Scope.OBSERVE,
+    "_trio_broker/asks": Scope.OBSERVE,
     "_trio_broker/events": Scope.OBSERVE,
     "_trio_broker/history": Scope.OBSERVE,
     "_trio_broker/logs": Scope.OBSERVE,
     "_trio_broker/wait": Scope.OBSERVE,
     "_trio_broker/watch": Scope.OBSERVE,
+    "_trio_broker/answer": Scope.ANSWER,
     # to work
     "_trio_broker/bind": Scope.PROMPT,  # `initialize` then starts the agent that it names
     "_trio_broker/open": Scope.PROMPT,

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import catalog, logverbs, tokenverbs
+from trio_broker import askverbs, catalog, logverbs, tokenverbs
 from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
@@ -260,6 +260,7 @@ def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
 _AT_ONCE: dict[str, AtOnce] = {
     **logverbs.AT_ONCE,
     **tokenverbs.AT_ONCE,
+    **askverbs.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,

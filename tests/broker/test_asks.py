@@ -129,7 +129,7 @@ async def test_every_controller_is_asked_and_the_first_answer_wins(autojump_cloc
             (answer,) = [event for event in author.events if event["kind"] == "answer"]
             (asked,) = [event for event in author.events if event["kind"] == "ask"]
             assert answer["askId"] == asked["askId"] and answer["after"] == pytest.approx(5)
-            names = {listener.name for listener in rig.session("k").relay.listeners}
+            names = {listener.who for listener in rig.session("k").relay.listeners}
             assert answer["by"] in names and (answer["outcome"], answer["optionId"]) == ("selected", "allow")
 
 

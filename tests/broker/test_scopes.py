@@ -41,6 +41,7 @@ NEEDS: dict[Scope, dict[str, Json]] = {
         "_trio_broker/agents": {},
         "_trio_broker/attach": ID,
         "_trio_broker/detach": ID,
+        "_trio_broker/asks": {},
         "_trio_broker/events": ID,
         "_trio_broker/history": ID,
         "_trio_broker/logs": ID,
@@ -58,6 +59,7 @@ NEEDS: dict[Scope, dict[str, Json]] = {
         "_trio_broker/close": ID,
     },
     ANSWER: {
+        "_trio_broker/answer": {"askId": "1-1", "answer": "allow"},
         "session/set_mode": ID | {"modeId": "yolo"},
         "session/set_config_option": ID | {"configId": "mode", "value": "yolo"},
         "session/set_model": ID | {"modelId": "large"},

@@ -26,13 +26,42 @@ def test_a_question_is_asked_with_the_agents_options_and_answered_by_typing(
 
 
 @pytest.mark.parametrize(("typed", "answer"), [("3\n", "reject"), ("\n", "cancelled"), ("\x04", "cancelled")])
-def test_no_and_no_answer_are_answers(shared: Home, tmp_path: Path, typed: str, answer: str) -> None:
+def test_no_and_no_answer_are_answers_and_exit_5(
+    shared: Home, tmp_path: Path, typed: str, answer: str
+) -> None:
     """An empty line, and the end of the input, choose nothing: no option is invented."""
     with shared.terminal("prompt", "ask edit it", "--format", "quiet", cwd=tmp_path) as person:
         person.see("no answer: ")
         person.type(typed)
-        person.end()
-        assert person.screen.split()[-1] == answer
+        assert person.end() == 5
+        assert f"{answer}\r\n" in person.screen
+        assert "every permission the agent asked for was denied\r\n" in person.screen
+
+
+def test_an_agent_that_ends_its_turn_as_cancelled_when_denied_is_exit_5(shared: Home, tmp_path: Path) -> None:
+    with shared.terminal("prompt", "ask edit it; stop cancelled", cwd=tmp_path) as person:
+        person.see("no answer: ")
+        person.type("3\n")
+        assert person.end() == 5
+
+
+def test_a_cancel_after_a_denial_is_130(shared: Home, tmp_path: Path) -> None:
+    with shared.terminal("prompt", "ask edit it; hang", "-s", "denied", cwd=tmp_path) as person:
+        person.see("no answer: ")
+        person.type("3\n")
+        shared.until("denied", "working")
+        assert shared.run("cancel", "-s", "denied").returncode == 0
+        assert person.end() == 130
+
+
+def test_what_is_answered_elsewhere_closes_the_question_here(shared: Home, tmp_path: Path) -> None:
+    with shared.terminal("prompt", "ask edit it; say done", "-s", "elsewhere", cwd=tmp_path) as person:
+        person.see("no answer: ")
+        (ask,) = shared.json("pending")["asks"]
+        assert shared.run("allow", ask["askId"]).returncode == 0
+        person.see("(answered elsewhere, or cancelled)")
+        person.see("done")
+        assert person.end() == 0
 
 
 def test_two_questions_one_after_the_other(shared: Home, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import click
 
 from trio_broker.cli.run import State
-from trio_broker.cli.text import safe, safe_lines
+from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.errors import Misuse
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -40,7 +40,9 @@ def _line(item: dict[str, Any]) -> str:
     if item["kind"] == "tool":
         return f"{text} ({safe(str(item['status']))})"
     if item["kind"] == "answer":
-        return f"{safe(str(item.get('title')))}: {text}, by {safe(str(item.get('by')))}"
+        after = f" after {ago(item['after'])}" if item.get("after") is not None else ""
+        note = f": {safe(item['note'])}" if item.get("note") else ""
+        return f"{safe(str(item.get('title')))}: {text}, by {safe(str(item.get('by')))}{after}{note}"
     if item["kind"] == "end":
         return f"{safe(item['outcome'])}: {text}" if text else safe(item["outcome"])
     if item["kind"] == "plan":

@@ -103,6 +103,7 @@ def format_option(function: F) -> F:
 def policy_options(function: F) -> F:
     """Who answers permission questions; parameter `policy`, a name or None."""
     for policy, text in (
+        (Policy.ASK, "Have every permission wait for an answer, here or by `allow`."),
         (Policy.DENY_ALL, "Deny every permission."),
         (Policy.APPROVE_READS, "Approve what only reads, deny the rest."),
         (Policy.APPROVE_ALL, "Approve every permission."),
@@ -112,10 +113,15 @@ def policy_options(function: F) -> F:
     return function
 
 
+def person_is_there() -> bool:
+    """Whether somebody sees questions and can type answers."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def choose_policy(state: State, asked: str | None) -> str | None:
     """What was asked for; else on a terminal the person; else the configured policy; else reads are approved."""
     if asked is not None:
         return asked
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if person_is_there():
         return Policy.ASK.value
     return None if state.config.policy.default is not Policy.ASK else Policy.APPROVE_READS.value

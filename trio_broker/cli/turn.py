@@ -16,7 +16,7 @@ import trio
 
 from trio_broker.cli.ask import ask_person, say
 from trio_broker.cli.render import Renderer
-from trio_broker.cli.scope import Scope
+from trio_broker.cli.scope import Scope, person_is_there
 from trio_broker.cli.starting import EVENT, tell_starting, tell_woken
 from trio_broker.cli.text import safe
 from trio_broker.client import Client, refuse_all
@@ -27,6 +27,7 @@ from trio_broker.wire.jsonrpc import Message
 
 HOW = 'give it as words, `trio-broker prompt "…"`, or with -f FILE, or on stdin'
 ENDED = ("dead", "closed")
+ANSWERS = ("selected", "cancelled", "expired")  # to permissions
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
 CLOSE_PATIENCE = 45.0  # seconds for the session of an `exec` to end; the broker escalates before that
 
@@ -47,6 +48,7 @@ class Prompting:
     own: bool = False
     prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     session_id: str = ""
+    outcome: str | None = None  # as the broker's log has it
     approved: int = 0
     denied: int = 0
     interrupts: int = 0
@@ -59,7 +61,7 @@ class Prompting:
 
     async def run(self) -> int:
         """Open the session, prompt, show; the exit code. Raises BrokenPipeError when nobody reads what it shows."""
-        on_request = ask_person if self.policy == Policy.ASK.value else refuse_all
+        on_request = ask_person if self._person else refuse_all
         async with (
             self.connect(on_message=self._hear, on_request=on_request) as client,
             trio.open_nursery() as nursery,  # of its own: whoever leaves is still written to its end
@@ -172,17 +174,25 @@ class Prompting:
             return TIMEOUT
         if self.interrupts:
             return INTERRUPTED
-        if reason in ("cancelled", "refusal"):
+        refused = self.denied and not self.approved
+        by_itself = (
+            reason == "cancelled" and self.outcome == "completed"
+        )  # some agents end a turn so when denied
+        if reason in ("cancelled", "refusal") and not (refused and by_itself):
             meta = result.get("_meta") or {}
             note = (meta.get("trio-broker") or {}).get("note") if isinstance(meta, dict) else None
             say(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
             return ERROR if reason == "refusal" else INTERRUPTED
-        if self.denied and not self.approved:
-            say(
-                "every permission the agent asked for was denied; allow with --approve-reads or --approve-all"
-            )
+        if refused:
+            way = "" if self._person else "; allow with --approve-reads or --approve-all"
+            say(f"every permission the agent asked for was denied{way}")
             return DENIED
         return OK
+
+    @property
+    def _person(self) -> bool:
+        """Questions are asked here, on the terminal."""
+        return self.policy == Policy.ASK.value and person_is_there()
 
     def _policy(self) -> dict[str, str]:
         return {} if self.policy is None else {"policy": self.policy}
@@ -213,15 +223,24 @@ class Prompting:
             say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
         elif kind == "started":
             self.playing = event["promptId"] == self.prompt_id
-        elif kind == "answer" and self.playing and str(event.get("by")).startswith("policy"):
+        elif kind == "ended" and event["promptId"] == self.prompt_id:
+            self.outcome = event["outcome"]
+        elif kind == "ask" and self.playing and not self._person:
+            say(f"[waiting] {safe(str(event.get('title')))}: `trio-broker allow {event['askId']}`, or deny")
+        elif kind == "answer" and self.playing:
             self._answered(event)
 
     def _answered(self, event: dict[str, Any]) -> None:
+        if event["outcome"] not in ANSWERS:
+            return
         allowed = str(event.get("optionKind") or "").startswith("allow")
         self.approved += allowed
         self.denied += not allowed
         word = "allowed" if allowed else "denied"
-        say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
+        if not (
+            self._person and event.get("askId")
+        ):  # else it was typed here, or said to be answered elsewhere
+            say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
 
 
 def _ends_turn(reply: Message) -> bool:

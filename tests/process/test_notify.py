@@ -1,0 +1,138 @@
+"""The hook of [policy]: real commands, their failures, their time, and that none of it is anybody's trouble."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from trio_broker.config import Config, PolicyConfig
+from trio_broker.notify import AT_ONCE, WAITING, Hook
+from trio_broker.policy import Unattended
+from trio_broker.testing.home import lives
+from trio_broker.testing.rig import open_rig
+
+LIMIT = 60.0
+
+
+def shell(script: str) -> tuple[str, ...]:
+    return ("sh", "-c", script)
+
+
+async def until_written(path: Path) -> str:
+    """What a command has written, once there is a whole line."""
+    while not path.exists() or not path.read_text().endswith("\n"):  # noqa: ASYNC110, ASYNC240  # another process
+        await trio.sleep(0.02)
+    return path.read_text()  # noqa: ASYNC240
+
+
+async def test_the_command_gets_the_facts_as_json_on_stdin(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    facts = {"askId": "1-2", "title": "a\nb ü " + "x" * 200_000}
+    with trio.fail_after(LIMIT):
+        await Hook(shell(f"cat > {told}")).run(facts)
+    assert json.loads(told.read_text()) == facts
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (shell("echo no mail today >&2; exit 3"), "exit code 3: no mail today"),
+        (shell("kill -9 $$"), "exit code -9"),
+        (("/no/such/command",), "No such file or directory"),
+        (
+            (sys.executable, "-c", "import sys; sys.stderr.write('x' * 10_000_000 + 'end'); sys.exit(1)"),
+            "xend",
+        ),
+        (shell("exec <&-; exit 0"), None),
+        (shell("echo fine >&2"), None),
+    ],
+)
+async def test_a_failure_is_logged_and_nothing_else(
+    command: tuple[str, ...], why: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(LIMIT):
+        await Hook(command).run({"askId": "1-2", "title": "x" * 1_000_000})
+    if why is None:
+        assert caplog.messages == []
+    else:
+        (message,) = caplog.messages
+        assert message.startswith(f"notify_failed ask=1-2 command={command[0]} why=") and why in message
+        assert len(message) < 1000
+
+
+@pytest.mark.parametrize("how", ["time", "cancel", "exit"])
+async def test_whatever_way_it_ends_its_group_ends(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = tmp_path / "told"
+    wait = "" if how == "exit" else "wait"
+    script = f"trap '' TERM; sleep 600 & echo $! $$ > {told}.new; mv {told}.new {told}; {wait}"
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                Hook(shell(script), seconds=1.0 if how == "time" else 600.0).run, {"askId": "1-2"}
+            )
+            pids = [int(pid) for pid in (await until_written(told)).split()]
+            if how == "cancel":
+                nursery.cancel_scope.cancel()
+        while any(map(lives, pids)):  # noqa: ASYNC110  # init reaps them
+            await trio.sleep(0.02)
+    assert ["took more than 1 s and was ended" in message for message in caplog.messages] == (
+        [True] if how == "time" else []
+    )
+
+
+async def test_few_run_at_once_and_not_very_many_wait(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    go = tmp_path / "go"
+    hook = Hook(shell(f"echo begun >> {tmp_path}/begun; until test -e {go}; do sleep 0.05; done"))
+    with trio.fail_after(LIMIT):
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE + WAITING + 3):
+                nursery.start_soon(hook.run, {"askId": "1-2"})
+            begun = tmp_path / "begun"
+            while not begun.exists() or len(begun.read_text().split()) < AT_ONCE:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+            assert [message.startswith("notify_dropped") for message in caplog.messages] == [True] * 3
+            assert len(begun.read_text().split()) == AT_ONCE
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("unattended", Unattended)
+async def test_it_is_run_once_for_an_ask_that_finds_nobody(unattended: Unattended, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    asking = PolicyConfig(notify=shell(f"cat >> {told}; exit 1"), unattended=unattended)
+    with trio.fail_after(LIMIT):
+        async with open_rig(Config(policy=asking)) as rig, rig.connect() as user:
+            session = await user.open("k")
+            ended = user.later(user.prompt, session, "ask go")
+            facts: dict[str, Any] = json.loads(await until_written(told))
+            assert (facts["key"], facts["agent"], facts["title"], facts["cwd"]) == ("k", "demo", "go", "/tmp")
+            assert facts["sessionId"] == session and len(facts["options"]) == 2
+            if unattended is Unattended.HOLD:
+                async with rig.connect() as other:  # it can't answer either, and comes and goes
+                    await other.open("k")
+                await user.call("_trio_broker/answer", askId=facts["askId"], answer="deny")
+            await ended.wait()
+            assert user.said(session) == "reject"
+    assert len(told.read_text().splitlines()) == 1
+
+
+async def test_a_hook_that_hangs_holds_up_nothing(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    asking = PolicyConfig(notify=shell(f"cat > {told}; sleep 600"))
+    with trio.fail_after(LIMIT):
+        async with open_rig(Config(policy=asking)) as rig, rig.connect() as user:
+            session = await user.open("k")
+            ended = user.later(user.prompt, session, "ask go")
+            id = json.loads(await until_written(told))["askId"]
+            await user.call("_trio_broker/answer", askId=id, answer="allow")
+            assert await ended.wait() == "end_turn" and user.said(session) == "allow"
+            rig.broker.stop()
+            await rig.ended.wait()

@@ -1,0 +1,126 @@
+"""The broker's own methods about asks: every question that waits, over all sessions, and an answer to one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from trio_broker.ask import Answer, Ask
+from trio_broker.connection import AtOnce, Connection
+from trio_broker.errors import Misuse, NoAsk
+from trio_broker.logverbs import speaks_ours
+from trio_broker.record import Record
+from trio_broker.session import Session
+from trio_broker.upward import each_record
+from trio_broker.view import ask_view
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import Object
+from trio_broker.wire.convert import structure
+from trio_broker.wire.jsonrpc import Message
+
+ANSWERS = ("allow", "deny")
+SEARCHED = 100_000  # events of a log in which the answer to a settled ask is looked for
+
+
+@attrs.frozen
+class Which:
+    """The asks of one session, or of all."""
+
+    session_id: str | None = None
+    key: str | None = None
+
+
+@attrs.frozen
+class Verdict:
+    """An answer: an option by its id, or `allow` or `deny`, this once or `always`; `content` fills in a form."""
+
+    ask_id: str
+    option_id: str | None = None
+    answer: str | None = None
+    always: bool = False
+    content: Object | None = None
+
+
+def asks(connection: Connection, message: Message) -> bytes:
+    """Every question that waits for an answer, the oldest first; from memory."""
+    asked = structure(message.params, Which)
+    found = [ask_view(session, ask) for session, ask in _open(connection) if _fits(session, asked)]
+    return jsonrpc.encode({"asks": sorted(found, key=lambda view: -view["since"])})
+
+
+def answer(connection: Connection, message: Message) -> bytes | None:
+    """Answer one, whoever else is asked. Raises Misuse, with what is offered, and NoAsk, which says who was first."""
+    speaks_ours(connection)
+    verdict = structure(message.params, Verdict)
+    for session, ask in _open(connection):
+        if ask.id == verdict.ask_id:
+            return jsonrpc.encode(_settle(connection, session, ask, _read(ask, verdict)))
+    connection.nursery.start_soon(_say_who_was_first, connection, message, verdict.ask_id)
+    return None
+
+
+def _open(connection: Connection) -> list[tuple[Session, Ask]]:
+    found = ((session, session.relay.asks) for session in connection.sessions())
+    return [(session, ask) for session, asks in found if asks is not None for ask in asks.open]
+
+
+def _fits(session: Session, asked: Which) -> bool:
+    return asked.key in (None, session.key) and asked.session_id in (None, session.session_id)
+
+
+def _read(ask: Ask, verdict: Verdict) -> Answer:
+    if (verdict.option_id is None) == (verdict.answer is None):
+        raise Misuse("say either which option, params.optionId, or params.answer: allow or deny")
+    if verdict.option_id is not None:
+        return ask.choose(verdict.option_id)
+    if verdict.answer not in ANSWERS:
+        raise Misuse(f"params.answer: expected allow or deny, not {verdict.answer!r}")
+    return ask.say(allow=verdict.answer == "allow", always=verdict.always, content=verdict.content)
+
+
+def _settle(connection: Connection, session: Session, ask: Ask, answer: Answer) -> dict[str, Any]:
+    assert session.relay.asks is not None, "it has asked"
+    session.relay.asks.answer(ask, connection.who, answer)
+    option = ask.option(answer.option_id)
+    return {
+        "askId": ask.id,
+        "key": session.key,
+        "title": ask.title,
+        "outcome": answer.outcome,
+        "optionId": answer.option_id,
+        "option": option and option["name"],
+    }
+
+
+async def _say_who_was_first(connection: Connection, message: Message, id: str) -> None:
+    found = await _settled(connection, id)
+    if found is None:
+        text = f"there is no ask {id!r}; `trio-broker pending` lists those that wait for an answer"
+        connection.fail(message, NoAsk(text, askId=id))
+        return
+    after = f", {found['after']:.1f} s after it was asked" if isinstance(found.get("after"), float) else ""
+    how = found.get("option") or found.get("outcome")
+    text = f"ask {id} ({found.get('title')}) was settled already: {how}, by {found.get('by')}{after}"
+    connection.fail(message, NoAsk(text, askId=id, settled=found))
+
+
+async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
+    """The event that says how an ask of a session that is here has ended; its id says where to look."""
+    log_number, _, first = id.partition("-")
+    if not (log_number.isdecimal() and first.isdecimal()):
+        return None
+    found: list[dict[str, Any]] = []
+
+    def heed(record: Record) -> None:
+        if record.kind == "answer" and (event := jsonrpc.decode(record.data)).get("askId") == id:
+            found.append(event)
+
+    for session in connection.sessions():
+        if session.log.number == int(log_number):
+            last = min(session.log.last, int(first) + SEARCHED)
+            await each_record(session.log, int(first), last, heed)
+    return found[0] if found else None
+
+
+AT_ONCE: dict[str, AtOnce] = {"asks": asks, "answer": answer}

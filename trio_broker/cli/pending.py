@@ -1,0 +1,119 @@
+"""`pending`, `allow`, `deny`: the questions that wait for an answer, and an answer to one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.scope import format_option
+from trio_broker.cli.text import ago, safe, table
+from trio_broker.errors import Misuse, NoAsk
+
+ID = click.argument("ask_id", metavar="[ID]", required=False)
+
+
+@click.command("pending")
+@format_option
+@pass_state
+def pending_command(state: State, style: str) -> None:
+    """List the questions of all agents that wait for an answer, the oldest first.
+
+    \b
+      trio-broker pending
+      trio-broker allow 3-17
+    """
+    reach(state, autostart=False)
+    found = run(_call, state, "_trio_broker/asks", {})
+    if style == "json":
+        print_json(found)
+    elif style == "quiet":
+        click.echo("".join(f"{ask['askId']}\n" for ask in found["asks"]), nl=False)
+    else:
+        click.echo(_table(found["asks"]) if found["asks"] else "nothing waits for an answer")
+
+
+def _table(asks: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            ask["askId"],
+            safe(ask["key"]),
+            safe(ask["agent"]),
+            ago(ask["since"]),
+            safe(ask["kind"] or "-"),
+            safe(", ".join(option["optionId"] for option in ask["options"]) or "-"),
+            safe(ask["title"].split("\n")[0][:80]),
+        )
+        for ask in asks
+    ]
+    return table(("ID", "SESSION", "AGENT", "FOR", "KIND", "OPTIONS", ""), rows)
+
+
+@click.command("allow")
+@ID
+@click.option("--always", is_flag=True, help="Now and from now on, where the agent offers that.")
+@click.option("--option", "option_id", metavar="OPTION", help="Choose this option, as `pending` names it.")
+@format_option
+@pass_state
+def allow_command(state: State, ask_id: str | None, always: bool, option_id: str | None, style: str) -> None:
+    """Allow what an agent asks; without ID, the only thing that any of them asks.
+
+    \b
+      trio-broker allow 3-17
+      trio-broker allow 3-17 --always
+    """
+    if always and option_id is not None:
+        raise Misuse("give --always or --option, not both")
+    chosen = {"answer": "allow", "always": always} if option_id is None else {"optionId": option_id}
+    _answer(state, ask_id, chosen, style)
+
+
+@click.command("deny")
+@ID
+@click.option("--always", is_flag=True, help="Now and from now on, where the agent offers that.")
+@format_option
+@pass_state
+def deny_command(state: State, ask_id: str | None, always: bool, style: str) -> None:
+    """Deny what an agent asks; without ID, the only thing that any of them asks.
+
+    \b
+      trio-broker deny 3-17
+    """
+    _answer(state, ask_id, {"answer": "deny", "always": always}, style)
+
+
+def _answer(state: State, ask_id: str | None, chosen: dict[str, Any], style: str) -> None:
+    reach(state, autostart=False)
+    answered = run(_answer_it, state, ask_id, chosen)
+    if style == "json":
+        print_json({"action": "answered", **answered})
+    elif style == "text":
+        how = answered["option"] or answered["outcome"]
+        click.echo(f"{answered['askId']} {safe(answered['title'])}: {safe(how)}", err=True)
+
+
+async def _answer_it(state: State, ask_id: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        id = ask_id or _only_one((await client.call("_trio_broker/asks"))["asks"])
+        answered: dict[str, Any] = await client.call("_trio_broker/answer", {"askId": id, **chosen})
+    return answered
+
+
+def _only_one(asks: list[dict[str, Any]]) -> str:
+    if not asks:
+        raise NoAsk("nothing waits for an answer; `trio-broker status` shows what every session is doing")
+    if len(asks) > 1:
+        raise Misuse(f"{len(asks)} questions wait for an answer: say which, by its ID\n{_table(asks)}")
+    id: str = asks[0]["askId"]
+    return id
+
+
+async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    from trio_broker.client import open_client
+
+    async with open_client(state.paths.socket) as client:
+        result: dict[str, Any] = await client.call(method, params)
+    return result

@@ -1,0 +1,105 @@
+"""The command that is run when an agent asks and nobody is there: `notify` in [policy].
+
+It gets the ask as one JSON object on stdin. What it does, and whether it works, is its own matter: a failure is logged,
+its time is bounded, and when it has ended, or its time is over, so has its process group.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker import marks
+from trio_broker.process import AgentProcess
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0  # seconds for one run
+AT_ONCE = 4  # runs at the same time; the others wait
+WAITING = 100  # runs that may wait; an agent that asks and asks must not fill the memory
+DRAIN = 0.5  # seconds for the last words of a command that has ended
+WORDS = 500  # bytes of its stderr in the log
+
+
+@attrs.define(eq=False)
+class Hook:
+    """Runs `command`, for at most `seconds`, `AT_ONCE` of them at a time."""
+
+    command: tuple[str, ...]
+    seconds: float = PATIENCE
+    _places: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(AT_ONCE))
+
+    async def run(self, facts: Mapping[str, Any]) -> None:
+        """Run it, if there is one, with these facts; returns when it has ended. Cancelling it kills the command."""
+        if not self.command:
+            return
+        if self._places.statistics().tasks_waiting >= WAITING:
+            log.warning("notify_dropped ask=%s why=%s", facts.get("askId"), f"{WAITING} others wait")
+            return
+        async with self._places:
+            why = await _run(self.command, json.dumps(facts).encode() + b"\n", self.seconds)
+        if why is not None:
+            log.warning("notify_failed ask=%s command=%s why=%s", facts.get("askId"), self.command[0], why)
+
+
+async def _run(command: tuple[str, ...], text: bytes, seconds: float) -> str | None:
+    """Why it failed, or None."""
+    try:
+        process = await trio.lowlevel.open_process(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if name not in marks.NAMES},
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        return str(error)
+    words = bytearray()
+    with trio.move_on_after(seconds) as scope:
+        await _attend(AgentProcess(process), text, words)
+    said = words.decode("utf-8", "replace").strip()
+    if scope.cancelled_caught:
+        return f"it took more than {seconds:g} s and was ended: {said}"
+    return None if process.returncode == 0 else f"exit code {process.returncode}: {said}"
+
+
+async def _attend(hook: AgentProcess, text: bytes, words: bytearray) -> None:
+    """Feed it, hear its last words, and wait for its end, which is that of its group; cancelled, kill it."""
+    drained = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_feed, hook.stdin, text)
+            nursery.start_soon(_hear, hook.stderr, words, drained)
+            await hook.watch()
+            with trio.move_on_after(DRAIN):
+                await drained.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        hook.signal_group(signal.SIGKILL)
+        with trio.CancelScope(shield=True):  # bounded: SIGKILL can't be refused
+            await hook.watch()
+
+
+async def _feed(stdin: trio.abc.SendStream, text: bytes) -> None:
+    async with stdin:
+        try:
+            await stdin.send_all(text)
+        except trio.BrokenResourceError:
+            pass  # it need not read what it is told
+
+
+async def _hear(stderr: trio.abc.ReceiveStream, words: bytearray, drained: trio.Event) -> None:
+    async with stderr:
+        while data := await stderr.receive_some(65536):
+            words += data
+            del words[:-WORDS]
+    drained.set()
