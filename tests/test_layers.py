@@ -72,7 +72,8 @@ MAY_IMPORT = {
     "link": "wire",
     "httphead": "errors",
     "tcp": "errors config",
-    "websocket": "errors link wire",
+    "websocket": "link wire",
+    "dial": "errors link wire websocket",
     "connection": "errors grant scopes link model wire policy record catalog line log turns control session broker "
     "outbox",
     "upward": "errors grant scopes opening model wire record replay line log turns session broker connection",
@@ -86,11 +87,11 @@ MAY_IMPORT = {
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",
     "listen": "errors config paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",
     # the other side of the socket
-    "client": "errors wire link websocket outbox",
+    "client": "errors wire link dial outbox",
     "tui": "errors client wire",
     "cli.top": "errors client tui",
     "cli": "errors model config paths catalog policy wire client demo_agent marks",
-    "cli.pump": "errors wire link websocket",
+    "cli.pump": "errors wire link dial",
     "cli.daemon": "errors model config paths catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
@@ -99,7 +100,8 @@ MAY_IMPORT = {
     "testing.rig": "errors grant link model config wire journal keeper life session broker serve client",
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
-    "testing.web": "grant link tcp wire client webdoor websocket",
+    "testing.peer": "wire",
+    "testing.web": "config grant tcp wire client webdoor dial",
     "testing.real": "link config spawning wire",
     "demo_agent": "testing",
 }

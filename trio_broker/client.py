@@ -143,9 +143,9 @@ async def open_client(
 def _link_to(where: str, token: str | None) -> AbstractAsyncContextManager[Link]:
     if "://" not in where:
         return _socket(where)
-    from trio_broker import websocket  # late: most commands do without
+    from trio_broker import dial  # late: most commands do without
 
-    return websocket.connected(where, token)
+    return dial.connected(where, token)
 
 
 @asynccontextmanager

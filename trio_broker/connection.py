@@ -37,6 +37,7 @@ from trio_broker.wire.jsonrpc import Kind, Message, id_key
 log = logging.getLogger(__name__)
 
 EVENT = "_trio_broker/event"
+LAST_WRITE = 5.0  # seconds
 IdKey = tuple[type, object]
 
 
@@ -82,7 +83,8 @@ class Connection:
     bound: Bound | None = None
     introduced: bool = False
     spoken: bool = False  # it has asked for something: an initialize, or a verb of ours
-    ending: Ending = Ending.LEFT
+    ending: Ending | None = None
+    cut_off: bool = False
     events: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
@@ -315,14 +317,18 @@ class Connection:
             self.fail(message, outcome.error, after)
 
     def finish(self, ending: Ending) -> None:
-        """Nothing more will be sent: when what is due has been, the connection ends."""
-        self.ending = ending
+        """Nothing more will be sent: when what is due has been, the connection ends. Its first reason counts."""
+        self.ending = self.ending or ending
         self.outbox.finish()
 
     def cut(self, ending: Ending) -> None:
-        """End the connection now, whatever is still due."""
-        self.ending = ending
-        self.nursery.cancel_scope.cancel()
+        """End the connection, whatever is still due. A write under way has LAST_WRITE seconds, for half a message can't
+        be followed by the reason of the end.
+        """
+        self.ending = self.ending or ending
+        self.cut_off = True
+        self.outbox.close()
+        self.nursery.cancel_scope.deadline = trio.current_time() + LAST_WRITE
 
     def leave(self) -> None:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -18,7 +19,13 @@ import h11
 from trio_broker.errors import BrokerError
 
 LONGEST = 16 * 1024  # bytes of a head
+QUERY_FIELDS = 64
+PROTOCOL = "acp.v1"
 BEARER = "bearer."  # a sub-protocol that carries a token, since browsers can't set headers
+DEFLATE = re.compile(
+    r"permessage-deflate(?:\s*;\s*(?:(?:client|server)_no_context_takeover"
+    r"|client_max_window_bits(?:=(?:9|1[0-5]))?|server_max_window_bits=(?:9|1[0-5])))*"
+)
 
 
 class Refusal(BrokerError):
@@ -34,12 +41,13 @@ class Refusal(BrokerError):
 
 @attrs.frozen
 class Head:
-    """A request's head. `query`: the first value of each key. Header names are lower case."""
+    """A request's head. `query`: the first value of each key. Header names are lower case. `behind`: what followed."""
 
     method: str
     path: str
-    query: dict[str, str]
-    headers: Sequence[tuple[str, str]]
+    query: dict[str, str] = attrs.field(repr=False)
+    headers: Sequence[tuple[str, str]] = attrs.field(repr=False)
+    behind: bytes = attrs.field(default=b"", repr=False)
 
     def get(self, name: str) -> str | None:
         """A header's value, several of them joined by commas; None if there is none."""
@@ -53,52 +61,94 @@ class Head:
 
 @attrs.frozen
 class Rules:
-    """`origins` and `hosts` that are let in; the path's agent is looked up elsewhere."""
+    """`origins` and `hosts` that are let in, in lower case; the path's agent is looked up elsewhere."""
 
-    origins: Sequence[str] = ()
-    hosts: Sequence[str] = ()
+    origins: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    compression: bool = False
 
 
 @attrs.frozen
 class Place:
-    """What an upgrade asks for: an agent, a session's key, or neither; its token if it brings one."""
+    """What an upgrade asks for: an agent, a session's key, or neither; its token if it brings one.
 
-    agent: str | None
-    key: str | None
-    token: str | None
+    `nonce`, `protocol` and `deflate`, an offer of compression, are for the handshake.
+    """
+
+    nonce: str
+    agent: str | None = None
+    key: str | None = None
+    token: str | None = attrs.field(default=None, repr=False)
+    protocol: str | None = None
+    deflate: str | None = None
+
+    def request(self) -> bytes:
+        """The request as wsproto is to see it: what the handshake needs, and nothing else of the client's.
+
+        It is picky (one Connection header, well-formed extensions), and whoever waits for its answer waits for ever.
+        """
+        lines = [
+            "GET /acp HTTP/1.1",
+            "Host: broker",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {self.nonce}",
+        ]
+        if self.protocol is not None:
+            lines.append(f"Sec-WebSocket-Protocol: {self.protocol}")
+        if self.deflate is not None:
+            lines.append(f"Sec-WebSocket-Extensions: {self.deflate}")
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 class HeadReader:
-    """Bytes in any chunking become one head. `received` is all that came, what follows the head included."""
+    """Bytes in any chunking become one head."""
 
     def __init__(self) -> None:
-        self.received = b""
+        self._size = 0
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
 
     def feed(self, data: bytes) -> Head | None:
-        """The head, None if it is not whole yet. Raises Refusal."""
-        self.received += data
+        """The head, None if it is not whole yet; b"" is the end of the stream. Raises Refusal."""
+        self._size += len(data)
         try:
             self._parser.receive_data(data)
             event = self._parser.next_event()
         except h11.RemoteProtocolError as error:
+            if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+                raise _too_large() from None
             why = str(error).partition(":")[0]  # behind it is what came, which may be a secret
             raise Refusal(
                 HTTPStatus(error.error_status_hint),
                 f"this is no HTTP request that a broker understands: {why}",
             ) from None
-        return _head(event) if isinstance(event, h11.Request) else None
+        if not isinstance(event, h11.Request):
+            return None
+        behind, _ = self._parser.trailing_data
+        if self._size - len(behind) > LONGEST:
+            raise _too_large()
+        return _head(event, behind)
 
 
-def _head(event: h11.Request) -> Head:
+def _too_large() -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        f"the head of the request has more than {LONGEST} bytes, the limit; send fewer headers",
+    )
+
+
+def _head(event: h11.Request, behind: bytes) -> Head:
+    path, _, query = event.target.decode("latin-1").partition("?")
     try:
-        parts = urlsplit(event.target.decode("ascii", "replace"))
-        query = parse_qs(parts.query, max_num_fields=20)
+        if not path.startswith("/"):  # as for a proxy, with scheme and host
+            path = urlsplit(path).path
+        found = parse_qs(query, max_num_fields=QUERY_FIELDS)
     except ValueError:
         raise Refusal(HTTPStatus.BAD_REQUEST, "the request's target can't be read") from None
     headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
-    first = {name: values[0] for name, values in query.items()}
-    return Head(event.method.decode("ascii"), unquote(parts.path), first, headers)
+    first = {name: values[0] for name, values in found.items()}
+    return Head(event.method.decode("ascii"), unquote(path), first, headers, behind)
 
 
 def place_of(head: Head, rules: Rules) -> Place:
@@ -106,16 +156,35 @@ def place_of(head: Head, rules: Rules) -> Place:
     _check_host(head, rules)
     _check_origin(head, rules)
     _check_upgrade(head)
-    first, _, agent = head.path.strip("/").partition("/")
-    if first not in ("", "acp") or (agent and "/" in agent):
-        raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here; a broker's sessions are at /acp")
-    return Place(agent or head.query.get("agent"), head.query.get("session"), token_of(head))
+    return Place(
+        nonce=head.get("sec-websocket-key") or "",
+        agent=_agent(head) or head.query.get("agent"),
+        key=head.query.get("session"),
+        token=token_of(head),
+        protocol=PROTOCOL if PROTOCOL in head.words("sec-websocket-protocol") else None,
+        deflate=_deflate(head) if rules.compression else None,
+    )
+
+
+def _agent(head: Head) -> str | None:
+    """The agent of /acp/AGENT."""
+    match head.path.removeprefix("/").removesuffix("/").split("/"):
+        case [""] | ["acp"]:
+            return None
+        case ["acp", agent] if agent:
+            return agent
+    raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here; a broker's sessions are at /acp")
+
+
+def _deflate(head: Head) -> str | None:
+    """The first offer of compression that is well-formed."""
+    return next((offer for offer in head.words("sec-websocket-extensions") if DEFLATE.fullmatch(offer)), None)
 
 
 def _check_host(head: Head, rules: Rules) -> None:
     # A page of a foreign name that resolves to this machine must not get in (DNS rebinding). An address is no name.
     name = _host_name(head.get("host") or "")
-    if name in ("localhost", *rules.hosts) or _is_address(name):
+    if name == "localhost" or name in rules.hosts or _is_address(name):
         return
     raise Refusal(
         HTTPStatus.FORBIDDEN,
@@ -140,7 +209,7 @@ def _is_address(name: str) -> bool:
 def _check_origin(head: Head, rules: Rules) -> None:
     # Only browsers send one, and any page may have a browser connect to this machine.
     origin = head.get("origin")
-    if origin is not None and origin not in rules.origins:
+    if origin is not None and origin.lower().rstrip("/") not in rules.origins:
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             f"pages of {origin[:100]!r} may not use this broker; add that origin to origins in [listen]",
@@ -164,6 +233,8 @@ def _check_upgrade(head: Head) -> None:
         )
     if "upgrade" not in [word.lower() for word in head.words("connection")] or not _is_key(head):
         raise Refusal(HTTPStatus.BAD_REQUEST, "this is no WebSocket handshake (RFC 6455, section 4.2.1)")
+    if head.get("content-length") not in (None, "0") or head.get("transfer-encoding") is not None:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "a request for a WebSocket has no body")
 
 
 def _is_key(head: Head) -> bool:
@@ -184,13 +255,13 @@ def token_of(head: Head) -> str | None:
     return next((word.removeprefix(BEARER) for word in offered if word.startswith(BEARER)), None)
 
 
-def answer(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> bytes:
-    """A whole HTTP response that ends the connection, with one line of text."""
-    body = f"{text}\n".encode()
-    own = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+def answer(status: HTTPStatus, text: str, *headers: tuple[str, str], body: bool = True) -> bytes:
+    """A whole HTTP response that ends the connection, with one line of text; to a HEAD without that `body`."""
+    content = f"{text}\n".encode()
+    own = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content)))]
     names = {name for name, _ in headers}
     close = [] if "Connection" in names else [("Connection", "close")]
     writer = h11.Connection(h11.SERVER)
     lines = [*own, *close, *headers]
     response = h11.Response(status_code=status, headers=lines, reason=status.phrase.encode())
-    return (writer.send(response) or b"") + body
+    return (writer.send(response) or b"") + (content if body else b"")

@@ -25,9 +25,10 @@ class Ending(enum.Enum):
     """Why a connection ends: the WebSocket close code (RFC 6455, section 7.4) and a few words for the other side."""
 
     LEFT = (1000, "")
-    STOPPING = (1001, "the broker stops")
+    STOPPING = (1001, "the broker is stopping")
     UNINTRODUCED = (1002, "initialize did not come in time")
     TOO_SLOW = (1008, "too far behind; come back with the last number you have")
+    TOO_LONG = (1009, "the message is too long; raise max_line in [broker]")
     FAILED = (1011, "the broker failed; its log says more")
     EXPIRED = (4401, "the token has expired or was revoked")
 
@@ -41,7 +42,7 @@ class Ending(enum.Enum):
 
 
 class Link(Protocol):
-    """`receive` and `send` may each be used by one task at a time; leaving an `async with` closes it."""
+    """`receive` and `send` may each be used by one task at a time."""
 
     async def receive(self) -> Sequence[bytes] | None:
         """The next lines, None when the other side has said its last. Raises LineTooLong."""

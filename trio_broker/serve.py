@@ -36,7 +36,7 @@ async def serve(
     (`printf … | nc -U`) still gets the replies it waits for. Leaving, and cancelling this, ends the connection's own
     tasks; the turns go on (DESIGN D8).
     """
-    ending = Ending.FAILED
+    ending: Ending | None = None
     try:
         async with trio.open_nursery() as nursery:
             connection = Connection(broker, HANDLERS, nursery, broker.client_name(grant), grant)
@@ -53,8 +53,10 @@ async def serve(
             finally:
                 broker.clients.discard(connection)
                 connection.leave()
-        ending = connection.ending
+        ending = connection.ending or Ending.LEFT
     finally:
+        if ending is None:
+            ending = Ending.STOPPING if broker.stopping.is_set() else Ending.FAILED
         with trio.move_on_after(FAREWELL, shield=True):
             await link.close(ending)
 
@@ -63,9 +65,12 @@ async def _read(link: Link, connection: Connection) -> None:
     try:
         while (lines := await link.receive()) is not None:
             for line in lines:
+                if connection.cut_off:
+                    return
                 connection.hear(line)
     except jsonrpc.LineTooLong as error:
         _say_too_long(connection, error)
+        connection.ending = connection.ending or Ending.TOO_LONG
 
 
 def _say_too_long(connection: Connection, error: BadMessage) -> None:
@@ -75,7 +80,7 @@ def _say_too_long(connection: Connection, error: BadMessage) -> None:
 
 async def _until_answered(link: Link, connection: Connection) -> None:
     """The client has said its last: wait for its open requests, unless it is gone altogether."""
-    while not link.hung_up():
+    while not (connection.cut_off or link.hung_up()):
         with trio.move_on_after(STILL_THERE):
             await connection.owing.wait_value(0)
             return

@@ -21,22 +21,22 @@ from trio_broker.connection import Bound, Connection
 from trio_broker.errors import UnknownAgent
 from trio_broker.grant import Grant
 from trio_broker.httphead import Head, HeadReader, Place, Refusal, Rules, answer, place_of
-from trio_broker.link import READ, Ending
+from trio_broker.link import Ending
 from trio_broker.serve import serve
-from trio_broker.tcp import Listener
-from trio_broker.websocket import accepted
+from trio_broker.tcp import Listener, address_of
+from trio_broker.websocket import Wire, accepted, close_heard
 
 log = logging.getLogger(__name__)
 
 HEAD_PATIENCE = 10.0  # seconds for a whole head, TLS included
-ANSWER_PATIENCE = 5.0  # seconds to be read, for a refusal
+ANSWER_PATIENCE = 2.0  # seconds to take a refusal
 FIRST_DELAY, LONGEST_DELAY = (
     0.1,
     5.0,
 )  # seconds that a wrong token waits for its answer: each time twice as long
+READ = 4096
 REMEMBERED = 60.0  # seconds after which an address is clean again
 ADDRESSES = 1000
-UNREAD = 16  # pieces of what a refused client still says
 
 
 UNAUTHORIZED = (
@@ -90,32 +90,42 @@ class WebDoor:
         await contained("client", partial(self._welcome, stream), lambda: None)
 
     async def _welcome(self, stream: trio.abc.Stream) -> None:
-        async with stream:
-            try:
-                came = await self._shake_hands(stream)
-            except Refusal as refusal:
-                await self._refuse(stream, refusal)
-                return
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # it left, or its TLS is not ours
+        try:
+            came = await self._shake_hands(stream)
             if came is not None:
                 await self._serve(stream, *came)
+        except Refusal as refusal:
+            await self._refuse(stream, refusal)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it left, or its TLS is not ours
+        finally:
+            await close_heard(stream)
 
-    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[bytes, Grant, Bound | None] | None:
+    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Place, bytes, Grant, Bound | None] | None:
         """Read the head; what it asks for, None if that was answered already. Raises Refusal."""
         with self._handshake():
-            reader, head = await _read_head(stream)
-            if head.path in ("/healthz", "/readyz") and head.method in ("GET", "HEAD"):
-                await _answer(stream, *self._health(head))
+            if (head := await _read_head(stream)) is None:
                 return None
-            place = place_of(head, Rules(self._listen.origins, self._listen.hosts))
+            if head.path in ("/healthz", "/readyz") and head.method in ("GET", "HEAD"):
+                await _answer(stream, *self._health(head), body=head.method == "GET")
+                return None
+            place = place_of(head, self._rules)
             grant = self._authorized(place.token)
+            bound = self._bound(place, grant)
             self._check_room(grant)
-            return reader.received, grant, self._bound(place)
+            return place, head.behind, grant, bound
 
     @property
     def _listen(self) -> ListenConfig:
         return self.broker.config.listen
+
+    @property
+    def _rules(self) -> Rules:
+        origins = frozenset(origin.lower().rstrip("/") for origin in self._listen.origins)
+        hosts = {host.lower() for host in self._listen.hosts}
+        if self._listen.websocket is not None:
+            hosts.add(address_of(self._listen.websocket)[0].lower())
+        return Rules(origins, frozenset(hosts), self._listen.compression)
 
     @contextmanager
     def _handshake(self) -> Iterator[None]:
@@ -155,13 +165,15 @@ class WebDoor:
         if full is not None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, full)
 
-    def _bound(self, place: Place) -> Bound | None:
+    def _bound(self, place: Place, grant: Grant) -> Bound | None:
+        if place.key is not None and not grant.may_name(place.key):
+            raise Refusal(HTTPStatus.FORBIDDEN, f"this token is not for the session {place.key[:100]!r}")
         if place.agent is None and place.key is None:
             return None
         try:
             return Bound(self.broker.registry.resolve(place.agent), place.key)
         except UnknownAgent as error:
-            raise Refusal(HTTPStatus.NOT_FOUND, error.message) from error
+            raise Refusal(HTTPStatus.NOT_FOUND, " ".join(error.message.split())) from error
 
     async def _refuse(self, stream: trio.abc.Stream, refusal: Refusal) -> None:
         address = _address(stream)
@@ -180,16 +192,19 @@ class WebDoor:
             finally:
                 self._delayed -= 1
 
-    async def _serve(self, stream: trio.abc.Stream, head: bytes, grant: Grant, bound: Bound | None) -> None:
+    async def _serve(
+        self, stream: trio.abc.Stream, place: Place, behind: bytes, grant: Grant, bound: Bound | None
+    ) -> None:
         self._by_token[grant.token] += 1
         config = self.broker.config
         try:
-            async with accepted(
-                stream, head, limit=config.broker.max_line, compress=config.listen.compression
-            ) as link:
+            wire = Wire(stream, config.broker.max_line, place.request(), behind)
+            async with accepted(wire, compress=place.deflate is not None) as link:
                 await serve(self.broker, link, grant, partial(self._attend, bound))
         finally:
             self._by_token[grant.token] -= 1
+            if not self._by_token[grant.token]:
+                del self._by_token[grant.token]
 
     def _attend(self, bound: Bound | None, connection: Connection) -> None:
         connection.bound = bound
@@ -207,28 +222,26 @@ class WebDoor:
             connection.cut(Ending.UNINTRODUCED)
 
 
-async def _read_head(stream: trio.abc.Stream) -> tuple[HeadReader, Head]:
-    reader = HeadReader()
+async def _read_head(stream: trio.abc.Stream) -> Head | None:
+    """None if there was nobody: a look whether the port is open. Raises Refusal."""
+    reader, said = HeadReader(), False
     with trio.move_on_after(HEAD_PATIENCE):
-        while data := await stream.receive_some(READ):
-            if (head := reader.feed(bytes(data))) is not None:
-                return reader, head
-        raise trio.BrokenResourceError("it left")
+        while (data := bytes(await stream.receive_some(READ))) or said:
+            said = True
+            if (head := reader.feed(data)) is not None:
+                return head
+        return None
     raise Refusal(
         HTTPStatus.REQUEST_TIMEOUT, f"the head of the request was not here within {HEAD_PATIENCE:g} s"
     )
 
 
-async def _answer(stream: trio.abc.Stream, status: HTTPStatus, text: str, *headers: tuple[str, str]) -> None:
-    """Send a response, and let it be read: a stream closed with bytes unread would be reset, the response with it."""
+async def _answer(
+    stream: trio.abc.Stream, status: HTTPStatus, text: str, *headers: tuple[str, str], body: bool = True
+) -> None:
     with trio.move_on_after(ANSWER_PATIENCE):
         try:
-            await stream.send_all(answer(status, text, *headers))
-            if isinstance(stream, trio.abc.HalfCloseableStream):
-                await stream.send_eof()
-            for _ in range(UNREAD):
-                if not await stream.receive_some(READ):
-                    break
+            await stream.send_all(answer(status, text, *headers, body=body))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it did not wait for the answer
 

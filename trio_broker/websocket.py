@@ -1,97 +1,158 @@
 """The WebSocket as a Link: one text frame a message, over a stream of ours.
 
 trio-websocket keeps the protocol: handshake, reading, ping and close. The writing of a server is ours (DESIGN D16): its
-control frames and our ready-made text frames, many in a write, go through one `Wire` in order.
+control frames and our ready-made text frames, many in a write, go through one `Wire` in order. So is its last word:
+trio-websocket says nothing when it ends at a bad frame, and waits for an answer that a cut reader never sees.
 """
 
 from __future__ import annotations
 
-import ssl
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Self
-from urllib.parse import SplitResult, urlsplit
 
+import msgspec
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    WebSocketConnection,
-    WebSocketRequest,
-    wrap_client_stream,
-    wrap_server_stream,
-)
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 from wsproto.events import AcceptConnection
 from wsproto.extensions import PerMessageDeflate
 
-from trio_broker.errors import Misuse, NoBroker
 from trio_broker.link import FAREWELL, READ, Ending, send_in_steps
-from trio_broker.wire.jsonrpc import MAX_LINE
+from trio_broker.wire.jsonrpc import LineTooLong
 
-PING_EVERY = 25.0  # seconds, and as long for the pong
+PING_EVERY = 25.0  # seconds
 PINGS_MISSED = 2  # in a row, and it is gone
-CONNECT = 20.0  # seconds for a client to get through
 QUEUE = 8  # messages read and not yet looked at
 SUBPROTOCOL = "acp.v1"
+SLACK = 1024 * 1024  # bytes that the frames of a message may have beside it
+ABNORMAL = 1006  # trio-websocket's word for an end without a close frame
+LONGEST_REASON = 123  # bytes
 REMEMBERED = 4  # blocks, each with its frames
 SHARED = range(
     4096, 1024 * 1024
 )  # bytes of what is worth to be remembered: a block, not a word, nor a large message
-
-ClientStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+CLOSE, PING = 0x88, 0x89  # how these frames begin
 
 
 class Wire(trio.abc.Stream):
-    """A stream with bytes put back in front of it, on which several may write, one after the other.
+    """The stream below a WebSocket: what is written goes out whole, in order, and nothing behind a close frame.
 
-    A write that was cancelled, or failed, has left half a frame: the wire is `broken`, and takes no more.
+    A server's first read gives `head`, its request, and the next one waits until it is `upgraded`, for wsproto loses
+    what comes in between. `unanswered`: pings since something was read last. `aclose`, which trio-websocket calls, ends
+    the reading only: there may be a last word to say, so whoever made the wire calls `close`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, before: bytes = b"") -> None:
+    def __init__(self, stream: trio.abc.Stream, limit: int, head: bytes = b"", behind: bytes = b"") -> None:
         self.stream = stream
-        self.broken = False
-        self._before = before
+        self.limit = limit
+        self.unanswered = 0
+        self.too_long = False
+        self.said_close = False
+        self.upgraded = trio.Event()
+        self.on_end: Callable[[], None] = lambda: None
+        self._head = head
+        self._behind = behind
+        self._read = 0
+        self._broken = False
+        self._left = False
         self._writing = trio.StrictFIFOLock()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._before:
+        if self._head:
             await trio.lowlevel.checkpoint()
-            data, self._before = self._before, b""
+            data, self._head = self._head, b""
             return data
-        return bytes(await self.stream.receive_some(max_bytes))
+        await self.upgraded.wait()
+        data, self._behind = self._behind or await self._receive(max_bytes), b""
+        self._read += len(data)
+        self.unanswered = 0
+        return data
+
+    async def _receive(self, max_bytes: int | None) -> bytes:
+        if self._left:
+            raise trio.ClosedResourceError
+        if self._read > self.limit + SLACK:  # of fragments, which may be empty and without number
+            self.too_long = True
+            raise trio.BrokenResourceError("the message is too long")
+        data = b""
+        try:
+            data = bytes(await self.stream.receive_some(max_bytes))
+        finally:
+            if not data:
+                self.on_end()
+        return data
+
+    def message_read(self) -> None:
+        """A message was taken: the next one begins to count."""
+        self._read = 0
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         async with self._writing:
-            if self.broken:
-                raise trio.BrokenResourceError("a write was cut off")
-            self.broken = True
+            if self._broken or self.said_close:
+                raise trio.BrokenResourceError("a write was cut off, or the last word said")
+            self._broken = True  # until all is out: a write that is cancelled leaves half a frame
+            self.said_close = data[0] == CLOSE
+            self.unanswered += data[0] == PING
             await send_in_steps(self.stream, data)
-            self.broken = False
+            self._broken = False
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        await self.stream.aclose()
+        self._left = True
+        await trio.lowlevel.checkpoint()
+
+    async def close(self) -> None:
+        await close_heard(self.stream)
+
+
+async def close_heard(stream: trio.abc.Stream) -> None:
+    """Close it when the other side has read what was sent last, or after FAREWELL seconds.
+
+    With input unread the system would reset the connection, and what was sent be lost with it.
+    """
+    try:
+        with trio.move_on_after(FAREWELL):
+            if isinstance(stream, trio.SocketStream):
+                await stream.send_eof()
+            while await stream.receive_some(READ):
+                pass
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # it is gone
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 class WebSocketLink:
     """The slow way: every message through wsproto, as a client must (its frames are masked) and compression wants."""
 
-    def __init__(self, socket: WebSocketConnection) -> None:
+    def __init__(self, socket: WebSocketConnection, wire: Wire) -> None:
         self.socket = socket
+        self.wire = wire
 
     async def receive(self) -> Sequence[bytes] | None:
         """The lines of the next text frame. Binary frames are ignored, as the remote transport of ACP has it."""
-        try:
-            while not isinstance(message := await self.socket.get_message(), str):
-                pass
-        except ConnectionClosed:
-            return None
-        return [line for line in message.encode().split(b"\n") if line.strip()]
+        while True:
+            try:
+                message = await self.socket.get_message()
+            except ConnectionClosed:
+                if self.wire.too_long:
+                    raise self._too_long() from None
+                return None
+            self.wire.message_read()
+            if isinstance(message, str):
+                return self._lines(message)
+
+    def _lines(self, message: str) -> list[bytes]:
+        text = message.encode()
+        if len(text) > self.wire.limit:
+            raise self._too_long()
+        return lines_of(text)
+
+    def _too_long(self) -> LineTooLong:
+        return LineTooLong(f"a message has more than {self.wire.limit} bytes", limit=self.wire.limit)
 
     def dress(self, lines: bytes) -> bytes:
         return lines
@@ -111,37 +172,43 @@ class WebSocketLink:
         return f": {closed.reason}" if closed is not None and closed.reason else ""
 
     async def close(self, ending: Ending) -> None:
-        await self.socket.aclose(ending.code, ending.words)
+        """A client waits for the answer to its close frame; a server takes it in `Wire.close`."""
+        if self.socket.is_client:
+            await self.socket.aclose(ending.code, ending.words)
+        elif not self.wire.said_close:
+            await self._say_close(ending)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with trio.move_on_after(FAREWELL, shield=True):
-            await self.close(Ending.LEFT)
+    async def _say_close(self, ending: Ending) -> None:
+        found = self.socket.closed
+        if found is None or found.code == ABNORMAL or self.wire.too_long:
+            last = close_frame(ending.code, ending.words)
+        else:  # it was trio-websocket that ended, at a bad frame
+            last = close_frame(found.code, found.reason or "")
+        try:
+            await self.wire.send_all(last)
+        except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it is gone, or half a frame is out: a close behind it would be read as its rest
 
 
 class FramedLink(WebSocketLink):
     """A server's, without compression: its frames are a few bytes before each message, all written at once."""
 
-    def __init__(self, socket: WebSocketConnection, wire: Wire) -> None:
-        super().__init__(socket)
-        self._wire = wire
-
     def dress(self, lines: bytes) -> bytes:
         return framed(lines)
 
     async def send(self, dressed: bytes) -> None:
-        if self.socket.closed:
-            raise trio.BrokenResourceError("the WebSocket is closed")
-        await self._wire.send_all(dressed)
+        await self.wire.send_all(dressed)
 
-    async def close(self, ending: Ending) -> None:
-        if self._wire.broken:  # half a frame is out: a close behind it would be read as its rest
-            await trio.aclose_forcefully(self._wire)
-        await super().close(ending)
+
+def lines_of(text: bytes) -> list[bytes]:
+    """The messages in a text frame: one, over several lines perhaps, or several of a line each."""
+    text = text.strip()
+    if b"\n" not in text:
+        return [text] if text else []
+    try:
+        return [msgspec.json.format(text, indent=-1)]
+    except (msgspec.DecodeError, RecursionError):
+        return [line for line in text.split(b"\n") if line.strip()]
 
 
 class _Heads(dict[int, bytes]):
@@ -177,28 +244,28 @@ def framed(lines: bytes) -> bytes:
     return frames
 
 
-@asynccontextmanager
-async def accepted(
-    stream: trio.abc.Stream, head: bytes, *, limit: int, compress: bool
-) -> AsyncGenerator[WebSocketLink, None]:
-    """Answer the upgrade request that `head` is, with whatever of the stream was read behind it.
+def close_frame(code: int, reason: str) -> bytes:
+    """A server's close frame; a reason that is too long for one is cut."""
+    payload = code.to_bytes(2, "big") + reason.encode()[:LONGEST_REASON].decode("utf-8", "ignore").encode()
+    return bytes((CLOSE, len(payload))) + payload
 
-    `limit`: bytes of one message. Leaving the block closes the stream, if the link was not closed before. A client that
-    answers no pings is cut off: it is read as one that left.
+
+@asynccontextmanager
+async def accepted(wire: Wire, *, compress: bool) -> AsyncGenerator[WebSocketLink, None]:
+    """Answer the upgrade request that is the head of the wire; whoever made the wire closes it.
+
+    A client that answers no pings is cut off: it is read as one that left.
     """
-    wire = Wire(stream, head)
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
-            nursery, wire, message_queue_size=QUEUE, max_message_size=limit, receive_buffer_size=READ
+            nursery, wire, message_queue_size=QUEUE, max_message_size=wire.limit, receive_buffer_size=READ
         )
         deflate = PerMessageDeflate() if compress else None
         socket = await _accept(request, deflate)
-        nursery.start_soon(_keep_pinging, socket, wire)
-        try:
-            yield WebSocketLink(socket) if deflate and deflate.enabled() else FramedLink(socket, wire)
-        finally:
-            nursery.cancel_scope.cancel()
-            await trio.aclose_forcefully(wire)
+        wire.upgraded.set()
+        nursery.start_soon(keep_pinging, socket, wire)
+        yield WebSocketLink(socket, wire) if deflate and deflate.enabled() else FramedLink(socket, wire)
+        nursery.cancel_scope.cancel()
 
 
 async def _accept(request: WebSocketRequest, deflate: PerMessageDeflate | None) -> WebSocketConnection:
@@ -212,102 +279,23 @@ async def _accept(request: WebSocketRequest, deflate: PerMessageDeflate | None) 
     return socket
 
 
-async def _keep_pinging(socket: WebSocketConnection, wire: Wire) -> None:
-    missed = 0
-    try:
-        while missed < PINGS_MISSED:
-            await trio.sleep(PING_EVERY)
-            missed += 1
-            with trio.move_on_after(PING_EVERY):
-                await socket.ping()
-                missed = 0
-    except ConnectionClosed:
-        return
-    await trio.aclose_forcefully(wire)
+async def keep_pinging(socket: WebSocketConnection, wire: Wire) -> None:
+    """Ping every PING_EVERY seconds; cut the wire when PINGS_MISSED went out and nothing at all came back.
 
-
-@asynccontextmanager
-async def connected(url: str, token: str | None = None) -> AsyncGenerator[WebSocketLink, None]:
-    """Connect to a broker at a ws:// or wss:// URL; `/acp` is its path unless it says another.
-
-    Raises Misuse for what is no such URL, and NoBroker, which says what is in the way.
+    A ping that waits behind a long write is not out: who reads slowly is not gone.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise Misuse(f"{shown(url)!r} is no URL of a broker; write one such as ws://127.0.0.1:8765")
-    refusal: NoBroker | None = None
-    async with await _open_stream(parts) as stream:
-        try:
-            async with trio.open_nursery() as nursery:
-                async with await _upgraded(nursery, stream, parts, token) as link:
-                    yield link
-                nursery.cancel_scope.cancel()
-        except* ConnectionRejected as group:  # the reader tells it, not the one who waits for the answer
-            refusal = _refused(url, group)
-    if refusal is not None:
-        raise refusal
+    async with trio.open_nursery() as pings:
+        while True:
+            await trio.sleep(PING_EVERY)
+            if wire.unanswered >= PINGS_MISSED:
+                break
+            pings.start_soon(_ping, socket)
+        await trio.aclose_forcefully(wire.stream)
+        pings.cancel_scope.cancel()
 
 
-async def _open_stream(parts: SplitResult) -> ClientStream:
-    host, url = parts.hostname or "", shown(parts.geturl())
+async def _ping(socket: WebSocketConnection) -> None:
     try:
-        with trio.fail_after(CONNECT):
-            if parts.scheme == "ws":
-                return await trio.open_tcp_stream(host, parts.port or 80)
-            tls = ssl.create_default_context()
-            return await trio.open_ssl_over_tcp_stream(
-                host, parts.port or 443, ssl_context=tls, https_compatible=True
-            )
-    except trio.TooSlowError:
-        raise _silent(url) from None
-    except OSError as error:
-        why = f"no broker listens at {url}: {error}"
-        raise NoBroker(f"{why}; `trio-broker serve --websocket …` there starts one") from error
-
-
-async def _upgraded(
-    nursery: trio.Nursery, stream: ClientStream, parts: SplitResult, token: str | None
-) -> WebSocketLink:
-    with trio.move_on_after(CONNECT):
-        if isinstance(stream, trio.SSLStream):
-            await _shake_hands(stream, shown(parts.geturl()))
-        socket = await wrap_client_stream(
-            nursery,
-            stream,
-            parts.netloc.rpartition("@")[2],
-            (parts.path or "/acp") + (f"?{parts.query}" if parts.query else ""),
-            extra_headers=[(b"Authorization", b"Bearer " + token.encode())] if token else [],
-            message_queue_size=QUEUE,
-            max_message_size=MAX_LINE,
-            receive_buffer_size=READ,
-        )
-        return WebSocketLink(socket)
-    raise _silent(shown(parts.geturl()))
-
-
-async def _shake_hands(stream: trio.SSLStream[trio.SocketStream], url: str) -> None:
-    try:
-        await stream.do_handshake()
-    except trio.BrokenResourceError as error:
-        why = f"{url}: TLS failed: {error.__cause__ or error}"
-        raise NoBroker(
-            f"{why}; ws:// is without TLS, and SSL_CERT_FILE names an authority of your own"
-        ) from error
-
-
-def _silent(url: str) -> NoBroker:
-    return NoBroker(f"{url} gave no answer within {CONNECT:g} s; does a broker listen there?")
-
-
-def _refused(url: str, group: BaseExceptionGroup[ConnectionRejected]) -> NoBroker:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ConnectionRejected)
-    body = (error.body or b"").decode("utf-8", "replace").strip()
-    return NoBroker(f"{shown(url)} refused with HTTP {error.status_code}: {body or 'no reason given'}")
-
-
-def shown(url: str) -> str:
-    """A URL as it may be shown: without what may be secret in it."""
-    return url.partition("?")[0].rpartition("@")[2] if "@" in url else url.partition("?")[0]
+        await socket.ping()
+    except (ConnectionClosed, trio.TooSlowError):
+        pass  # who reads from it, or writes to it, sees that too

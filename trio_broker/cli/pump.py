@@ -9,9 +9,9 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
+from trio_broker.dial import connected
 from trio_broker.errors import BadMessage, BrokerGone, from_rpc
 from trio_broker.link import Lines, Link
-from trio_broker.websocket import connected
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 

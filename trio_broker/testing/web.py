@@ -15,11 +15,13 @@ import attrs
 import trio
 
 from trio_broker.client import refuse_all
+from trio_broker.config import BrokerConfig, Config, ListenConfig
+from trio_broker.dial import connected as dialled
 from trio_broker.grant import Grant, Scope
 from trio_broker.tcp import Listener, open_listeners, url_of
-from trio_broker.testing.rig import Rig, User, connected
+from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
+from trio_broker.testing.rig import Rig, User, connected, open_rig
 from trio_broker.webdoor import WebDoor
-from trio_broker.websocket import connected as dialled
 from trio_broker.wire.jsonrpc import Message
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
@@ -53,9 +55,37 @@ class Web:
         """A token of the broker's."""
         return await self.rig.broker.tokens.new(Grant(name, frozenset(scopes), **more))
 
+    async def dial(self) -> trio.SocketStream:
+        """A connection, for bytes."""
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def answer(self, request: bytes) -> Response:
+        """Send the bytes of a request, and read what comes to its end."""
+        async with await self.dial() as stream:
+            await stream.send_all(request)
+            return parsed(await read_all(stream))
+
+    @asynccontextmanager
+    async def peer(self, target: str = "/acp", **headers: str) -> AsyncGenerator[Peer, None]:
+        """A peer that was let in, with the admin's token unless it brings another, and has sent nothing yet."""
+        async with await self.dial() as stream:
+            peer = Peer(stream)
+            await stream.send_all(upgrade(target, **{"Authorization": f"Bearer {self.token}", **headers}))
+            peer.handshake = parsed(await peer.read_until(b"\r\n\r\n"))
+            assert peer.handshake.status == 101, peer.handshake
+            yield peer
+
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2].partition("/")[0])
+
+
+@asynccontextmanager
+async def open_door(broker: BrokerConfig | None = None, **listen: Any) -> AsyncGenerator[Web, None]:
+    """A rig and its door, with these settings in `[listen]`."""
+    config = Config(broker=broker or BrokerConfig(), listen=ListenConfig(**listen))
+    async with open_rig(config) as rig, open_web(rig) as web:
+        yield web
 
 
 @asynccontextmanager

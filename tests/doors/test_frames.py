@@ -1,0 +1,194 @@
+"""Over a WebSocket: what frames may carry, how connections end, and that only theirs does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import trio
+
+from trio_broker.config import BrokerConfig
+from trio_broker.grant import Scope
+from trio_broker.link import Ending
+from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer
+from trio_broker.testing.rig import prompt_params
+from trio_broker.testing.web import Web, open_door
+
+LIMIT = 60
+
+
+def request(id: int, method: str, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
+
+
+async def alive(peer: Peer) -> None:
+    assert "result" in await peer.call(99, "_trio_broker/status")
+
+
+async def test_a_turn_over_it_is_as_anywhere() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.connect() as user:
+            session = await user.open("a")
+            assert await user.prompt(session, "say hello") == "end_turn"
+            assert user.said(session) == "hello"
+            assert (await user.status())["clients"] == 1
+
+
+@pytest.mark.parametrize("compression", [False, True])
+async def test_messages_of_every_length_come_whole(compression: bool) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door(compression=compression) as web:
+            offer = {"Sec_WebSocket_Extensions": "permessage-deflate; client_max_window_bits"}
+            async with web.peer(**offer) as peer:
+                assert ("sec-websocket-extensions" in peer.handshake.headers) == compression
+                if not compression:
+                    for size in (1, 125, 126, 65535, 65536, 300_000):
+                        answer = await peer.call(size, "no/such", text="x" * size)
+                        assert answer["id"] == size
+
+
+async def test_fragments_and_whitespace_and_several_in_one_frame() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            text = request(1, "_trio_broker/status")
+            await peer.send(TEXT, text[:5], final=False)
+            await peer.send(PING, b"between")
+            await peer.send(0, text[5:20], final=False)
+            await peer.send(0, text[20:])
+            assert await peer.next() == (PONG, b"between")
+            assert (await peer.hear())["id"] == 1
+            await peer.send(TEXT, b" \r\n" + request(2, "_trio_broker/status") + b"\n\n")
+            assert (await peer.hear())["id"] == 2
+            await peer.send(
+                TEXT, request(3, "_trio_broker/agents") + b"\n" + request(4, "_trio_broker/agents")
+            )
+            assert [(await peer.hear())["id"], (await peer.hear())["id"]] == [3, 4]
+            await peer.send(
+                TEXT, json.dumps(json.loads(request(5, "_trio_broker/agents")), indent=2).encode()
+            )
+            assert (await peer.hear())["id"] == 5
+
+
+async def test_binary_frames_and_empty_ones_mean_nothing() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            await peer.send(BINARY, request(1, "_trio_broker/status"))
+            await peer.send(TEXT, b"")
+            await peer.send(TEXT, b"\n")
+            await alive(peer)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"{", -32700),
+        (b"[]", -32600),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"a"}]', -32600),
+        (b"[" * 100_000, -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":"a","params":' + b"[" * 100_000, -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"a","params":{"a":NaN}}', -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"session/new","params":{}}', -32600),
+        (b'{"jsonrpc":"2.0","id":null,"method":"initialize"}', -32600),
+        (b'{"jsonrpc":"2.0","id":true,"method":"initialize"}', -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":"_trio_broker/nothing"}', -32601),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+async def test_nonsense_is_answered_and_the_connection_lives(text: bytes, code: int) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            await peer.send(TEXT, text)
+            assert (await peer.hear())["error"]["code"] == code
+            await alive(peer)
+
+
+async def test_before_initialize_notifications_are_ignored() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            await peer.say({"jsonrpc": "2.0", "method": "$/ping"})
+            await peer.say({"jsonrpc": "2.0", "method": "some/thing", "params": {}})
+            answer = await peer.call(1, "session/list")
+            assert answer["error"]["code"] == -32600 and "initialize" in answer["error"]["message"]
+            assert "result" in await peer.call(2, "initialize", protocolVersion=1)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "payload", "how", "code"),
+    [
+        (TEXT, b"\xff\xfe", {}, 1007),
+        (TEXT, b"{}", {"masked": False}, 1002),
+        (3, b"", {}, 1002),
+        (TEXT, b"{}", {"rsv": 4}, 1002),
+        (0, b"{}", {}, 1002),
+        (PING, b"x" * 126, {}, 1002),
+        (CLOSE, b"\x03\xe8bye", {}, 1000),
+        (CLOSE, b"", {}, 1005),
+    ],
+    ids=repr,
+)
+async def test_a_bad_frame_ends_the_connection_with_its_code(
+    opcode: int, payload: bytes, how: dict[str, Any], code: int
+) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.connect() as user:
+            async with web.peer() as peer:
+                await alive(peer)
+                await peer.send(opcode, payload, **how)
+                assert (await peer.closed())[0] == code
+            await gone(web, but=1)
+            assert (await user.status())["clients"] == 1
+
+
+async def test_a_message_above_max_line_is_refused_with_its_name() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door(BrokerConfig(max_line=2048)) as web, web.peer() as peer:
+            assert "id" in await peer.call(1, "no/such", text="x" * 1900)
+            await peer.send(TEXT, request(2, "no/such", text="x" * 5000))
+            assert (await peer.closed())[0] == 1009
+
+
+async def test_a_stop_of_the_broker_is_told() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            await alive(peer)
+            web.rig.broker.stop()
+            [client] = web.rig.broker.clients
+            client.finish(Ending.STOPPING)
+            assert await peer.closed() == (1001, "the broker is stopping")
+
+
+async def test_a_revoked_token_ends_its_connections_and_no_turn() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.connect() as user:
+            session = await user.open("a")
+            token = await web.new_token("phone", Scope.OBSERVE)
+            async with web.peer(Authorization=f"Bearer {token}") as peer:
+                await peer.call(1, "_trio_broker/attach", key="a")
+                await web.rig.broker.tokens.revoke("phone")
+                assert await peer.closed() == Ending.EXPIRED.value
+            assert await user.prompt(session, "say still here") == "end_turn"
+
+
+async def test_requests_in_flight_are_bounded() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door(max_in_flight=2) as web, web.peer() as peer:
+            opened = await peer.call(1, "_trio_broker/open", key="a", cwd="/tmp", agent="demo")
+            prompt = prompt_params(opened["result"]["sessionId"], "hang")
+            for id in (2, 3):
+                await peer.send(TEXT, request(id, "session/prompt", **prompt))
+            answer = await peer.call(4, "_trio_broker/status")
+            assert (
+                answer["error"]["code"] == -32600
+                and "max_in_flight in [listen]" in answer["error"]["message"]
+            )
+            await peer.say({"jsonrpc": "2.0", "method": "session/cancel", "params": prompt})
+            ended = [await peer.response(), await peer.response()]
+            assert {answer["id"] for answer in ended} == {2, 3}
+            await alive(peer)
+
+
+async def gone(web: Web, but: int = 0) -> None:
+    """Wait until so many clients are left."""
+    while len(web.rig.broker.clients) > but:  # noqa: ASYNC110  # seen from outside only
+        await trio.sleep(0.01)

@@ -1,0 +1,141 @@
+"""A client's way to a broker elsewhere: a Link at a ws:// or wss:// URL.
+
+Whatever is in the way is a NoBroker that says what to do next; a sentence with which a door refuses is told as it is.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from urllib.parse import SplitResult, urlsplit
+
+import h11
+import trio
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+from wsproto.utilities import ProtocolError
+
+from trio_broker.errors import Misuse, NoBroker
+from trio_broker.link import FAREWELL, READ, Ending
+from trio_broker.websocket import QUEUE, WebSocketLink, Wire, keep_pinging
+from trio_broker.wire.jsonrpc import MAX_LINE
+
+CONNECT = 20.0  # seconds for a client to get through
+SAID = 500  # characters of what a door says
+
+
+@asynccontextmanager
+async def connected(url: str, token: str | None = None) -> AsyncGenerator[WebSocketLink, None]:
+    """Connect to a broker at a ws:// or wss:// URL; `/acp` is its path unless it says another.
+
+    Raises Misuse for what is no such URL or token, and NoBroker, which says what is in the way.
+    """
+    parts = _parts(url)
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise Misuse("the token has characters that no token has; look at --token and TRIO_BROKER_TOKEN")
+    wire = Wire(await _open_stream(parts), MAX_LINE)
+    wire.upgraded.set()
+    refusal: NoBroker | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            if (socket := await _upgraded(nursery, wire, parts, token)) is None:
+                refusal = NoBroker(f"{shown(url)} does not answer as a broker's WebSocket does; {LOOK}")
+            else:
+                nursery.start_soon(keep_pinging, socket, wire)
+                link = WebSocketLink(socket, wire)
+                yield link
+                with trio.move_on_after(FAREWELL):
+                    await link.close(Ending.LEFT)
+            nursery.cancel_scope.cancel()
+    except* ConnectionRejected as group:  # the reader tells it, not the one who waits for the answer
+        refusal = _refused(url, group)
+    except* (ProtocolError, h11.ProtocolError):
+        refusal = NoBroker(f"what answers at {shown(url)} is no WebSocket; {LOOK}")
+    finally:
+        await wire.close()
+    if refusal is not None:
+        raise refusal
+
+
+LOOK = "look at host and port, and whether it is ws or wss"
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not (url.isascii() and url.isprintable() and " " not in url):
+        raise Misuse(f"{shown(url)!r} is no URL of a broker; write one such as ws://127.0.0.1:8765")
+    if parts.username is not None:
+        raise Misuse(
+            "the URL of a broker has no user in it; give the token with --token or TRIO_BROKER_TOKEN"
+        )
+    return parts
+
+
+async def _open_stream(parts: SplitResult) -> trio.abc.Stream:
+    host, url = parts.hostname or "", shown(parts.geturl())
+    secure = parts.scheme == "wss"
+    try:
+        with trio.fail_after(CONNECT):
+            stream = await trio.open_tcp_stream(host, parts.port or (443 if secure else 80))
+            return await _secured(stream, host, url) if secure else stream
+    except trio.TooSlowError:
+        raise NoBroker(f"{url} gave no answer within {CONNECT:g} s; {LOOK}") from None
+    except OSError as error:
+        why = f"no broker listens at {url}: {error}"
+        raise NoBroker(f"{why}; `trio-broker serve --websocket …` there starts one") from error
+
+
+async def _secured(stream: trio.SocketStream, host: str, url: str) -> trio.SSLStream[trio.SocketStream]:
+    tls = ssl.create_default_context()
+    secured = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(stream)
+        why = f"{url}: TLS failed: {error.__cause__ or 'it hung up'}"
+        raise NoBroker(
+            f"{why}; ws:// is without TLS, and SSL_CERT_FILE names an authority of your own"
+        ) from error
+    return secured
+
+
+async def _upgraded(
+    nursery: trio.Nursery, wire: Wire, parts: SplitResult, token: str | None
+) -> WebSocketConnection | None:
+    """None if it hangs up, or says nothing. A refusal is raised in the nursery."""
+    with trio.move_on_after(CONNECT) as waiting:
+        wire.on_end = waiting.cancel  # trio-websocket would wait on
+        return await wrap_client_stream(
+            nursery,
+            wire,  # type: ignore[arg-type]  # any stream will do
+            parts.netloc,
+            (parts.path or "/acp") + (f"?{parts.query}" if parts.query else ""),
+            extra_headers=[(b"Authorization", b"Bearer " + token.encode())] if token else [],
+            message_queue_size=QUEUE,
+            max_message_size=MAX_LINE,
+            receive_buffer_size=READ,
+        )
+    return None
+
+
+def _refused(url: str, group: BaseExceptionGroup[ConnectionRejected]) -> NoBroker:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ConnectionRejected)
+    body = " ".join((error.body or b"").decode("utf-8", "replace").split())[:SAID]
+    step = (
+        "; give it with --token or TRIO_BROKER_TOKEN" if error.status_code == HTTPStatus.UNAUTHORIZED else ""
+    )
+    return NoBroker(f"{shown(url)} refused with HTTP {error.status_code}: {body or 'no reason given'}{step}")
+
+
+def shown(url: str) -> str:
+    """A URL as it may be shown: without what may be secret in it."""
+    scheme, mark, rest = url.partition("?")[0].partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
