@@ -1,5 +1,6 @@
-// A client made with the official TypeScript SDK, which starts an agent and plays one scene with it:
-// `node client.mjs DIRECTORY_OF_THE_SDK SCENE CWD COMMAND…`. What the scene found out is one JSON object on stdout.
+// A client made with the official TypeScript SDK, which plays one scene with an agent: one that it starts, `COMMAND…`, or
+// one behind a WebSocket, `ws://… header|protocol TOKEN`. What the scene found out is one JSON object on stdout.
+// `node client.mjs DIRECTORY_OF_THE_SDK SCENE CWD COMMAND…`
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { Readable, Writable } from "node:stream";
@@ -8,6 +9,7 @@ import { pathToFileURL } from "node:url";
 const [, , sdk, scene, cwd, command, ...args] = process.argv;
 const acp = await import(pathToFileURL(createRequire(`${sdk}/`).resolve("@agentclientprotocol/sdk")));
 const { agent: to, client: on } = acp.methods;
+const load = (name) => import(pathToFileURL(createRequire(`${sdk}/`).resolve(name)));
 
 const updates = [];
 const asked = [];
@@ -107,15 +109,27 @@ const scenes = {
   },
 };
 
-const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
-const exited = new Promise((resolve) => child.on("exit", resolve));
+function started() {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+  const exited = new Promise((resolve) => child.on("exit", resolve));
+  const leave = () => (child.stdin.end(), exited);
+  return { stream: acp.ndJsonStream(Writable.toWeb(child.stdin), Readable.toWeb(child.stdout)), leave };
+}
+
+async function dialled([how, token]) {
+  const { createWebSocketStream } = await load("@agentclientprotocol/sdk/experimental/ws-client");
+  const { WebSocket } = (await load("ws")).default;
+  const said = how === "header" ? { headers: { Authorization: `Bearer ${token}` } } : { protocols: ["acp.v1", `bearer.${token}`] };
+  return { stream: createWebSocketStream(command, { WebSocket, ...said }), leave: () => 0 };
+}
+
+const { stream, leave } = command.startsWith("ws://") ? await dialled(args) : started();
 const found = await acp
   .client({ name: "client.mjs" })
   .onRequest(on.session.requestPermission, permission)
   .onNotification(on.session.update, update)
-  .connectWith(acp.ndJsonStream(Writable.toWeb(child.stdin), Readable.toWeb(child.stdout)), async (agent) => {
+  .connectWith(stream, async (agent) => {
     const introduced = await agent.request(to.initialize, { protocolVersion: 1, clientCapabilities: {} });
     return { introduced, ...(await scenes[scene](agent)) };
   });
-child.stdin.end();
-console.log(JSON.stringify({ ...found, exit: await exited }));
+console.log(JSON.stringify({ ...found, exit: await leave() }));

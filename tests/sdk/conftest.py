@@ -11,17 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.home import CONFIG, Home
 
 PACKAGE = "@agentclientprotocol/sdk"
-PINNED = {PACKAGE: "2.4.0", "zod": "4.4.3"}
+PINNED = {PACKAGE: "2.4.0", "zod": "4.4.3", "ws": "8.18.3"}
 FLAGS = ("--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--save-exact")
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    with Home() as home:
+    with Home(f'{CONFIG}\n[listen]\nwebsocket = "127.0.0.1:0"\n') as home:
         yield home
+
+
+@pytest.fixture(scope="module")
+def token(home: Home) -> str:
+    """An admin's token of that broker, which it starts."""
+    made = home.json("token", "new", "--name", "sdk", "--scope", "admin")
+    text: str = made["token"]
+    return text
+
+
+@pytest.fixture
+def url(home: Home, token: str) -> str:
+    """Where its WebSocket is, with the demo agent behind it."""
+    found: str = home.status()["websocket"]
+    return f"{found}/demo"
 
 
 @pytest.fixture(scope="session")

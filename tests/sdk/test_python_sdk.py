@@ -1,4 +1,4 @@
-"""The official Python SDK: as a client of `trio-broker acp`, and as an agent under the broker.
+"""The official Python SDK: as a client over stdio and the WebSocket, and as an agent under the broker.
 
 The SDK runs on asyncio, so these tests do.
 """
@@ -16,6 +16,7 @@ from typing import Any, cast
 import acp
 import pytest
 from acp import schema
+from acp.ws import create_websocket_stream
 
 from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home
 
@@ -70,28 +71,42 @@ Scene = Callable[[acp.Agent, Editor], Awaitable[None]]
 Play = Callable[..., None]
 
 
-@pytest.fixture
-def play(home: Home, tmp_path: Path) -> Play:
-    """Plays a scene as a client of `trio-broker acp WORDS`, which is the demo agent unless they say otherwise."""
+@pytest.fixture(params=["stdio", "websocket"])
+def play(home: Home, tmp_path: Path, url: str, token: str, request: pytest.FixtureRequest) -> Play:
+    """Plays a scene as a client of `trio-broker acp WORDS`, which is the demo agent unless they say otherwise.
+
+    Over the WebSocket there are no words: a scene that has some is over stdio alone.
+    """
 
     @asynccontextmanager
-    async def connected(editor: Editor, words: tuple[str, ...]) -> AsyncGenerator[acp.Agent, None]:
+    async def over_stdio(client: acp.Client, words: tuple[str, ...]) -> AsyncGenerator[acp.Agent, None]:
         argv = [*TRIO_BROKER, "acp", *(words or ("-a", "demo"))]
-        client = cast(acp.Client, editor)  # which has no file system and no terminal to offer
         async with acp.spawn_agent_process(
             client, *argv, env=home.env, cwd=tmp_path, use_unstable_protocol=True
         ) as (agent, process):
-            form = schema.ElicitationCapabilities(form=schema.ElicitationFormCapabilities())
-            can = schema.ClientCapabilities(elicitation=form)
-            await agent.initialize(protocol_version=acp.PROTOCOL_VERSION, client_capabilities=can)
             yield agent
         assert process.returncode == 0, "the end of stdin is a good end"
+
+    @asynccontextmanager
+    async def over_websocket(client: acp.Client, words: tuple[str, ...]) -> AsyncGenerator[acp.Agent, None]:
+        if words:
+            pytest.skip("which agent it is, is said with the URL")
+        stream = await create_websocket_stream(url, headers={"Authorization": f"Bearer {token}"})
+        agent = acp.connect_to_agent(client, stream, use_unstable_protocol=True)
+        yield agent
+        await agent.close()
+
+    connected = over_stdio if request.param == "stdio" else over_websocket
 
     def play(scene: Scene, *words: str, kind: str = "allow_once") -> None:
         async def main() -> None:
             async with asyncio.timeout(LIMIT):
                 editor = Editor(kind)
-                async with connected(editor, words) as agent:
+                client = cast(acp.Client, editor)  # which has no file system and no terminal to offer
+                async with connected(client, words) as agent:
+                    form = schema.ElicitationCapabilities(form=schema.ElicitationFormCapabilities())
+                    can = schema.ClientCapabilities(elicitation=form)
+                    await agent.initialize(protocol_version=acp.PROTOCOL_VERSION, client_capabilities=can)
                     await scene(agent, editor)
 
         asyncio.run(main())

@@ -1,4 +1,4 @@
-"""The official TypeScript SDK: as a client of `trio-broker acp`, and as an agent under the broker."""
+"""The official TypeScript SDK: as a client over stdio and the WebSocket, and as an agent under the broker."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ HERE = Path(__file__).parent
 Play = Callable[[str], Any]
 
 
-@pytest.fixture
-def play(home: Home, node_sdk: Path, tmp_path: Path) -> Play:
-    """Plays a scene of client.mjs with the demo agent behind the broker; what it found out."""
+@pytest.fixture(params=["stdio", "header", "protocol"])
+def play(
+    home: Home, node_sdk: Path, tmp_path: Path, url: str, token: str, request: pytest.FixtureRequest
+) -> Play:
+    """Plays a scene of client.mjs with the demo agent behind the broker; what it found out.
+
+    Over `trio-broker acp`, and over the WebSocket with the token in a header (npm ws) or a sub-protocol (browsers).
+    """
+    over = (*TRIO_BROKER, "acp", "-a", "demo") if request.param == "stdio" else (url, request.param, token)
 
     def play(scene: str) -> Any:
         client = ["node", str(HERE / "client.mjs"), str(node_sdk), scene, str(tmp_path)]
         done = subprocess.run(
-            [*client, *TRIO_BROKER, "acp", "-a", "demo"],
+            [*client, *over],
             env=home.env,
             capture_output=True,
             encoding="utf-8",
