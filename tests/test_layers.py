@@ -74,9 +74,10 @@ MAY_IMPORT = {
     "tcp": "errors config",
     "websocket": "link wire",
     "dial": "errors link wire websocket",
-    "connection": "errors grant scopes link model wire policy record catalog line log turns control session broker "
-    "outbox",
-    "upward": "errors grant scopes opening model wire record replay line log turns session broker connection",
+    "degrade": "wire",
+    "connection": "errors grant scopes degrade link model wire policy record catalog line log turns control session "
+    "broker outbox",
+    "upward": "errors grant scopes degrade opening model wire record replay line log turns session broker connection",
     "logverbs": "errors model wire record history log session connection upward",
     "tokenverbs": "errors grant wire connection",
     "askverbs": "errors grant wire record ask session connection upward view logverbs",
@@ -131,6 +132,7 @@ NEVER = {
     "exported": SANS_IO,
     "journal": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
     "httphead": SANS_IO,
+    "degrade": SANS_IO,
     "grant": SANS_IO.replace(" pathlib", ""),  # pure paths
     "strict": SANS_IO,
     "config": TASKS,

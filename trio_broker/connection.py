@@ -19,7 +19,8 @@ from trio_broker import scopes
 from trio_broker.broker import Broker
 from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
-from trio_broker.errors import BadMessage, BrokerError
+from trio_broker.degrade import Abilities, degraded
+from trio_broker.errors import BadMessage, BrokerError, Forbidden
 from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.line import OnReply, Reply
 from trio_broker.link import Ending
@@ -87,8 +88,10 @@ class Connection:
     cut_off: bool = False
     events: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
+    can: Abilities = attrs.field(factory=Abilities)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
+    observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
     passed: dict[IdKey, tuple[Session | Control, int]] = attrs.field(factory=dict)
     _calls: Calls[OnReply] = attrs.field(factory=Calls)
@@ -258,14 +261,24 @@ class Connection:
         """The sessions that are any business of this client."""
         return self.broker.sessions(self.grant)
 
+    def check_controls(self, session: Session) -> None:
+        """Raises Forbidden if it has attached to the session as an observer."""
+        if session in self.observing:
+            raise Forbidden(
+                f"this connection observes session {session.key!r}; attach to it as a controller first",
+                key=session.key,
+            )
+
     def attach(self, session: Session, since: int | None = None, *, observes: bool = False) -> Cursor:
         """From now on this client hears the session, from number `since` on or from here. Twice is once.
 
-        A controller may be asked, and an observer is not; whoever may not answer asks can only observe.
+        A controller may be asked, and an observer is not; whoever may not answer asks is not asked either.
         """
         if since is not None or session not in self.attached:
             self.detach(session)
             session.used_at = trio.current_time()
+            if observes:
+                self.observing.add(session)
             here = session.relay.unheard or session.log.last + 1
             cursor = session.log.cursor(here if since is None else since, self.outbox.wake)
             self.attached[session] = cursor
@@ -276,13 +289,14 @@ class Connection:
     def detach(self, session: Session) -> None:
         if cursor := self.attached.pop(session, None):
             self.outbox.leave(cursor)
+            self.observing.discard(session)
             session.used_at = trio.current_time()
             session.relay.detach(self)
 
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
-        if record.kind == "update":
-            return record.data
+        if record.kind == "update":  # who has our events counts the updates, so it gets them all
+            return record.data if self.events else degraded(record.data, self.can)
         if self.events:
             facts: dict[str, object] = {
                 "kind": record.kind,
@@ -302,6 +316,7 @@ class Connection:
 
     def submit(self, session: Session, turn: Turn) -> int:
         """Queue a turn; its place: 0 runs at once. Raises QueueFull, SessionOver."""
+        self.check_controls(session)
         turn.author_name = self.name
         self.attach(session)
         return session.submit(turn)
@@ -343,8 +358,9 @@ def prompt_frames(session_id: str, record: Record, but: str | None = None) -> by
     if but is not None and event.get("author") == but:
         return b""
     id = f"prompt-{event.get('promptId')}"
+    meta = {"trio-broker": {"author": event.get("author"), "seq": record.first}}
     updates = [
-        {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id}
+        {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id, "_meta": meta}
         for block in event.get("prompt") or ()
     ]
     return b"".join(

@@ -20,6 +20,7 @@ from trio_broker.wire.convert import structure
 from trio_broker.wire.jsonrpc import Message
 
 AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)
+ROLES = ("controller", "observer")
 UNTIL = {"idle": "idle", "ask": "waiting", "closed": "closed"}
 
 
@@ -41,6 +42,7 @@ class From:
     key: str | None = None
     since: int | None = None
     limit: int = 1000
+    role: str = "controller"
 
 
 @attrs.frozen
@@ -66,15 +68,19 @@ class Older:
 def attach(connection: Connection, message: Message) -> None:
     """Hear a session from number `since` on, or from now: every update as it came, every other event as one of ours.
 
+    An observer is asked nothing, and has no hand in the session until it attaches as a controller.
+
     Each `session/update` is the next number; each `_trio_broker/event` says its own (`seq`). It wakes no agent.
     """
     asked = structure(message.params, From)
+    if asked.role not in ROLES:
+        raise Misuse(f"params.role: expected one of {', '.join(ROLES)}, not {asked.role!r}")
     session = which(connection, Which(asked.session_id, asked.key))
     here = session.log.last + 1
     since = here if asked.since is None else max(1, min(asked.since, here))
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
-    connection.attach(session, since)
+    connection.attach(session, since, observes=asked.role == "observer")
 
 
 def detach(connection: Connection, message: Message) -> bytes:

@@ -124,6 +124,12 @@ class Relay:
         if UPDATE in lines and STATE.search(lines):
             self._note_states(lines)
 
+    def tell(self, update: dict[str, Any] | None) -> None:
+        """Tell everyone, in the log and so in order, what the agent told only one of them."""
+        if update is not None:
+            params = jsonrpc.encode({"sessionId": self.session_id, "update": update})
+            self.log.append_updates(1, jsonrpc.notification("session/update", params))
+
     async def wait_room(self) -> None:
         """An agent is read no faster than its words can be kept; it never waits for a client."""
         if self.log.keeper.crowded:

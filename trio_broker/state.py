@@ -27,6 +27,7 @@ class State:
     usage: dict[str, Any] | None = None  # used and size in tokens, and cost, as the agent said last
     mode: str | None = None
     options: dict[str, Any] = attrs.field(factory=dict)
+    told: int = 0  # how often the agent itself told of a mode or of options
 
     def began(self, agent_session_id: str, result: bytes) -> None:
         """A life of the agent has begun: `result` has its modes and options."""
@@ -42,8 +43,10 @@ class State:
         if kind == "session_info_update" and "title" in update:
             self.title = update["title"] if isinstance(update["title"], str) else None
         elif kind == "current_mode_update" and isinstance(update.get("currentModeId"), str):
+            self.told += 1
             self._set_mode(update["currentModeId"])
         elif kind == "config_option_update" and isinstance(update.get("configOptions"), list):
+            self.told += 1
             self._set_options(update["configOptions"])
         elif kind == "available_commands_update" and isinstance(update.get("availableCommands"), list):
             self.commands = update["availableCommands"]
@@ -73,6 +76,14 @@ class State:
         for id, value in tuple(self.options.items()):
             if self.config_options is not None and _value_of(self.config_options, id) not in (None, value):
                 yield "session/set_config_option", {"configId": id, "value": value}
+
+    def update_of(self, method: str) -> dict[str, Any] | None:
+        """The update that tells of a changed setting, for those who did not change it."""
+        if method == "session/set_mode" and self.mode is not None:
+            return {"sessionUpdate": "current_mode_update", "currentModeId": self.mode}
+        if method == "session/set_config_option" and self.config_options is not None:
+            return {"sessionUpdate": "config_option_update", "configOptions": self.config_options}
+        return None
 
     def facts(self) -> dict[str, Any]:
         """Modes and options as `session/load` answers them."""

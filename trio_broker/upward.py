@@ -12,11 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from trio_broker import __version__
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.degrade import Abilities, choice_of, degraded, facts_for
 from trio_broker.errors import BadMessage, BrokerError, Misuse, RemoteError
 from trio_broker.grant import Scope
 from trio_broker.line import Reply
@@ -46,6 +48,7 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     bound = bound_of(connection)
     raw = await connection.broker.registry.introduction(bound.spec, bound.cwd or HOME)
     connection.capabilities = asked.client_capabilities
+    connection.can = Abilities.of(asked.client_capabilities)
     connection.introduced = True
     return jsonrpc.encode(_introduction(jsonrpc.decode(raw), asked.client_capabilities))
 
@@ -94,7 +97,9 @@ async def new_session(connection: Connection, message: Message) -> None:
     )
     session, was = await connection.broker.open(opening)
     await session.wait_ready()
-    connection.reply(message, opened(session))  # first, so that the client knows whose updates follow
+    connection.reply(
+        message, opened(session, connection.can)
+    )  # first, so that the client knows whose updates follow
     connection.attach(session, 1 if was == CREATED else None)
     if was != CREATED:
         tell_commands(connection, session)
@@ -106,15 +111,15 @@ async def load_session(connection: Connection, message: Message) -> None:
     last, replay = session.log.last, Replay(session.session_id or "")
     await each_record(session.log, 1, last, replay.feed)
     for frame in replay.frames():
-        connection.send(frame)
-    connection.reply(message, jsonrpc.encode(session.state.facts()))
+        connection.send(degraded(frame, connection.can))
+    connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
     connection.attach(session, last + 1)
 
 
 async def resume_session(connection: Connection, message: Message) -> None:
     """The same without what was said before."""
     session = await _taken_up(connection, message)
-    connection.reply(message, jsonrpc.encode(session.state.facts()))
+    connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
     connection.attach(session)
     tell_commands(connection, session)
 
@@ -149,9 +154,10 @@ def tell_commands(connection: Connection, session: Session) -> None:
         connection.send(jsonrpc.notification("session/update", params))
 
 
-def opened(session: Session) -> bytes:
+def opened(session: Session, can: Abilities) -> bytes:
     """The raw result of the session's `session/new`, with its id as clients know it, and the modes of now."""
-    return jsonrpc.with_fields(session.state.opened, sessionId=session.session_id, **session.state.facts())
+    facts = facts_for(session.state.facts(), can)
+    return jsonrpc.with_fields(session.state.opened, sessionId=session.session_id, **facts)
 
 
 def bound_of(connection: Connection) -> Bound:
@@ -220,6 +226,7 @@ def _text(blocks: bytes) -> str:
 def cancel(connection: Connection, message: Message) -> None:
     """`session/cancel`: the running turn's agent hears it at once, and the caller's own queued prompts end (D10)."""
     session = connection.session(message)
+    connection.check_controls(session)
     for turn in session.turns.queued():
         if turn.author is connection:
             session.cancel(turn)
@@ -316,14 +323,30 @@ async def _pass_later(connection: Connection, message: Message, session: Session
 
 
 def _pass(connection: Connection, message: Message, session: Session) -> None:
+    connection.check_controls(session)
+    params, told = message.params, session.state.told
+    if message.method == "session/set_config_option":
+        params = choice_of(params, session.state.config_options)
+
     def on_reply(reply: Reply) -> None:
         if message.method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
-            session.state.answered(message.method, message.params, reply.result)
+            session.state.answered(message.method, params, reply.result)
             session.save(session)
+            if session.state.told == told:  # most agents answer the one who asked, and tell nobody
+                session.relay.tell(session.state.update_of(message.method))
+            reply = _reply_for(connection, reply)
         connection.pass_reply(message, session.log, reply)
 
-    number = session.request(message.method or "", message.params, on_reply)
+    number = session.request(message.method or "", params, on_reply)
     connection.passed[id_key(message.id or b"null")] = session, number
+
+
+def _reply_for(connection: Connection, reply: Message) -> Message:
+    """The answer to a changed setting, which has all options, for this client."""
+    result = jsonrpc.decode(reply.result or b"null")
+    if connection.can.booleans or not isinstance(result, dict):
+        return reply
+    return msgspec.structs.replace(reply, result=jsonrpc.encode(facts_for(result, connection.can)))
 
 
 def _introduced(connection: Connection) -> None:

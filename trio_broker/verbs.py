@@ -195,6 +195,7 @@ def cancel(connection: Connection, message: Message) -> bytes:
     """Cancel one prompt, or the running turn: says which it was. Takes no lock and waits for nothing (DESIGN D10)."""
     asked = structure(message.params, Which)
     session = which(connection, asked)
+    connection.check_controls(session)
     turn = _turn(session, asked.prompt_id)
     if turn is not None and not may_cancel(connection.grant, session, turn):
         demand(connection.grant, Scope.ADMIN, "to cancel a waiting prompt of another")
