@@ -96,7 +96,8 @@ class Outbox:
             taken: list[bytes] = []
             size = 0
             while size < WRITE and (piece := await self._next()) is not None:
-                taken.append(self.dress(piece))
+                if piece:  # what is nothing for this client is no frame either
+                    taken.append(self.dress(piece))
                 size += len(piece)
             if size or (self._finished and not taken):
                 return b"".join(taken)

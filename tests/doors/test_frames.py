@@ -79,6 +79,21 @@ async def test_binary_frames_and_empty_ones_mean_nothing() -> None:
             await alive(peer)
 
 
+async def test_a_plain_acp_client_is_sent_messages_and_no_empty_frames() -> None:
+    """Of a turn's events most are none for it, and so no bytes."""
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            await peer.call(1, "initialize", protocolVersion=1)
+            opened = await peer.call(2, "session/new", cwd="/tmp", mcpServers=[])
+            id = opened["result"]["sessionId"]
+            await peer.send(TEXT, request(3, "session/prompt", **prompt_params(id, "say a; say b")))
+            words = []
+            while "method" in (message := await peer.hear()):
+                words.append(message["params"]["update"]["content"]["text"])
+            assert message["result"] == {"stopReason": "end_turn"} and words == ["a", "b"]
+            await alive(peer)
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
