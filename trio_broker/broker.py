@@ -214,9 +214,7 @@ class Broker:
                 fresh = False
             if not there.ending:
                 opening.check_fits(there)
-                was = LIVE if there.live else WOKEN
-                there.wake()
-                return there, was
+                return there, WOKEN if there.wake() else LIVE
             await there.gone.wait()
             there.put_away()
             self.pool.release(opening.key, there)

@@ -142,16 +142,17 @@ class Session:
 
     # What clients do with it
 
-    def wake(self) -> None:
-        """Have a process for it, now or as soon as the last one is gone (RACES B11). Raises what `admit` raises."""
+    def wake(self) -> bool:
+        """Have a process, when the last one is gone (RACES B11); says whether that begins a life. Raises as `admit`."""
         if self.ending:
             raise SessionOver(f"session {self.key!r} was closed" if self.closed else "the broker is stopping")
-        if self.life is None or self.life.ending:
+        if begins := self.life is None or self.life.ending:
             after, self.last_life = self.admit(self), self.life
             self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self, after)
             self.resumed = None
             self._woken.set()
             self.note_phase()
+        return begins
 
     def submit(self, turn: Turn) -> int:
         """Queue a prompt and wake the session; its position: 0 runs at once. Raises QueueFull, and as `wake`."""

@@ -109,6 +109,18 @@ async def test_restart_never_leaves_it_dead(autojump_clock: MockClock) -> None:
             assert len(rig.agents.spawned) == 1
 
 
+async def test_who_opens_a_session_while_its_last_process_ends_is_told_that_it_woke_it(
+    autojump_clock: MockClock,
+) -> None:
+    habits = Habits(resume=True, ignores_eof=True)
+    with trio.fail_after(120):
+        async with open_rig(habits=habits) as rig, rig.connect() as user:
+            await user.open("k")
+            assert rig.session("k").suspend_if_idle() and rig.session("k").live
+            opened = await user.call("_trio_broker/open", key="k", cwd="/tmp", agent="demo")
+            assert opened["woken"] and opened["resumed"] == "exact"
+
+
 async def test_mode_and_options_are_set_again(autojump_clock: MockClock) -> None:
     modes = {
         "currentModeId": "ask",
