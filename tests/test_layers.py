@@ -51,7 +51,8 @@ MAY_IMPORT = {
     "ask": "errors wire policy line log",
     "asks": "errors model wire policy life line log turns ask",
     "relay": "errors model wire policy ask asks line log",
-    "life": "errors grant wire policy config catalog process line",
+    "redact": "",
+    "life": "errors redact grant wire policy config catalog process line",
     "control": "wire line life",
     "session": "errors model wire policy config control line life log turns ask asks relay state",
     # all of them
@@ -133,6 +134,7 @@ NEVER = {
     "journal": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
     "httphead": SANS_IO,
     "degrade": SANS_IO,
+    "redact": SANS_IO,
     "grant": SANS_IO.replace(" pathlib", ""),  # pure paths
     "strict": SANS_IO,
     "config": TASKS,

@@ -22,6 +22,7 @@ from trio_broker.grant import OWNER
 from trio_broker.line import Hearer, Line
 from trio_broker.policy import Policy
 from trio_broker.process import Agent, Ladder
+from trio_broker.redact import Redactor
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure
 
@@ -61,6 +62,11 @@ class Settings:
     restart: Restart = Restart.LAZY
     opened_by: str = OWNER.name
     real_cwd: str = attrs.Factory(lambda self: os.path.realpath(self.cwd), takes_self=True)
+
+    def given(self) -> dict[str, str]:
+        """The environment that its agent has beyond what every program has."""
+        inherited = {name: os.environ[name] for name in self.spec.inherit_env if name in os.environ}
+        return inherited | dict(self.spec.env) | dict(self.env)
 
     @classmethod
     def of(
@@ -186,7 +192,9 @@ class Life:
                 return
             # No await from here to the `finally` of `_live`: a spawned process always has an owner.
             self.agent = agent
-            self.line = Line(agent, self.settings.max_line, self.settings.stderr_ring)
+            self.line = Line(
+                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.given())
+            )
 
     async def _live(self, agent: Agent, line: Line) -> None:
         try:

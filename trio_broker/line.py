@@ -50,11 +50,15 @@ class _Pending:
 
 @attrs.define(eq=False)
 class Line:
-    """The wire to one agent. `closed` is set when its stdout ended, `drained` when stdout and stderr both did."""
+    """The wire to one agent. `redact` takes secrets out of all that it says.
+
+    `closed` is set when its stdout ended, `drained` when stdout and stderr both did.
+    """
 
     agent: Agent
     max_line: int = jsonrpc.MAX_LINE
     stderr_ring: int = 65536
+    redact: Callable[[bytes], bytes] = bytes
     calls: Calls[OnReply] = attrs.field(factory=Calls)
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
@@ -160,7 +164,7 @@ class Line:
             while data := await _receive(stdout):
                 self.heard_at = trio.current_time()
                 try:
-                    self._hear(splitter.cut(data), hearer)
+                    self._hear(self.redact(splitter.cut(data)), hearer)
                 except jsonrpc.LineTooLong as error:
                     self.trouble = AgentGone(
                         f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
@@ -213,8 +217,7 @@ class Line:
     async def _drain(self) -> None:
         async with self.agent.stderr as stderr:
             while data := await _receive(stderr):
-                self._stderr += data
-                del self._stderr[: -self.stderr_ring]
+                self._stderr = bytearray(self.redact(bytes(self._stderr + data))[-self.stderr_ring :])
         await self.closed.wait()
         self.drained.set()
 

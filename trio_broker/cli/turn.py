@@ -192,7 +192,7 @@ class Prompting:
     @property
     def _person(self) -> bool:
         """Questions are asked here, on the terminal."""
-        return self.policy == Policy.ASK.value and person_is_there()
+        return self.policy in (None, Policy.ASK.value) and person_is_there()
 
     def _policy(self) -> dict[str, str]:
         return {} if self.policy is None else {"policy": self.policy}
