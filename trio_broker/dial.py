@@ -53,7 +53,7 @@ async def connected(url: str, token: str | None = None) -> AsyncGenerator[WebSoc
     except* (ProtocolError, h11.ProtocolError):
         refusal = NoBroker(f"what answers at {shown(url)} is no WebSocket; {LOOK}")
     finally:
-        await wire.close()
+        await wire.close()  # noqa: ASYNC102  # bounded by FAREWELL there
     if refusal is not None:
         raise refusal
 

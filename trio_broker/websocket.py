@@ -134,7 +134,7 @@ class WebSocketLink:
 
     async def receive(self) -> Sequence[bytes] | None:
         """The lines of the next text frame. Binary frames are ignored, as the remote transport of ACP has it."""
-        while True:
+        while True:  # noqa: ASYNC913  # get_message is a checkpoint, whatever it raises
             try:
                 message = await self.socket.get_message()
             except ConnectionClosed:
