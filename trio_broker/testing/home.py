@@ -159,8 +159,12 @@ class Home:
                 return json.loads(lines.readline())["result"]
 
     def session(self, key: str) -> Any:
-        """One session as `status` shows it, or None."""
-        return next((view for view in self.status()["sessions"] if view["key"] == key), None)
+        """One session as `status` shows it; None when there is none, or no broker yet."""
+        try:
+            sessions = self.status()["sessions"]
+        except OSError:
+            return None
+        return next((view for view in sessions if view["key"] == key), None)
 
     def until(self, key: str, phase: str) -> None:
         """Wait for a session to be in that phase."""
