@@ -89,10 +89,11 @@ MAY_IMPORT = {
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",
     "listen": "errors config paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",
     # the other side of the socket
-    "client": "errors wire link dial outbox",
+    "once": "errors",
+    "client": "errors once wire link dial outbox",
     "tui": "errors client wire",
     "cli.top": "errors client tui",
-    "cli": "errors model config paths catalog policy wire client demo_agent marks",
+    "cli": "errors model config paths catalog policy wire once client demo_agent marks",
     "cli.pump": "errors wire link dial",
     "cli.daemon": "errors model config paths catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",
@@ -111,6 +112,7 @@ MAY_IMPORT = {
 ONLY_STANDARD_LIBRARY = (
     "marks",
     "guardian",
+    "once",
     "demo_agent",
     "testing.agent",
     "testing.talk",

@@ -13,7 +13,8 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.errors import BadMessage, BrokerError, BrokerGone, NoBroker, RemoteError, from_rpc
+from trio_broker import once
+from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
 from trio_broker.link import Lines, Link
 from trio_broker.outbox import Outbox
 from trio_broker.wire import jsonrpc
@@ -114,9 +115,7 @@ class Client:
             call.settle(self._gone())
 
     def _gone(self) -> BrokerGone:
-        return BrokerGone(
-            f"the broker closed the connection{self._farewell}; look at its log, then `trio-broker up`"
-        )
+        return once.gone(self._farewell)
 
 
 @asynccontextmanager
@@ -153,7 +152,7 @@ async def _socket(path: str) -> AsyncGenerator[Link, None]:
     try:
         stream = await trio.open_unix_socket(path)
     except OSError as error:
-        raise NoBroker(f"no broker listens at {path}; start one with `trio-broker up`") from error
+        raise once.no_broker(path) from error
     async with stream:
         yield Lines(stream)
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
-import platformdirs
 
 from trio_broker.errors import ConfigError
 
@@ -67,6 +66,8 @@ def _folders(environ: Mapping[str, str]) -> tuple[Path, Path, Path]:
 
 
 def _default_runtime() -> Path:
+    import platformdirs  # late: most systems name the directory themselves
+
     with warnings.catch_warnings():  # platformdirs warns of the very fallback that is wanted from it here
         warnings.simplefilter("ignore")
         return platformdirs.user_runtime_path(APP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from trio_broker import __version__, catalog
+from trio_broker import __version__
 from trio_broker.cli.run import State
 from trio_broker.cli.trouble import tell
 from trio_broker.errors import BrokerError, ConfigError
@@ -70,6 +69,10 @@ class Group(click.Group):
         return super().resolve_command(context, self._for_agent(context, word, rest))
 
     def _for_agent(self, context: click.Context, word: str, rest: list[str]) -> list[str]:
+        import difflib  # late, as is the catalog: its config costs more than all that `status` does
+
+        from trio_broker import catalog
+
         state = context.ensure_object(State)
         state.config_path = context.params.get("config")
         try:

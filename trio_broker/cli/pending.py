@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.scope import format_option
 from trio_broker.cli.text import ago, safe, table
 from trio_broker.errors import Misuse, NoAsk
@@ -24,8 +24,7 @@ def pending_command(state: State, style: str) -> None:
       trio-broker pending
       trio-broker allow 3-17
     """
-    reach(state, autostart=False)
-    found = run(_call, state, "_trio_broker/asks", {})
+    found = state.ask("_trio_broker/asks")
     if style == "json":
         print_json(found)
     elif style == "quiet":
@@ -84,22 +83,13 @@ def deny_command(state: State, ask_id: str | None, always: bool, style: str) -> 
 
 
 def _answer(state: State, ask_id: str | None, chosen: dict[str, Any], style: str) -> None:
-    reach(state, autostart=False)
-    answered = run(_answer_it, state, ask_id, chosen)
+    id = ask_id or _only_one(state.ask("_trio_broker/asks")["asks"])
+    answered = state.ask("_trio_broker/answer", {"askId": id, **chosen})
     if style == "json":
         print_json({"action": "answered", **answered})
     elif style == "text":
         how = answered["option"] or answered["outcome"]
         click.echo(f"{answered['askId']} {safe(answered['title'])}: {safe(how)}", err=True)
-
-
-async def _answer_it(state: State, ask_id: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
-        id = ask_id or _only_one((await client.call("_trio_broker/asks"))["asks"])
-        answered: dict[str, Any] = await client.call("_trio_broker/answer", {"askId": id, **chosen})
-    return answered
 
 
 def _only_one(asks: list[dict[str, Any]]) -> str:
@@ -109,11 +99,3 @@ def _only_one(asks: list[dict[str, Any]]) -> str:
         raise Misuse(f"{len(asks)} questions wait for an answer: say which, by its ID\n{_table(asks)}")
     id: str = asks[0]["askId"]
     return id
-
-
-async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
-        result: dict[str, Any] = await client.call(method, params)
-    return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import attrs
 import click
 
-from trio_broker import config, marks
-from trio_broker.config import Config
+from trio_broker import once
 from trio_broker.errors import BrokerError, Misuse, NoBroker
 from trio_broker.paths import Paths
 
 if TYPE_CHECKING:
     from trio_broker.client import Client
+    from trio_broker.config import Config
 
 T = TypeVar("T")
 START_PATIENCE = 15.0  # seconds for a daemon to listen
@@ -43,6 +42,8 @@ class State:
 
     @cached_property
     def config(self) -> Config:
+        from trio_broker import config  # late: cattrs takes longer to import than `status` to run
+
         return config.load(self.paths.config, must_exist=self.paths.config_named)
 
     def connect(self, **handlers: Any) -> AbstractAsyncContextManager[Client]:
@@ -50,6 +51,16 @@ class State:
         from trio_broker.client import open_client  # late: it imports trio
 
         return open_client(self.url or self.paths.socket, token=self.token, **handlers)
+
+    def ask(self, method: str, params: object = None) -> Any:
+        """One call and no more: without Trio where the broker is at home. Raises NoBroker, and what `call` raises."""
+        if self.url is None:
+            return once.call(self.paths.socket, method, params)
+        return run(self._ask, method, params)
+
+    async def _ask(self, method: str, params: object) -> Any:
+        async with self.connect() as client:
+            return await client.call(method, params)
 
 
 pass_state = click.make_pass_decorator(State, ensure=True)
@@ -87,7 +98,7 @@ def reach(state: State, *, autostart: bool) -> None:
     if state.url is not None or listens(state.paths):
         return
     if not autostart:
-        raise NoBroker(f"no broker listens at {state.paths.socket}; start one with `trio-broker up`")
+        raise once.no_broker(state.paths.socket)
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
     start(state)
 
@@ -107,6 +118,10 @@ def listens(paths: Paths) -> bool:
 
 def start(state: State) -> None:
     """Start a daemon of its own session and wait until it, or another that was faster, listens. Raises NoBroker."""
+    import subprocess  # late: few commands start one
+
+    from trio_broker import marks
+
     paths = state.paths
     with _open_log(paths) as log:
         size = log.tell()

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from trio_broker import catalog
 from trio_broker.cli.run import State
 from trio_broker.errors import Misuse
 from trio_broker.policy import Policy
@@ -48,6 +47,8 @@ def find_scope(
     state: State, session: str | None, agent: str | None, cwd: str | None, command: str | None = None
 ) -> Scope:
     """The session meant by these options: `-s`, else the one of agent and work tree. Raises Misuse, UnknownAgent."""
+    from trio_broker import catalog  # late: it reads the configuration's rules, which completion does without
+
     here = Path(cwd or os.getcwd()).expanduser().resolve()
     if not here.is_dir():
         raise Misuse(f"--cwd: there is no directory {here}")

@@ -98,9 +98,8 @@ def _policy(policy: str | None) -> dict[str, str]:
 @pass_state
 def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) -> None:
     """List the sessions, those that died included."""
-    reach(state, autostart=False)
     asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
-    found = run(_call, state, "_trio_broker/sessions", {key: value for key, value in asked.items() if value})
+    found = state.ask("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
     if style == "json":
         print_json(found)
     elif style == "quiet":

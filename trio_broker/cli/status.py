@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.text import ago, safe, table
 
 
@@ -15,18 +15,11 @@ from trio_broker.cli.text import ago, safe, table
 @pass_state
 def status_command(state: State, style: str) -> None:
     """Show what every session is doing. It asks no session, so a busy one does not slow it."""
-    reach(state, autostart=False)
-    status = run(fetch, state)
+    status = state.ask("_trio_broker/status")
     if style == "json":
         print_json(status)
     else:
         show(status)
-
-
-async def fetch(state: State) -> dict[str, Any]:
-    async with state.connect() as client:
-        status: dict[str, Any] = await client.call("_trio_broker/status")
-    return status
 
 
 def show(status: dict[str, Any]) -> None:

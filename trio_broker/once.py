@@ -1,0 +1,63 @@
+"""One call to a broker over its Unix socket, blocking: for what asks one thing and ends.
+
+The Trio client takes longer to import than such a command takes to run. This is the second user of the client's side
+of the socket, and stays small: one request, its reply, no notifications, no requests of the broker. Standard library
+only, for the same reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any, BinaryIO
+
+from trio_broker.errors import BrokerError, BrokerGone, NoBroker, from_rpc
+
+
+def call(
+    where: str | os.PathLike[str], method: str, params: object = None, *, patience: float | None = None
+) -> Any:
+    """Call a method of the broker at a Unix socket; its decoded result, or the error that the Trio client raises.
+
+    Blocks for as long as the broker takes, or raises BrokerGone when it says nothing for `patience` seconds.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as broker:
+        broker.settimeout(patience)
+        try:
+            broker.connect(os.fspath(where))
+        except OSError as error:
+            raise no_broker(where) from error
+        asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {} if params is None else params}
+        try:
+            broker.sendall(json.dumps(asked).encode() + b"\n")
+            with broker.makefile("rb") as lines:
+                return _answer(lines)
+        except TimeoutError as error:
+            raise BrokerGone(f"the broker gave no answer within {patience:g} s; look at its log") from error
+        except (OSError, ValueError) as error:  # or it speaks something else: as good as gone
+            raise gone() from error
+
+
+def no_broker(where: str | os.PathLike[str]) -> NoBroker:
+    return NoBroker(f"no broker listens at {os.fspath(where)}; start one with `trio-broker up`")
+
+
+def gone(farewell: str = "") -> BrokerGone:
+    """The broker has closed the connection; `farewell`: what it said at its leaving."""
+    return BrokerGone(f"the broker closed the connection{farewell}; look at its log, then `trio-broker up`")
+
+
+def _answer(lines: BinaryIO) -> Any:
+    for line in lines:
+        message = json.loads(line)
+        if "method" in message:
+            continue  # a notification to everybody
+        if (error := message.get("error")) is not None:
+            raise _error(error)
+        return message.get("result")
+    raise gone()
+
+
+def _error(error: Any) -> BrokerError:
+    return from_rpc(error if isinstance(error, dict) else {"message": str(error)})
