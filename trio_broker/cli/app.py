@@ -6,7 +6,7 @@ import importlib
 import io
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from trio_broker import __version__
 from trio_broker.cli.run import State
 from trio_broker.cli.trouble import tell
 from trio_broker.errors import BrokerError, ConfigError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Each command lives in a module that is imported when it is called: `--version` and `--help` stay fast.
 COMMANDS = {
@@ -36,6 +39,7 @@ COMMANDS = {
     "token": ("tokens", "Let other people and programs in: make, list and end tokens."),
     "config": ("settings", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
+    "completion": ("completion", "Print what a shell needs to complete all this."),
     "demo": ("demo", "Watch three agents share one broker."),
     "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
@@ -64,6 +68,8 @@ class Group(click.Group):
         word, rest = args[0], args[1:]
         if word in COMMANDS:
             return super().resolve_command(context, args)
+        if context.resilient_parsing:  # completing: an agent, whoever it is, and no complaints
+            return super().resolve_command(context, _implied(rest))
         if " " in word:  # no name has a space: it is a prompt
             return super().resolve_command(context, ["prompt", *args])
         return super().resolve_command(context, self._for_agent(context, word, rest))
@@ -83,7 +89,22 @@ class Group(click.Group):
             near = difflib.get_close_matches(word, [*COMMANDS, *catalog.names(state.config)], n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise click.UsageError(f"{word!r} is neither a command nor an agent.{hint}", context) from None
-        return rest if rest and rest[0] in FOR_AN_AGENT else ["prompt", *rest]
+        return _implied(rest)
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from trio_broker.cli.completing import agents
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items()]
+        found = [item for item in found if item.value.startswith(incomplete)]
+        names = [] if incomplete.startswith("-") else agents(context, incomplete)
+        return [*found, *names, *click.Command.shell_complete(self, context, incomplete)]
+
+
+def _implied(words: list[str]) -> list[str]:
+    """What follows an agent's name: a command that is meant for it, or the text of a prompt."""
+    return words if words and words[0] in FOR_AN_AGENT else ["prompt", *words]
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -117,6 +138,8 @@ def main() -> int:
     """Run the command line; returns the exit code. Every error ends in a sentence on stderr that says what to do."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # agents say more than some terminals can show
+    if "_TRIO_BROKER_COMPLETE" in os.environ:
+        importlib.import_module("trio_broker.cli.completion")  # its bash is better than click's
     try:
         code = cli.main(prog_name="trio-broker", standalone_mode=False)
     except click.ClickException as error:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from trio_broker.cli.completing import ask_ids
 from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.scope import format_option
 from trio_broker.cli.text import ago, safe, table
 from trio_broker.errors import Misuse, NoAsk
 
-ID = click.argument("ask_id", metavar="[ID]", required=False)
+ID = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=ask_ids)
 
 
 @click.command("pending")

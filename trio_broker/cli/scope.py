@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import attrs
 import click
 
+from trio_broker.cli.completing import agent_names, session_keys
 from trio_broker.cli.run import State
 from trio_broker.errors import Misuse
 from trio_broker.policy import Policy
@@ -75,9 +76,19 @@ def scope_options(function: F) -> F:
     """-s, -a, --cwd."""
     for option in (
         click.option("--cwd", metavar="DIR", help="Work there instead of here."),
-        click.option("-a", "--agent", metavar="NAME", help="The agent; or write its name as the first word."),
         click.option(
-            "-s", "--session", metavar="KEY", help="The session's key [default: by agent and work tree]."
+            "-a",
+            "--agent",
+            metavar="NAME",
+            help="The agent; or write its name as the first word.",
+            shell_complete=agent_names,
+        ),
+        click.option(
+            "-s",
+            "--session",
+            metavar="KEY",
+            help="The session's key [default: by agent and work tree].",
+            shell_complete=session_keys,
         ),
     ):
         function = option(function)

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, TextIO
 
 import click
 
+from trio_broker.cli.completing import agent_names
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
@@ -92,7 +93,7 @@ def _policy(policy: str | None) -> dict[str, str]:
 
 
 @sessions_command.command("list")
-@click.option("-a", "--agent", metavar="NAME", help="Only this agent's.")
+@click.option("-a", "--agent", metavar="NAME", help="Only this agent's.", shell_complete=agent_names)
 @click.option("--cwd", metavar="DIR", help="Only those that work there.")
 @format_option
 @pass_state
