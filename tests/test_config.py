@@ -244,6 +244,7 @@ def test_home_moves_everything() -> None:
         state=Path("/srv/b/state"),
         journal=Path("/srv/b/state/journal.sqlite"),
         tokens=Path("/srv/b/state/tokens.json"),
+        agents=Path("/srv/b/data/agents"),
     )
 
 
@@ -252,6 +253,7 @@ def test_the_usual_places() -> None:
     assert paths.config == Path("/h/.config/trio-broker/config.toml")
     assert paths.socket == Path("/run/user/7/trio-broker/broker.sock")
     assert paths.log == Path("/h/.local/state/trio-broker/broker.log")
+    assert paths.agents == Path("/h/.local/share/trio-broker/agents")
     xdg = Paths.from_env({"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/r"})
     assert (xdg.config, xdg.state) == (Path("/c/trio-broker/config.toml"), Path("/s/trio-broker"))
 

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "paths": "errors",
     "strict": "",
     "config": "errors policy strict",
-    "catalog": "errors config",
+    "installed": "errors",
+    "catalog": "errors config installed",
     "wire": "errors",
     "state": "wire",
     "replay": "errors record wire",
@@ -64,9 +65,9 @@ MAY_IMPORT = {
     "archive": "errors grant journal keeper",
     "opening": "errors grant scopes wire policy config catalog life session turns",
     "saving": "errors grant record wire policy config catalog journal keeper life log session state turns asks",
-    "registry": "errors config catalog circuit control life",
+    "registry": "errors config installed catalog circuit control life",
     "spawning": "catalog kin life marks process",
-    "broker": "errors link model config grant pool registry view watching spawning journal keeper log "
+    "broker": "errors link model config installed grant pool registry view watching spawning journal keeper log "
     "archive tokens opening control life state saving session ask notify",
     # the doors
     "outbox": "record wire log",
@@ -87,13 +88,15 @@ MAY_IMPORT = {
     "serve": "errors grant link wire broker connection upward verbs",
     "unixdoor": "link wire broker serve",
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",
-    "listen": "errors config paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",
+    "probe": "errors wire catalog config control kin life line marks process spawning",
+    "listen": "errors config installed paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",
     # the other side of the socket
     "once": "errors",
     "client": "errors once wire link dial outbox",
     "tui": "errors client wire",
     "cli.top": "errors client tui",
-    "cli": "errors model config paths catalog policy wire once client demo_agent marks",
+    "cli": "errors model config paths installed catalog policy wire once client demo_agent marks",
+    "cli.probing": "errors config catalog probe",  # it starts an agent itself: no broker need run
     "cli.pump": "errors wire link dial",
     "cli.daemon": "errors model config paths catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",

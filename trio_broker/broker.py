@@ -24,6 +24,7 @@ from trio_broker.config import Config
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.grant import OWNER, Grant
+from trio_broker.installed import Installed
 from trio_broker.journal import Delete, Saved
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
@@ -79,6 +80,7 @@ class Broker:
     keeper: Keeper = attrs.field(factory=Keeper)
     tokens: Tokens = attrs.field(factory=Tokens)
     where: dict[str, str] = attrs.field(factory=dict)
+    installed: Installed | None = None
     pool: Pool[Session] = attrs.field(init=False)
     clients: set[Guest] = attrs.field(factory=set)
     stopping: trio.Event = attrs.field(factory=trio.Event)
@@ -92,7 +94,7 @@ class Broker:
 
     def __attrs_post_init__(self) -> None:
         self.archive = Archive(self.keeper)
-        self.registry = Registry(self.config, self.spawn, self._start_control)
+        self.registry = Registry(self.config, self.spawn, self._start_control, self.installed)
         self.hook = Hook(self.config.policy.notify)
         self.pool = Pool(self.config.broker.max_sessions)
         self.watching = Watching(self.pool.snapshot, self.facts, self.begun_at)
@@ -154,7 +156,7 @@ class Broker:
                 self._restore_one(saved)
 
     def _restore_one(self, saved: Saved) -> None:
-        found = restored(saved, self.keeper, self.config)
+        found = restored(saved, self.keeper, self.config, self.registry.resolve)
         if found is None:
             self.keeper.put(Delete(saved.number))  # it never got as far as a conversation
             return

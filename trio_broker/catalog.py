@@ -1,4 +1,4 @@
-"""Which command line stands behind an agent's name: the configuration first, then a table of known agents.
+"""Which command line stands behind an agent's name: the configuration first, then what was installed, then a table.
 
 Where an agent can be had as an installed program and through npx, the program is preferred if PATH has it:
 npx may take many seconds for its first start, and picks up a `node_modules` of its working directory.
@@ -17,11 +17,12 @@ import attrs
 
 from trio_broker.config import AgentConfig, Config
 from trio_broker.errors import Misuse, UnknownAgent
+from trio_broker.installed import Installed, Package
 
 
 @attrs.frozen
 class AgentSpec:
-    """How to start one agent. `source` is "config", "built-in" or "command" (given on the spot)."""
+    """How to start one agent. `source` is "config", "installed", "built-in" or "command" (given on the spot)."""
 
     name: str
     argv: tuple[str, ...]
@@ -109,31 +110,52 @@ BUILTIN: Mapping[str, Builtin] = {
     "fx": _builtin("fx acp"),
     "zeroclaw": _builtin("zeroclaw acp"),
 }
+PACKAGES: Mapping[
+    str, Package
+] = {  # of the versions that were seen to exist; `agents install NAME` takes these
+    "claude": Package("npm", "@agentclientprotocol/claude-agent-acp", "0.101.0", "claude-agent-acp"),
+    "codex": Package("npm", "@agentclientprotocol/codex-acp", "2.6.0", "codex-acp"),
+    "gemini": Package("npm", "@google/gemini-cli", "0.61.0", "gemini", ("--acp",)),
+    "copilot": Package(
+        "npm", "@github/copilot-language-server", "1.539.0", "copilot-language-server", ("--acp",)
+    ),
+    "opencode": Package("npm", "opencode-ai", "1.18.33", "opencode", ("acp",)),
+    "kilo": Package("npm", "@kilocode/cli", "7.8.1", "kilo", ("acp",)),
+    "qwen": Package("npm", "@qwen-code/qwen-code", "0.24.4", "qwen", ("--acp", "--experimental-skills")),
+    "qoder": Package("npm", "@qoder-ai/qodercli", "1.1.52", "qodercli", ("--acp",)),
+    "auggie": Package("npm", "@augmentcode/auggie", "0.36.0", "auggie", ("--acp",)),
+    "pi": Package("npm", "pi-acp", "0.0.34", "pi-acp"),
+}
 ALIASES: Mapping[str, str] = {alias: name for name, known in BUILTIN.items() for alias in known.aliases}
 
 
-def names(config: Config) -> list[str]:
-    """Every name `resolve` knows but the aliases, in order; the configured ones included."""
-    return sorted({*config.agents, *BUILTIN})
+def names(config: Config, installed: Installed | None = None) -> list[str]:
+    """Every name `resolve` knows but the aliases, in order; configured and installed ones included."""
+    return sorted({*config.agents, *(installed.names() if installed else ()), *BUILTIN})
 
 
-def resolve(name: str, config: Config, *, path: str | None = None) -> AgentSpec:
-    """How to start the agent called `name`: the configuration's, else a built-in, else what is so nicknamed.
+def resolve(
+    name: str, config: Config, *, path: str | None = None, installed: Installed | None = None
+) -> AgentSpec:
+    """How to start the agent called `name`: as configured, as installed, a built-in, or what is so nicknamed.
 
     Upper and lower case are told apart only where both are configured. Programs are looked up on `path`, by
     default the PATH of this process. Raises UnknownAgent with the near names, or with all that are meant.
     """
+    if name not in config.agents and installed and (record := installed.find(ALIASES.get(name, name))):
+        known = BUILTIN.get(record.name, Builtin(("",)))
+        return _built_in(record.name, known, record.argv, "installed")
     name = _known(name, config)
     if name in config.agents:
         return _configured(name, config.agents[name])
-    known = BUILTIN[ALIASES.get(name, name)]
-    return AgentSpec(
-        ALIASES.get(name, name),
-        known.argv(path),
-        env=dict(known.env),
-        inherit_env=known.inherit_env,
-        source="built-in",
-    )
+    name = ALIASES.get(name, name)
+    if installed and (record := installed.find(name)):
+        return _built_in(name, BUILTIN[name], record.argv, "installed")
+    return _built_in(name, BUILTIN[name], BUILTIN[name].argv(path), "built-in")
+
+
+def _built_in(name: str, known: Builtin, argv: tuple[str, ...], source: str) -> AgentSpec:
+    return AgentSpec(name, argv, env=dict(known.env), inherit_env=known.inherit_env, source=source)
 
 
 def from_command(argv: Sequence[str], name: str | None = None) -> AgentSpec:

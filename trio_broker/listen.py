@@ -19,6 +19,7 @@ from trio_broker import kin, marks
 from trio_broker.broker import Broker
 from trio_broker.config import Config, Durability
 from trio_broker.errors import BrokerRuns, Misuse
+from trio_broker.installed import Installed
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.link import Ending
@@ -58,6 +59,7 @@ async def listen(
                 Keeper(journal, durable=config.journal.durability is not Durability.OFF),
                 tokens,
                 where={"home": str(paths.runtime), **where},
+                installed=Installed(paths.agents),
             )
             nursery.start_soon(kin.reap_adopted, broker.owns)
             doors: list[Door] = [

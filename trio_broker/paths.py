@@ -28,6 +28,7 @@ class Paths:
     state: Path
     journal: Path
     tokens: Path
+    agents: Path
     config_named: bool = False  # somebody asked for this very file: it must exist
 
     @classmethod
@@ -37,7 +38,7 @@ class Paths:
         Raises ConfigError if the socket's path is longer than the system allows.
         """
         named = config or environ.get("TRIO_BROKER_CONFIG")
-        folder, runtime, state = _folders(environ)
+        folder, runtime, state, data = _folders(environ)
         paths = cls(
             config=_absolute(named, environ) if named else folder / "config.toml",
             socket=runtime / "broker.sock",
@@ -47,21 +48,23 @@ class Paths:
             state=state,
             journal=state / "journal.sqlite",
             tokens=state / "tokens.json",
+            agents=data / "agents",
             config_named=bool(named),
         )
         _check_length(paths.socket)
         return paths
 
 
-def _folders(environ: Mapping[str, str]) -> tuple[Path, Path, Path]:
+def _folders(environ: Mapping[str, str]) -> tuple[Path, Path, Path, Path]:
     if moved := environ.get("TRIO_BROKER_HOME"):
         home = _absolute(moved, environ)
-        return home, home / "run", home / "state"
+        return home, home / "run", home / "state", home / "data"
     runtime = environ.get("XDG_RUNTIME_DIR")
     return (
         _xdg(environ, "XDG_CONFIG_HOME", ".config"),
         Path(runtime, APP) if runtime else _default_runtime(),
         _xdg(environ, "XDG_STATE_HOME", ".local/state"),
+        _xdg(environ, "XDG_DATA_HOME", ".local/share"),
     )
 
 

@@ -15,6 +15,7 @@ from trio_broker.circuit import Circuit
 from trio_broker.config import Config
 from trio_broker.control import Control
 from trio_broker.errors import SpawnFailed
+from trio_broker.installed import Installed
 from trio_broker.life import Life, Settings, Spawn
 
 
@@ -25,6 +26,7 @@ class Registry:
     config: Config
     spawn: Spawn
     start: Callable[[Control, Callable[[], None]], None]
+    installed: Installed | None = None
     starting: trio.CapacityLimiter = attrs.field(init=False)
     _circuits: dict[str, Circuit] = attrs.field(factory=dict)
     _controls: dict[str, Control] = attrs.field(factory=dict)
@@ -35,11 +37,12 @@ class Registry:
 
     def resolve(self, name: str | None) -> AgentSpec:
         """How to start the agent of that name, or the default one. Raises UnknownAgent with the near names."""
-        return catalog.resolve(name or self.config.default_agent, self.config)
+        return catalog.resolve(name or self.config.default_agent, self.config, installed=self.installed)
 
     def listed(self) -> list[dict[str, Any]]:
         """Every agent there is: configured and built-in, with its command line."""
-        specs = {name: catalog.resolve(name, self.config) for name in catalog.names(self.config)}
+        names = catalog.names(self.config, self.installed)
+        specs = {name: catalog.resolve(name, self.config, installed=self.installed) for name in names}
         default = self.config.default_agent
         return [
             {"name": name, "command": list(spec.argv), "source": spec.source, "default": name == default}

@@ -69,8 +69,10 @@ class Restored:
     settle: Callable[[], dict[str, dict[str, Any]]]
 
 
-def restored(saved: Saved, keeper: Keeper, config: Config) -> Restored | None:
-    """None for a session that has no conversation to come back to."""
+def restored(
+    saved: Saved, keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
+) -> Restored | None:
+    """None for a session that has no conversation to come back to. `resolve` as the registry's."""
     meta = saved.meta
     if not saved.session_id:
         return None
@@ -86,7 +88,7 @@ def restored(saved: Saved, keeper: Keeper, config: Config) -> Restored | None:
     left = _Left.of(records)
     durable = [event for event in left.queued.values() if event.get("durable")]
     return Restored(
-        _settings(saved, config), log, state, tuple(map(_turn, durable)), lambda: left.settle(log)
+        _settings(saved, config, resolve), log, state, tuple(map(_turn, durable)), lambda: left.settle(log)
     )
 
 
@@ -144,18 +146,18 @@ class _Left:
         self.ended[id] = how
 
 
-def _settings(saved: Saved, config: Config) -> Settings:
+def _settings(saved: Saved, config: Config, resolve: Callable[[str], AgentSpec]) -> Settings:
     meta = saved.meta
-    spec, params = _spec(meta, config), meta["params"].encode()
+    spec, params = _spec(meta, resolve), meta["params"].encode()
     found = Settings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
     return attrs.evolve(found, opened_by=meta.get("openedBy", OWNER.name))
 
 
-def _spec(meta: dict[str, Any], config: Config) -> AgentSpec:
+def _spec(meta: dict[str, Any], resolve: Callable[[str], AgentSpec]) -> AgentSpec:
     """The agent as it is configured now; as it was, if it was a command given on the spot, or is configured no more."""
     if meta["source"] != "command":
         try:
-            return catalog.resolve(meta["agent"], config)
+            return resolve(meta["agent"])
         except UnknownAgent:
             pass  # its command line may still work, and says so if not
     return catalog.from_command(meta["argv"], meta["agent"])

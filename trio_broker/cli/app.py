@@ -82,7 +82,7 @@ class Group(click.Group):
         state = context.ensure_object(State)
         state.config_path = context.params.get("config")
         try:
-            state.agent = catalog.resolve(word, state.config).name
+            state.agent = catalog.resolve(word, state.config, installed=state.installed).name
         except ConfigError:
             raise
         except BrokerError:

@@ -34,7 +34,7 @@ def agent_names(context: click.Context, _: click.Parameter, incomplete: str) -> 
 
 def agents(context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
     known = _ask(context, "_trio_broker/agents").get("agents", ())
-    return _items(incomplete, [(one["name"], " ".join(one["command"])) for one in known])
+    return _items(incomplete, [(one["name"], " ".join(one["command"] or ())) for one in known])
 
 
 def ask_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:

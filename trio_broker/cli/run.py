@@ -22,6 +22,7 @@ from trio_broker.paths import Paths
 if TYPE_CHECKING:
     from trio_broker.client import Client
     from trio_broker.config import Config
+    from trio_broker.installed import Installed
 
 T = TypeVar("T")
 START_PATIENCE = 15.0  # seconds for a daemon to listen
@@ -45,6 +46,12 @@ class State:
         from trio_broker import config  # late: cattrs takes longer to import than `status` to run
 
         return config.load(self.paths.config, must_exist=self.paths.config_named)
+
+    @cached_property
+    def installed(self) -> Installed:
+        from trio_broker.installed import Installed
+
+        return Installed(self.paths.agents)
 
     def connect(self, **handlers: Any) -> AbstractAsyncContextManager[Client]:
         """A client of the broker that was meant; `handlers` as `open_client` takes them. Raises NoBroker."""

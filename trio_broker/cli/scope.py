@@ -56,7 +56,7 @@ def find_scope(
     argv = _words(command) if command is not None else ()
     named = agent or state.agent
     if named is not None and not argv:
-        named = catalog.resolve(named, state.config).name
+        named = catalog.resolve(named, state.config, installed=state.installed).name
     root = str(git_root(here))
     name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
     return Scope(session or f"{name}:{root}", root, named, argv)

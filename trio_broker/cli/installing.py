@@ -1,0 +1,148 @@
+"""Puts a package of one version into a folder of the broker's own, with npm or pip, and finds its program there."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from trio_broker.cli.progress import Progress, progress
+from trio_broker.errors import BrokerError, Misuse
+from trio_broker.installed import Installed, Package, Record
+
+TAIL = 20  # lines of an installer that failed, as it said them
+
+
+class InstallFailed(BrokerError):
+    code = "install_failed"
+
+
+async def install(name: str, package: Package, installed: Installed) -> Record:
+    """Install it under this name, in place of what was there. Raises InstallFailed; then nothing has changed."""
+    folder = installed.new_folder(name)
+    done = False
+    try:
+        async with progress(f"install {name}") as shown:
+            found = await (_npm if package.registry == "npm" else _pypi)(package, folder, shown)
+        record = Record(
+            name=name,
+            registry=package.registry,
+            package=found.package,
+            version=found.version,
+            program=str(found.program(package.program, name)),
+            args=package.args,
+            folder=str(folder),
+            installed_at=time.time(),
+        )
+        installed.keep(record)
+        done = True
+    finally:
+        if not done:
+            shutil.rmtree(folder, ignore_errors=True)
+    return record
+
+
+@attrs.frozen
+class _Found:
+    package: str
+    version: str
+    programs: dict[str, Path]
+
+    def program(self, wanted: str | None, name: str) -> Path:
+        if wanted in self.programs:
+            return self.programs[wanted]
+        if wanted is None and len(self.programs) == 1:
+            return next(iter(self.programs.values()))
+        if wanted is None and name in self.programs:
+            return self.programs[name]
+        names = ", ".join(sorted(self.programs)) or "none"
+        raise Misuse(f"the programs of {self.package} {self.version} are: {names}; choose with --program")
+
+
+async def _npm(package: Package, folder: Path, shown: Progress) -> _Found:
+    if shutil.which("npm") is None:
+        raise Misuse("npm is not in PATH; install Node.js, which brings it, then try again")
+    flags = ["--no-audit", "--no-fund", "--no-progress", "--loglevel=http", "--save-exact"]
+    await _run(["npm", "install", "--prefix", str(folder), *flags, package.spec], shown)
+    name = next(iter(_json(folder / "package.json").get("dependencies", {})), package.name)
+    about = _json(folder / "node_modules" / name / "package.json")
+    bins = about.get("bin", {})
+    names = [name.rpartition("/")[2]] if isinstance(bins, str) else list(bins)
+    place = folder / "node_modules" / ".bin"
+    return _Found(name, str(about["version"]), {one: place / one for one in names})
+
+
+async def _pypi(package: Package, folder: Path, shown: Progress) -> _Found:
+    await _run([sys.executable, "-m", "venv", str(folder)], shown)
+    report = folder / "report.json"
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--report", str(report)]
+    await _run([*pip, package.spec], shown)
+    asked = next(one for one in _json(report)["install"] if one.get("requested"))["metadata"]
+    return _Found(asked["name"], asked["version"], _scripts(folder, asked["name"], asked["version"]))
+
+
+def _scripts(folder: Path, name: str, version: str) -> dict[str, Path]:
+    for entries in folder.glob(f"lib/python*/site-packages/*-{version}.dist-info/entry_points.txt"):
+        if _same(entries.parent.name.partition("-")[0], name):
+            parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+            parser.optionxform = str  # type: ignore[assignment,method-assign]  # programs have capitals
+            parser.read(entries, encoding="utf-8")
+            names = parser["console_scripts"] if parser.has_section("console_scripts") else {}
+            return {one: folder / "bin" / one for one in names}
+    return {}
+
+
+def _same(one: str, other: str) -> bool:
+    return one.replace("-", "_").lower() == other.replace("-", "_").replace(".", "_").lower()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+async def _run(argv: list[str], shown: Progress) -> None:
+    """Run an installer, showing what it says last. Cancelling this kills it."""
+    said: list[str] = []
+    async with trio.open_nursery() as nursery:
+        start = partial(
+            trio.run_process,
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            start_new_session=True,
+            deliver_cancel=_kill,
+        )
+        process = await nursery.start(start)
+        rest = b""
+        async for data in process.stdout:
+            *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
+            said += [text for line in lines if (text := line.decode("utf-8", "replace").strip())]
+            shown.last = said[-1] if said else ""
+            del said[:-TAIL]
+    if process.returncode:
+        words = "\n".join(said)
+        raise InstallFailed(
+            f"{os.path.basename(argv[0])} failed with exit code {process.returncode}; its last words:\n{words}\n"
+            "Nothing was changed; mend what it says, then try again."
+        )
+
+
+async def _kill(process: trio.Process) -> None:  # noqa: ASYNC124  # a deliver_cancel
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has just ended
