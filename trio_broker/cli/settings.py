@@ -1,14 +1,17 @@
-"""`config show` and `config check`."""
+"""`config show`, `config check` and `config init`."""
 
 from __future__ import annotations
 
 import enum
+import os
+from pathlib import Path
 from typing import Any
 
 import attrs
 import click
 
 from trio_broker.cli.run import State, pass_state, print_json
+from trio_broker.errors import Misuse
 
 
 @click.group("config")
@@ -39,12 +42,55 @@ def show(state: State, style: str) -> None:
         _show_table(f"agents.{_key(name)}", {key: value for key, value in agent.items() if value is not None})
 
 
-@config_command.command("check")
+@config_command.command("init")
+@click.option(
+    "--force", is_flag=True, help="Put it in the place of a file that is there; that one becomes …~."
+)
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @pass_state
-def check(state: State) -> None:
+def init(state: State, force: bool, style: str) -> None:
+    """Write a configuration file with every setting in it, as comments: nothing changes until one is taken out.
+
+    \b
+      trio-broker config init
+    """
+    from trio_broker.cli.sample import SAMPLE
+
+    path = state.paths.config
+    if path.exists() and not force:
+        raise Misuse(f"{path} is there already; edit it, or give --force to have it replaced")
+    try:
+        _write_private(path, SAMPLE)
+    except OSError as error:
+        raise Misuse(f"{path} can't be written: {error}; name another file with --config") from error
+    if style == "json":
+        print_json({"action": "config_written", "path": str(path)})
+    else:
+        click.echo(path)
+        click.echo("edit it, then `trio-broker config check`", err=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """A file of mode 0600, whole or not at all, as it may come to hold keys; what was there is kept beside it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}~"))
+    fresh.replace(path)
+
+
+@config_command.command("check")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@pass_state
+def check(state: State, style: str) -> None:
     """Read the file; tell every mistake in it at once, with its key and what was expected."""
     found = "" if state.paths.config.exists() else " (there is none, so the defaults are in force)"
     agents = len(state.config.agents)
+    if style == "json":
+        print_json({"path": str(state.paths.config), "ok": True, "exists": not found, "agents": agents})
+        return
     click.echo(f"{state.paths.config}: ok, {agents} agent{'' if agents == 1 else 's'} configured{found}")
 
 
