@@ -35,6 +35,7 @@ COMMANDS = {
     "allow": ("pending", "Allow what an agent asks."),
     "deny": ("pending", "Deny what an agent asks."),
     "agents": ("agents", "List the agents there are."),
+    "doctor": ("doctor", "Look whether everything is as it should be, and say how to mend what is not."),
     "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
     "token": ("tokens", "Let other people and programs in: make, list and end tokens."),
     "config": ("settings", "Show or check the configuration."),

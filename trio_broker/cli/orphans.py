@@ -21,7 +21,7 @@ def orphans_command(state: State, end: bool, style: str) -> None:
 
     They are known by a mark in their environment and by their start time, never by their number alone.
     """
-    instance = _living(state)
+    instance = living_instance(state)
     home = marks.home_mark(str(state.paths.runtime))
 
     def match(kin: Kin) -> bool:
@@ -39,7 +39,7 @@ def orphans_command(state: State, end: bool, style: str) -> None:
     click.echo(f"{len(found)} orphans{more}", err=True)
 
 
-def _living(state: State) -> str | None:
+def living_instance(state: State) -> str | None:
     """The mark of the broker that lives here, if one does."""
     if not state.paths.lock.parent.is_dir() or not lock_is_held(state.paths):
         return None

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from trio_broker.cli.progress import progress
 from trio_broker.cli.run import State
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.errors import Misuse
@@ -57,9 +58,17 @@ def _line(item: dict[str, Any]) -> str:
 async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) -> int:
     """Write a session's export page by page; the number of lines."""
     count, since = 0, 1
-    async with state.connect() as client:
+    async with state.connect() as client, progress("export") as shown:
         while since is not None:
             page = await client.call("_trio_broker/export", {**asked, "since": since, "limit": PAGE})
             output.writelines(line.encode() for line in page["lines"])
             count, since = count + len(page["lines"]), page["next"]
+            shown.last = f"{count} lines"
     return count
+
+
+async def call_slowly(state: State, what: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """One call that may take long, as it reads or clears whole logs; a person sees for how long it has."""
+    async with state.connect() as client, progress(what):
+        result: dict[str, Any] = await client.call(method, params)
+    return result

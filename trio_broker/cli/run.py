@@ -59,10 +59,10 @@ class State:
 
         return open_client(self.url or self.paths.socket, token=self.token, **handlers)
 
-    def ask(self, method: str, params: object = None) -> Any:
+    def ask(self, method: str, params: object = None, *, patience: float | None = None) -> Any:
         """One call and no more: without Trio where the broker is at home. Raises NoBroker, and what `call` raises."""
         if self.url is None:
-            return once.call(self.paths.socket, method, params)
+            return once.call(self.paths.socket, method, params, patience=patience)
         return run(self._ask, method, params)
 
     async def _ask(self, method: str, params: object) -> Any:

@@ -1,4 +1,4 @@
-"""The configuration file that `config init` writes: every setting with its default, as a comment that says what it does.
+"""The configuration file that `config init` writes: every setting with its default, as a comment.
 
 `tests/cli/test_init.py` holds it to the settings there are.
 """

@@ -180,12 +180,13 @@ def history(
     style: str,
 ) -> None:
     """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends."""
-    from trio_broker.cli.past import show_history
+    from trio_broker.cli.past import call_slowly, show_history
 
     reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
     asked = {"sessionId": id} if id else {"key": scope.key}
-    found = run(_call, state, "_trio_broker/history", asked | ({} if since is None else {"since": since}))
+    more = {} if since is None else {"since": since}
+    found = run(call_slowly, state, "replay", "_trio_broker/history", asked | more)
     if style == "json":
         for item in found["items"]:
             print_json(item)
@@ -215,8 +216,10 @@ def export(
 @pass_state
 def import_(state: State, file: TextIO) -> None:
     """Take in an exported session, as a closed one: `sessions history --id` shows it."""
+    from trio_broker.cli.past import call_slowly
+
     reach(state, autostart=True)
-    run(_call, state, "_trio_broker/import", {"lines": file.read().splitlines()})
+    run(call_slowly, state, "import", "_trio_broker/import", {"lines": file.read().splitlines()})
     click.echo("imported", err=True)
 
 
@@ -227,11 +230,11 @@ def import_(state: State, file: TextIO) -> None:
 @pass_state
 def prune(state: State, older_than: str) -> None:
     """Forget sessions that were closed long ago, and what logs hold above keep_bytes."""
-    from trio_broker.cli.past import seconds
+    from trio_broker.cli.past import call_slowly, seconds
 
     wanted = seconds(older_than)
     reach(state, autostart=True)
-    pruned = run(_call, state, "_trio_broker/prune", {"olderThan": wanted})
+    pruned = run(call_slowly, state, "prune", "_trio_broker/prune", {"olderThan": wanted})
     click.echo(f"{pruned['deleted']} sessions forgotten", err=True)
 
 
