@@ -82,8 +82,9 @@ MAY_IMPORT = {
     "logverbs": "errors model wire record history log session connection upward",
     "tokenverbs": "errors grant wire connection",
     "askverbs": "errors grant wire record ask session connection upward view logverbs",
+    "queueverbs": "errors grant scopes opening wire turns session connection upward view logverbs",
     "verbs": "errors grant scopes opening model wire catalog turns session broker connection upward view logverbs "
-    "tokenverbs askverbs",
+    "tokenverbs askverbs queueverbs",
     "serve": "errors grant link wire broker connection upward verbs",
     "unixdoor": "link wire broker serve",
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",

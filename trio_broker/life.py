@@ -17,7 +17,7 @@ import trio
 
 from trio_broker.catalog import AgentSpec
 from trio_broker.config import Config, PolicyConfig, Restart
-from trio_broker.errors import AgentGone, BadMessage, BrokerError, SessionOver, SpawnFailed
+from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError, SessionOver, SpawnFailed
 from trio_broker.grant import OWNER
 from trio_broker.line import Hearer, Line
 from trio_broker.policy import Policy
@@ -26,6 +26,7 @@ from trio_broker.redact import Redactor
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure
 
+AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
 EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdout is expected
 LAST_WORDS_SHOWN = 300  # characters of stderr in a message; the rest is in its details
@@ -168,6 +169,17 @@ class Life:
         self._end_start()
         self.gone.set()
 
+    async def call(self, line: Line, method: str, params: bytes) -> bytes:
+        """Call the agent; its raw result. An error that asks for a login says how, which the agent said earlier."""
+        try:
+            return await line.call(method, params)
+        except RemoteError as error:
+            # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
+            methods = structure(self.introduction, acp.InitializeResponse).auth_methods
+            if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
+                error.remote_data = {"authMethods": methods}
+            raise
+
     def ways(self) -> list[tuple[str, str]]:
         """How this agent can take up a conversation, the best first: how that is called, and the method."""
         capabilities = structure(self.introduction, acp.InitializeResponse).agent_capabilities
@@ -175,6 +187,13 @@ class Life:
         resume = isinstance(of_sessions, dict) and isinstance(of_sessions.get("resume"), dict)
         ways = [("exact", "session/resume")] if resume else []
         return ways + ([("loaded", "session/load")] if capabilities.get("loadSession") is True else [])
+
+    def exit_facts(self) -> dict[str, Any] | None:
+        """How its process has ended, with its last words; None if it has not, or there was none."""
+        if self.agent is None or self.agent.exit is None:
+            return None
+        tail = self.line.stderr_tail(1000) if self.line is not None else ""
+        return {"pid": self.agent.pid, "stderrTail": tail or None, **self.agent.exit.details()}
 
     def hurry(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on a life that is ending."""

@@ -32,6 +32,7 @@ class Which:
     key: str | None = None
     prompt_id: str | None = None
     policy: str | None = None
+    if_busy: str | None = None
 
 
 @attrs.frozen

@@ -42,6 +42,7 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/events": Scope.OBSERVE,
     "_trio_broker/history": Scope.OBSERVE,
     "_trio_broker/logs": Scope.OBSERVE,
+    "_trio_broker/queue": Scope.OBSERVE,
     "_trio_broker/wait": Scope.OBSERVE,
     "_trio_broker/watch": Scope.OBSERVE,
     "_trio_broker/answer": Scope.ANSWER,
@@ -50,6 +51,7 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/open": Scope.PROMPT,
     "_trio_broker/submit": Scope.PROMPT,
     "_trio_broker/cancel": Scope.PROMPT,
+    "_trio_broker/queue_edit": Scope.PROMPT,  # of what one's own token has sent
     "_trio_broker/close": Scope.PROMPT,  # of what one's own token has opened
     # to rule
     "_trio_broker/kill": Scope.ADMIN,

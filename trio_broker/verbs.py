@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import askverbs, catalog, logverbs, tokenverbs
+from trio_broker import askverbs, catalog, logverbs, queueverbs, tokenverbs
 from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
@@ -26,7 +26,7 @@ from trio_broker.opening import (
 from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turns import Turn
-from trio_broker.upward import new_turn
+from trio_broker.upward import new_turn, submit_if
 from trio_broker.view import session_view
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.acp import Object
@@ -175,7 +175,7 @@ def submit(connection: Connection, message: Message) -> None:
         asked.prompt_id or turn.prompt_id,
     )
     turn.durable = True
-    position = connection.submit(session, turn)
+    position = submit_if(connection, session, turn, asked.if_busy)
     result = jsonrpc.encode({"promptId": turn.prompt_id, "position": position})
     connection.nursery.start_soon(_submit_kept, connection, message, session, result)
 
@@ -262,6 +262,7 @@ _AT_ONCE: dict[str, AtOnce] = {
     **logverbs.AT_ONCE,
     **tokenverbs.AT_ONCE,
     **askverbs.AT_ONCE,
+    **queueverbs.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -274,6 +275,7 @@ _AT_ONCE: dict[str, AtOnce] = {
 _WAITING: dict[str, Waiting] = {
     **logverbs.WAITING,
     **tokenverbs.WAITING,
+    **queueverbs.WAITING,
     "open": open_session,
     "watch": watch,
     "close": close,

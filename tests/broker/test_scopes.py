@@ -45,6 +45,7 @@ NEEDS: dict[Scope, dict[str, Json]] = {
         "_trio_broker/events": ID,
         "_trio_broker/history": ID,
         "_trio_broker/logs": ID,
+        "_trio_broker/queue": ID,
         "_trio_broker/wait": ID,
         "_trio_broker/watch": {},
     },
@@ -56,6 +57,7 @@ NEEDS: dict[Scope, dict[str, Json]] = {
         "_trio_broker/open": {"key": "other", "cwd": "/tmp"},
         "_trio_broker/submit": ID | {"prompt": TEXT},
         "_trio_broker/cancel": ID,
+        "_trio_broker/queue_edit": ID | {"promptId": "p", "position": 1},
         "_trio_broker/close": ID,
     },
     ANSWER: {
