@@ -68,7 +68,7 @@ async def test_a_prompt_is_moved_edited_and_removed(autojump_clock: MockClock) -
             assert (await change(user, "c", remove=True))["done"] == "removed"
             assert texts(await user.call("_trio_broker/queue", key="k")) == ["say d,", "say B,", "say a,"]
             assert await user.cancel(session) == "turn"
-            await user.wait_phase("k", "idle")
+            await user.call("_trio_broker/wait", key="k", until="idle")
             assert rig.agent("k").prompts() == ["hang", "say d,", "say B,", "say a,"]
 
 
@@ -150,7 +150,7 @@ async def test_what_an_editor_may_not_say_does_not_reach_the_agent(autojump_cloc
                 session = await filled(alice, "a")
                 await change(alice, "a", prompt=say("say A"), _meta={"claudeCode": {"options": {}}})
                 await alice.cancel(session)
-                await alice.wait_phase("k", "idle")
+                await alice.call("_trio_broker/wait", key="k", until="idle")
                 assert rig.agent("k").got("session/prompt")[-1]["params"].keys() == {"sessionId", "prompt"}
 
 
@@ -194,7 +194,7 @@ async def test_the_changed_queue_is_what_runs_after_a_restart(tmp_path: Path) ->
             await change(user, "a", position=4)
             await change(user, "c", remove=True)
         async with open_rig(journal=path) as rig, rig.connect() as user:
-            await user.wait_phase("k", "idle")
+            await user.call("_trio_broker/wait", key="k", until="idle")
             assert rig.agent("k").prompts() == ["say d,", "say B,", "say a,"]
 
 
@@ -213,7 +213,7 @@ async def test_reject_finds_out_whether_anything_runs_or_waits(autojump_clock: M
             ):
                 assert isinstance(error, Busy) and "'k' is busy: a turn runs; queue this one" in error.message
             assert await user.cancel(session) == "turn"
-            await user.wait_phase("k", "idle")
+            await user.call("_trio_broker/wait", key="k", until="idle")
             assert rig.agent("k").prompts() == ["say free", "hang"]
 
 
@@ -284,6 +284,6 @@ async def test_the_interrupting_prompt_stays_first_over_a_restart(tmp_path: Path
             await user.submit(session, "say second", promptId="b")
             await user.submit(session, "say first,", promptId="a", ifBusy="interrupt")
         async with open_rig(journal=path) as rig, rig.connect() as user:
-            await user.wait_phase("k", "idle")
+            await user.call("_trio_broker/wait", key="k", until="idle")
             assert rig.agent("k").prompts() == ["say first,", "say second"]
             assert jsonrpc.encode(await user.call("_trio_broker/queue", key="k")).count(b"say") == 0

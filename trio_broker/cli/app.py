@@ -26,12 +26,15 @@ COMMANDS = {
     "prompt": ("prompt", "Send a prompt to the session of this directory (the default command)."),
     "exec": ("prompt", "Send one prompt to a session of its own, which ends with it."),
     "cancel": ("prompt", "Cancel the running turn of a session."),
+    "queue": ("queue", "See and change the prompts that wait for a session."),
     "sessions": ("sessions", "Create, list, show and close sessions, and look into their past."),
     "watch": ("watch", "Follow a session, from any number of its log on."),
     "wait": ("watch", "Wait until a session is idle, asks, or is closed."),
     "pending": ("pending", "List what agents ask, and nobody has answered yet."),
     "allow": ("pending", "Allow what an agent asks."),
     "deny": ("pending", "Deny what an agent asks."),
+    "set-mode": ("options", "Put a session's agent into another mode."),
+    "set": ("options", "Set, or list, the options of a session: model and the like."),
     "agents": ("agents", "List the agents there are."),
     "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
     "token": ("tokens", "Let other people and programs in: make, list and end tokens."),
@@ -41,7 +44,7 @@ COMMANDS = {
     "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
 }
-FOR_AN_AGENT = ("prompt", "exec", "cancel", "sessions", "watch", "wait", "acp")
+FOR_AN_AGENT = ("prompt", "exec", "cancel", "queue", "sessions", "watch", "wait", "set-mode", "set", "acp")
 
 
 class Group(click.Group):

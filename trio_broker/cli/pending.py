@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.run import State, call, pass_state, print_json, reach, run
 from trio_broker.cli.scope import format_option
 from trio_broker.cli.text import ago, safe, table
 from trio_broker.errors import Misuse, NoAsk
@@ -25,7 +25,7 @@ def pending_command(state: State, style: str) -> None:
       trio-broker allow 3-17
     """
     reach(state, autostart=False)
-    found = run(_call, state, "_trio_broker/asks", {})
+    found = call(state, "_trio_broker/asks", {})
     if style == "json":
         print_json(found)
     elif style == "quiet":
@@ -94,9 +94,7 @@ def _answer(state: State, ask_id: str | None, chosen: dict[str, Any], style: str
 
 
 async def _answer_it(state: State, ask_id: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
+    async with state.connect() as client:
         id = ask_id or _only_one((await client.call("_trio_broker/asks"))["asks"])
         answered: dict[str, Any] = await client.call("_trio_broker/answer", {"askId": id, **chosen})
     return answered
@@ -109,11 +107,3 @@ def _only_one(asks: list[dict[str, Any]]) -> str:
         raise Misuse(f"{len(asks)} questions wait for an answer: say which, by its ID\n{_table(asks)}")
     id: str = asks[0]["askId"]
     return id
-
-
-async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    from trio_broker.client import open_client
-
-    async with open_client(state.paths.socket) as client:
-        result: dict[str, Any] = await client.call(method, params)
-    return result

@@ -13,6 +13,7 @@ from trio_broker.cli.scope import (
     command_option,
     find_scope,
     format_option,
+    model_option,
     policy_options,
     scope_options,
 )
@@ -26,8 +27,8 @@ def sessions_command() -> None:
     """Create, list, show and close sessions. Without -s it is the one of this work tree."""
 
 
-def _open(state: State, scope: Scope, action: str, style: str, **more: Any) -> None:
-    opened = run(_call, state, "_trio_broker/open", scope.opening(**more))
+def _open(state: State, scope: Scope, action: str, style: str, model: str | None, **more: Any) -> None:
+    opened = run(_open_it, state, scope.opening(**more), model)
     if style == "json":
         found = {name: opened[name] for name in ("created", "sessionId", "key", "agent", "cwd", "phase")}
         print_json({"action": action, **found})
@@ -44,6 +45,7 @@ def _open(state: State, scope: Scope, action: str, style: str, **more: Any) -> N
 @sessions_command.command("new")
 @scope_options
 @command_option
+@model_option
 @policy_options
 @autostart_option
 @format_option
@@ -54,6 +56,7 @@ def new(
     agent: str | None,
     cwd: str | None,
     command: str | None,
+    model: str | None,
     policy: str | None,
     autostart: bool,
     style: str,
@@ -61,12 +64,13 @@ def new(
     """Create a session; one that is there under this key is closed first."""
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
-    _open(state, scope, "session_created", style, fresh=True, **_policy(policy))
+    _open(state, scope, "session_created", style, model, fresh=True, **_policy(policy))
 
 
 @sessions_command.command("ensure")
 @scope_options
 @command_option
+@model_option
 @policy_options
 @autostart_option
 @format_option
@@ -77,6 +81,7 @@ def ensure(
     agent: str | None,
     cwd: str | None,
     command: str | None,
+    model: str | None,
     policy: str | None,
     autostart: bool,
     style: str,
@@ -84,7 +89,16 @@ def ensure(
     """Create a session unless it is there."""
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
-    _open(state, scope, "session_ensured", style, **_policy(policy))
+    _open(state, scope, "session_ensured", style, model, **_policy(policy))
+
+
+async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> dict[str, Any]:
+    from trio_broker.cli.options import choose_model
+
+    async with state.connect(on_message=tell_starting()) as client:
+        opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
+        await choose_model(client, opened, model)
+    return opened
 
 
 def _policy(policy: str | None) -> dict[str, str]:

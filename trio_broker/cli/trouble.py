@@ -22,6 +22,7 @@ EXIT_CODES = {
     "broker_gone": 6,
 }
 NEXT = {  # for those whose message does not say it
+    "busy": "`--if-busy queue` waits for its turn; `--if-busy interrupt` cancels what runs.",
     "agent_gone": "The next prompt starts it anew; `trio-broker sessions show` tells more.",
     "session_over": "`trio-broker status` shows what there is; the next prompt starts the session anew.",
     "spawn_failed": "`trio-broker agents list` shows the command line behind each name.",

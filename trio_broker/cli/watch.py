@@ -66,7 +66,11 @@ async def _until(event: Any, scope: Any) -> None:
 
 def _tell(event: dict[str, Any]) -> None:
     kind = event["kind"]
-    if kind == "started":
+    if kind == "queued" and "event" in event:
+        click.echo(
+            f"[queue] {safe(event['promptId'])} {event['event']} by {safe(str(event['by']))}", err=True
+        )
+    elif kind == "started":
         texts = [block.get("text", "") for block in event.get("prompt") or () if isinstance(block, dict)]
         click.echo(f"[prompt] {safe(' '.join(texts))}", err=True)
     elif kind == "answer":
