@@ -53,8 +53,9 @@ MAY_IMPORT = {
     "relay": "errors model wire policy ask asks line log",
     "redact": "",
     "life": "errors redact grant wire policy config catalog process line",
+    "limits": "config life line log turns asks",
     "control": "wire line life",
-    "session": "errors model wire policy config control line life log turns ask asks relay state",
+    "session": "errors model wire policy config control limits line life log turns ask asks relay state",
     # all of them
     "pool": "",
     "circuit": "errors",
@@ -84,7 +85,9 @@ MAY_IMPORT = {
     "askverbs": "errors grant wire record ask session connection upward view logverbs",
     "queueverbs": "errors grant scopes opening wire turns session connection upward view logverbs",
     "verbs": "errors grant scopes opening model wire catalog turns session broker connection upward view logverbs "
-    "tokenverbs askverbs queueverbs",
+    "tokenverbs askverbs queueverbs opsverbs",
+    "reloading": "config notify broker",
+    "opsverbs": "errors config opening reloading wire connection logverbs",
     "serve": "errors grant link wire broker connection upward verbs",
     "unixdoor": "link wire broker serve",
     "webdoor": "errors config grant link broker connection httphead tcp websocket serve",

@@ -47,6 +47,7 @@ CREATED, WOKEN, LIVE = "created", "woken", "live"
 STILLBORN_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
 SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
+DRAIN_LOOK = 0.2  # seconds
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
 
 
@@ -79,6 +80,8 @@ class Broker:
     keeper: Keeper = attrs.field(factory=Keeper)
     tokens: Tokens = attrs.field(factory=Tokens)
     where: dict[str, str] = attrs.field(factory=dict)
+    reread: Callable[[], Config] | None = None  # the configuration as its file has it now; it blocks
+    draining: bool = False
     pool: Pool[Session] = attrs.field(init=False)
     clients: set[Guest] = attrs.field(factory=set)
     stopping: trio.Event = attrs.field(factory=trio.Event)
@@ -142,6 +145,18 @@ class Broker:
         for control in self.registry.controls():
             control.life.request_end()
 
+    def drain(self) -> None:
+        """Begin nothing new, and stop as soon as every session is at rest; `stop` does not wait for that."""
+        if not self.draining:
+            assert self._root is not None, "the broker runs"
+            self.draining = True
+            self._root.start_soon(self._stop_at_rest)
+
+    async def _stop_at_rest(self) -> None:
+        while any(session.turns.busy for session in self.pool.snapshot()):  # noqa: ASYNC110  # once in a broker's life
+            await trio.sleep(DRAIN_LOOK)
+        self.stop()
+
     def _patience(self) -> float:
         return self.config.broker.close_grace + self.config.broker.term_grace + END_MARGIN
 
@@ -202,7 +217,7 @@ class Broker:
         begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
         `create`), Misuse (another agent's session, or no directory), Forbidden.
         """
-        self._check_open()
+        self.check_open()
         opening.check_asked()
         if create:
             opening.check_key()
@@ -218,7 +233,7 @@ class Broker:
             await there.gone.wait()
             there.put_away()
             self.pool.release(opening.key, there)
-            self._check_open()
+            self.check_open()
         if not create:
             raise NoSession(f"there is no session {opening.key!r}; create it first", key=opening.key)
         return self._claim(opening), CREATED
@@ -246,7 +261,7 @@ class Broker:
         Gives what to wait for: another's process, of which it takes the place. Its own last one, if that is still
         ending, leaves it a place anyway.
         """
-        self._check_open()
+        self.check_open()
         self.registry.check(session.settings.spec)
         if self.pool.live() - session.live < self.pool.limit:
             return None
@@ -258,9 +273,11 @@ class Broker:
             )
         return gone
 
-    def _check_open(self) -> None:
-        if self.stopping.is_set():
-            raise Draining("the broker is stopping and starts no more agents; try again when it is back")
+    def check_open(self) -> None:
+        """Raises Draining when nothing new is to be begun."""
+        if self.stopping.is_set() or self.draining:
+            how = "stopping" if self.stopping.is_set() else "draining: it stops when all turns have ended,"
+            raise Draining(f"the broker is {how} and begins nothing new; try again when it is back")
 
     def _suspend_one(self) -> trio.Event | None:
         """Make room: the session that was idle longest gives up its process, and can be resumed. Set when it is gone.
@@ -280,7 +297,7 @@ class Broker:
 
     def _start_control(self, control: Control, over: Callable[[], None]) -> None:
         assert self._root is not None, "the broker runs"
-        self._check_open()
+        self.check_open()
         self._root.start_soon(contained, control.key, control.run, over, name=control.key)
 
     def _over(self, session: Session) -> None:
@@ -377,6 +394,7 @@ class Broker:
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
             "counts": counts(self.sessions(grant)),
             "clients": len(self.clients),
+            "draining": self.draining,
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "journal": {"failing": self.keeper.failing, "lost": self.keeper.lost},
         }

@@ -317,6 +317,7 @@ class Connection:
     def submit(self, session: Session, turn: Turn, *, first: bool = False) -> int:
         """Queue a turn, or put it `first`; its place: 0 runs at once. Raises QueueFull, SessionOver."""
         self.check_controls(session)
+        self.broker.check_open()
         turn.author_name = self.name
         self.attach(session)
         return session.submit(turn, first=first)

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from trio_broker.catalog import AgentSpec
-from trio_broker.config import Config, PolicyConfig, Restart
+from trio_broker.config import Config, PolicyConfig, Quiet, Restart
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError, SessionOver, SpawnFailed
 from trio_broker.grant import OWNER
 from trio_broker.line import Hearer, Line
@@ -61,6 +61,9 @@ class Settings:
     stderr_ring: int = 65536
     ladder: Ladder = Ladder()
     restart: Restart = Restart.LAZY
+    quiet_after: float = 0.0
+    on_quiet: Quiet = Quiet.SAY
+    max_turn: float = 0.0
     opened_by: str = OWNER.name
     real_cwd: str = attrs.Factory(lambda self: os.path.realpath(self.cwd), takes_self=True)
 
@@ -90,6 +93,9 @@ class Settings:
             stderr_ring=broker.stderr_ring,
             ladder=Ladder(broker.close_grace, broker.term_grace),
             restart=broker.restart,
+            quiet_after=broker.quiet_after,
+            on_quiet=broker.on_quiet,
+            max_turn=broker.max_turn,
         )
 
 

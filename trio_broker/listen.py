@@ -17,7 +17,7 @@ import trio
 
 from trio_broker import kin, marks
 from trio_broker.broker import Broker
-from trio_broker.config import Config, Durability
+from trio_broker.config import Config, Durability, load
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
@@ -58,6 +58,7 @@ async def listen(
                 Keeper(journal, durable=config.journal.durability is not Durability.OFF),
                 tokens,
                 where={"home": str(paths.runtime), **where},
+                reread=partial(load, paths.config, must_exist=paths.config_named),
             )
             nursery.start_soon(kin.reap_adopted, broker.owns)
             doors: list[Door] = [

@@ -222,5 +222,6 @@ WAITING: dict[str, Waiting] = {
     "export": export,
     "import": import_session,
     "prune": prune,
-    "delete": delete,
+    "forget": delete,
+    "delete": delete,  # the older name
 }

@@ -20,6 +20,7 @@ from trio_broker.config import Restart
 from trio_broker.control import refuse
 from trio_broker.errors import AgentGone, BrokerError, RemoteError, SessionOver
 from trio_broker.life import AUTH_REQUIRED, Life, Settings, Spawn
+from trio_broker.limits import Limits
 from trio_broker.line import Line, OnReply
 from trio_broker.log import Log
 from trio_broker.model import Phase
@@ -220,14 +221,11 @@ class Session:
         self.note_phase()
 
     def restart(self, cause: BrokerError) -> None:
-        """End its process by the ladder and begin another one, which takes up the conversation; what is queued waits.
-
-        `cause` is told to whose turn runs. Raises as `wake`.
-        """
+        """Have another process take up the conversation; `cause` is told to whose turn runs. What is queued waits."""
         if self.life is not None:
             with self.turns.kept():
                 self.life.request_end(cause=cause)
-        self.wake()
+        self._restart()
 
     def put_away(self) -> None:
         """Another takes its key: it is history, however it ended."""
@@ -278,6 +276,7 @@ class Session:
         except BrokerError as error:
             if not self.ending:
                 self.log.append("note", text=f"not restarted: {error.message}")
+            self.turns.close(error)
 
     # As the host of its lives
 
@@ -297,6 +296,9 @@ class Session:
         assert self.relay.asks is not None, "it has begun"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.relay.asks.run)
+            nursery.start_soon(
+                Limits(self.settings, self.turns, line, self.relay.asks, self.log, self.cancel).run
+            )
             await self.turns.run(line, self.relay.agent_session_id or "")
 
     def on_end(self, life: Life) -> None:
@@ -375,9 +377,7 @@ class Session:
         elif self.settings.restart is Restart.NEVER or not self.turns.queued():
             self.life.request_end(cause=error)
         else:  # it ignored a cancel: what waits behind that turn is no worse for it (DESIGN D10)
-            with self.turns.kept():
-                self.life.request_end(cause=error)
-            self._restart()
+            self.restart(error)
 
     def _over(self) -> SessionOver:
         return SessionOver(

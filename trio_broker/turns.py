@@ -178,6 +178,11 @@ class Turns:
         self._queue.append(turn)
         self._arrived.set()
 
+    @property
+    def busy(self) -> bool:
+        """Something runs, or waits for it."""
+        return self.running is not None or bool(self._queue)
+
     def queued(self) -> tuple[Turn, ...]:
         return tuple(self._queue)
 

@@ -200,7 +200,7 @@ def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: obj
     if if_busy not in (None, *IF_BUSY):
         raise Misuse(f"ifBusy: expected one of {', '.join(IF_BUSY)}, not {if_busy!r}")
     turns = session.turns
-    if if_busy == "reject" and (turns.running is not None or turns.queued()):
+    if if_busy == "reject" and turns.busy:
         what = "a turn runs" if turns.running is not None else "prompts wait"
         raise Busy(f"session {session.key!r} is busy: {what}; queue this one, or interrupt", key=session.key)
     position = connection.submit(session, turn, first=if_busy == "interrupt")

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import askverbs, catalog, logverbs, queueverbs, tokenverbs
+from trio_broker import askverbs, catalog, logverbs, opsverbs, queueverbs, tokenverbs
 from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
@@ -240,12 +240,6 @@ async def watch(connection: Connection, message: Message) -> bytes:
     return picture.seen_by(connection.grant, watching.clock(), facts)
 
 
-def shutdown(connection: Connection, message: Message) -> bytes:
-    """Stop the broker: every session is ended, then the daemon is gone, and with it this connection."""
-    connection.broker.stop()
-    return b"{}"
-
-
 def _spec(connection: Connection, agent: str | None, command: list[str] | None) -> AgentSpec:
     if command is not None:
         return catalog.from_command(command, agent)
@@ -263,6 +257,7 @@ _AT_ONCE: dict[str, AtOnce] = {
     **tokenverbs.AT_ONCE,
     **askverbs.AT_ONCE,
     **queueverbs.AT_ONCE,
+    **opsverbs.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -270,12 +265,12 @@ _AT_ONCE: dict[str, AtOnce] = {
     "submit": submit,
     "cancel": cancel,
     "logs": logs,
-    "shutdown": shutdown,
 }
 _WAITING: dict[str, Waiting] = {
     **logverbs.WAITING,
     **tokenverbs.WAITING,
     **queueverbs.WAITING,
+    **opsverbs.WAITING,
     "open": open_session,
     "watch": watch,
     "close": close,

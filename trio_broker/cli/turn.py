@@ -230,6 +230,8 @@ class Prompting:
             self.playing = event["promptId"] == self.prompt_id
         elif kind == "ended" and event["promptId"] == self.prompt_id:
             self.outcome = event["outcome"]
+        elif kind == "note" and self.playing:
+            say(f"[note] {safe(str(event.get('text')))}")
         elif kind == "ask" and self.playing and not self._person:
             say(f"[waiting] {safe(str(event.get('title')))}: `trio-broker allow {event['askId']}`, or deny")
         elif kind == "answer" and self.playing:
