@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.ask import ELICITATION, Ask
+from trio_broker.ask import Ask
 from trio_broker.grant import Grant
 from trio_broker.session import Session
 from trio_broker.usage import Meter
@@ -108,9 +108,14 @@ class Watching:
         }
 
     def _ask(self, ask: Ask) -> dict[str, Any]:
-        facts = {"askId": ask.id, "method": ask.method, "title": ask.title, "kind": ask.kind}
-        message = ask.title if ask.method == ELICITATION else None
-        return facts | {"options": ask.options, "message": message, "since": self._when(ask.opened_at)}
+        facts = {
+            "askId": ask.id,
+            "method": ask.method,
+            "title": ask.title,
+            "kind": ask.kind,
+            "mode": ask.mode,
+        }
+        return facts | {"options": ask.options, "since": self._when(ask.opened_at)}
 
     def _when(self, at: float | None) -> float | None:
         return None if at is None else round(at - self.begun_at, 3)

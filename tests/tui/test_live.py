@@ -131,6 +131,8 @@ def test_a_session_is_prompted_cancelled_and_killed_by_keys(home: Home) -> None:
         window.type("hang" + ENTER)
         window.see("prompted", "● 1 working")
         window.type("c")
+        window.see("cancel the turn of one")
+        window.type("y")
         window.see("○ 1 idle", "cancelled")
         window.type("K")
         window.see("kill one")

@@ -103,7 +103,12 @@ def test_three_sessions(seen: State) -> None:
 
 @pytest.mark.parametrize("tab", Tab)
 def test_the_details_of_one(tab: Tab, seen: State) -> None:
-    state = attrs.evolve(seen, detail=True, tab=tab, stderr=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n"))
+    state = attrs.evolve(
+        seen,
+        detail=True,
+        tab=tab,
+        last_words=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n", ("no\x1bjson",)),
+    )
     if tab is not Tab.LOG:  # has the clock of whoever runs this
         check(f"detail-{tab.value}", state)
     else:
@@ -112,9 +117,9 @@ def test_the_details_of_one(tab: Tab, seen: State) -> None:
 
 def test_a_question(three: list[Json], ask: Make, session: Make, picture: Make) -> None:
     one = session(
-        "repo/api", phase="waiting", turn_since=20.0, asks=[ask(7, "Apply the change to greet.py", 88.0)]
+        "repo/api", phase="waiting", turn_since=20.0, asks=[ask("1-7", "Apply the change to greet.py", 88.0)]
     )
-    two = session("repo/web", phase="waiting", asks=[ask(3, "Run `rm -rf build`" + HOSTILE, 95.0)])
+    two = session("repo/web", phase="waiting", asks=[ask("2-3", "Run `rm -rf build`" + HOSTILE, 95.0)])
     check("ask", saw(State(), picture(one, two, *three[1:]), 100.0))
 
 
@@ -181,7 +186,7 @@ def test_a_tiny_window_says_so(size: tuple[int, int], seen: State) -> None:
 def test_every_size_is_filled_exactly(
     width: int, height: int, seen: State, ask: Make, session: Make, picture: Make
 ) -> None:
-    asking = session("a", phase="waiting", asks=[ask(1, "sure?", 1.0)])
+    asking = session("a", phase="waiting", asks=[ask("3-1", "sure?", 1.0)])
     for state in (
         seen,
         saw(seen, picture(asking, *seen.sessions), 100.0),
