@@ -62,6 +62,7 @@ class Watching:
         """The newest picture, as soon as it is another one than number `after`; at once if it is already."""
         while (picture := self.look()).number == after:  # noqa: ASYNC110  # an event for each update is what it spares
             await trio.sleep_until(self._looked_at + INTERVAL)
+            await self.measure()  # of quiet agents too: they may be busy all the same
         return picture
 
     def look(self) -> Picture:
@@ -85,6 +86,8 @@ class Watching:
 
     async def measure(self) -> None:
         """Have CPU and memory in the next picture; does nothing most of the times."""
+        if not self.meter.due:
+            return
         lives = (session.life for session in self.snapshot() if session.live)
         await self.meter.measure(
             [life.agent.pid for life in lives if life is not None and life.agent is not None]
@@ -98,6 +101,7 @@ class Watching:
         return view | {
             "phase_since": self._when(session.phase_since),
             "heard_at": self._when(line.heard_at if line is not None else None),
+            "turn_id": running.prompt_id if running is not None else None,
             "turn_since": self._when(running.started_at if running is not None else None),
             "attached": [
                 {"name": one.name, "role": "observer" if one in relay.observers else "controller"}

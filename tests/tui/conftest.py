@@ -42,6 +42,7 @@ def make_session(key: str, **facts: Any) -> Json:
         "usage": None,
         "phase_since": 90.0,
         "heard_at": 95.0,
+        "turn_id": None,
         "turn_since": None,
         "attached": [],
         "asks": [],

@@ -39,7 +39,7 @@ def _move(steps: int) -> Callable[[State, float], Done]:
         view = state.view
         if state.tab is Tab.QUEUE and state.detail and view is not None and view["queued"]:
             at = max(0, min(state.queue_at + steps, len(view["queued"]) - 1))
-            return attrs.evolve(state, queue_at=at), []
+            return attrs.evolve(state, chosen=view["queued"][at]["promptId"]), []
         rows = state.rows()
         if not rows:
             return state, []

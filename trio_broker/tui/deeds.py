@@ -86,17 +86,13 @@ def cancel(state: State, now: float) -> Done:
     if view["turn_since"] is None:
         return tell(state, "no turn runs in this session", now), []
     key, runs = view["key"], ago(state.clock(now) - view["turn_since"])
-    call = Call(f"{OURS}cancel", {"key": key}, gives=_cancelled)
+    call = Call(f"{OURS}cancel", {"key": key, "promptId": view["turn_id"]}, gives=_cancelled)
     return ask_first(state, f"cancel the turn of {key}, which has run for {runs}?", call)
 
 
 def _cancelled(state: State, result: Json, now: float) -> State:
-    told = {
-        "turn": "its agent is told to cancel",
-        "queued": "dropped from the queue",
-        "nothing": "it has ended already",
-    }
-    return tell(state, told.get(str(result.get("cancelled")), "cancelled"), now)
+    ended = result.get("cancelled") == "nothing"
+    return tell(state, "that turn has ended already" if ended else "its agent is told to cancel", now)
 
 
 def ending(method: str, text: str, done: str) -> Callable[[State, float], Done]:
@@ -152,7 +148,9 @@ def drop(state: State, now: float) -> Done:
     if isinstance(chosen, State):
         return chosen, []
     view, turn = chosen
-    call = Call(f"{OURS}cancel", {"key": view["key"], "promptId": turn["promptId"]}, gives=_cancelled)
+    # Not by cancel: that would hit the prompt when it has begun to run by the time of the yes.
+    params = {"key": view["key"], "promptId": turn["promptId"], "remove": True}
+    call = Call(f"{OURS}queue_edit", params, "dropped from the queue")
     return ask_first(state, f"drop “{turn['text'][:60]}” from the queue?", call)
 
 
@@ -168,13 +166,9 @@ def move(steps: int) -> Callable[[State, float], Done]:
         if not 0 <= place < len(view["queued"]):
             return tell(state, "it is the last" if steps > 0 else "it is the next to run", now), []
         params = {"key": view["key"], "promptId": turn["promptId"], "position": place + 1}
-        return state, [Call(f"{OURS}queue_edit", params, gives=partial(_moved, place))]
+        return attrs.evolve(state, chosen=turn["promptId"]), [Call(f"{OURS}queue_edit", params)]
 
     return move_it
-
-
-def _moved(place: int, state: State, result: Json, now: float) -> State:
-    return attrs.evolve(state, queue_at=place)
 
 
 def edit(state: State, now: float) -> Done:
@@ -183,19 +177,18 @@ def edit(state: State, now: float) -> Done:
     if isinstance(chosen, State):
         return chosen, []
     view, turn = chosen
-    call = Call(f"{OURS}queue", {"key": view["key"]}, gives=partial(_edits, view["key"], turn["promptId"]))
-    return state, [call]
+    params = {"key": view["key"], "promptId": turn["promptId"]}
+    return state, [Call(f"{OURS}queue", params, gives=partial(_edits, view["key"]))]
 
 
-def _edits(key: str, prompt_id: str, state: State, result: Json, now: float) -> State:
-    turn = next((one for one in result["queue"] if one["promptId"] == prompt_id), None)
-    if turn is None or state.selected != key or state.mode is not Mode.TABLE:
-        return tell(state, "it is not in the queue any more", now, mishap=True)
+def _edits(key: str, state: State, turn: Json, now: float) -> State:
+    if state.selected != key or state.mode is not Mode.TABLE:
+        return state  # the person is elsewhere by now
     blocks = turn["prompt"]
     if any(block.get("type") != "text" for block in blocks):
         return tell(state, "it has more than text in it: drop it, and prompt anew", now, mishap=True)
     text = "\n".join(str(block["text"]) for block in blocks)
-    return attrs.evolve(state, mode=Mode.EDIT, editing=prompt_id, editor=Editor.of(text), notice=None)
+    return attrs.evolve(state, mode=Mode.EDIT, editing=turn["promptId"], editor=Editor.of(text), notice=None)
 
 
 def _view(state: State) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def prompting(state: State, key: Key, now: float) -> Done:
     if not text or view is None:
         return left, []
     if state.mode is Mode.INTERRUPT and view["turn_since"] is not None:
-        call = _submit(state, text, {"mode": "interrupt"}, "interrupted, and prompted")
+        call = _submit(state, text, {"ifBusy": "interrupt"}, "interrupted, and prompted")
         return ask_first(left, f"cancel what {view['key']} does, and have it do this?", call)
     return left, [_submit(state, text, {}, "prompted")]
 

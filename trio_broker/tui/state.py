@@ -113,15 +113,14 @@ class Pending:
 class State:
     """`picture` is the last one, which came at `received`; `gone`: since when there is no broker, and why.
 
-    `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `editing`: the queued
-    prompt in the editor. `extent`: how many lines the pane had when it was scrolled. `last_words`: what an agent wrote
-    to stderr, and those lines of its stdout that were no messages.
+    `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `chosen`: a queued prompt,
+    `editing`: the one in the editor. `extent`: how many lines the pane had when it was scrolled. `last_words`: what an
+    agent wrote to stderr, and those lines of its stdout that were no messages.
     """
 
     picture: Json | None = None
     received: float = 0.0
     gone: tuple[float, str] | None = None
-    where: str = ""
     cwd: str = "/"
     trends: Mapping[str, Trend] = attrs.field(factory=dict)
     selected: str | None = None
@@ -133,7 +132,7 @@ class State:
     tab: Tab = Tab.TRANSCRIPT
     scroll: int = 0
     extent: int = 0
-    queue_at: int = 0
+    chosen: str | None = None
     editor: Editor = attrs.field(factory=Editor)
     history: tuple[str, ...] = ()
     form: tuple[str, ...] = ()
@@ -159,6 +158,12 @@ class State:
     def view(self) -> Json | None:
         """The selected session."""
         return next((view for view in self.sessions if view["key"] == self.selected), None)
+
+    @property
+    def queue_at(self) -> int:
+        """The place of the chosen prompt in the selected session's queue; the first, if it is not there any more."""
+        queued = [] if self.view is None else self.view["queued"]
+        return next((at for at, turn in enumerate(queued) if turn["promptId"] == self.chosen), 0)
 
     def asks(self) -> list[tuple[Json, Json]]:
         """Every open question with its session, the longest waiting first."""
@@ -273,15 +278,15 @@ def settled(state: State, now: float) -> State:
         state = select(state, rows[0]["key"] if rows else None)
     if all(name_of(*one) != state.ask for one in asks):
         state = attrs.evolve(state, ask=name_of(*asks[0]) if asks else None, ask_since=now)
-    if state.view is not None and state.queue_at >= len(state.view["queued"]):
-        state = attrs.evolve(state, queue_at=max(0, len(state.view["queued"]) - 1))
     return state
 
 
 def select(state: State, key: str | None) -> State:
     if key == state.selected:
         return state
-    return attrs.evolve(state, selected=key, transcript=None, last_words=None, scroll=0, extent=0, queue_at=0)
+    return attrs.evolve(
+        state, selected=key, transcript=None, last_words=None, scroll=0, extent=0, chosen=None
+    )
 
 
 def scrolled(state: State, lines: int, scroll: int) -> State:

@@ -150,7 +150,10 @@ def _of_agent(event: Json) -> str:
 def _enter(log: list[Entry], event: Json) -> None:
     seq, at, update = event["seq"], event["at"], event.get("update") or {}
     if event["kind"] != "update":
-        text = prompt_text(event.get("prompt")) if event["kind"] in ("queued", "started") else _words(event)
+        text = _words(event)
+        if event["kind"] in ("queued", "started"):
+            how = f"{event['event']} by {event.get('by')}: " if event.get("event") else ""
+            text = how + prompt_text(event.get("prompt"))
         log.append(Entry(seq, seq, at, event["kind"], text[:300]))
         return
     kind, last = str(update.get("sessionUpdate")), log[-1] if log else None
