@@ -60,7 +60,7 @@ class Watching:
 
     async def next(self, after: int | None) -> Picture:
         """The newest picture, as soon as it is another one than number `after`; at once if it is already."""
-        while (picture := self.look()).number == after:  # noqa: ASYNC110  # an event for each update is what it spares
+        while (picture := self.look()).number == after:  # an event for each update is what it spares
             await trio.sleep_until(self._looked_at + INTERVAL)
             await self.measure()  # of quiet agents too: they may be busy all the same
         return picture

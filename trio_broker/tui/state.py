@@ -113,9 +113,9 @@ class Pending:
 class State:
     """`picture` is the last one, which came at `received`; `gone`: since when there is no broker, and why.
 
-    `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `chosen`: a queued prompt,
-    `editing`: the one in the editor. `extent`: how many lines the pane had when it was scrolled. `last_words`: what an
-    agent wrote to stderr, and those lines of its stdout that were no messages.
+    `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `chosen`: a prompt that
+    is queued, `editing`: the one in the editor. `extent`: how many lines the pane had when it was scrolled.
+    `last_words`: what an agent wrote to stderr, and those lines of its stdout that were no messages.
     """
 
     picture: Json | None = None
