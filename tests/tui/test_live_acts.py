@@ -83,6 +83,21 @@ def test_a_turn_is_interrupted_and_the_prompt_runs_before_those_that_wait(home: 
         assert window.end() == 0
 
 
+def test_an_agent_is_restarted_and_what_waits_runs_in_the_new_one(home: Home) -> None:
+    prompt(home, "one", "hang")
+    prompt(home, "one", "say afterwards")
+    before = home.session("one")["pid"]
+    with Window(home.env, "top") as window:
+        window.see("● 1 working")
+        window.type("R")
+        window.see("restart the agent of one?")
+        window.type("y")
+        window.see("one: restarted, pid", "afterwards", "○ 1 idle")
+        assert home.session("one")["pid"] not in (None, before)
+        window.type("q")
+        assert window.end() == 0
+
+
 def test_who_observes_does_nothing_and_who_takes_part_is_a_client(home: Home) -> None:
     prompt(home, "one", "say hello", "--ask")
     with Window(home.env, "top") as window:

@@ -151,9 +151,7 @@ _ACTS: dict[str, Callable[[State, float], Done]] = {
     "]": deeds.move(1),
     "K": deeds.ending("kill", "kill {} at once, for good?", "killed"),
     "X": deeds.ending("close", "close {} for good?", "closed"),
-    "R": deeds.ending(
-        "restart", "end the agent of {} and start it again? A turn that runs is lost.", "restarted"
-    ),
+    "R": deeds.restart,
     "/": forms.begin(Mode.FILTER),
     "s": _sort(1),
     "<": _sort(-1),

@@ -96,7 +96,7 @@ def _cancelled(state: State, result: Json, now: float) -> State:
 
 
 def ending(method: str, text: str, done: str) -> Callable[[State, float], Done]:
-    """Kill, close or restart: asked first."""
+    """Kill or close: asked first."""
 
     def end(state: State, now: float) -> Done:
         if (instead := observed(state, now)) is not None:
@@ -107,6 +107,28 @@ def ending(method: str, text: str, done: str) -> Callable[[State, float], Done]:
         )
 
     return end
+
+
+def restart(state: State, now: float) -> Done:
+    if (instead := observed(state, now)) is not None:
+        return instead, []
+    key = _view(state)["key"]
+    text = f"restart the agent of {key}? A turn that runs fails; what is queued runs after it."
+    return ask_first(state, text, Call(f"{OURS}restart", {"key": key}, gives=_restarted))
+
+
+HOW = {
+    "exact": "the conversation goes on where it was",
+    "loaded": "the conversation was loaded again",
+    "new": "the agent does not remember the conversation",
+}
+
+
+def _restarted(state: State, result: Json, now: float) -> State:
+    how = HOW.get(str(result.get("resumed")), "")
+    return tell(
+        state, f"{visible(result['key'])}: restarted, pid {result['pid']}{'; ' if how else ''}{how}", now
+    )
 
 
 def next_role(state: State, now: float) -> Done:
