@@ -113,5 +113,6 @@ def test_one_picture_as_text_json_and_svg(home: Home) -> None:
     assert home.json("top", "--once")["sessions"][0]["key"] == "one"
     file = home.path / "top.svg"
     assert home.run("top", "--svg", str(file), "--size", "120x30").returncode == 0
-    assert "hello" in file.read_text(encoding="utf-8")
+    drawn = file.read_text(encoding="utf-8")
+    assert "hello" in drawn and drawn.count("http") == 1, "it fetches something"
     assert home.run("top", "--once", "--size", "big").returncode == 2

@@ -90,9 +90,10 @@ async def _once(state: State, columns: int) -> None:
 async def _svg(state: State, columns: int, lines: int) -> str:
     from trio_broker.tui import once
     from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.svg import as_svg
 
     async with state.connect() as client:
-        return once.as_svg(await once.whole(client, Seen(), columns, lines), columns)
+        return as_svg(await once.whole(client, Seen(), columns, lines), columns)
 
 
 async def _live(state: State) -> int:

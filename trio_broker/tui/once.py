@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import trio
 from rich.console import Console
 
@@ -31,15 +29,6 @@ async def look(client: Client, state: State, *, seconds: float = 0.0) -> State:
 def as_text(state: State, console: Console) -> None:
     """Print it: all sessions, in the console's width."""
     console.print(picture(state, trio.current_time(), console.width), end="", soft_wrap=True)
-
-
-def as_svg(shown: Screen, width: int) -> str:
-    """The screen as a picture."""
-    console = Console(
-        width=width, file=io.StringIO(), record=True, force_terminal=True, color_system="truecolor"
-    )
-    console.print(shown, end="", soft_wrap=True)
-    return console.export_svg(title="trio-broker top")
 
 
 async def whole(client: Client, state: State, width: int, height: int) -> Screen:

@@ -83,6 +83,7 @@ def _header(state: State, now: float, width: int) -> Line:
         return words((" trio-broker ", look.CHOSEN), ("  connecting …", look.DIM))
     broker: dict[str, Any] = state.picture["broker"]
     left = words((" trio-broker ", look.CHOSEN), "  ")
+    left += words(("drains", look.ASKS), "   ") if broker.get("draining") else []
     for name in URGENCY:
         glyph, style = look.phase(name)
         if number := broker["counts"].get(name):

@@ -17,7 +17,7 @@ from trio_broker.tui.text import Line, ago, clip_start, pad, short, visible, wid
 Json = dict[str, Any]
 GAP = 2
 KEY_LEAST, KEY_LITTLE, KEY_MOST = 12, 18, 32
-WHAT_LEAST = 18
+WHAT_LEAST, WHAT_WISHED = 18, 21  # cells; the wish goes before the most dispensable columns
 DIRECTORY = 26
 
 Cell = tuple[str, Style]
@@ -154,7 +154,7 @@ def columns_for(width: int, rows: list[Json]) -> list[Column]:
         if left < column.width:
             break
         chosen.add(column.title)
-        left -= column.width + GAP
+        left -= GAP + (min(left, WHAT_WISHED) if column is WHAT else column.width)
     return [column for column in COLUMNS if column.title in chosen]
 
 
