@@ -21,7 +21,9 @@ import time
 from collections.abc import Iterator
 
 import psutil
+import trio
 
+from trio_broker.client import open_client
 from trio_broker.testing.home import TRIO_BROKER, Home, eventually
 
 SETTLE = 4.0  # seconds after the dashboard has started: its imports and its first pages are not what is asked
@@ -34,13 +36,14 @@ def cpu(pid: int) -> float:
     return times.user + times.system
 
 
-def busy(home: Home, sessions: int, seconds: float) -> None:
+async def busy(home: Home, sessions: int, seconds: float) -> None:
     """So many sessions that talk for so long."""
-    text = SPEECH * int(2 * seconds)
-    for number in range(sessions):
-        key = f"bench/{number:03}"
-        done = home.run("prompt", "-s", key, "-a", "fake", "--no-wait", "-f", "-", input=text)
-        assert done.returncode == 0, done.stderr
+    blocks = [{"type": "text", "text": SPEECH * int(2 * seconds)}]
+    async with open_client(home.socket) as client:
+        for number in range(sessions):
+            which = {"key": f"bench/{number:03}"}
+            await client.call("_trio_broker/open", {**which, "cwd": str(home.path), "agent": "fake"})
+            await client.call("_trio_broker/submit", {**which, "prompt": blocks})
 
 
 class Watched:
@@ -96,7 +99,7 @@ def main() -> None:
     columns, lines = (int(part) for part in asked.size.split("x"))
     with Home() as home:
         assert home.run("up").returncode == 0
-        busy(home, asked.sessions, 4 * asked.seconds + 60)
+        trio.run(busy, home, asked.sessions, 4 * asked.seconds + 120)
         eventually(lambda: home.status()["counts"]["working"] == asked.sessions)
         daemon = home.status()["pid"]
         before = cpu(daemon)

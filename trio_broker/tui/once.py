@@ -20,7 +20,7 @@ async def look(client: Client, state: State, *, seconds: float = 0.0) -> State:
         while seconds or any(view["pid"] and view["use"] is None for view in seen["sessions"]):
             seen = await client.call("_trio_broker/watch", {"after": seen["number"]})
             state = saw(state, seen, trio.current_time())
-    if (page := wanted(state)) is not None:
+    while (page := wanted(state)) is not None:
         found = await client.call("_trio_broker/events", {"key": page[0], "since": page[1]})
         state = read(state, page[0], found["events"], found["next"])
     return state
