@@ -30,8 +30,8 @@ def text_of(shown: Screen) -> str:
     return "".join("".join(part.text for part in line).rstrip() + "\n" for line in shown.lines)
 
 
-def check(name: str, state: State, now: float = 100.0) -> None:
-    for width, height in SIZES:
+def check(name: str, state: State, now: float = 100.0, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    for width, height in sizes:
         shown = screen(state, now, width, height)
         assert len(shown.lines) == height
         assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {width}
@@ -166,6 +166,41 @@ def test_what_asks_before_it_acts(seen: State) -> None:
         "kill repo/api at once, for good?", BrokerCall("_trio_broker/kill", {"key": "repo/api"})
     )
     check("confirm", attrs.evolve(seen, mode=Mode.CONFIRM, pending=pending))
+
+
+def test_what_is_typed_says_what_becomes_of_it(seen: State) -> None:
+    editor = attrs.evolve(seen.editor, text="leave that, fix the login", cursor=25)
+    check("interrupt", attrs.evolve(seen, mode=Mode.INTERRUPT, editor=editor))
+    check("edit", attrs.evolve(seen, mode=Mode.EDIT, editor=editor, editing="p1", tab=Tab.QUEUE, detail=True))
+
+
+def test_who_has_scrolled_back_sees_so_and_the_role(seen: State) -> None:
+    state = attrs.evolve(seen, detail=True, scroll=7, roles={"repo/api": "observer"})
+    check("scrolled", state)
+    beyond = screen(attrs.evolve(state, scroll=10**6), 100.0, 80, 12)
+    assert beyond.extent is not None and 0 < beyond.extent.scroll < 100
+
+
+def test_filtered_and_sorted(seen: State) -> None:
+    check("filtered", attrs.evolve(seen, filter="srv", sort="quiet", reverse=True))
+
+
+def test_a_broker_that_drains(three: list[Json], picture: Make) -> None:
+    drains = picture(*three)
+    drains["broker"]["draining"] = True
+    check("drains", saw(State(), drains, 100.0))
+
+
+def test_a_mishap_is_told_to_its_end(seen: State) -> None:
+    text = "the queue of session 'repo/api' is full: 16 prompts wait, the limit; wait, or raise queue in [broker]"
+    check("mishap", tell(seen, text, 100.0, mishap=True))
+
+
+def test_a_wide_window_has_every_column(three: list[Json], picture: Make) -> None:
+    check("wide", saw(State(), picture(*three), 100.0), sizes=((200, 60),))
+    head = (SNAPSHOTS / "wide-200x60.txt").read_text(encoding="utf-8").split("\n")[2].split()
+    columns = "SESSION AGENT PHASE TURN QUIET Q UPDATES/S TOKENS COST CPU MEM CL PID DIRECTORY ABOUT"
+    assert head == columns.split()
 
 
 def test_help(seen: State) -> None:

@@ -61,7 +61,8 @@ def _tabs(state: State, view: Json, width: int, scroll: int) -> Line:
         queued = f" {view['queue']}" if tab is Tab.QUEUE and view["queue"] else ""
         style = look.CHOSEN if tab is state.tab else look.DIM
         line += [Segment(f" {tab.value}{queued} ", style)]
-    back = f" ↑ {scroll} lines, End follows " if scroll and state.tab in FROM_END else ""
+    back = f" ↑ {scroll}{' lines, End follows' if width >= 100 else ''} "
+    back = back if scroll and state.tab in FROM_END else ""
     role = _ROLE_WORDS.get(state.roles.get(view["key"], ""), "")
     title = visible(view["title"] or "")
     used = sum(width_of(segment.text) for segment in line) + len(back) + len(role)
