@@ -49,7 +49,7 @@ RIGHT: tuple[Group, ...] = (
             ("i", "interrupt, and prompt"),
             ("c", "cancel the running turn"),
             ("n", "new session"),
-            ("r", "role: observe, take part, leave"),
+            ("r", "observe, take part, leave"),
             ("R", "restart its agent"),
             ("X   K", "close, kill it"),
         ),
@@ -57,7 +57,7 @@ RIGHT: tuple[Group, ...] = (
     (
         "its queue (Tab to it)",
         (
-            ("e   x", "edit, drop the chosen prompt"),
+            ("e   x", "edit, drop the chosen one"),
             ("[   ]", "have it run earlier, later"),
         ),
     ),
@@ -76,7 +76,7 @@ RIGHT: tuple[Group, ...] = (
 def help_lines(width: int, height: int) -> list[Line]:
     """As many as there is room for."""
     if width < 2 * COLUMN:
-        return [[], *_column(LEFT), *_column(RIGHT)[:]][:height]
+        return [[], *_column(LEFT), [], *_column(RIGHT)][:height]
     left, right = _column(LEFT), _column(RIGHT)
     longest = max(len(left), len(right))
     column = max(COLUMN, min(56, width // 2))
