@@ -62,6 +62,7 @@ class Line:
     calls: Calls[OnReply] = attrs.field(factory=Calls)
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
+    stderr_end: int = 0  # bytes that it wrote there, as far as they may be shown
     trouble: BrokerError | None = None
     heard_at: float = attrs.field(factory=trio.current_time)
     closed: trio.Event = attrs.field(factory=trio.Event)
@@ -138,6 +139,10 @@ class Line:
     def stderr_tail(self, limit: int = 4096) -> str:
         """The last words on stderr, at most `limit` bytes, as text."""
         return bytes(self._stderr[-limit:]).decode("utf-8", "replace")
+
+    def stderr_since(self, position: int) -> str:
+        """What it wrote on stderr from this position on, as far as it is kept; `stderr_end` is where it stands now."""
+        return self.stderr_tail(self.stderr_end - position) if position < self.stderr_end else ""
 
     async def run(self, hearer: Hearer) -> None:
         """Read, write and drain until cancelled or both outputs ended; `hearer` is told what the agent says."""
@@ -217,7 +222,9 @@ class Line:
     async def _drain(self) -> None:
         async with self.agent.stderr as stderr:
             while data := await _receive(stderr):
-                self._stderr = bytearray(self.redact(bytes(self._stderr + data))[-self.stderr_ring :])
+                words = self.redact(bytes(self._stderr + data))
+                self.stderr_end += len(words) - len(self._stderr)
+                self._stderr = bytearray(words[max(0, len(words) - self.stderr_ring) :])
         await self.closed.wait()
         self.drained.set()
 

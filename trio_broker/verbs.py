@@ -14,7 +14,7 @@ from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse
 from trio_broker.grant import Scope
-from trio_broker.logverbs import Which, speaks_ours, which
+from trio_broker.logverbs import From, Which, speaks_ours, which
 from trio_broker.opening import (
     Opening,
     check_end,
@@ -222,12 +222,18 @@ async def close(connection: Connection, message: Message, *, kill: bool = False)
 
 
 def logs(connection: Connection, message: Message) -> bytes:
-    """The agent's last words on stderr, and the lines it wrote that were no messages."""
-    life = which(connection, structure(message.params, Which)).life
-    line = life.line if life is not None else None
-    stderr = line.stderr_tail(line.stderr_ring) if line else ""
-    rejected = [raw.decode("utf-8", "replace") for raw in line.rejected] if line else []
-    return jsonrpc.encode({"stderr": stderr, "rejected": rejected})
+    """The agent's last words on stderr, from position `since` on, and the lines it wrote that were no messages.
+
+    `end` is the position for the next call; it begins anew with each process, which `pid` tells.
+    """
+    asked = structure(message.params, From)
+    session = which(connection, Which(asked.session_id, asked.key))
+    line = session.life.line if session.life is not None else None
+    if line is None:
+        return b'{"stderr":"","rejected":[],"rejectedCount":0,"end":0,"pid":null}'
+    rejected = [raw.decode("utf-8", "replace") for raw in line.rejected]
+    facts = {"stderr": line.stderr_since(asked.since or 0), "rejected": rejected, "pid": line.agent.pid}
+    return jsonrpc.encode(facts | {"rejectedCount": line.rejected_count, "end": line.stderr_end})
 
 
 async def watch(connection: Connection, message: Message) -> bytes:

@@ -17,7 +17,7 @@ from trio_broker.cli.scope import (
     policy_options,
     scope_options,
 )
-from trio_broker.cli.starting import tell_starting
+from trio_broker.cli.starting import HOW, tell_starting
 from trio_broker.cli.status import sessions_table
 from trio_broker.cli.text import safe
 
@@ -176,6 +176,29 @@ def close(
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
     elif style == "text":
         click.echo(f"session {safe(scope.key)} is closed", err=True)
+
+
+@sessions_command.command("restart")
+@scope_options
+@click.option("--kill", is_flag=True, help="Do not ask the agent: SIGKILL its whole group.")
+@format_option
+@pass_state
+def restart(
+    state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str
+) -> None:
+    """Have another process take up the conversation; the turn that runs fails, what is queued goes on.
+
+    \b
+      trio-broker sessions restart -s review --kill
+    """
+    reach(state, autostart=False)
+    asked = {"key": find_scope(state, session, agent, cwd).key, "kill": kill}
+    done = run(_call, state, "_trio_broker/restart", asked)
+    if style == "json":
+        print_json({"action": "session_restarted", **done})
+    elif style == "text":
+        how = HOW.get(done["resumed"], done["resumed"])
+        click.echo(f"session {safe(done['key'])} has a new process (pid {done['pid']}): {how}", err=True)
 
 
 @sessions_command.command("history")

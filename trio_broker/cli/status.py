@@ -36,6 +36,8 @@ def show(status: dict[str, Any]) -> None:
         f"broker {status['version']} (pid {status['pid']}) up {ago(status['uptime'])}, "
         f"{status['clients']} client{'' if status['clients'] == 1 else 's'}; sessions: {counts or 'none'}"
     )
+    if status["draining"]:
+        click.echo("it drains: it stops when every turn has ended, and begins nothing new")
     if failing := status["journal"]["failing"]:
         lost = status["journal"]["lost"]
         click.echo(
