@@ -123,7 +123,11 @@ def exec_command(
     style: str,
     autostart: bool,
 ) -> int:
-    """Send one prompt to a session of its own, which ends with it. Options and exit codes as `prompt`."""
+    """Send one prompt to a session of its own, which ends with it. Options and exit codes as `prompt`.
+
+    \b
+      trio-broker exec "what changed in the last commit?" --format quiet
+    """
     from trio_broker.cli.turn import read_text
 
     scope = find_scope(state, session, agent, cwd, command)
@@ -194,7 +198,11 @@ async def _submit_it(state: State, scope: Scope, text: str, more: dict[str, str]
 def cancel_command(
     state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str | None, style: str
 ) -> int:
-    """Cancel the running turn of a session; what is queued behind it runs on."""
+    """Cancel the running turn of a session; what is queued behind it runs on.
+
+    \b
+      trio-broker cancel -s review
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     params = {"key": scope.key} | ({} if prompt_id is None else {"promptId": prompt_id})

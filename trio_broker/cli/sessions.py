@@ -61,7 +61,11 @@ def new(
     autostart: bool,
     style: str,
 ) -> None:
-    """Create a session; one that is there under this key is closed first."""
+    """Create a session; one that is there under this key is closed first.
+
+    \b
+      trio-broker sessions new -s review -a claude --model opus
+    """
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
     _open(state, scope, "session_created", style, model, fresh=True, **_policy(policy))
@@ -86,7 +90,11 @@ def ensure(
     autostart: bool,
     style: str,
 ) -> None:
-    """Create a session unless it is there."""
+    """Create a session unless it is there.
+
+    \b
+      trio-broker sessions ensure -s review -a claude
+    """
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
     _open(state, scope, "session_ensured", style, model, **_policy(policy))
@@ -111,7 +119,11 @@ def _policy(policy: str | None) -> dict[str, str]:
 @format_option
 @pass_state
 def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) -> None:
-    """List the sessions, those that died included."""
+    """List the sessions, those that died included.
+
+    \b
+      trio-broker sessions list --cwd . --format json
+    """
     reach(state, autostart=False)
     asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
     found = run(_call, state, "_trio_broker/sessions", {key: value for key, value in asked.items() if value})
@@ -130,7 +142,11 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
 @format_option
 @pass_state
 def show(state: State, session: str | None, agent: str | None, cwd: str | None, style: str) -> None:
-    """Show one session: what it does, what waits in its queue, and its agent's last words."""
+    """Show one session: what it does, what waits in its queue, and its agent's last words.
+
+    \b
+      trio-broker sessions show -s review
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     view = run(_show, state, scope.key)
@@ -168,7 +184,11 @@ async def _show(state: State, key: str) -> dict[str, Any]:
 def close(
     state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str
 ) -> None:
-    """End a session, and wait until no process of its agent is left."""
+    """End a session, and wait until no process of its agent is left.
+
+    \b
+      trio-broker sessions close -s review
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     closed = run(_call, state, "_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
@@ -216,7 +236,11 @@ def history(
     since: int | None,
     style: str,
 ) -> None:
-    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends."""
+    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends.
+
+    \b
+      trio-broker sessions history -s review --format quiet
+    """
     from trio_broker.cli.past import show_history
 
     reach(state, autostart=True)
@@ -238,7 +262,11 @@ def history(
 def export(
     state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, output: BinaryIO
 ) -> None:
-    """Write a session, with its whole log, as one file of NDJSON."""
+    """Write a session, with its whole log, as one file of NDJSON.
+
+    \b
+      trio-broker sessions export -s review -o review.ndjson
+    """
     from trio_broker.cli.past import fetch_export
 
     reach(state, autostart=True)
@@ -249,39 +277,64 @@ def export(
 
 @sessions_command.command("import")
 @click.argument("file", type=click.File("r"))
+@format_option
 @pass_state
-def import_(state: State, file: TextIO) -> None:
-    """Take in an exported session, as a closed one: `sessions history --id` shows it."""
+def import_(state: State, file: TextIO, style: str) -> None:
+    """Take in an exported session, as a closed one: `sessions history --id` shows it.
+
+    \b
+      trio-broker sessions import review.ndjson
+    """
     reach(state, autostart=True)
-    run(_call, state, "_trio_broker/import", {"lines": file.read().splitlines()})
-    click.echo("imported", err=True)
+    done = run(_call, state, "_trio_broker/import", {"lines": file.read().splitlines()})
+    _tell(style, {"action": "session_imported", **done}, "imported")
 
 
 @sessions_command.command("prune")
 @click.option(
     "--older-than", required=True, metavar="30d", help="Closed for longer than so many s, m, h or d."
 )
+@format_option
 @pass_state
-def prune(state: State, older_than: str) -> None:
-    """Forget sessions that were closed long ago, and what logs hold above keep_bytes."""
+def prune(state: State, older_than: str, style: str) -> None:
+    """Forget sessions that were closed long ago, and what logs hold above keep_bytes.
+
+    \b
+      trio-broker sessions prune --older-than 30d
+    """
     from trio_broker.cli.past import seconds
 
     wanted = seconds(older_than)
     reach(state, autostart=True)
     pruned = run(_call, state, "_trio_broker/prune", {"olderThan": wanted})
-    click.echo(f"{pruned['deleted']} sessions forgotten", err=True)
+    _tell(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
 
 
 @sessions_command.command("delete")
 @scope_options
 @click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@format_option
 @pass_state
-def delete(state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None) -> None:
-    """End a session, and forget it with its log."""
+def delete(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, style: str
+) -> None:
+    """End a session, and forget it with its log.
+
+    \b
+      trio-broker sessions delete -s review
+    """
     reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
-    run(_call, state, "_trio_broker/delete", {"sessionId": id} if id else {"key": scope.key})
-    click.echo(f"session {safe(id or scope.key)} is forgotten", err=True)
+    which = {"sessionId": id} if id else {"key": scope.key}
+    run(_call, state, "_trio_broker/forget", which)
+    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or scope.key)} is forgotten")
+
+
+def _tell(style: str, done: dict[str, Any], words: str) -> None:
+    if style == "json":
+        print_json(done)
+    elif style == "text":
+        click.echo(words, err=True)
 
 
 async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,11 @@ from trio_broker.cli.text import ago, safe, table
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @pass_state
 def status_command(state: State, style: str) -> None:
-    """Show what every session is doing. It asks no session, so a busy one does not slow it."""
+    """Show what every session is doing. It asks no session, so a busy one does not slow it.
+
+    \b
+      trio-broker status --format json
+    """
     reach(state, autostart=False)
     status = run(fetch, state)
     if style == "json":

@@ -31,7 +31,11 @@ def compiled(match: str) -> re.Pattern[str]:
 def watch_command(
     state: State, session: str | None, agent: str | None, cwd: str | None, since: int | None, style: str
 ) -> None:
-    """Follow a session until it is closed, or Ctrl-C: what the agent says, and what others ask of it."""
+    """Follow a session until it is closed, or Ctrl-C: what the agent says, and what others ask of it.
+
+    \b
+      trio-broker watch -s review --since 1
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     run(_watch, state, scope.key, since, style)
