@@ -107,7 +107,7 @@ MAY_IMPORT = {
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
     "testing.peer": "wire",
-    "testing.web": "config grant tcp wire client webdoor dial",
+    "testing.web": "ask config grant session tcp wire client webdoor dial",
     "testing.real": "link config spawning wire",
     "demo_agent": "testing",
 }

@@ -254,18 +254,26 @@ def close_frame(code: int, reason: str) -> bytes:
 async def accepted(wire: Wire, *, compress: bool) -> AsyncGenerator[WebSocketLink, None]:
     """Answer the upgrade request that is the head of the wire; whoever made the wire closes it.
 
-    A client that answers no pings is cut off: it is read as one that left.
+    A client that answers no pings is cut off: it is read as one that left. Raises BrokenResourceError if it left, or
+    stopped reading, before the answer was out.
     """
+    left = False
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
             nursery, wire, message_queue_size=QUEUE, max_message_size=wire.limit, receive_buffer_size=READ
         )
         deflate = PerMessageDeflate() if compress else None
-        socket = await _accept(request, deflate)
-        wire.upgraded.set()
-        nursery.start_soon(keep_pinging, socket, wire)
-        yield WebSocketLink(socket, wire) if deflate and deflate.enabled() else FramedLink(socket, wire)
+        try:
+            socket = await _accept(request, deflate)
+        except (ConnectionClosed, trio.TooSlowError):
+            left = True
+        else:
+            wire.upgraded.set()
+            nursery.start_soon(keep_pinging, socket, wire)
+            yield WebSocketLink(socket, wire) if deflate and deflate.enabled() else FramedLink(socket, wire)
         nursery.cancel_scope.cancel()
+    if left:
+        raise trio.BrokenResourceError("the client left during the upgrade")
 
 
 async def _accept(request: WebSocketRequest, deflate: PerMessageDeflate | None) -> WebSocketConnection:
