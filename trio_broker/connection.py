@@ -350,6 +350,9 @@ class Connection:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""
         for session in tuple(self.attached):
             self.detach(session)
+        for agent, number in self.passed.values():
+            if isinstance(agent, Control):  # which lives for as long as somebody waits for an answer of it
+                agent.forget(number)
         self.outbox.close()
 
 

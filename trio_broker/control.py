@@ -58,6 +58,11 @@ class Control:
         assert self.life.line is not None, "it is ready"
         self.life.line.send(jsonrpc.notification(method, params))
 
+    def forget(self, number: int) -> None:
+        """Nobody waits for the answer to this request any more."""
+        if self.life.line is not None:
+            self.life.line.calls.forget(number)
+
     def end_if_unused(self, ttl: float) -> None:
         calls = self.life.line is not None and len(self.life.line.calls)
         if self.life.started.is_set() and not calls and trio.current_time() - self.used_at >= ttl:

@@ -97,13 +97,15 @@ class Web:
         }
 
     async def settled(self, before: dict[str, int]) -> None:
-        """Wait until there is no more of anything than `before`; a difference that stays is told."""
+        """Wait until there is as much of everything as `before`; a difference that stays is told."""
         with trio.move_on_after(SETTLE) as scope:
-            while (now := self.belongings()) != before:
+            while more := self._more_than(before):  # noqa: ASYNC110  # seen from outside only
                 await trio.sleep(0.02)
-        assert not scope.cancelled_caught, {
-            name: (count, now[name]) for name, count in before.items() if now[name] != count
-        }
+        assert not scope.cancelled_caught, more
+
+    def _more_than(self, before: dict[str, int]) -> dict[str, tuple[int, int]]:
+        now = self.belongings()
+        return {name: (count, now[name]) for name, count in before.items() if now[name] != count}
 
     @property
     def port(self) -> int:
