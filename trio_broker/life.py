@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import attrs
@@ -72,6 +72,12 @@ class Settings:
         inherited = {name: os.environ[name] for name in self.spec.inherit_env if name in os.environ}
         return inherited | dict(self.spec.env) | dict(self.env)
 
+    def private(self) -> dict[str, str]:
+        """What may be secret of all that it is given: its environment, and what is for its MCP servers."""
+        asked = jsonrpc.decode(self.session_params)
+        servers = asked.get("mcpServers") if isinstance(asked, dict) else None
+        return dict(_pairs_of(_list(servers))) | self.given()
+
     @classmethod
     def of(
         cls, config: Config, key: str, spec: AgentSpec, cwd: str, params: bytes, policy: Policy
@@ -97,6 +103,19 @@ class Settings:
             on_quiet=broker.on_quiet,
             max_turn=broker.max_turn,
         )
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _pairs_of(servers: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """The variables and headers of MCP servers, each under a name of its own."""
+    for number, server in enumerate(servers):
+        members = server if isinstance(server, dict) else {}
+        for pair in _list(members.get("env")) + _list(members.get("headers")):
+            if isinstance(pair, dict) and isinstance(value := pair.get("value"), str):
+                yield f"MCP server {number} {pair.get('name')}", value
 
 
 Spawn = Callable[[Settings], Awaitable[Agent]]
@@ -218,7 +237,7 @@ class Life:
             # No await from here to the `finally` of `_live`: a spawned process always has an owner.
             self.agent = agent
             self.line = Line(
-                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.given())
+                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.private())
             )
 
     async def _live(self, agent: Agent, line: Line) -> None:

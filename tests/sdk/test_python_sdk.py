@@ -187,6 +187,20 @@ def test_a_busy_session_does_not_hold_up_another_of_the_same_client(play: Play, 
     play(scene)
 
 
+def test_a_load_replays_what_was_said(play: Play, tmp_path: Path) -> None:
+    async def scene(agent: acp.Agent, editor: Editor) -> None:
+        session = await open_session(agent, tmp_path)
+        await agent.prompt(session_id=session, prompt=HI)
+        live = editor.said()
+        editor.updates.clear()
+        await agent.load_session(session_id=session, cwd=str(tmp_path), mcp_servers=[])
+        assert editor.said() == live != ""
+        assert {schema.UserMessageChunk, schema.ToolCallStart} <= {type(update) for update in editor.updates}
+        assert (await agent.prompt(session_id=session, prompt=HI)).stop_reason == "end_turn"
+
+    play(scene)
+
+
 def test_list_and_close(play: Play, tmp_path: Path) -> None:
     async def scene(agent: acp.Agent, editor: Editor) -> None:
         first, second = await open_session(agent, tmp_path), await open_session(agent, tmp_path)

@@ -19,18 +19,20 @@ HERE = Path(__file__).parent
 Play = Callable[[str], Any]
 
 
-@pytest.fixture(params=["stdio", "header", "protocol"])
+@pytest.fixture(params=["stdio", "header", "protocol", "browser"])
 def play(
     home: Home, node_sdk: Path, tmp_path: Path, url: str, token: str, request: pytest.FixtureRequest
 ) -> Play:
     """Plays a scene of client.mjs with the demo agent behind the broker; what it found out.
 
-    Over `trio-broker acp`, and over the WebSocket with the token in a header (npm ws) or a sub-protocol (browsers).
+    Over `trio-broker acp`, and over the WebSocket with the token in a header (npm ws) or a sub-protocol: also by the
+    WebSocket that browsers have, which fails when none of its sub-protocols is acknowledged.
     """
     over = (*TRIO_BROKER, "acp", "-a", "demo") if request.param == "stdio" else (url, request.param, token)
 
     def play(scene: str) -> Any:
-        client = ["node", str(HERE / "client.mjs"), str(node_sdk), scene, str(tmp_path)]
+        node = ["node", "--experimental-websocket"] if request.param == "browser" else ["node"]
+        client = [*node, str(HERE / "client.mjs"), str(node_sdk), scene, str(tmp_path)]
         done = subprocess.run(
             [*client, *over],
             env=home.env,
@@ -81,6 +83,14 @@ def test_a_cancel_in_mid_turn(play: Play) -> None:
 def test_a_request_that_is_aborted(play: Play) -> None:
     """`$/cancel_request` with the client's own id for it (DESIGN D2)."""
     assert play("abort")["ended"]["result"] == {"stopReason": "cancelled"}
+
+
+def test_a_load_replays_what_was_said(play: Play) -> None:
+    found = play("load")
+    assert found["replayed"] == found["live"] != "" and found["loaded"]["modes"]["currentModeId"] == "ask"
+    assert "user_message_chunk" in found["kinds"] and "tool_call" in found["kinds"]
+    assert found["kinds"].count("agent_message_chunk") < 10, "merged"
+    assert found["next"] == {"stopReason": "end_turn"}
 
 
 def test_list_and_close(play: Play) -> None:

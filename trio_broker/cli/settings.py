@@ -30,6 +30,7 @@ def show(state: State, style: str) -> None:
         click.echo(f"# {name}: {value}")
     click.echo(f"default_agent = {_toml(settings['default_agent'])}")
     _show_table("broker", settings["broker"])
+    _show_table("listen", {key: value for key, value in settings["listen"].items() if value is not None})
     _show_table("journal", settings["journal"])
     rules = settings["policy"].pop("rules")
     _show_table("policy", settings["policy"])
