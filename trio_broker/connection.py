@@ -296,7 +296,7 @@ class Connection:
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
         if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            return record.data if self.events else degraded(record.data, self.can)
+            return record.data if self.events or record.plain else degraded(record.data, self.can)
         if self.events:
             facts: dict[str, object] = {
                 "kind": record.kind,

@@ -23,6 +23,7 @@ from trio_broker.errors import JournalError
 from trio_broker.record import Record
 
 VERSION = 1
+PAGE_SIZE = 16384  # bytes, of a new file: blocks of 64 KiB cost half of what they do in pages of 4 KiB
 PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
 SCHEMA = """
 CREATE TABLE session (
@@ -300,6 +301,7 @@ def _migrate(writer: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         if writer.execute("SELECT * FROM sqlite_master").fetchall():
             raise JournalError(f"{path} is a database of something else; move it away")
+        writer.execute(f"PRAGMA page_size = {PAGE_SIZE}").close()
         writer.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
     while version < VERSION:
         writer.executescript(

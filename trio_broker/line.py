@@ -31,10 +31,13 @@ OnReply = Callable[[Reply], None]
 
 
 class Hearer(Protocol):
-    """What a line tells: runs of updates of its own session, whole lines, and every other request and notification."""
+    """What a line tells: runs of updates of its own session, whole lines, and every other request and notification.
+
+    Updates that are `plain` are known to be of kinds that anybody can show, and that change no state.
+    """
 
     def hear(self, message: Message) -> None: ...
-    def hear_updates(self, count: int, lines: bytes) -> None: ...
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None: ...
     async def wait_room(self) -> None: ...
 
 
@@ -181,9 +184,11 @@ class Line:
 
     def _hear(self, block: bytes, hearer: Hearer) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
-        if block and self._own is not None and (count := self._own.count(block)):
-            hearer.hear_updates(count, block)
-            return
+        if block and self._own is not None:
+            count, plain = self._own.look(block)
+            if count:
+                hearer.hear_updates(count, block, plain=plain)
+                return
         updates: list[bytes] = []
         for line in lines_of(block):
             message = self._peek(line)

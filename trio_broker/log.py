@@ -54,12 +54,12 @@ class Log:
         members = {name: value for name, value in fields.items() if value is not None}
         return self._add(kind, 1, jsonrpc.encode_with(members, **raws))
 
-    def append_updates(self, count: int, lines: bytes) -> Record:
+    def append_updates(self, count: int, lines: bytes, *, plain: bool = False) -> Record:
         """Add `count` updates: whole lines, as clients are to see them."""
-        return self._add("update", count, lines)
+        return self._add("update", count, lines, plain=plain)
 
-    def _add(self, kind: str, count: int, data: bytes) -> Record:
-        record = Record(self.next, count, time.time(), kind, data)
+    def _add(self, kind: str, count: int, data: bytes, *, plain: bool = False) -> Record:
+        record = Record(self.next, count, time.time(), kind, data, plain)
         self.next += count
         self._ring.append(record)
         self._bytes += len(data)

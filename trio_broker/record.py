@@ -28,6 +28,7 @@ class Record:
     """`count` events from number `first` on, at `at` (seconds since the epoch).
 
     `data` of kind "update": whole lines, each with its newline, `count` of them. Of any other kind: one JSON object.
+    `plain`: these updates are known to be such as every client can show; the journal does not keep that.
     """
 
     first: int
@@ -35,6 +36,7 @@ class Record:
     at: float
     kind: str
     data: bytes
+    plain: bool = attrs.field(default=False, eq=False, repr=False)
 
     @property
     def last(self) -> int:
@@ -48,4 +50,4 @@ class Record:
         start = 0
         for _ in range(skipped):
             start = self.data.index(b"\n", start) + 1
-        return Record(number, self.count - skipped, self.at, self.kind, self.data[start:])
+        return Record(number, self.count - skipped, self.at, self.kind, self.data[start:], self.plain)

@@ -314,8 +314,8 @@ class Session:
     def hear(self, message: Message) -> None:
         self.relay.hear(message)
 
-    def hear_updates(self, count: int, lines: bytes) -> None:
-        self.relay.hear_updates(count, lines)
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+        self.relay.hear_updates(count, lines, plain=plain)
 
     async def wait_room(self) -> None:
         await self.relay.wait_room()
