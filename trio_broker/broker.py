@@ -126,12 +126,12 @@ class Broker:
         for control in self.registry.controls():
             await control.life.gone.wait()
 
-    def owns(self, pid: int) -> bool:
-        """Whether somebody here waits for this process of ours."""
+    def owned(self) -> set[int]:
+        """The processes of ours that somebody here waits for."""
         lives = [life for session in self.pool.snapshot() for life in session.lives]
         lives += [control.life for control in self.registry.controls()]
         agents = [life.agent for life in lives if life.agent is not None]
-        return any(agent.pid == pid and agent.exit is None for agent in agents)
+        return {agent.pid for agent in agents if agent.exit is None}
 
     def client_name(self, grant: Grant = OWNER) -> str:
         """A name for a new client, which no other has, in this broker or another; a token's name comes first."""

@@ -280,7 +280,7 @@ class Connection:
             if observes:
                 self.observing.add(session)
             here = session.relay.unheard or session.log.last + 1
-            cursor = session.log.cursor(here if since is None else since, self.outbox.wake)
+            cursor = session.log.cursor(here if since is None else since)
             self.attached[session] = cursor
             self.outbox.follow(cursor, partial(self._render, session))
             session.relay.attach(self, observes=observes or not self.grant.may(Scope.ANSWER))

@@ -60,7 +60,7 @@ async def listen(
                 where={"home": str(paths.runtime), **where},
                 reread=partial(load, paths.config, must_exist=paths.config_named),
             )
-            nursery.start_soon(kin.reap_adopted, broker.owns)
+            nursery.start_soon(kin.reap_adopted, broker.owned)
             doors: list[Door] = [
                 partial(let_in, broker, door),
                 *([partial(WebDoor(broker).run, web)] if web else []),
