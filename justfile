@@ -21,6 +21,10 @@ check:
 test *args:
     bin/test {{args}}
 
+# This project and its peers side by side: `just bench --peers` once, then `just bench`; --short for a look
+bench *args:
+    bin/bench {{args}}
+
 # Format, and mend what can be mended
 fmt:
     {{bin}}/ruff format .
