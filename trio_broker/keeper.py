@@ -7,7 +7,10 @@ can't be held meanwhile is dropped, oldest first, and each log that lost somethi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 import attrs
@@ -24,6 +27,7 @@ WINDOW = 0.02  # seconds in which changes gather, unless somebody waits for one
 CROWDED = (
     16 * 1024 * 1024
 )  # bytes not yet written above which agents are read no faster than they are journalled
+BATCH = 512 * 1024  # bytes of one write: a few milliseconds
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
 RETRY = 1.0  # seconds between two tries of a journal that fails
 
@@ -37,6 +41,7 @@ class Owner(Protocol):
 
 @attrs.frozen
 class _Entry:
+    number: int
     change: Change
     owner: Owner | None
     size: int
@@ -53,7 +58,8 @@ class Keeper:
     _entries: list[_Entry] = attrs.field(factory=list)
     _size: int = 0
     _put: int = 0
-    _done: int = 0
+    _writing_now: list[_Entry] = attrs.field(factory=list)
+    _urgent: set[int] = attrs.field(factory=set)  # sessions for which somebody waits
     _something: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
     _progress: trio.Event = attrs.field(factory=trio.Event)
@@ -68,19 +74,30 @@ class Keeper:
                 owner.on_kept(change.record.last)
             return
         size = len(change.record.data) if isinstance(change, Append) else 0
-        self._entries.append(_Entry(change, owner, size))
-        self._size += size
         self._put += 1
+        self._entries.append(_Entry(self._put, change, owner, size))
+        self._size += size
         self._something.set()
         if self.failing and self._size > HELD:
             self._drop()
 
-    async def flush(self) -> None:
-        """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only."""
+    async def flush(self, session: int | None = None) -> None:
+        """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only.
+
+        What was put of one `session`, where only that is waited for, goes before that of others: their floods hold
+        nobody up.
+        """
         wanted = self._put
-        while self.journal is not None and self._done < wanted and not self.failing:
+        while not self.failing and any(
+            entry.number <= wanted and session in (None, entry.change.session) for entry in self._unwritten()
+        ):
+            if session is not None:
+                self._urgent.add(session)
             self._hurry.set()
             await self._progress.wait()
+
+    def _unwritten(self) -> Iterator[_Entry]:
+        return chain(self._writing_now, self._entries)
 
     @property
     def crowded(self) -> bool:
@@ -120,14 +137,15 @@ class Keeper:
                 if self.failing:
                     await trio.sleep(RETRY)
         finally:
-            with trio.CancelScope(shield=True):  # bounded: one write, and sqlite's own patience
+            with trio.CancelScope(shield=True):  # bounded: what there is, and sqlite's own patience
                 await self._write()
+                while self._entries and not self.failing:
+                    await self._write()
             if self.journal is not None:
                 self.journal.close()
 
     async def _write(self) -> None:
-        batch, size = self._entries, self._size
-        self._entries, self._something, self._hurry = [], trio.Event(), trio.Event()
+        batch = self._writing_now = self._take()
         if not batch or self.journal is None:
             return
         changes = [entry.change for entry in batch]
@@ -136,17 +154,40 @@ class Keeper:
         except JournalError as error:
             self._failed(error, batch)
         else:
-            self._size -= size
             self._written(batch)
+        self._writing_now = []
         self._progress.set()
         self._progress = trio.Event()
 
+    def _take(self) -> list[_Entry]:
+        """The next batch: first of sessions for which somebody waits, those with the least to write, then the oldest.
+
+        The order within a session stays, which is all that a reader can see. A batch is small, so that nobody waits
+        long for the one that is being written.
+        """
+        urgent, self._urgent = self._urgent, set()
+        if urgent:
+            sizes: Counter[int] = Counter()
+            for entry in self._entries:
+                sizes[entry.change.session] += entry.size
+            none = float("inf")
+            self._entries.sort(
+                key=lambda entry: sizes[entry.change.session] if entry.change.session in urgent else none
+            )
+        end = _end_of(self._entries, BATCH)
+        taken, self._entries = self._entries[:end], self._entries[end:]
+        self._something, self._hurry = trio.Event(), trio.Event()
+        if self._entries:
+            self._something.set()
+            self._hurry.set()
+        return taken
+
     def _written(self, batch: list[_Entry]) -> None:
-        self._done += len(batch)
         if self.failing:
             log.warning("journal_recovered lost=%s", self.lost)
             self.failing = None
         for entry in batch:
+            self._size -= entry.size
             if entry.owner is not None and isinstance(entry.change, Append):
                 entry.owner.on_kept(entry.change.record.last)
         losses, self._losses = self._losses, {}
@@ -157,7 +198,7 @@ class Keeper:
         if not self.failing:
             log.error("journal_failing sessions_go_on=True why=%s", error.message)
         self.failing = error.message
-        self._entries = batch + self._entries
+        self._entries = sorted(batch + self._entries, key=attrgetter("number"))
         self._something.set()
         if self._size > HELD:
             self._drop()
@@ -168,7 +209,6 @@ class Keeper:
         for entry in self._entries:
             if self._size > HELD // 2 and isinstance(entry.change, Append):
                 self._size -= entry.size
-                self._done += 1
                 self._lose(entry.owner, entry.change.record)
             else:
                 kept.append(entry)
@@ -180,3 +220,13 @@ class Keeper:
             first, _ = self._losses.get(owner, (record.first, 0))
             self._losses[owner] = first, record.last
             owner.on_kept(record.last)
+
+
+def _end_of(entries: Sequence[_Entry], limit: int) -> int:
+    """How many of them are `limit` bytes or a little more."""
+    size = 0
+    for end, entry in enumerate(entries, 1):
+        size += entry.size
+        if size >= limit:
+            return end
+    return len(entries)

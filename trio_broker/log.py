@@ -83,7 +83,7 @@ class Log:
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
         if self.keeper.durable:
-            await self.keeper.flush()
+            await self.keeper.flush(self.number)
 
     def cursor(self, since: int, wake: Callable[[], None] = lambda: None) -> Cursor:
         """A reader from number `since` on; `wake` is called, and must not wait, when there is more."""

@@ -145,11 +145,11 @@ def echo(bench: Bench) -> None:
 def isolation(bench: Bench) -> None:
     """The same on one session while another one floods, through the same server."""
     idle, busy = Series(), Series()
-    times = bench.size(300, 50)
+    options = ("--repeat", bench.size(300, 50), "--seconds", bench.size(4, 1))
     with servers(bench) as all_of_them:
         for _ in range(bench.rounds):
             for name, server in all_of_them.items():
-                found = bench.tools.client(server.door, "--repeat", times, token=server.token)
+                found = bench.tools.client(server.door, *options, token=server.token)
                 idle.note(name, found["p99_us"])
                 with bench.tools.held(
                     server.door, "--prompt", "flood 90000000 200", token=server.token
@@ -157,7 +157,7 @@ def isolation(bench: Bench) -> None:
                     other.wait("open")
                     other.go_on()
                     time.sleep(0.3)  # it floods by now; how far it is does not matter
-                    found = bench.tools.client(server.door, "--repeat", times, token=server.token)
+                    found = bench.tools.client(server.door, *options, token=server.token)
                     busy.note(name, found["p99_us"])
                 if server.daemon:
                     server.daemon.end_turns()

@@ -1,11 +1,11 @@
 /* A client of ACP that costs next to nothing and believes nothing: every update is checked for session and number.
  *
- *   client DOOR [--token T] [--sessions N] [--clients N] [--prompt TEXT] [--repeat N] [--hold]
+ *   client DOOR [--token T] [--sessions N] [--clients N] [--prompt TEXT] [--repeat N] [--seconds S] [--hold]
  *   client DOOR [--token T] --call METHOD [--repeat N]
  *   client DOOR [--token T] --replay SESSION --count N
  *
  * DOOR is unix:PATH, ws:HOST:PORT:PATH or exec:PROGRAM (an agent on a pipe, nothing between). It opens N sessions over
- * one connection and prompts all of them at once, REPEAT times; of more clients, each but the first attaches to the
+ * one connection and prompts all of them at once, REPEAT times or for S seconds; of more clients, each but the first attaches to the
  * first session. --hold says "open" before it prompts and "done" behind, and goes on at a line on stdin. --replay
  * attaches from number 1 on, until it has COUNT updates. The result is one JSON object; a lost, repeated, reordered or
  * foreign update is counted in it, and makes the exit code 1. All other trouble is told on stderr, exit code 2.
@@ -419,7 +419,7 @@ static int replay(const char *id, long count) {
 
 int main(int count, char **words) {
     const char *prompt = "hi", *method = NULL, *past = NULL;
-    long repeat = 1, wanted = 1, many = 1;
+    long repeat = 1, wanted = 1, many = 1, longest = 3600;
     int holds = 0;
     if (count < 2) fail("client: say a DOOR");
     for (int i = 2; i < count; i++) {
@@ -434,6 +434,7 @@ int main(int count, char **words) {
         else if (!strcmp(option, "--clients")) clients = atoi(words[i]);
         else if (!strcmp(option, "--prompt")) prompt = words[i];
         else if (!strcmp(option, "--repeat")) repeat = atol(words[i]);
+        else if (!strcmp(option, "--seconds")) longest = atol(words[i]);
         else if (!strcmp(option, "--call")) method = words[i];
         else if (!strcmp(option, "--replay")) past = words[i];
         else if (!strcmp(option, "--count")) wanted = atol(words[i]);
@@ -456,7 +457,7 @@ int main(int count, char **words) {
     double ready = (now() - came) / 1e6;
     if (holds) hold("open");
     long long at = now();
-    for (long i = 0; i < repeat; i++) round_of(prompt, 100000 + i * many);
+    for (long i = 0; i < repeat && now() - at < longest * 1000000000LL; i++) round_of(prompt, 100000 + i * many);
     double seconds = (now() - at) / 1e9;
     if (holds) hold("done");
     return report(seconds, ready, 0);
