@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
+import trio.testing
 
+from trio_broker import keeper as keepers
 from trio_broker.journal import Append, Journal
 from trio_broker.keeper import BATCH, Keeper
 from trio_broker.log import Log
@@ -58,3 +61,22 @@ async def test_what_is_written_first_is_in_order_and_complete(tmp_path: Path) ->
     for session in (1, 2, 3):
         assert [record.first for record in journal.read(session, 1, 1 << 30)] == list(range(1, 201))
     journal.close()
+
+
+async def test_all_who_wait_for_room_get_it_though_there_is_room_for_few_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "CROWDED", 2 * BATCH)
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    log = Log(keeper, 1)
+    for _ in range(3 * BATCH // BLOCK):
+        log.append_updates(1, b"x" * (BLOCK - 1) + b"\n")
+    assert keeper.crowded
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as readers:
+                for _ in range(100):
+                    readers.start_soon(keeper.wait_room)
+                await trio.testing.wait_all_tasks_blocked()
+                await nursery.start(keeper.run)
+            nursery.cancel_scope.cancel()

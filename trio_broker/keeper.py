@@ -7,9 +7,10 @@ can't be held meanwhile is dropped, oldest first, and each log that lost somethi
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable
 from itertools import chain
+from math import inf
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
@@ -27,7 +28,9 @@ WINDOW = 0.02  # seconds in which changes gather, unless somebody waits for one
 CROWDED = (
     16 * 1024 * 1024
 )  # bytes not yet written above which agents are read no faster than they are journalled
-BATCH = 512 * 1024  # bytes of one write: a few milliseconds
+BATCH = 256 * 1024  # bytes of one write: a few milliseconds
+SHARE = 64 * 1024  # bytes of them that one agent may add before it is looked at again
+ROW = 1024  # bytes that the writing of one more record is worth
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
 RETRY = 1.0  # seconds between two tries of a journal that fails
 
@@ -55,13 +58,16 @@ class Keeper:
     durable: bool = True  # whether a turn's end is kept before its result is told
     failing: str | None = None
     lost: int = 0
-    _entries: list[_Entry] = attrs.field(factory=list)
+    _queues: dict[int, deque[_Entry]] = attrs.field(factory=dict)  # what is to be written, by session
+    _sizes: Counter[int] = attrs.field(factory=Counter)
     _size: int = 0
     _put: int = 0
     _writing_now: list[_Entry] = attrs.field(factory=list)
     _urgent: set[int] = attrs.field(factory=set)  # sessions for which somebody waits
+    _heard: dict[int, trio.Event] = attrs.field(factory=dict)  # set when something of a session was written
     _something: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
+    _crowd: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _progress: trio.Event = attrs.field(factory=trio.Event)
     _losses: dict[Owner, tuple[int, int]] = attrs.field(factory=dict)
     _writing: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
@@ -75,7 +81,8 @@ class Keeper:
             return
         size = len(change.record.data) if isinstance(change, Append) else 0
         self._put += 1
-        self._entries.append(_Entry(self._put, change, owner, size))
+        self._queue(change.session).append(_Entry(self._put, change, owner, size))
+        self._sizes[change.session] += size
         self._size += size
         self._something.set()
         if self.failing and self._size > HELD:
@@ -88,16 +95,24 @@ class Keeper:
         nobody up.
         """
         wanted = self._put
-        while not self.failing and any(
-            entry.number <= wanted and session in (None, entry.change.session) for entry in self._unwritten()
-        ):
-            if session is not None:
-                self._urgent.add(session)
+        if session is None:
+            while not self.failing and self._oldest() <= wanted:
+                self._hurry.set()
+                await self._progress.wait()
+        while session is not None and not self.failing and self._oldest(session) <= wanted:
+            self._urgent.add(session)
             self._hurry.set()
-            await self._progress.wait()
+            await self._heard.setdefault(session, trio.Event()).wait()
 
-    def _unwritten(self) -> Iterator[_Entry]:
-        return chain(self._writing_now, self._entries)
+    def _queue(self, session: int) -> deque[_Entry]:
+        return self._queues.setdefault(session, deque())
+
+    def _oldest(self, session: int | None = None) -> float:
+        """The number of the oldest change that is not on disk, of one session or of all."""
+        queues = self._queues.values() if session is None else [self._queues.get(session, ())]
+        first: list[float] = [queue[0].number for queue in queues if queue]
+        first += [entry.number for entry in self._writing_now if session in (None, entry.change.session)][:1]
+        return min(first, default=inf)
 
     @property
     def crowded(self) -> bool:
@@ -105,9 +120,10 @@ class Keeper:
         return self._size > CROWDED and not self.failing
 
     async def wait_room(self) -> None:
+        """Wait until it is not crowded any more; first come, first served, as many as there is room for."""
         while self.crowded:
             self._hurry.set()
-            await self._progress.wait()
+            await self._crowd.park()
 
     async def read(self, session: int, since: int, limit: int) -> list[Record]:
         """A page of a session's records from number `since` on, about `limit` bytes. Raises JournalError."""
@@ -139,7 +155,7 @@ class Keeper:
         finally:
             with trio.CancelScope(shield=True):  # bounded: what there is, and sqlite's own patience
                 await self._write()
-                while self._entries and not self.failing:
+                while self._queues and not self.failing:
                     await self._write()
             if self.journal is not None:
                 self.journal.close()
@@ -158,6 +174,13 @@ class Keeper:
         self._writing_now = []
         self._progress.set()
         self._progress = trio.Event()
+        if self.failing or not self._queues:
+            self._crowd.unpark_all()  # no write follows that would let in the rest
+        elif not self.crowded:
+            self._crowd.unpark(count=max(1, (CROWDED - self._size) // SHARE))
+        for session in [*self._heard] if self.failing else {entry.change.session for entry in batch}:
+            if (heard := self._heard.pop(session, None)) is not None:
+                heard.set()
 
     def _take(self) -> list[_Entry]:
         """The next batch: first of sessions for which somebody waits, those with the least to write, then the oldest.
@@ -165,19 +188,25 @@ class Keeper:
         The order within a session stays, which is all that a reader can see. A batch is small, so that nobody waits
         long for the one that is being written.
         """
-        urgent, self._urgent = self._urgent, set()
-        if urgent:
-            sizes: Counter[int] = Counter()
-            for entry in self._entries:
-                sizes[entry.change.session] += entry.size
-            none = float("inf")
-            self._entries.sort(
-                key=lambda entry: sizes[entry.change.session] if entry.change.session in urgent else none
-            )
-        end = _end_of(self._entries, BATCH)
-        taken, self._entries = self._entries[:end], self._entries[end:]
+        taken: list[_Entry] = []
+        size = 0
+        for session in [*sorted(self._urgent, key=self._sizes.__getitem__), *self._queues]:
+            queue = self._queue(session)
+            while queue and size < BATCH:
+                entry = queue.popleft()
+                taken.append(entry)
+                size += entry.size + ROW
+                self._sizes[session] -= entry.size
+            if queue:
+                self._queues[session] = self._queues.pop(session)  # at the end: all get their turn
+            else:
+                self._queues.pop(session, None)
+                self._sizes.pop(session, None)
+                self._urgent.discard(session)
+            if size >= BATCH:
+                break
         self._something, self._hurry = trio.Event(), trio.Event()
-        if self._entries:
+        if self._queues:
             self._something.set()
             self._hurry.set()
         return taken
@@ -198,21 +227,24 @@ class Keeper:
         if not self.failing:
             log.error("journal_failing sessions_go_on=True why=%s", error.message)
         self.failing = error.message
-        self._entries = sorted(batch + self._entries, key=attrgetter("number"))
+        for entry in reversed(batch):
+            self._queue(entry.change.session).appendleft(entry)
+            self._sizes[entry.change.session] += entry.size
         self._something.set()
         if self._size > HELD:
             self._drop()
 
     def _drop(self) -> None:
         """Give up the oldest records, down to half of what may be held; the rest of the changes are small and stay."""
-        kept: list[_Entry] = []
-        for entry in self._entries:
+        held = sorted(chain.from_iterable(self._queues.values()), key=attrgetter("number"))
+        self._queues, self._sizes = {}, Counter()
+        for entry in held:
             if self._size > HELD // 2 and isinstance(entry.change, Append):
                 self._size -= entry.size
                 self._lose(entry.owner, entry.change.record)
             else:
-                kept.append(entry)
-        self._entries = kept
+                self._queue(entry.change.session).append(entry)
+                self._sizes[entry.change.session] += entry.size
 
     def _lose(self, owner: Owner | None, record: Record) -> None:
         self.lost += record.count
@@ -220,13 +252,3 @@ class Keeper:
             first, _ = self._losses.get(owner, (record.first, 0))
             self._losses[owner] = first, record.last
             owner.on_kept(record.last)
-
-
-def _end_of(entries: Sequence[_Entry], limit: int) -> int:
-    """How many of them are `limit` bytes or a little more."""
-    size = 0
-    for end, entry in enumerate(entries, 1):
-        size += entry.size
-        if size >= limit:
-            return end
-    return len(entries)

@@ -21,7 +21,7 @@ from trio_broker.keeper import Keeper
 from trio_broker.record import Record
 from trio_broker.wire import jsonrpc
 
-RING_SMALL = 64 * 1024  # bytes that stay in memory anyway
+RING_SMALL = 32 * 1024  # bytes that stay in memory anyway
 RING_LARGE = 2 * 1024 * 1024  # ... while a client has not read them, or nothing is journalled
 RING_LAST = 2 * jsonrpc.MAX_LINE  # ... while nothing is journalled and a client has not read them
 RING_RECORDS = 4096
