@@ -68,6 +68,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument(
         "--peers", action="store_true", help=f"install the peers that npm has into {peers.CACHE} first"
     )
+    parser.add_argument(
+        "--no-cc", action="store_true", help="agent and client in Python, as where there is no compiler"
+    )
     parser.add_argument("--no-peers", action="store_true", help="this project alone")
     return parser.parse_args()
 
@@ -76,7 +79,9 @@ def _bench(asked: argparse.Namespace, directory: Path) -> int:
     found = peers.Peers()
     if asked.no_peers:
         found.servers, found.clients, found.acpx = {}, {}, None
-    bench = Bench(Tools(directory), found, asked.rounds or (1 if asked.short else 5), asked.short)
+    bench = Bench(
+        Tools(directory, in_c=not asked.no_cc), found, asked.rounds or (1 if asked.short else 5), asked.short
+    )
     begun = time.monotonic()
     failures = []
     for name in asked.only or MEASURES:
@@ -110,7 +115,7 @@ def _table(bench: Bench) -> list[str]:
     lines = [_machine(bench), ""]
     if bench.tools.slow:
         lines += [
-            "There is no C compiler: agent and client are in Python, and measure themselves above all.",
+            "Without a C compiler: agent and client are in Python, and measure themselves above all.",
             "",
         ]
     if bench.peers.missing:

@@ -14,6 +14,13 @@ PARTS = ("throughput", "echo", "status", "many", "fan-out", "replay")
 
 
 @pytest.mark.slow
+def test_without_a_compiler_it_works_all_the_same() -> None:
+    argv = [sys.executable, "-m", "tests.bench", "--short", "--no-peers", "--no-cc", "--only", "echo"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "agent and client are in Python" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
 def test_a_short_bench_counts_and_orders_every_update() -> None:
     argv = [sys.executable, "-m", "tests.bench", "--short", "--json", "--no-peers"]
     for part in PARTS:

@@ -23,8 +23,9 @@ class Failed(Exception):
 class Tools:
     """Programs in `directory`: agent, client, pipe. `slow`: they are in Python, and measure themselves above all."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, in_c: bool = True) -> None:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        compiler = compiler if in_c else None
         self.slow = compiler is None
         self.agent = directory / "agent"
         self._client = directory / "client"
