@@ -28,7 +28,9 @@ WINDOW = 0.02  # seconds in which changes gather, unless somebody waits for one
 CROWDED = (
     16 * 1024 * 1024
 )  # bytes not yet written above which agents are read no faster than they are journalled
-BATCH = 256 * 1024  # bytes of one write: a few milliseconds
+BATCH = 1024 * 1024  # bytes of one write
+SMALL = 256 * 1024  # ... while sessions come that wait for theirs: a few milliseconds
+CAREFUL = 1.0  # seconds after one came
 SHARE = 64 * 1024  # bytes of them that one agent may add before it is looked at again
 ROW = 1024  # bytes that the writing of one more record is worth
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
@@ -64,6 +66,7 @@ class Keeper:
     _put: int = 0
     _writing_now: list[_Entry] = attrs.field(factory=list)
     _urgent: set[int] = attrs.field(factory=set)  # sessions for which somebody waits
+    _careful_until: float = -inf
     _heard: dict[int, trio.Event] = attrs.field(factory=dict)  # set when something of a session was written
     _something: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
@@ -101,6 +104,7 @@ class Keeper:
                 await self._progress.wait()
         while session is not None and not self.failing and self._oldest(session) <= wanted:
             self._urgent.add(session)
+            self._careful_until = trio.current_time() + CAREFUL
             self._hurry.set()
             await self._heard.setdefault(session, trio.Event()).wait()
 
@@ -189,10 +193,10 @@ class Keeper:
         long for the one that is being written.
         """
         taken: list[_Entry] = []
-        size = 0
+        size, limit = 0, SMALL if trio.current_time() < self._careful_until else BATCH
         for session in [*sorted(self._urgent, key=self._sizes.__getitem__), *self._queues]:
             queue = self._queue(session)
-            while queue and size < BATCH:
+            while queue and size < limit:
                 entry = queue.popleft()
                 taken.append(entry)
                 size += entry.size + ROW
@@ -203,7 +207,7 @@ class Keeper:
                 self._queues.pop(session, None)
                 self._sizes.pop(session, None)
                 self._urgent.discard(session)
-            if size >= BATCH:
+            if size >= limit:
                 break
         self._something, self._hurry = trio.Event(), trio.Event()
         if self._queues:
