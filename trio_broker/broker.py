@@ -111,13 +111,16 @@ class Broker:
             await keeping.start(self.keeper.run)
             keeping.start_soon(self.tokens.run)
             async with trio.open_nursery() as self._root:
-                self._restore()
-                self._root.start_soon(self._sweep)
-                task_status.started()
-                await self.stopping.wait()
-                with trio.move_on_after(self._patience()):
-                    await self._wait_all_gone()
-                self._root.cancel_scope.cancel()
+                try:
+                    self._restore()
+                    self._root.start_soon(self._sweep)
+                    task_status.started()
+                    await self.stopping.wait()
+                    with trio.move_on_after(self._patience()):
+                        await self._wait_all_gone()
+                    self._root.cancel_scope.cancel()
+                finally:
+                    self.stopping.set()  # cancelled, too, it opens nothing more, and says so
             keeping.cancel_scope.cancel()
 
     async def _wait_all_gone(self) -> None:

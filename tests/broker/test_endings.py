@@ -269,6 +269,14 @@ async def ended(call: Later[str]) -> BrokerError | None:
     return None
 
 
+async def test_g6_a_broker_that_was_cancelled_says_that_it_stops(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig() as rig, rig.connect() as user:
+            rig.axe.cancel()
+            await rig.ended.wait()
+            assert (await user.later(user.open, "k").fails()).code == "draining"
+
+
 @pytest.mark.parametrize("stopping", [True, False])
 async def test_g7_the_axe_ends_everything_at_once(stopping: bool, autojump_clock: MockClock) -> None:
     with trio.fail_after(600):
