@@ -104,11 +104,14 @@ MAY_IMPORT = {
     "testing": "",
     "testing.memory": "model process life",
     "testing.rig": "errors grant link model config wire journal keeper life session broker serve client",
+    "testing.invariants": "errors record session wire",
+    "testing.faults": "errors life process",
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
     "testing.peer": "wire",
     "testing.web": "ask config grant session tcp wire client webdoor dial",
     "testing.real": "link config spawning wire",
+    "testing.plugin": "config",
     "demo_agent": "testing",
 }
 
