@@ -195,7 +195,7 @@ async def tolerant(scenario: Callable[[Rig], Awaitable[None]], rig: Rig, nursery
 
 
 @pytest.mark.parametrize("one", PARAMS)
-def test_d10_a_client_may_leave_at_any_moment(one: Sweep) -> None:
+def test_d10_g2_a_client_may_leave_at_any_moment(one: Sweep) -> None:
     sweep(one.scenario, around=partial(sound_rig, **one.options), every=one.every)
 
 

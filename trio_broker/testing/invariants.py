@@ -186,7 +186,7 @@ def _live(session: Session, heard: list[Json]) -> Iterable[str]:
 
 
 def _texts(updates: Iterable[Json]) -> list[str]:
-    found = [(update.get("content") or {}).get("text", update["sessionUpdate"]) for update in updates]
+    found = [str((update.get("content") or {}).get("text", update["sessionUpdate"])) for update in updates]
     return found if len(found) < 20 else [*found[:9], "…", *found[-9:]]
 
 

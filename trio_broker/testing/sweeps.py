@@ -96,14 +96,25 @@ def sweep(
     for step in range(first, limit, every):
         instrument = _CancelAt(step)
         attempt = _Attempt(instrument, scenario, opened, check, victim)
-        try:
+        with _Noting(instrument):
             trio.run(attempt.run, instruments=[instrument], clock=MockClock(autojump_threshold=0))
-        except BaseException as error:
-            error.add_note(f"sweep: cancelled at step {step}, before a step of {instrument.where}")
-            raise
         if instrument.seen < step:
             return instrument.seen
     raise AssertionError(f"no end of the scenario after {limit} steps")
+
+
+@attrs.frozen
+class _Noting:
+    """Whatever is raised inside says at which step it was."""
+
+    at: _CancelAt
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            error.add_note(f"sweep: cancelled at step {self.at.step}, before a step of {self.at.where}")
 
 
 @attrs.frozen
