@@ -34,7 +34,7 @@ UNTHINKABLE = {
     "c20": "Nothing is sent to a sink from the task that runs a turn: each client is a cursor on the log with a writer "
     "of its own. A session that awaits a client brings it back.",
     "c21": "There is no final send: the text is in the log, whoever heard it. A bridge that delivers only once does.",
-    "c25": "The broker does not judge what a prompt contains: blocks pass as they came, and the agent's refusal goes to "
+    "c25": "The broker does not judge a prompt: blocks pass as they came, and the agent's refusal goes to "
     "the caller whole (C18). A broker that makes blocks itself brings it back.",
     "e4": "No reply context is kept with a session: an answer goes to the connection that asked, and dies with it. A "
     "bridge that holds a channel across reconnections brings it back.",
