@@ -30,7 +30,6 @@ IDS = [
 # Why it can't happen here, and what would bring it back.
 UNTHINKABLE = {
     "b12": "A session has no token of its own: tokens belong to connections. One for each agent brings it back.",
-    "c9": "There is no ceiling on a turn's length. `max_turn`, when it is built, is to be absolute.",
     "c20": "Nothing is sent to a sink from the task that runs a turn: each client is a cursor on the log with a writer "
     "of its own. A session that awaits a client brings it back.",
     "c21": "There is no final send: the text is in the log, whoever heard it. A bridge that delivers only once does.",
