@@ -67,7 +67,8 @@ MAY_IMPORT = {
     "saving": "errors grant record wire policy config catalog journal keeper life log session state turns asks",
     "registry": "errors config catalog circuit control life",
     "spawning": "catalog kin life marks process",
-    "broker": "errors link model config grant pool registry view watching spawning journal keeper log "
+    "containment": "",
+    "broker": "containment errors link model config grant pool registry view watching spawning journal keeper log "
     "archive tokens opening control life state saving session ask notify",
     # the doors
     "outbox": "record wire log",
@@ -89,8 +90,8 @@ MAY_IMPORT = {
     "reloading": "config notify broker",
     "opsverbs": "errors config opening reloading wire connection logverbs",
     "serve": "errors grant link wire broker connection upward verbs",
-    "unixdoor": "link wire broker serve",
-    "webdoor": "errors config grant link broker connection httphead tcp websocket serve",
+    "unixdoor": "containment link wire broker serve",
+    "webdoor": "containment errors config grant link broker connection httphead tcp websocket serve",
     "listen": "errors config paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",
     # the other side of the socket
     "client": "errors wire link dial outbox",
@@ -103,7 +104,7 @@ MAY_IMPORT = {
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model process life",
-    "testing.rig": "errors grant link model config wire journal keeper life session broker serve client",
+    "testing.rig": "containment errors grant link model config wire journal keeper life session broker serve client",
     "testing.invariants": "errors record session wire",
     "testing.faults": "errors life process",
     "testing.chaos": "errors wire client",
@@ -157,8 +158,8 @@ NEVER = {
 # The CLI starts fast: these are imported where they are used.
 LATE_IN_CLI = ("broker", "serve", "listen")
 
-# contained() is in one of these: only `except*`, a plain `except Exception` misses a failure in a cancellation.
-MAY_CONTAIN = ("session", "broker")
+# contained() is here: only `except*`, a plain `except Exception` misses a failure in a cancellation.
+MAY_CONTAIN = ("containment",)
 
 BROAD = {"Exception", "BaseException", "ExceptionGroup", "BaseExceptionGroup"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -21,6 +21,7 @@ from trio_broker import __version__
 from trio_broker.archive import Archive
 from trio_broker.ask import Ask
 from trio_broker.config import Config
+from trio_broker.containment import contained
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.grant import OWNER, Grant
@@ -55,20 +56,6 @@ class Guest(Protocol):
     """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
 
     def finish(self, ending: Ending) -> None: ...
-
-
-async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
-    """Run one session, or one client, so that nothing but cancellation leaves it (DESIGN D14).
-
-    `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `over` is
-    called when it has ended, whatever way; it is synchronous, so it can't be cancelled half way.
-    """
-    try:
-        await body()
-    except* Exception as group:
-        log.exception("failed name=%s", name, exc_info=group)
-    finally:
-        over()
 
 
 @attrs.define(eq=False)
@@ -294,14 +281,15 @@ class Broker:
         return None
 
     def _start(self, session: Session) -> None:
-        assert self._root is not None, "the broker runs"
-        over = partial(self._over, session)
-        self._root.start_soon(contained, session.key, session.run, over, name=f"session {session.key}")
+        self._supervise(f"session {session.key}", session.run, partial(self._over, session))
 
     def _start_control(self, control: Control, over: Callable[[], None]) -> None:
-        assert self._root is not None, "the broker runs"
         self.check_open()
-        self._root.start_soon(contained, control.key, control.run, over, name=control.key)
+        self._supervise(control.key, control.run, over)
+
+    def _supervise(self, name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
+        assert self._root is not None, "the broker runs"
+        self._root.start_soon(contained, name, body, over, name=name)
 
     def _over(self, session: Session) -> None:
         log.info("session_over key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
@@ -329,9 +317,8 @@ class Broker:
 
     def _alone(self, session: Session, ask: Ask) -> None:
         """Nobody is there to answer: whoever is to be told of it is."""
-        assert self._root is not None, "the broker runs"
         tell = partial(self.hook.run, ask_view(session, ask))
-        self._root.start_soon(contained, "notify", tell, lambda: None, name=f"notify {ask.id}")
+        self._supervise(f"notify {ask.id}", tell, lambda: None)
 
     def _name(self, session: Session, agent_id: str) -> str:
         """The public id of a session: the agent's own, unless another session has it already (DESIGN D3)."""

@@ -20,9 +20,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from trio_broker.broker import Broker, contained
+from trio_broker.broker import Broker
 from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config import BrokerConfig, Config
+from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal
