@@ -109,6 +109,8 @@ MAY_IMPORT = {
     "testing.faults": "errors life process",
     "testing.chaos": "errors wire client",
     "cli.chaos": "testing",
+    "testing.check": "errors marks link dial wire",
+    "cli.check": "errors catalog process testing",
     "testing.peer": "wire",
     "testing.web": "ask config grant session tcp wire client webdoor dial",
     "testing.real": "link config spawning wire",

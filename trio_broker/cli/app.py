@@ -42,6 +42,7 @@ COMMANDS = {
     "token": ("tokens", "Let other people and programs in: make, list and end tokens."),
     "config": ("settings", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
+    "check": ("check", "Check whether an agent, or a broker, keeps the rules of ACP."),
     "demo": ("demo", "Watch three agents share one broker."),
     "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
