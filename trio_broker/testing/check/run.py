@@ -24,18 +24,19 @@ async def run(
     settings: Settings,
     checks: Sequence[Check] = CHECKS,
     *,
+    over: Sequence[Check] = CHECKS,
     jobs: int = 1,
     tell: Tell = lambda _: None,
 ) -> Report:
     """Run these checks, `jobs` of them at once, and tell each result as soon as it is there.
 
-    Standing rules want to see everything: with one of them among `checks`, all others run too, untold. Raises
+    Standing rules want to see everything: with one of them among `checks`, all those in `over` run too, untold. Raises
     SpawnFailed, NoBroker or Misuse if the target can't be reached; a target that breaks every rule raises nothing.
     Cancelling it ends whatever it has started.
     """
     battery = Battery(target, settings, tell)
     standing = [check for check in checks if check.judge]
-    tried = [check for check in (CHECKS if standing else checks) if check.run]
+    tried = [check for check in CHECKS if check.run and (check in checks or (standing and check in over))]
     if await battery.starts():
         await battery.try_all(tried, [check.id for check in checks], jobs)
     else:
