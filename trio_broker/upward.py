@@ -19,7 +19,7 @@ from trio_broker import __version__
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.degrade import Abilities, choice_of, degraded, facts_for
-from trio_broker.errors import BadMessage, BrokerError, Busy, Misuse, RemoteError
+from trio_broker.errors import BadMessage, BrokerError, Busy, Misuse, NoSession, RemoteError
 from trio_broker.grant import Scope
 from trio_broker.line import Reply
 from trio_broker.log import Log
@@ -264,8 +264,16 @@ async def close_session(connection: Connection, message: Message) -> bytes:
     if others or not may_end(connection.grant, session):
         connection.detach(session)
     else:
+        _cancel_all(session)
         await connection.broker.close(session)
     return b"{}"
+
+
+def _cancel_all(session: Session) -> None:
+    """Whoever waits for a prompt of it is told of a cancel, not of a failure: so ACP has the end of a session."""
+    running = session.turns.running
+    for turn in (*session.turns.queued(), *([running] if running is not None else [])):
+        session.cancel(turn)
 
 
 def list_sessions(connection: Connection, message: Message) -> bytes:
@@ -281,9 +289,18 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
 
 
 async def delete_session(connection: Connection, message: Message) -> bytes:
-    """End the session, and forget it with its log."""
+    """End the session, and forget it with its log, closed or not. One that is forgotten already is no error."""
     _introduced(connection)
-    await connection.broker.delete(connection.session(message))
+    archive = connection.broker.archive
+    try:
+        session = connection.session(message)
+        _cancel_all(session)
+        await connection.broker.delete(session)
+    except NoSession:
+        try:
+            await archive.forget((await archive.saved(message.session_id, None, connection.grant)).number)
+        except NoSession:
+            pass  # ACP: deleting what is not there succeeds
     return b"{}"
 
 

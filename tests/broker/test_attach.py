@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker import log as logs
+from trio_broker.errors import NoSession
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig
 from trio_broker.wire import jsonrpc
@@ -225,6 +226,20 @@ async def test_delete_forgets_a_session(tmp_path: Path) -> None:
             await user.call("session/delete", sessionId=session)
             assert (await user.call("session/list"))["sessions"] == [] and not rig.agents.spawned[-1].alive()
             assert saved(rig) == []
+            assert await user.call("session/delete", sessionId=session) == {}  # as ACP has it: it is gone
+
+
+async def test_delete_forgets_a_session_that_was_closed(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(journal=tmp_path / "j") as rig, rig.connect() as user:
+            await introduced(user)
+            session = (await user.call("session/new", cwd="/tmp", mcpServers=[]))["sessionId"]
+            await user.prompt(session, "say hello")
+            await user.call("session/close", sessionId=session)
+            await user.call("_trio_broker/history", sessionId=session)  # it is there still
+            assert await user.call("session/delete", sessionId=session) == {}
+            with pytest.raises(NoSession):
+                await user.call("_trio_broker/history", sessionId=session)
 
 
 def saved(rig: Rig) -> list[Any]:
