@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
 from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home
 
 pytestmark = pytest.mark.node
@@ -127,3 +128,32 @@ def test_its_agent_under_the_broker(home: Home, agent: str, tmp_path: Path) -> N
     assert failed.returncode == 1 and 'error -32123: no credit: {"left": 0}' in failed.stderr
     closed = home.json("sessions", "close", "-s", str(tmp_path))
     assert closed["exit"] == {"exitCode": 0, "signal": None}, "it ends with its stdin"
+
+
+# Starting it takes most of a second: what SDKs may differ in, and the standing rules.
+CHECKED = chosen(
+    [
+        "initialize.newer",
+        "ids.digits",
+        "lines.[bn]*",
+        "session.two",
+        "cancel.other",
+        "ask.cancel",
+        "end.turn",
+        "messages",
+    ]
+)
+
+
+async def test_its_agent_and_the_battery(home: Home, node_sdk: Path, tmp_path: Path) -> None:
+    argv = ["node", str(HERE / "agent.mjs"), str(node_sdk)]
+    wanted = Settings(str(tmp_path), long="wait", quiet=0.1)
+    alone = await run(Program(argv), wanted, CHECKED, over=CHECKED, jobs=2)
+    assert failed(alone) == set()
+    assert home.run("up").returncode == 0
+    behind = await run(Door(str(home.socket), bind={"command": argv}), wanted, CHECKED, over=CHECKED, jobs=2)
+    assert failed(behind) == set()
+
+
+def failed(report: Report) -> set[str]:
+    return {one.check.id for one in report.results if one.verdict is Verdict.FAIL}

@@ -131,8 +131,8 @@ def _target(
         return Door(url, token)
     if socket:
         return Door(os.path.abspath(socket), bind={"agent": agent} if agent else {})
-    if name := agent or state.agent:
-        return _known(state, name)
+    if agent:
+        return _known(state, agent)
     raise Misuse("say what to check: `-- COMMAND …`, -a NAME, --socket PATH or --url URL")
 
 

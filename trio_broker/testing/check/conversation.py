@@ -85,7 +85,7 @@ class Conversation:
             for index, frame in enumerate(self.frames)
             if frame.way is Way.SENT and _is(frame.message, id)
         )
-        return await self.until(lambda: self._reply(id, sent), f"an answer to {method}")
+        return await self.until(lambda: self._reply(id, sent), f"answer to {method}")
 
     def _reply(self, id: object, since: int) -> Json | None:
         for frame in self.frames[since:]:
@@ -220,7 +220,11 @@ class Conversation:
                         await self._answer(message)
         except LineTooLong:
             self._note(Way.CAME, TOO_LONG.encode())
-        self.end(f"it closed the connection{self.link.farewell()}")
+        self.end(await self.how_ended())
+
+    async def how_ended(self) -> str:  # noqa: ASYNC124  # that of a process waits for its exit
+        """What to say of the end of its output."""
+        return f"it closed the connection{self.link.farewell()}"
 
     async def _answer(self, message: Json) -> None:
         if message["method"] == "session/request_permission":

@@ -236,13 +236,25 @@ async def delete_keeps(bench: Bench) -> str:
 
 CHECKS = (
     Check("session.new", "session/new gives a session", SETUP, new),
-    Check("session.unknown", "a prompt for a session that does not exist is refused", SCHEMA, unknown),
+    Check(
+        "session.unknown",
+        "a prompt for a session that does not exist is refused",
+        SCHEMA,
+        unknown,
+        rough=True,
+    ),
     Check("session.two", "two sessions at once have their own ids, turns and updates", SETUP, two),
     Check("session.modes", "each mode it names can be set, another can't", MODES, modes),
     Check("session.options", "an option it names can be set, and all are told then", OPTIONS, options),
     Check("session.list", "session/list gives the sessions of a directory, page by page", LIST, listed),
     Check("session.load", "session/load replays the whole conversation, then answers", SETUP, load),
-    Check("session.load-unknown", "a session that does not exist can't be loaded", SETUP, load_unknown),
+    Check(
+        "session.load-unknown",
+        "a session that does not exist can't be loaded",
+        SETUP,
+        load_unknown,
+        rough=True,
+    ),
     Check("session.resume", "session/resume takes a session up and replays nothing", SETUP, resume),
     Check("session.close", "session/close ends a session: no prompt any more", SETUP, close),
     Check("session.close-running", "session/close cancels the turn that runs", SETUP, close_running),

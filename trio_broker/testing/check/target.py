@@ -160,8 +160,15 @@ class Run(Conversation):
         with trio.move_on_after(DRAIN):
             await self.until(lambda: self.ended or None, "end")
         self.exited.set()
-        self.ended = self.exit_words()
-        self.event(self.ended)
+        if self.ended != self.exit_words():
+            self.ended = self.exit_words()
+            self.event(self.ended)
+
+    async def how_ended(self) -> str:
+        """The exit tells more than the end of stdout, and is hardly ever later."""
+        with trio.move_on_after(DRAIN):
+            await self.process.wait()
+        return "it closed its stdout" if self.process.returncode is None else self.exit_words()
 
     def exit_words(self) -> str:
         """How the process ended, and its last words."""

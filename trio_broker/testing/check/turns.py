@@ -48,12 +48,12 @@ async def cancel(bench: Bench) -> str:
     async with bench.session() as talk:
         prompt = await bench.long_turn(talk)
         await talk.notify("session/cancel", {"sessionId": talk.session})
-        await _cancelled(talk, prompt)
+        await _cancelled(talk, prompt, "; if it was over anyway, give a longer --prompt-long")
         await bench.settle()
     return ""
 
 
-async def _cancelled(talk: Conversation, prompt: object) -> None:
+async def _cancelled(talk: Conversation, prompt: object, hint: str = "") -> None:
     answer = await talk.reply(prompt, "session/prompt after session/cancel")
     if "error" in answer:
         raise Failed(f"the cancelled turn was answered with an error: {answer['error']}")
