@@ -6,6 +6,9 @@ bin := justfile_directory() / ".venv" / "bin"
 # for what is already there needs none), 114, which wants a list of our startable functions, and other libraries' rules.
 async := "ASYNC1,ASYNC2,ASYNC3,ASYNC4,ASYNC900,ASYNC913"
 
+coverage := "/tmp/trio-broker-coverage"
+exact := "trio_broker/wire/*,trio_broker/pool.py,trio_broker/turns.py,trio_broker/log.py,trio_broker/policy.py"
+
 _default:
     @just --list
 
@@ -20,6 +23,21 @@ check:
 # All tests, or those the arguments choose
 test *args:
     bin/test {{args}}
+
+# This project and its peers side by side: `just bench --peers` once, then `just bench`; --short for a look
+bench *args:
+    bin/bench {{args}}
+
+# All that needs no process: in virtual time, on two cores
+fast *args:
+    bin/test -n 2 --dist worksteal -m "not process and not slow and not node" {{args}}
+
+# What the tests reach, with branches, processes of the daemon included; then what each module has to have
+coverage:
+    rm -rf {{coverage}} && mkdir -p {{coverage}}
+    COVERAGE_FILE={{coverage}}/data bin/test -n 2 --dist worksteal -q -m "not slow and not node" --cov --cov-report=
+    COVERAGE_FILE={{coverage}}/data {{bin}}/coverage report --skip-covered --sort=cover
+    COVERAGE_FILE={{coverage}}/data {{bin}}/coverage report --include={{exact}} --fail-under=100
 
 # Format, and mend what can be mended
 fmt:

@@ -13,7 +13,7 @@ import pytest
 import trio_broker
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ["bin/trio-broker", "bin/test", ".ci/run"]
+SCRIPTS = ["bin/trio-broker", "bin/test", "bin/bench", ".ci/run"]
 TOOLS = [
     "sh",
     "dirname",

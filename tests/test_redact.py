@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
+from trio_broker.catalog import AgentSpec
+from trio_broker.life import Settings
 from trio_broker.redact import Redactor, is_secret
 from trio_broker.testing.home import CONFIG, FAKE, Home
+from trio_broker.testing.rig import open_rig
 
 SECRET, LIKE_A_KEY = 'pass"wörd/1', "sk0123456789abcdefghijkl"
 SECRETS = st.text(min_size=8).filter(lambda text: text.isprintable() and "redacted" not in text)
@@ -51,6 +56,31 @@ def test_nothing_else_is_touched() -> None:
     assert Redactor({"A_KEY": "12345678", "DEBUG": "x"})(data) is data
 
 
+@pytest.mark.parametrize(
+    "servers", [[], None, 7, ["x"], [{"env": 7}], [{"env": [7, {"name": 1, "value": 2}]}]]
+)
+def test_servers_that_make_no_sense_hide_nothing(servers: object) -> None:
+    params = json.dumps({"mcpServers": servers}).encode()
+    settings = Settings("k", AgentSpec("a", ("a",)), "/", params, env=(("API_KEY", SECRET),))
+    assert settings.private() == {"API_KEY": SECRET}
+
+
+async def test_what_is_for_mcp_servers_is_no_ones_but_the_agents(autojump_clock: MockClock) -> None:
+    programs = {"name": "a", "command": "a", "args": [], "env": [{"name": "API_KEY", "value": SECRET}]}
+    headers = [{"name": "Authorization", "value": f"Bearer {LIKE_A_KEY}"}]
+    remote = {"type": "http", "name": "b", "url": "https://b", "headers": headers}
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            session = await user.open("k", mcpServers=[programs, remote])
+            assert SECRET in str(rig.agent("k").got("session/new")[0]["params"])
+            await rig.agent("k").complain(f"no way in with {SECRET}")
+            await user.prompt(session, f"say {SECRET}; say Bearer {LIKE_A_KEY}")
+            said = user.said(session) + str(await user.call("_trio_broker/logs", key="k"))
+            assert SECRET not in said and LIKE_A_KEY not in said
+            assert said.count("[redacted MCP_server_0_API_KEY]") == 2
+            assert "[redacted MCP_server_1_Authorization]" in said
+
+
 def test_no_file_and_no_answer_of_a_broker_has_it() -> None:
     config = f"""{CONFIG}env = {{ API_KEY = {json.dumps(SECRET)}, ODD = "{LIKE_A_KEY}" }}
 [agents.bad]
@@ -65,6 +95,7 @@ env = {{ API_KEY = {json.dumps(SECRET)} }}
             home.run("sessions", "history"),
             home.run("sessions", "show", "-s", "b"),
             home.run("status", "--format", "json"),
+            home.run("agents", "list", "--format", "json"),
         ]
         said = "".join(done.stdout + done.stderr for done in outputs)
         assert "[redacted API_KEY]" in said and "[redacted ODD]" in said

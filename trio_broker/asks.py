@@ -73,6 +73,7 @@ class Asks:
     on_alone: Callable[[Ask], None] = lambda _: None
     open: list[Ask] = attrs.field(factory=list)
     closed: bool = False
+    settled_at: float = 0.0  # when the agent last had an answer
     elicited: dict[str, Asked] = attrs.field(factory=dict)  # who opened which URL
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -257,6 +258,7 @@ class Asks:
 
     def _settle(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
         self.open.remove(ask)
+        self.settled_at = trio.current_time()
         for client, number in ask.asked.items():
             client.withdraw(number)
         ask.asked.clear()

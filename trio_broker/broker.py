@@ -21,6 +21,7 @@ from trio_broker import __version__
 from trio_broker.archive import Archive
 from trio_broker.ask import Ask
 from trio_broker.config import Config
+from trio_broker.containment import contained
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.grant import OWNER, Grant
@@ -48,6 +49,7 @@ CREATED, WOKEN, LIVE = "created", "woken", "live"
 STILLBORN_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
 SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
+DRAIN_LOOK = 0.2  # seconds
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
 
 
@@ -55,20 +57,6 @@ class Guest(Protocol):
     """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
 
     def finish(self, ending: Ending) -> None: ...
-
-
-async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
-    """Run one session, or one client, so that nothing but cancellation leaves it (DESIGN D14).
-
-    `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `over` is
-    called when it has ended, whatever way; it is synchronous, so it can't be cancelled half way.
-    """
-    try:
-        await body()
-    except* Exception as group:
-        log.exception("failed name=%s", name, exc_info=group)
-    finally:
-        over()
 
 
 @attrs.define(eq=False)
@@ -81,6 +69,8 @@ class Broker:
     tokens: Tokens = attrs.field(factory=Tokens)
     where: dict[str, str] = attrs.field(factory=dict)
     installed: Installed | None = None
+    reread: Callable[[], Config] | None = None  # the configuration as its file has it now; it blocks
+    draining: bool = False
     pool: Pool[Session] = attrs.field(init=False)
     clients: set[Guest] = attrs.field(factory=set)
     stopping: trio.Event = attrs.field(factory=trio.Event)
@@ -110,13 +100,16 @@ class Broker:
             await keeping.start(self.keeper.run)
             keeping.start_soon(self.tokens.run)
             async with trio.open_nursery() as self._root:
-                self._restore()
-                self._root.start_soon(self._sweep)
-                task_status.started()
-                await self.stopping.wait()
-                with trio.move_on_after(self._patience()):
-                    await self._wait_all_gone()
-                self._root.cancel_scope.cancel()
+                try:
+                    self._restore()
+                    self._root.start_soon(self._sweep)
+                    task_status.started()
+                    await self.stopping.wait()
+                    with trio.move_on_after(self._patience()):
+                        await self._wait_all_gone()
+                    self._root.cancel_scope.cancel()
+                finally:
+                    self.stopping.set()  # cancelled, too, it opens nothing more, and says so
             keeping.cancel_scope.cancel()
 
     async def _wait_all_gone(self) -> None:
@@ -125,12 +118,12 @@ class Broker:
         for control in self.registry.controls():
             await control.life.gone.wait()
 
-    def owns(self, pid: int) -> bool:
-        """Whether somebody here waits for this process of ours."""
+    def owned(self) -> set[int]:
+        """The processes of ours that somebody here waits for."""
         lives = [life for session in self.pool.snapshot() for life in session.lives]
         lives += [control.life for control in self.registry.controls()]
         agents = [life.agent for life in lives if life.agent is not None]
-        return any(agent.pid == pid and agent.exit is None for agent in agents)
+        return {agent.pid for agent in agents if agent.exit is None}
 
     def client_name(self, grant: Grant = OWNER) -> str:
         """A name for a new client, which no other has, in this broker or another; a token's name comes first."""
@@ -143,6 +136,18 @@ class Broker:
             session.end(close=False)
         for control in self.registry.controls():
             control.life.request_end()
+
+    def drain(self) -> None:
+        """Begin nothing new, and stop as soon as every session is at rest; `stop` does not wait for that."""
+        if not self.draining:
+            assert self._root is not None, "the broker runs"
+            self.draining = True
+            self._root.start_soon(self._stop_at_rest)
+
+    async def _stop_at_rest(self) -> None:
+        while any(session.turns.busy for session in self.pool.snapshot()):  # noqa: ASYNC110  # once in a broker's life
+            await trio.sleep(DRAIN_LOOK)
+        self.stop()
 
     def _patience(self) -> float:
         return self.config.broker.close_grace + self.config.broker.term_grace + END_MARGIN
@@ -204,7 +209,7 @@ class Broker:
         begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
         `create`), Misuse (another agent's session, or no directory), Forbidden.
         """
-        self._check_open()
+        self.check_open()
         opening.check_asked()
         if create:
             opening.check_key()
@@ -220,7 +225,7 @@ class Broker:
             await there.gone.wait()
             there.put_away()
             self.pool.release(opening.key, there)
-            self._check_open()
+            self.check_open()
         if not create:
             raise NoSession(f"there is no session {opening.key!r}; create it first", key=opening.key)
         return self._claim(opening), CREATED
@@ -248,7 +253,7 @@ class Broker:
         Gives what to wait for: another's process, of which it takes the place. Its own last one, if that is still
         ending, leaves it a place anyway.
         """
-        self._check_open()
+        self.check_open()
         self.registry.check(session.settings.spec)
         if self.pool.live() - session.live < self.pool.limit:
             return None
@@ -260,9 +265,11 @@ class Broker:
             )
         return gone
 
-    def _check_open(self) -> None:
-        if self.stopping.is_set():
-            raise Draining("the broker is stopping and starts no more agents; try again when it is back")
+    def check_open(self) -> None:
+        """Raises Draining when nothing new is to be begun."""
+        if self.stopping.is_set() or self.draining:
+            how = "stopping" if self.stopping.is_set() else "draining: it stops when all turns have ended,"
+            raise Draining(f"the broker is {how} and begins nothing new; try again when it is back")
 
     def _suspend_one(self) -> trio.Event | None:
         """Make room: the session that was idle longest gives up its process, and can be resumed. Set when it is gone.
@@ -276,14 +283,15 @@ class Broker:
         return None
 
     def _start(self, session: Session) -> None:
-        assert self._root is not None, "the broker runs"
-        over = partial(self._over, session)
-        self._root.start_soon(contained, session.key, session.run, over, name=f"session {session.key}")
+        self._supervise(f"session {session.key}", session.run, partial(self._over, session))
 
     def _start_control(self, control: Control, over: Callable[[], None]) -> None:
+        self.check_open()
+        self._supervise(control.key, control.run, over)
+
+    def _supervise(self, name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
         assert self._root is not None, "the broker runs"
-        self._check_open()
-        self._root.start_soon(contained, control.key, control.run, over, name=control.key)
+        self._root.start_soon(contained, name, body, over, name=name)
 
     def _over(self, session: Session) -> None:
         log.info("session_over key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
@@ -311,9 +319,8 @@ class Broker:
 
     def _alone(self, session: Session, ask: Ask) -> None:
         """Nobody is there to answer: whoever is to be told of it is."""
-        assert self._root is not None, "the broker runs"
         tell = partial(self.hook.run, ask_view(session, ask))
-        self._root.start_soon(contained, "notify", tell, lambda: None, name=f"notify {ask.id}")
+        self._supervise(f"notify {ask.id}", tell, lambda: None)
 
     def _name(self, session: Session, agent_id: str) -> str:
         """The public id of a session: the agent's own, unless another session has it already (DESIGN D3)."""
@@ -379,6 +386,7 @@ class Broker:
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
             "counts": counts(self.sessions(grant)),
             "clients": len(self.clients),
+            "draining": self.draining,
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "journal": {"failing": self.keeper.failing, "lost": self.keeper.lost},
         }

@@ -32,6 +32,13 @@ class Restart(enum.Enum):
     NEVER = "never"
 
 
+class Quiet(enum.Enum):
+    """What is done about an agent that said nothing for `quiet_after` seconds of a turn."""
+
+    SAY = "say"
+    CANCEL = "cancel"
+
+
 class Durability(enum.Enum):
     """When an event is on disk: some time, before a turn's end is told, or the same through a power cut."""
 
@@ -57,6 +64,9 @@ class BrokerConfig:
     stderr_ring: int = at_least(65536, 0)
     max_clients: int = at_least(256, 1)
     restart: Restart = Restart.LAZY
+    quiet_after: float = at_least(0.0, 0)  # 0: silence is nobody's business
+    on_quiet: Quiet = Quiet.SAY
+    max_turn: float = at_least(0.0, 0)  # 0: a turn may take as long as it takes
 
 
 @attrs.frozen
@@ -227,7 +237,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, strict.integer)
     converter.register_structure_hook(float, strict.number)
     converter.register_structure_hook(bool, strict.boolean)
-    for choice in (Policy, Action, Unattended, Restart, Durability):
+    for choice in (Policy, Action, Unattended, Restart, Quiet, Durability):
         converter.register_structure_hook(choice, strict.choice)
     converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strict.strings)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, str], strict.string_table)

@@ -280,7 +280,7 @@ class Connection:
             if observes:
                 self.observing.add(session)
             here = session.relay.unheard or session.log.last + 1
-            cursor = session.log.cursor(here if since is None else since, self.outbox.wake)
+            cursor = session.log.cursor(here if since is None else since)
             self.attached[session] = cursor
             self.outbox.follow(cursor, partial(self._render, session))
             session.relay.attach(self, observes=observes or not self.grant.may(Scope.ANSWER))
@@ -296,7 +296,7 @@ class Connection:
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
         if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            return record.data if self.events else degraded(record.data, self.can)
+            return record.data if self.events or record.plain else degraded(record.data, self.can)
         if self.events:
             facts: dict[str, object] = {
                 "kind": record.kind,
@@ -314,12 +314,13 @@ class Connection:
             return prompt_frames(session.session_id or "", record, but=self.name)
         return b""
 
-    def submit(self, session: Session, turn: Turn) -> int:
-        """Queue a turn; its place: 0 runs at once. Raises QueueFull, SessionOver."""
+    def submit(self, session: Session, turn: Turn, *, first: bool = False) -> int:
+        """Queue a turn, or put it `first`; its place: 0 runs at once. Raises QueueFull, SessionOver."""
         self.check_controls(session)
+        self.broker.check_open()
         turn.author_name = self.name
         self.attach(session)
-        return session.submit(turn)
+        return session.submit(turn, first=first)
 
     def settle(self, message: Message, session: Session, outcome: Outcome) -> None:
         """Answer a `session/prompt` with its turn's outcome, after all of its updates."""
@@ -327,7 +328,7 @@ class Connection:
         if isinstance(outcome, Answered):
             self.reply(message, outcome.result, after)
         elif isinstance(outcome, Cancelled):
-            self.reply(message, outcome.result or _cancelled(outcome.note), after)
+            self.reply(message, _cancelled(outcome), after)
         else:
             self.fail(message, outcome.error, after)
 
@@ -349,14 +350,17 @@ class Connection:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""
         for session in tuple(self.attached):
             self.detach(session)
+        for agent, number in self.passed.values():
+            if isinstance(agent, Control):  # which lives for as long as somebody waits for an answer of it
+                agent.forget(number)
         self.outbox.close()
 
 
 def prompt_frames(session_id: str, record: Record, but: str | None = None) -> bytes:
     """A `started` event as the `user_message_chunk`s of an ACP conversation; b"" for the prompts of `but`."""
     event = jsonrpc.decode(record.data)
-    if but is not None and event.get("author") == but:
-        return b""
+    if but is not None and event.get("author") == but and not event.get("editedBy"):
+        return b""  # it knows what it said
     id = f"prompt-{event.get('promptId')}"
     meta = {"trio-broker": {"author": event.get("author"), "seq": record.first}}
     updates = [
@@ -369,6 +373,11 @@ def prompt_frames(session_id: str, record: Record, but: str | None = None) -> by
     )
 
 
-def _cancelled(note: str | None) -> bytes:
-    meta = {} if note is None else {"_meta": {"trio-broker": {"note": note}}}
-    return jsonrpc.encode({"stopReason": "cancelled", **meta})
+def _cancelled(outcome: Cancelled) -> bytes:
+    """The agent's own answer, if it gave one, and the note."""
+    result = outcome.result or b'{"stopReason":"cancelled"}'
+    if outcome.note is None:
+        return result
+    meta = jsonrpc.decode(jsonrpc.members(result).get("_meta", b"null"))
+    mine = {"trio-broker": {"note": outcome.note}}
+    return jsonrpc.with_fields(result, _meta=(meta if isinstance(meta, dict) else {}) | mine)

@@ -58,6 +58,11 @@ class Control:
         assert self.life.line is not None, "it is ready"
         self.life.line.send(jsonrpc.notification(method, params))
 
+    def forget(self, number: int) -> None:
+        """Nobody waits for the answer to this request any more."""
+        if self.life.line is not None:
+            self.life.line.calls.forget(number)
+
     def end_if_unused(self, ttl: float) -> None:
         calls = self.life.line is not None and len(self.life.line.calls)
         if self.life.started.is_set() and not calls and trio.current_time() - self.used_at >= ttl:
@@ -81,7 +86,7 @@ class Control:
         if message.kind is Kind.REQUEST and self.life.line is not None:
             refuse(self.life.line, message)
 
-    def hear_updates(self, count: int, lines: bytes) -> None:
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         raise AssertionError("its line has no session")
 
     async def wait_room(self) -> None:

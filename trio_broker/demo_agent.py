@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trio_broker import __version__
-from trio_broker.testing.agent import Json, Link, RpcError, new_session_id, prompt_text, text_block
+from trio_broker.testing.stdio import Json, Link, RpcError, new_session_id, prompt_text, text_block
 
 BUILD = re.compile(r"\b(build|compile|test suite)\b", re.IGNORECASE)
 BUILD_SECONDS = 60.0
@@ -241,7 +241,9 @@ class Agent:
         }
 
     def new_session(self, params: Json) -> object:
-        session = Session(str(params.get("cwd", "/")))
+        if not isinstance(params.get("cwd"), str):
+            raise RpcError(-32602, "cwd is missing, or no string")
+        session = Session(params["cwd"])
         self.sessions[session.id] = session
         return {"sessionId": session.id, "modes": session.modes()}
 

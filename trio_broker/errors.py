@@ -7,7 +7,7 @@ BrokerError(code)          stable `code` for machines, message for people
 │   ├─ ConfigError         the configuration file or the environment is wrong
 │   └─ UnknownAgent
 ├─ Forbidden               your token does not go so far
-├─ NoSession, NoAsk, PoolFull, QueueFull, Draining
+├─ NoSession, NoAsk, NoPrompt, PoolFull, QueueFull, Busy, Draining
 ├─ JournalError            the file of the logs: unreadable, full, newer than we are
 ├─ TokensError             the file of the tokens: damaged, not safe, can't be written
 ├─ BrokerRuns              a second daemon is one too many
@@ -85,12 +85,25 @@ class NoAsk(BrokerError):
     rpc_code = -32602
 
 
+class NoPrompt(BrokerError):
+    """No such prompt waits in the queue; the message says what became of it, if that is known."""
+
+    code = "no_prompt"
+    rpc_code = -32602
+
+
 class PoolFull(BrokerError):
     code = "pool_full"
 
 
 class QueueFull(BrokerError):
     code = "queue_full"
+
+
+class Busy(BrokerError):
+    """A prompt that was to run at once or not at all finds another one there."""
+
+    code = "busy"
 
 
 class Draining(BrokerError):
@@ -165,6 +178,16 @@ def from_rpc(error: dict[str, Any]) -> BrokerError:
 
 _KINDS: dict[str, type[BrokerError]] = {
     kind.code: kind
-    for kind in (Misuse, ConfigError, UnknownAgent, Forbidden, NoSession, NoAsk, PoolFull, QueueFull)
-    + (Draining, SpawnFailed, SessionOver, AgentGone, JournalError, TokensError)
+    for kind in (
+        Misuse,
+        ConfigError,
+        UnknownAgent,
+        Forbidden,
+        NoSession,
+        NoAsk,
+        NoPrompt,
+        PoolFull,
+        QueueFull,
+    )
+    + (Busy, Draining, SpawnFailed, SessionOver, AgentGone, JournalError, TokensError)
 }

@@ -23,6 +23,8 @@ from trio_broker.errors import JournalError
 from trio_broker.record import Record
 
 VERSION = 1
+PAGE_SIZE = 16384  # bytes, of a new file: blocks of 64 KiB cost half of what they do in pages of 4 KiB
+CHECKPOINT = 256  # pages: 4 MiB, so that no write pays for more than a few milliseconds of it
 PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
 SCHEMA = """
 CREATE TABLE session (
@@ -267,6 +269,7 @@ def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connec
         writer = stack.enter_context(contextlib.closing(_connection(path)))
         _migrate(writer, path)
         writer.execute("PRAGMA journal_mode = WAL").close()
+        writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}").close()
         writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
         reader = stack.enter_context(contextlib.closing(_connection(path)))
         reader.execute("PRAGMA query_only = ON").close()
@@ -300,6 +303,7 @@ def _migrate(writer: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         if writer.execute("SELECT * FROM sqlite_master").fetchall():
             raise JournalError(f"{path} is a database of something else; move it away")
+        writer.execute(f"PRAGMA page_size = {PAGE_SIZE}").close()
         writer.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
     while version < VERSION:
         writer.executescript(

@@ -7,7 +7,11 @@ can't be held meanwhile is dropped, oldest first, and each log that lost somethi
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
 from collections.abc import Callable
+from itertools import chain
+from math import inf
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 import attrs
@@ -24,6 +28,11 @@ WINDOW = 0.02  # seconds in which changes gather, unless somebody waits for one
 CROWDED = (
     16 * 1024 * 1024
 )  # bytes not yet written above which agents are read no faster than they are journalled
+BATCH = 1024 * 1024  # bytes of one write
+SMALL = 256 * 1024  # ... while sessions come that wait for theirs: a few milliseconds
+CAREFUL = 1.0  # seconds after one came
+SHARE = 64 * 1024  # bytes of them that one agent may add before it is looked at again
+ROW = 1024  # bytes that the writing of one more record is worth
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
 RETRY = 1.0  # seconds between two tries of a journal that fails
 
@@ -37,6 +46,7 @@ class Owner(Protocol):
 
 @attrs.frozen
 class _Entry:
+    number: int
     change: Change
     owner: Owner | None
     size: int
@@ -50,12 +60,17 @@ class Keeper:
     durable: bool = True  # whether a turn's end is kept before its result is told
     failing: str | None = None
     lost: int = 0
-    _entries: list[_Entry] = attrs.field(factory=list)
+    _queues: dict[int, deque[_Entry]] = attrs.field(factory=dict)  # what is to be written, by session
+    _sizes: Counter[int] = attrs.field(factory=Counter)
     _size: int = 0
     _put: int = 0
-    _done: int = 0
+    _writing_now: list[_Entry] = attrs.field(factory=list)
+    _urgent: set[int] = attrs.field(factory=set)  # sessions for which somebody waits
+    _careful_until: float = -inf
+    _heard: dict[int, trio.Event] = attrs.field(factory=dict)  # set when something of a session was written
     _something: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
+    _crowd: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _progress: trio.Event = attrs.field(factory=trio.Event)
     _losses: dict[Owner, tuple[int, int]] = attrs.field(factory=dict)
     _writing: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
@@ -68,19 +83,40 @@ class Keeper:
                 owner.on_kept(change.record.last)
             return
         size = len(change.record.data) if isinstance(change, Append) else 0
-        self._entries.append(_Entry(change, owner, size))
-        self._size += size
         self._put += 1
+        self._queue(change.session).append(_Entry(self._put, change, owner, size))
+        self._sizes[change.session] += size
+        self._size += size
         self._something.set()
         if self.failing and self._size > HELD:
             self._drop()
 
-    async def flush(self) -> None:
-        """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only."""
+    async def flush(self, session: int | None = None) -> None:
+        """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only.
+
+        What was put of one `session`, where only that is waited for, goes before that of others: their floods hold
+        nobody up.
+        """
         wanted = self._put
-        while self.journal is not None and self._done < wanted and not self.failing:
+        if session is None:
+            while not self.failing and self._oldest() <= wanted:
+                self._hurry.set()
+                await self._progress.wait()
+        while session is not None and not self.failing and self._oldest(session) <= wanted:
+            self._urgent.add(session)
+            self._careful_until = trio.current_time() + CAREFUL
             self._hurry.set()
-            await self._progress.wait()
+            await self._heard.setdefault(session, trio.Event()).wait()
+
+    def _queue(self, session: int) -> deque[_Entry]:
+        return self._queues.setdefault(session, deque())
+
+    def _oldest(self, session: int | None = None) -> float:
+        """The number of the oldest change that is not on disk, of one session or of all."""
+        queues = self._queues.values() if session is None else [self._queues.get(session, ())]
+        first: list[float] = [queue[0].number for queue in queues if queue]
+        first += [entry.number for entry in self._writing_now if session in (None, entry.change.session)][:1]
+        return min(first, default=inf)
 
     @property
     def crowded(self) -> bool:
@@ -88,9 +124,10 @@ class Keeper:
         return self._size > CROWDED and not self.failing
 
     async def wait_room(self) -> None:
+        """Wait until it is not crowded any more; first come, first served, as many as there is room for."""
         while self.crowded:
             self._hurry.set()
-            await self._progress.wait()
+            await self._crowd.park()
 
     async def read(self, session: int, since: int, limit: int) -> list[Record]:
         """A page of a session's records from number `since` on, about `limit` bytes. Raises JournalError."""
@@ -120,14 +157,15 @@ class Keeper:
                 if self.failing:
                     await trio.sleep(RETRY)
         finally:
-            with trio.CancelScope(shield=True):  # bounded: one write, and sqlite's own patience
+            with trio.CancelScope(shield=True):  # bounded: what there is, and sqlite's own patience
                 await self._write()
+                while self._queues and not self.failing:
+                    await self._write()
             if self.journal is not None:
                 self.journal.close()
 
     async def _write(self) -> None:
-        batch, size = self._entries, self._size
-        self._entries, self._something, self._hurry = [], trio.Event(), trio.Event()
+        batch = self._writing_now = self._take()
         if not batch or self.journal is None:
             return
         changes = [entry.change for entry in batch]
@@ -136,17 +174,53 @@ class Keeper:
         except JournalError as error:
             self._failed(error, batch)
         else:
-            self._size -= size
             self._written(batch)
+        self._writing_now = []
         self._progress.set()
         self._progress = trio.Event()
+        if self.failing or not self._queues:
+            self._crowd.unpark_all()  # no write follows that would let in the rest
+        elif not self.crowded:
+            self._crowd.unpark(count=max(1, (CROWDED - self._size) // SHARE))
+        for session in [*self._heard] if self.failing else {entry.change.session for entry in batch}:
+            if (heard := self._heard.pop(session, None)) is not None:
+                heard.set()
+
+    def _take(self) -> list[_Entry]:
+        """The next batch: first of sessions for which somebody waits, those with the least to write, then the oldest.
+
+        The order within a session stays, which is all that a reader can see. A batch is small, so that nobody waits
+        long for the one that is being written.
+        """
+        taken: list[_Entry] = []
+        size, limit = 0, SMALL if trio.current_time() < self._careful_until else BATCH
+        for session in [*sorted(self._urgent, key=self._sizes.__getitem__), *self._queues]:
+            queue = self._queue(session)
+            while queue and size < limit:
+                entry = queue.popleft()
+                taken.append(entry)
+                size += entry.size + ROW
+                self._sizes[session] -= entry.size
+            if queue:
+                self._queues[session] = self._queues.pop(session)  # at the end: all get their turn
+            else:
+                self._queues.pop(session, None)
+                self._sizes.pop(session, None)
+                self._urgent.discard(session)
+            if size >= limit:
+                break
+        self._something, self._hurry = trio.Event(), trio.Event()
+        if self._queues:
+            self._something.set()
+            self._hurry.set()
+        return taken
 
     def _written(self, batch: list[_Entry]) -> None:
-        self._done += len(batch)
         if self.failing:
             log.warning("journal_recovered lost=%s", self.lost)
             self.failing = None
         for entry in batch:
+            self._size -= entry.size
             if entry.owner is not None and isinstance(entry.change, Append):
                 entry.owner.on_kept(entry.change.record.last)
         losses, self._losses = self._losses, {}
@@ -157,22 +231,24 @@ class Keeper:
         if not self.failing:
             log.error("journal_failing sessions_go_on=True why=%s", error.message)
         self.failing = error.message
-        self._entries = batch + self._entries
+        for entry in reversed(batch):
+            self._queue(entry.change.session).appendleft(entry)
+            self._sizes[entry.change.session] += entry.size
         self._something.set()
         if self._size > HELD:
             self._drop()
 
     def _drop(self) -> None:
         """Give up the oldest records, down to half of what may be held; the rest of the changes are small and stay."""
-        kept: list[_Entry] = []
-        for entry in self._entries:
+        held = sorted(chain.from_iterable(self._queues.values()), key=attrgetter("number"))
+        self._queues, self._sizes = {}, Counter()
+        for entry in held:
             if self._size > HELD // 2 and isinstance(entry.change, Append):
                 self._size -= entry.size
-                self._done += 1
                 self._lose(entry.owner, entry.change.record)
             else:
-                kept.append(entry)
-        self._entries = kept
+                self._queue(entry.change.session).append(entry)
+                self._sizes[entry.change.session] += entry.size
 
     def _lose(self, owner: Owner | None, record: Record) -> None:
         self.lost += record.count

@@ -118,18 +118,17 @@ async def _dismiss(process: trio.Process) -> None:
             await process.wait()
 
 
-async def reap_adopted(is_ours: Callable[[int], bool]) -> None:
+async def reap_adopted(owned: Callable[[], set[int]]) -> None:
     """Reap the orphans that fell to us, for ever, without taking an exit status that somebody here waits for.
 
-    Only what was our child a look ago already: a process that is just being spawned is not known as ours yet.
+    Only what was our child a look ago already: a process that is just being spawned is not known as `owned` yet.
     """
     before: set[int] = set()
     while True:
         await trio.sleep(REAP_EVERY)
         known, before = before, set(_children())
-        for pid in known & before:
-            if not is_ours(pid):
-                _reap(pid)
+        for pid in (known & before) - owned():
+            _reap(pid)
 
 
 def _reap(pid: int) -> None:

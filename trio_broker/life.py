@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import attrs
 import trio
 
 from trio_broker.catalog import AgentSpec
-from trio_broker.config import Config, PolicyConfig, Restart
-from trio_broker.errors import AgentGone, BadMessage, BrokerError, SessionOver, SpawnFailed
+from trio_broker.config import Config, PolicyConfig, Quiet, Restart
+from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError, SessionOver, SpawnFailed
 from trio_broker.grant import OWNER
 from trio_broker.line import Hearer, Line
 from trio_broker.policy import Policy
@@ -26,6 +26,7 @@ from trio_broker.redact import Redactor
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure
 
+AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
 EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdout is expected
 LAST_WORDS_SHOWN = 300  # characters of stderr in a message; the rest is in its details
@@ -60,6 +61,9 @@ class Settings:
     stderr_ring: int = 65536
     ladder: Ladder = Ladder()
     restart: Restart = Restart.LAZY
+    quiet_after: float = 0.0
+    on_quiet: Quiet = Quiet.SAY
+    max_turn: float = 0.0
     opened_by: str = OWNER.name
     real_cwd: str = attrs.Factory(lambda self: os.path.realpath(self.cwd), takes_self=True)
 
@@ -67,6 +71,12 @@ class Settings:
         """The environment that its agent has beyond what every program has."""
         inherited = {name: os.environ[name] for name in self.spec.inherit_env if name in os.environ}
         return inherited | dict(self.spec.env) | dict(self.env)
+
+    def private(self) -> dict[str, str]:
+        """What may be secret of all that it is given: its environment, and what is for its MCP servers."""
+        asked = jsonrpc.decode(self.session_params)
+        servers = asked.get("mcpServers") if isinstance(asked, dict) else None
+        return dict(_pairs_of(_list(servers))) | self.given()
 
     @classmethod
     def of(
@@ -89,7 +99,23 @@ class Settings:
             stderr_ring=broker.stderr_ring,
             ladder=Ladder(broker.close_grace, broker.term_grace),
             restart=broker.restart,
+            quiet_after=broker.quiet_after,
+            on_quiet=broker.on_quiet,
+            max_turn=broker.max_turn,
         )
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _pairs_of(servers: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """The variables and headers of MCP servers, each under a name of its own."""
+    for number, server in enumerate(servers):
+        members = server if isinstance(server, dict) else {}
+        for pair in _list(members.get("env")) + _list(members.get("headers")):
+            if isinstance(pair, dict) and isinstance(value := pair.get("value"), str):
+                yield f"MCP server {number} {pair.get('name')}", value
 
 
 Spawn = Callable[[Settings], Awaitable[Agent]]
@@ -168,6 +194,17 @@ class Life:
         self._end_start()
         self.gone.set()
 
+    async def call(self, line: Line, method: str, params: bytes) -> bytes:
+        """Call the agent; its raw result. An error that asks for a login says how, which the agent said earlier."""
+        try:
+            return await line.call(method, params)
+        except RemoteError as error:
+            # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
+            methods = structure(self.introduction, acp.InitializeResponse).auth_methods
+            if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
+                error.remote_data = {"authMethods": methods}
+            raise
+
     def ways(self) -> list[tuple[str, str]]:
         """How this agent can take up a conversation, the best first: how that is called, and the method."""
         capabilities = structure(self.introduction, acp.InitializeResponse).agent_capabilities
@@ -175,6 +212,13 @@ class Life:
         resume = isinstance(of_sessions, dict) and isinstance(of_sessions.get("resume"), dict)
         ways = [("exact", "session/resume")] if resume else []
         return ways + ([("loaded", "session/load")] if capabilities.get("loadSession") is True else [])
+
+    def exit_facts(self) -> dict[str, Any] | None:
+        """How its process has ended, with its last words; None if it has not, or there was none."""
+        if self.agent is None or self.agent.exit is None:
+            return None
+        tail = self.line.stderr_tail(1000) if self.line is not None else ""
+        return {"pid": self.agent.pid, "stderrTail": tail or None, **self.agent.exit.details()}
 
     def hurry(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on a life that is ending."""
@@ -193,7 +237,7 @@ class Life:
             # No await from here to the `finally` of `_live`: a spawned process always has an owner.
             self.agent = agent
             self.line = Line(
-                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.given())
+                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.private())
             )
 
     async def _live(self, agent: Agent, line: Line) -> None:

@@ -31,10 +31,13 @@ OnReply = Callable[[Reply], None]
 
 
 class Hearer(Protocol):
-    """What a line tells: runs of updates of its own session, whole lines, and every other request and notification."""
+    """What a line tells: runs of updates of its own session, whole lines, and every other request and notification.
+
+    Updates that are `plain` are known to be of kinds that anybody can show, and that change no state.
+    """
 
     def hear(self, message: Message) -> None: ...
-    def hear_updates(self, count: int, lines: bytes) -> None: ...
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None: ...
     async def wait_room(self) -> None: ...
 
 
@@ -62,6 +65,7 @@ class Line:
     calls: Calls[OnReply] = attrs.field(factory=Calls)
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
+    stderr_end: int = 0  # bytes that it wrote there, as far as they may be shown
     trouble: BrokerError | None = None
     heard_at: float = attrs.field(factory=trio.current_time)
     closed: trio.Event = attrs.field(factory=trio.Event)
@@ -139,6 +143,10 @@ class Line:
         """The last words on stderr, at most `limit` bytes, as text."""
         return bytes(self._stderr[-limit:]).decode("utf-8", "replace")
 
+    def stderr_since(self, position: int) -> str:
+        """What it wrote on stderr from this position on, as far as it is kept; `stderr_end` is where it stands now."""
+        return self.stderr_tail(self.stderr_end - position) if position < self.stderr_end else ""
+
     async def run(self, hearer: Hearer) -> None:
         """Read, write and drain until cancelled or both outputs ended; `hearer` is told what the agent says."""
         async with trio.open_nursery() as nursery:
@@ -176,9 +184,11 @@ class Line:
 
     def _hear(self, block: bytes, hearer: Hearer) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
-        if block and self._own is not None and (count := self._own.count(block)):
-            hearer.hear_updates(count, block)
-            return
+        if block and self._own is not None:
+            count, plain = self._own.look(block)
+            if count:
+                hearer.hear_updates(count, block, plain=plain)
+                return
         updates: list[bytes] = []
         for line in lines_of(block):
             message = self._peek(line)
@@ -217,7 +227,9 @@ class Line:
     async def _drain(self) -> None:
         async with self.agent.stderr as stderr:
             while data := await _receive(stderr):
-                self._stderr = bytearray(self.redact(bytes(self._stderr + data))[-self.stderr_ring :])
+                words = self.redact(bytes(self._stderr + data))
+                self.stderr_end += len(words) - len(self._stderr)
+                self._stderr = bytearray(words[max(0, len(words) - self.stderr_ring) :])
         await self.closed.wait()
         self.drained.set()
 

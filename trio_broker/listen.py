@@ -17,7 +17,7 @@ import trio
 
 from trio_broker import kin, marks
 from trio_broker.broker import Broker
-from trio_broker.config import Config, Durability
+from trio_broker.config import Config, Durability, load
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.installed import Installed
 from trio_broker.journal import Journal
@@ -60,8 +60,9 @@ async def listen(
                 tokens,
                 where={"home": str(paths.runtime), **where},
                 installed=Installed(paths.agents),
+                reread=partial(load, paths.config, must_exist=paths.config_named),
             )
-            nursery.start_soon(kin.reap_adopted, broker.owns)
+            nursery.start_soon(kin.reap_adopted, broker.owned)
             doors: list[Door] = [
                 partial(let_in, broker, door),
                 *([partial(WebDoor(broker).run, web)] if web else []),

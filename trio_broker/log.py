@@ -21,7 +21,7 @@ from trio_broker.keeper import Keeper
 from trio_broker.record import Record
 from trio_broker.wire import jsonrpc
 
-RING_SMALL = 64 * 1024  # bytes that stay in memory anyway
+RING_SMALL = 32 * 1024  # bytes that stay in memory anyway
 RING_LARGE = 2 * 1024 * 1024  # ... while a client has not read them, or nothing is journalled
 RING_LAST = 2 * jsonrpc.MAX_LINE  # ... while nothing is journalled and a client has not read them
 RING_RECORDS = 4096
@@ -54,12 +54,12 @@ class Log:
         members = {name: value for name, value in fields.items() if value is not None}
         return self._add(kind, 1, jsonrpc.encode_with(members, **raws))
 
-    def append_updates(self, count: int, lines: bytes) -> Record:
+    def append_updates(self, count: int, lines: bytes, *, plain: bool = False) -> Record:
         """Add `count` updates: whole lines, as clients are to see them."""
-        return self._add("update", count, lines)
+        return self._add("update", count, lines, plain=plain)
 
-    def _add(self, kind: str, count: int, data: bytes) -> Record:
-        record = Record(self.next, count, time.time(), kind, data)
+    def _add(self, kind: str, count: int, data: bytes, *, plain: bool = False) -> Record:
+        record = Record(self.next, count, time.time(), kind, data, plain)
         self.next += count
         self._ring.append(record)
         self._bytes += len(data)
@@ -83,7 +83,7 @@ class Log:
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
         if self.keeper.durable:
-            await self.keeper.flush()
+            await self.keeper.flush(self.number)
 
     def cursor(self, since: int, wake: Callable[[], None] = lambda: None) -> Cursor:
         """A reader from number `since` on; `wake` is called, and must not wait, when there is more."""

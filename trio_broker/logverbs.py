@@ -20,6 +20,7 @@ from trio_broker.wire.convert import structure
 from trio_broker.wire.jsonrpc import Message
 
 AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)
+PAGE = 1024 * 1024  # bytes of a log after which a page is full
 ROLES = ("controller", "observer")
 UNTIL = {"idle": "idle", "ask": "waiting", "closed": "closed"}
 
@@ -32,6 +33,7 @@ class Which:
     key: str | None = None
     prompt_id: str | None = None
     policy: str | None = None
+    if_busy: str | None = None
 
 
 @attrs.frozen
@@ -90,14 +92,25 @@ def detach(connection: Connection, message: Message) -> bytes:
 
 
 async def events(connection: Connection, message: Message) -> bytes:
-    """A page of a session's log, of a closed one too: at most `limit` events, and the number of the `next`."""
+    """A page of a session's log, of a closed one too: at most `limit` events, and the number of the `next`.
+
+    It is shorter where the events are long, for it is decoded and encoded here, and others wait meanwhile.
+    """
     asked = structure(message.params, From)
     log = await _log_of(connection, asked.session_id, asked.key)
-    since = asked.since or 1
-    last = min(log.last, since + max(1, asked.limit) - 1)
+    next = since = asked.since or 1
+    upto = min(log.last, since + max(1, asked.limit) - 1)
     found: list[dict[str, Any]] = []
-    await each_record(log, since, last, lambda record: found.extend(_told(record, last)))
-    return jsonrpc.encode({"events": found, "next": last + 1, "last": log.last})
+    cursor, size = log.cursor(since), 0
+    try:
+        while size < PAGE and cursor.behind(upto):
+            record = await cursor.take()
+            found.extend(_told(record, upto))
+            next, size = min(record.last, upto) + 1, size + len(record.data)
+            await trio.lowlevel.checkpoint()
+    finally:
+        cursor.close()
+    return jsonrpc.encode({"events": found, "next": next, "last": log.last})
 
 
 def _told(record: Record, last: int) -> list[dict[str, Any]]:
@@ -221,5 +234,6 @@ WAITING: dict[str, Waiting] = {
     "export": export,
     "import": import_session,
     "prune": prune,
-    "delete": delete,
+    "forget": delete,
+    "delete": delete,  # the older name
 }

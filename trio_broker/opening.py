@@ -118,8 +118,13 @@ def check_end(grant: Grant, session: Session) -> None:
 
 def may_cancel(grant: Grant, session: Session, turn: Turn) -> bool:
     """Whether it may cancel the turn: the running one, and of those that wait its own."""
+    return may_edit(grant, turn) or (grant.may(Scope.PROMPT) and turn is session.turns.running)
+
+
+def may_edit(grant: Grant, turn: Turn) -> bool:
+    """Whether it may say what becomes of a prompt that waits: an admin, and whose token has sent it."""
     own = (turn.author_name or "").rpartition("/")[0] == grant.name
-    return grant.admin or (grant.may(Scope.PROMPT) and (own or turn is session.turns.running))
+    return grant.admin or (grant.may(Scope.PROMPT) and own)
 
 
 def check_program(grant: Grant, spec: AgentSpec, env: Env) -> None:

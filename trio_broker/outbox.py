@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import trio
@@ -42,6 +43,7 @@ class Outbox:
     waiting: int = 0
     _due: deque[bytes | _Mark] = attrs.field(factory=deque)
     _cursors: dict[Cursor, Render] = attrs.field(factory=dict)
+    _stirred: dict[Cursor, None] = attrs.field(factory=dict)  # those that may have something, in their order
     _finished: bool = False
     _something: trio.Event = attrs.field(factory=trio.Event)
 
@@ -58,28 +60,30 @@ class Outbox:
             self._due.append(_Mark(after, after.log.last))
         self._due.append(frame)
         self.waiting += len(frame)
-        self.wake()
+        self._something.set()
 
     def follow(self, cursor: Cursor, render: Render) -> None:
         """From now on send what `cursor` has, in frames that `render` makes of it (b"": nothing for this client)."""
         if not self._finished:
             self._cursors[cursor] = render
-            self.wake()
+            cursor.wake = partial(self._stir, cursor)
+            self._stir(cursor)
+
+    def _stir(self, cursor: Cursor) -> None:
+        self._stirred[cursor] = None
+        self._something.set()
 
     def leave(self, cursor: Cursor) -> None:
         """Send nothing more of it."""
         cursor.close()
         self._cursors.pop(cursor, None)
-
-    def wake(self) -> None:
-        """There may be more to take."""
-        self._something.set()
+        self._stirred.pop(cursor, None)
 
     def finish(self) -> None:
         """No more will come: `take` gives what there is now, then b""."""
         self._due.extend(_Mark(cursor, cursor.log.last) for cursor in self._cursors if not self._finished)
         self._finished = True
-        self.wake()
+        self._something.set()
 
     def close(self) -> None:
         """Nothing is sent any more."""
@@ -87,7 +91,7 @@ class Outbox:
         self._due.clear()
         for cursor in tuple(self._cursors):
             self.leave(cursor)
-        self.wake()
+        self._something.set()
 
     async def take(self) -> bytes:
         """The next frames as one piece; waits for one; b"" after the last. Who cancels it sends nothing more."""
@@ -113,11 +117,12 @@ class Outbox:
             if first.cursor in self._cursors and first.cursor.behind(first.number):
                 return await self._read(first.cursor)
             self._due.popleft()
-        behind = (
-            None if self._finished else next((cursor for cursor in self._cursors if cursor.behind()), None)
-        )
-        if behind is not None:
-            return await self._read(behind)
+        while self._stirred and not self._finished:
+            cursor = next(iter(self._stirred))
+            del self._stirred[cursor]
+            if cursor.behind():
+                self._stirred[cursor] = None  # at the end of the line: all get their turn
+                return await self._read(cursor)
         if not self._finished:
             self._something = trio.Event()
         return None
@@ -125,6 +130,4 @@ class Outbox:
     async def _read(self, cursor: Cursor) -> bytes:
         render = self._cursors[cursor]
         record = await cursor.take()
-        if cursor in self._cursors:  # else it left while a page was read
-            self._cursors[cursor] = self._cursors.pop(cursor)  # to the end of the line: all get their turn
         return render(record)

@@ -103,7 +103,7 @@ class Probe:
         if message.kind is Kind.REQUEST and self.life is not None and self.life.line is not None:
             refuse(self.life.line, message)
 
-    def hear_updates(self, count: int, lines: bytes) -> None:
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         raise AssertionError("its line has no session")
 
     async def wait_room(self) -> None:

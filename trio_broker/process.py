@@ -24,6 +24,7 @@ from trio_broker.model import Exit
 
 T = TypeVar("T")
 
+CAPACITY = 65536  # bytes of a pipe
 BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
 
 
@@ -62,6 +63,30 @@ class Agent(Protocol):
     async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None: ...
 
 
+class Output(trio.abc.ReceiveStream):
+    """What a process says. It waits, then reads, once each: trio's own stream yields, tries in vain, waits and reads.
+
+    An agent mostly says a little now and then, so the first try is wasted, and costs as much as all the rest.
+    """
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        assert isinstance(stream, trio.lowlevel.FdStream)
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._stream)
+            try:
+                return os.read(self._stream.fileno(), max_bytes or CAPACITY)
+            except BlockingIOError:  # somebody else's read, or the system's mistake
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 @attrs.define(eq=False)
 class AgentProcess:
     """A running agent and its group; `exited` is set, with `exit`, once it has been reaped."""
@@ -82,7 +107,7 @@ class AgentProcess:
 
     @property
     def stdout(self) -> trio.abc.ReceiveStream:
-        return _pipe(self.process.stdout)
+        return Output(_pipe(self.process.stdout))
 
     @property
     def stderr(self) -> trio.abc.ReceiveStream:

@@ -3,8 +3,10 @@
 Kinds and the members of their JSON objects:
 
     update    (not JSON: the agent's raw `session/update` lines)
-    queued    promptId, author, prompt: a prompt waits; `durable` if it runs after a restart too
-    started   promptId, author, prompt: the prompt went to the agent
+    queued    promptId, author, position, prompt: a prompt waits; `durable` if it runs after a restart too. Again, with
+              event (edited, moved) and by, when it says something else now, or stands elsewhere: then `order` has the
+              ids of all that wait
+    started   promptId, author, prompt: the prompt went to the agent; editedBy
     ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
     ask       askId, method, title, params: the agent asks
     answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds), note; by a policy or a rule: no
@@ -26,6 +28,7 @@ class Record:
     """`count` events from number `first` on, at `at` (seconds since the epoch).
 
     `data` of kind "update": whole lines, each with its newline, `count` of them. Of any other kind: one JSON object.
+    `plain`: these updates are known to be such as every client can show; the journal does not keep that.
     """
 
     first: int
@@ -33,6 +36,7 @@ class Record:
     at: float
     kind: str
     data: bytes
+    plain: bool = attrs.field(default=False, eq=False, repr=False)
 
     @property
     def last(self) -> int:
@@ -46,4 +50,4 @@ class Record:
         start = 0
         for _ in range(skipped):
             start = self.data.index(b"\n", start) + 1
-        return Record(number, self.count - skipped, self.at, self.kind, self.data[start:])
+        return Record(number, self.count - skipped, self.at, self.kind, self.data[start:], self.plain)

@@ -114,14 +114,14 @@ class Relay:
         else:
             self._pass_on(message)
 
-    def hear_updates(self, count: int, lines: bytes) -> None:
-        """Whole lines, each an update of this session."""
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+        """Whole lines, each an update of this session; `plain` is said in Hearer."""
         if self.session_id != self.agent_session_id:
             lines = b"".join(self._renamed(line) for line in lines.rstrip(b"\n").split(b"\n"))
-        first = self.log.append_updates(count, lines).first
+        first = self.log.append_updates(count, lines, plain=plain).first
         if not self.listeners and self.unheard is None and self.author() is None:
             self.unheard = first
-        if UPDATE in lines and STATE.search(lines):
+        if not plain and UPDATE in lines and STATE.search(lines):
             self._note_states(lines)
 
     def tell(self, update: dict[str, Any] | None) -> None:

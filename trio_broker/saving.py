@@ -22,7 +22,7 @@ from trio_broker.policy import Policy
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.state import State
-from trio_broker.turns import Turn
+from trio_broker.turns import Turn, text_of
 from trio_broker.wire import jsonrpc
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
@@ -94,7 +94,10 @@ def restored(
 
 def _turn(event: dict[str, Any]) -> Turn:
     params = jsonrpc.encode({"prompt": event["prompt"]})
-    return Turn(params, author_name=event.get("author"), prompt_id=event["promptId"], durable=True)
+    turn = Turn(params, author_name=event.get("author"), prompt_id=event["promptId"], durable=True)
+    turn.text = text_of(turn.blocks)
+    turn.edited_by = event.get("by") if event.get("event") == "edited" else None
+    return turn
 
 
 @attrs.define
@@ -115,8 +118,10 @@ class _Left:
 
     def _heed(self, record: Record, event: dict[str, Any]) -> None:
         id = event.get("promptId", "")
-        if record.kind == "queued":
-            self.queued[id] = event
+        if record.kind == "queued":  # again, when it was edited or moved
+            self.queued[id] = self.queued.get(id, {}) | event
+            order = [other for other in event.get("order", ()) if other in self.queued]
+            self.queued = {other: self.queued[other] for other in (*order, *self.queued)}
         elif record.kind == "started":
             self.queued.pop(id, None)
             self.running[id] = event

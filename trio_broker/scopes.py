@@ -42,6 +42,7 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/events": Scope.OBSERVE,
     "_trio_broker/history": Scope.OBSERVE,
     "_trio_broker/logs": Scope.OBSERVE,
+    "_trio_broker/queue": Scope.OBSERVE,
     "_trio_broker/wait": Scope.OBSERVE,
     "_trio_broker/watch": Scope.OBSERVE,
     "_trio_broker/answer": Scope.ANSWER,
@@ -50,13 +51,17 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/open": Scope.PROMPT,
     "_trio_broker/submit": Scope.PROMPT,
     "_trio_broker/cancel": Scope.PROMPT,
+    "_trio_broker/queue_edit": Scope.PROMPT,  # of what one's own token has sent
     "_trio_broker/close": Scope.PROMPT,  # of what one's own token has opened
+    "_trio_broker/restart": Scope.PROMPT,  # the same
     # to rule
     "_trio_broker/kill": Scope.ADMIN,
     "_trio_broker/delete": Scope.ADMIN,
     "_trio_broker/prune": Scope.ADMIN,
     "_trio_broker/import": Scope.ADMIN,  # puts words into the agent's and others' mouths
     "_trio_broker/export": Scope.ADMIN,  # has the MCP servers that the session was opened with, and their keys
+    "_trio_broker/forget": Scope.ADMIN,
+    "_trio_broker/reload": Scope.ADMIN,
     "_trio_broker/shutdown": Scope.ADMIN,
     "_trio_broker/token_new": Scope.ADMIN,
     "_trio_broker/tokens": Scope.ADMIN,

@@ -19,7 +19,8 @@ from trio_broker.asks import RESTART, Asks
 from trio_broker.config import Restart
 from trio_broker.control import refuse
 from trio_broker.errors import AgentGone, BrokerError, RemoteError, SessionOver
-from trio_broker.life import Life, Settings, Spawn
+from trio_broker.life import AUTH_REQUIRED, Life, Settings, Spawn
+from trio_broker.limits import Limits
 from trio_broker.line import Line, OnReply
 from trio_broker.log import Log
 from trio_broker.model import Phase
@@ -30,7 +31,6 @@ from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure
 from trio_broker.wire.jsonrpc import Message
 
-AUTH_REQUIRED = -32000
 LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes again and again
 
 
@@ -102,8 +102,7 @@ class Session:
     @property
     def lives(self) -> tuple[Life, ...]:
         """Those that have a process, or will have one."""
-        both = (self.last_life, self.life)
-        return tuple(life for life in both if life is not None and not life.gone.is_set())
+        return tuple(life for life in (self.last_life, self.life) if life and not life.gone.is_set())
 
     @property
     def ending(self) -> bool:
@@ -154,18 +153,21 @@ class Session:
             self.note_phase()
         return begins
 
-    def submit(self, turn: Turn) -> int:
-        """Queue a prompt and wake the session; its position: 0 runs at once. Raises QueueFull, and as `wake`."""
+    def submit(self, turn: Turn, *, first: bool = False) -> int:
+        """Queue a prompt, or put it `first`, and wake the session; its position: 0 runs at once.
+
+        Raises QueueFull, and as `wake`.
+        """
         self.used_at = trio.current_time()
         if self.settings.restart is Restart.NEVER and self.phase is Phase.DEAD and self.cause is not None:
             raise self.cause
         self.turns.check_room()
         self.wake()
-        return self.turns.submit(turn)
+        return self.turns.submit(turn, first=first)
 
-    def cancel(self, turn: Turn) -> str:
+    def cancel(self, turn: Turn, why: str | None = None) -> str:
         """Cancel this turn and its asks: says `turn`, `queued` or `nothing`. Takes no lock and waits for nothing."""
-        what = self.turns.cancel(turn)
+        what = self.turns.cancel(turn, why)
         if what == "turn" and self.relay.asks is not None:
             self.relay.asks.cancel()
         self.note_phase()
@@ -218,6 +220,13 @@ class Session:
         self.save(self)
         self.note_phase()
 
+    def restart(self, cause: BrokerError) -> None:
+        """Have another process take up the conversation; `cause` is told to whose turn runs. What is queued waits."""
+        if self.life is not None:
+            with self.turns.kept():
+                self.life.request_end(cause=cause)
+        self._restart()
+
     def put_away(self) -> None:
         """Another takes its key: it is history, however it ended."""
         if not self.closed:
@@ -227,7 +236,7 @@ class Session:
     def suspend_if_idle(self) -> bool:
         """End its process if it is idle and can be resumed: look and act in one step (RACES B3, E1, G8)."""
         life = self.life
-        if life is None or self.phase is not Phase.IDLE or self.turns.queued() or not self.resumable:
+        if life is None or self.phase is not Phase.IDLE or self.turns.queued() or not life.ways():
             return False
         if life.line is not None and len(life.line.calls):
             return False
@@ -240,11 +249,6 @@ class Session:
         """It never got as far as a conversation, and does not try any more."""
         return self.state.session_id is None and self.life is not None and self.life.gone.is_set()
 
-    @property
-    def resumable(self) -> bool:
-        """Whether its agent says that it can take up a conversation in a new process."""
-        return self.life is not None and bool(self.life.ways())
-
     def hurry(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on lives that are ending."""
         for life in self.lives:
@@ -252,10 +256,8 @@ class Session:
 
     async def _rest(self, life: Life) -> None:
         """After a life: say how it ended, and begin another at once if that is wanted."""
-        if life.agent is not None and life.agent.exit is not None:
-            tail = life.line.stderr_tail(1000) if life.line is not None else ""
-            exit = {key: value for key, value in life.agent.exit.details().items() if value is not None}
-            self.log.append("agent", event="exited", pid=life.agent.pid, stderrTail=tail or None, **exit)
+        if (exit := life.exit_facts()) is not None:
+            self.log.append("agent", event="exited", **exit)
         crashed = isinstance(life.cause, AgentGone)
         self._crashes = self._crashes + 1 if crashed else 0
         if self.life is life:
@@ -274,6 +276,7 @@ class Session:
         except BrokerError as error:
             if not self.ending:
                 self.log.append("note", text=f"not restarted: {error.message}")
+            self.turns.close(error)
 
     # As the host of its lives
 
@@ -293,6 +296,9 @@ class Session:
         assert self.relay.asks is not None, "it has begun"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.relay.asks.run)
+            nursery.start_soon(
+                Limits(self.settings, self.turns, line, self.relay.asks, self.log, self.cancel).run
+            )
             await self.turns.run(line, self.relay.agent_session_id or "")
 
     def on_end(self, life: Life) -> None:
@@ -308,14 +314,15 @@ class Session:
     def hear(self, message: Message) -> None:
         self.relay.hear(message)
 
-    def hear_updates(self, count: int, lines: bytes) -> None:
-        self.relay.hear_updates(count, lines)
+    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+        self.relay.hear_updates(count, lines, plain=plain)
 
     async def wait_room(self) -> None:
         await self.relay.wait_room()
 
     async def _new(self, line: Line) -> None:
-        result = await self._call(line, "session/new", self.settings.session_params)
+        assert self.life is not None
+        result = await self.life.call(line, "session/new", self.settings.session_params)
         self._equip(line, structure(result, acp.NewSessionResponse).session_id, result)
 
     async def _take_up(self, line: Line, agent_session_id: str) -> None:
@@ -325,7 +332,7 @@ class Session:
         for how, method in self.life.ways():
             self.relay.replaying = True
             try:
-                result = await self._call(line, method, params)
+                result = await self.life.call(line, method, params)
             except RemoteError as error:
                 if error.rpc_code == AUTH_REQUIRED:
                     raise
@@ -343,17 +350,6 @@ class Session:
     def _resumed(self, how: str, note: str | None) -> None:
         self.resumed = how
         self.log.append("agent", event="resumed", how=how, note=note)
-
-    async def _call(self, line: Line, method: str, params: bytes) -> bytes:
-        assert self.life is not None
-        try:
-            return await line.call(method, params)
-        except RemoteError as error:
-            # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
-            methods = structure(self.life.introduction, acp.InitializeResponse).auth_methods
-            if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
-                error.remote_data = {"authMethods": methods}
-            raise
 
     def _equip(self, line: Line, agent_session_id: str, result: bytes) -> None:
         state, relay = self.state, self.relay
@@ -375,12 +371,18 @@ class Session:
     # Details
 
     def _lose(self, error: BrokerError) -> None:
-        if self.life is not None:
-            self.life.lose(error) if isinstance(error, AgentGone) else self.life.request_end(cause=error)
+        assert self.life is not None, "a turn runs"
+        if isinstance(error, AgentGone):
+            self.life.lose(error)
+        elif self.settings.restart is Restart.NEVER or not self.turns.queued():
+            self.life.request_end(cause=error)
+        else:  # it ignored a cancel: what waits behind that turn is no worse for it (DESIGN D10)
+            self.restart(error)
 
     def _over(self) -> SessionOver:
-        how = "closed" if self.closed else "ended: the broker stops"
-        return SessionOver(f"session {self.key!r} was {how}")
+        return SessionOver(
+            f"session {self.key!r} was {'closed' if self.closed else 'ended: the broker stops'}"
+        )
 
     def _note_state(self, update: dict[str, Any]) -> None:
         if self.state.updated(update):
@@ -393,7 +395,6 @@ class Session:
 
     def _line(self) -> Line:
         if self.life is None or self.life.line is None or self.life.ending:
-            raise self.cause or SessionOver(
-                f"session {self.key!r} is {self.phase.value}: it has no agent now"
-            )
+            text = f"session {self.key!r} is {self.phase.value}: it has no agent now"
+            raise self.cause or SessionOver(text)
         return self.life.line

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -23,6 +24,8 @@ from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
 
+TEXT_SHOWN = 200  # characters of a queued prompt
+TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
 KNOWN = 1000  # ended prompts whose ids are remembered
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
 
@@ -58,6 +61,8 @@ class Turn:
     answer: Outcome | None = None
     outcome: Outcome | None = None
     cancelling: bool = False
+    why: str | None = None  # why it is cancelled, where that was not its author's own wish
+    edited_by: str | None = None
     number: int | None = None
     started_at: float | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)
@@ -109,22 +114,55 @@ class Turns:
     ended: dict[str, dict[str, Any]] = attrs.field(
         factory=dict
     )  # prompt id to outcome, of the last KNOWN turns
+    began: trio.Event = attrs.field(factory=trio.Event)  # set when the next turn begins
     _queue: deque[Turn] = attrs.field(factory=deque)
     _arrived: trio.Event = attrs.field(factory=trio.Event)
     _line: Line | None = None
     _agent_session_id: str = ""
 
-    def submit(self, turn: Turn) -> int:
-        """Queue a prompt and say its position: 0 runs next or at once, n waits for n others.
+    def submit(self, turn: Turn, *, first: bool = False) -> int:
+        """Queue a prompt and say its position: 0 runs next or at once, n waits for n others; `first` goes before them.
 
         Raises QueueFull; then nothing was queued.
         """
         self.check_room()
-        position = len(self._queue) + (self.running is not None)
+        ahead = 0 if first else len(self._queue)
+        position = ahead + (self.running is not None)
+        self._queue.insert(ahead, turn)
         if position or turn.durable:
-            self._note("queued", turn, position=position, durable=turn.durable or None)
-        self.put_back(turn)
+            order = self._order() if first else None
+            self._note("queued", turn, position=position, durable=turn.durable or None, order=order)
+        self._arrived.set()
         return position
+
+    def edit(self, turn: Turn, params: bytes, text: str, by: str) -> None:
+        """Have a queued prompt say something else; it keeps its place, and its author is told."""
+        turn.params, turn.text, turn.edited_by = params, text, by
+        position = self._queue.index(turn) + 1
+        self._note("queued", turn, position=position, durable=turn.durable or None, event="edited", by=by)
+
+    def move(self, turn: Turn, position: int, by: str) -> int:
+        """Have a queued prompt run as number `position` of those that wait; says where it stands now."""
+        self._queue.remove(turn)
+        self._queue.insert(max(position, 1) - 1, turn)
+        place = self._queue.index(turn) + 1
+        fields: dict[str, Any] = {"promptId": turn.prompt_id, "author": turn.author_name}
+        self.log.append("queued", event="moved", position=place, by=by, order=self._order(), **fields)
+        return place
+
+    def _order(self) -> list[str]:
+        return [turn.prompt_id for turn in self._queue]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is queued outlives a `close` within the block: it waits for the next `run`."""
+        waiting, self._queue = self._queue, deque()
+        try:
+            yield
+        finally:
+            self._queue.extendleft(reversed(waiting))
+            if waiting:
+                self._arrived.set()
 
     def check_room(self) -> None:
         """Raises QueueFull when one more prompt would be one too many."""
@@ -140,6 +178,11 @@ class Turns:
         self._queue.append(turn)
         self._arrived.set()
 
+    @property
+    def busy(self) -> bool:
+        """Something runs, or waits for it."""
+        return self.running is not None or bool(self._queue)
+
     def queued(self) -> tuple[Turn, ...]:
         return tuple(self._queue)
 
@@ -148,16 +191,19 @@ class Turns:
         running = (self.running,) if self.running is not None else ()
         return next((turn for turn in (*running, *self._queue) if match(turn)), None)
 
-    def cancel(self, turn: Turn) -> str:
-        """Cancel this very turn and say what it was: `queued` (gone at once), `turn` (told the agent), `nothing`."""
+    def cancel(self, turn: Turn, why: str | None = None) -> str:
+        """Cancel this very turn and say what it was: `queued` (gone at once), `turn` (told the agent), `nothing`.
+
+        `why` is told to its author, if it is not the author's own wish.
+        """
         if turn in self._queue:
             self._queue.remove(turn)
-            self._end(turn, Cancelled(note="cancelled before it was sent to the agent"))
+            self._end(turn, Cancelled(note=why or "cancelled before it was sent to the agent"))
             return "queued"
         if turn is not self.running or turn.answer is not None:
             return "nothing"
         if not turn.cancelling:
-            turn.cancelling = True
+            turn.cancelling, turn.why = True, why
             turn.changed.set()
             if turn.number is not None and self._line is not None:
                 params = jsonrpc.encode({"sessionId": self._agent_session_id})
@@ -199,7 +245,9 @@ class Turns:
         # No await between leaving the queue and standing here: a cancel finds it in one or the other.
         self.running = turn
         turn.started_at = trio.current_time()
-        self._note("started", turn)
+        self._note("started", turn, editedBy=turn.edited_by)
+        self.began.set()
+        self.began = trio.Event()
         self.on_change()
         try:
             if turn.durable:
@@ -224,7 +272,7 @@ class Turns:
 
     def _send(self, turn: Turn, line: Line) -> None:
         if turn.cancelling:  # before it was sent: nothing to tell the agent (RACES D2)
-            self._answered(turn, Cancelled(note="cancelled before it was sent to the agent"))
+            self._answered(turn, Cancelled(note=turn.why or "cancelled before it was sent to the agent"))
             return
         try:
             params = turn.params
@@ -248,7 +296,7 @@ class Turns:
         elif reply.error is None:
             result = reply.result or b"null"
             cancelled = turn.cancelling and _stop_reason(result) == "cancelled"
-            self._answered(turn, Cancelled(result) if cancelled else Answered(result))
+            self._answered(turn, Cancelled(result, turn.why) if cancelled else Answered(result))
         elif turn.cancelling:  # agents that predate the rule answer a cancelled prompt with an error
             self._answered(
                 turn, Cancelled(note=f"the agent answered the cancel with an error: {_text(reply.error)}")
@@ -308,6 +356,14 @@ def told(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Cancelled):
         return {"outcome": "cancelled", "stopReason": "cancelled", "note": outcome.note}
     return {"outcome": "failed", "error": outcome.error.message, "code": outcome.error.code}
+
+
+def text_of(blocks: bytes) -> str:
+    """The beginning of a prompt's text, for people; of a very long one its size."""
+    if len(blocks) > TEXT_READ:
+        return f"({len(blocks)} bytes)"
+    texts = [block.get("text") for block in jsonrpc.decode(blocks) if isinstance(block, dict)]
+    return " ".join(text for text in texts if isinstance(text, str))[:TEXT_SHOWN]
 
 
 def _stop_reason(result: bytes) -> str | None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import trio
 
-from trio_broker.broker import Broker, contained
+from trio_broker.broker import Broker
+from trio_broker.containment import contained
 from trio_broker.link import Lines
 from trio_broker.serve import serve
 from trio_broker.wire import jsonrpc

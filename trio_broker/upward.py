@@ -19,7 +19,7 @@ from trio_broker import __version__
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.degrade import Abilities, choice_of, degraded, facts_for
-from trio_broker.errors import BadMessage, BrokerError, Misuse, RemoteError
+from trio_broker.errors import BadMessage, BrokerError, Busy, Misuse, NoSession, RemoteError
 from trio_broker.grant import Scope
 from trio_broker.line import Reply
 from trio_broker.log import Log
@@ -29,16 +29,15 @@ from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.turns import Turn
+from trio_broker.turns import Turn, text_of
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure, unstructure
 from trio_broker.wire.jsonrpc import Message, id_key
 
 META = "trio-broker"
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
-TEXT_SHOWN = 200  # characters of a queued prompt
 NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
-TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
+IF_BUSY = ("queue", "reject", "interrupt")
 SETTINGS = ("session/set_mode", "session/set_config_option")
 
 
@@ -190,7 +189,24 @@ def prompt(connection: Connection, message: Message) -> None:
     turn.on_end(partial(connection.settle, message, session))
     connection.prompts[id_key(message.id or b"null")] = session, turn
     if there is None:
-        connection.submit(session, turn)
+        submit_if(connection, session, turn, options_of(message.params).get("ifBusy"))
+
+
+def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: object = None) -> int:
+    """Queue a turn; what if the session is busy: `queue` it, `reject` it, or `interrupt` what runs. Its position.
+
+    Raises Misuse, Busy (rejected), QueueFull (nothing is interrupted then), SessionOver.
+    """
+    if if_busy not in (None, *IF_BUSY):
+        raise Misuse(f"ifBusy: expected one of {', '.join(IF_BUSY)}, not {if_busy!r}")
+    turns = session.turns
+    if if_busy == "reject" and turns.busy:
+        what = "a turn runs" if turns.running is not None else "prompts wait"
+        raise Busy(f"session {session.key!r} is busy: {what}; queue this one, or interrupt", key=session.key)
+    position = connection.submit(session, turn, first=if_busy == "interrupt")
+    if if_busy == "interrupt" and turns.running is not None:
+        session.cancel(turns.running, f"interrupted by {connection.who}")
+    return position
 
 
 def new_turn(connection: Connection, params: bytes) -> Turn:
@@ -201,26 +217,20 @@ def new_turn(connection: Connection, params: bytes) -> Turn:
         raise BadMessage(
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
-    options = _options(members.get("_meta", b"null"))
+    options = options_of(params)
     chosen = options.get("policy")
-    turn = Turn(prompt_params(connection.grant, params), author=connection, text=_text(blocks))
+    turn = Turn(prompt_params(connection.grant, params), author=connection, text=text_of(blocks))
     turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
     if isinstance(wanted := options.get("promptId"), str):
         turn.prompt_id = wanted
     return turn
 
 
-def _options(raw: bytes) -> dict[str, Any]:
-    meta = jsonrpc.decode(raw)
+def options_of(params: bytes) -> dict[str, Any]:
+    """What a `session/prompt` says to the broker, in its `_meta["trio-broker"]`."""
+    meta = jsonrpc.decode(jsonrpc.members(params).get("_meta", b"null"))
     options = meta.get(META) if isinstance(meta, dict) else None
     return options if isinstance(options, dict) else {}
-
-
-def _text(blocks: bytes) -> str:
-    if len(blocks) > TEXT_READ:
-        return f"({len(blocks)} bytes)"
-    texts = [block.get("text") for block in jsonrpc.decode(blocks) if isinstance(block, dict)]
-    return " ".join(text for text in texts if isinstance(text, str))[:TEXT_SHOWN]
 
 
 def cancel(connection: Connection, message: Message) -> None:
@@ -254,8 +264,16 @@ async def close_session(connection: Connection, message: Message) -> bytes:
     if others or not may_end(connection.grant, session):
         connection.detach(session)
     else:
+        _cancel_all(session)
         await connection.broker.close(session)
     return b"{}"
+
+
+def _cancel_all(session: Session) -> None:
+    """Whoever waits for a prompt of it is told of a cancel, not of a failure: so ACP has the end of a session."""
+    running = session.turns.running
+    for turn in (*session.turns.queued(), *([running] if running is not None else [])):
+        session.cancel(turn)
 
 
 def list_sessions(connection: Connection, message: Message) -> bytes:
@@ -271,9 +289,18 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
 
 
 async def delete_session(connection: Connection, message: Message) -> bytes:
-    """End the session, and forget it with its log."""
+    """End the session, and forget it with its log, closed or not. One that is forgotten already is no error."""
     _introduced(connection)
-    await connection.broker.delete(connection.session(message))
+    archive = connection.broker.archive
+    try:
+        session = connection.session(message)
+        _cancel_all(session)
+        await connection.broker.delete(session)
+    except NoSession:
+        try:
+            await archive.forget((await archive.saved(message.session_id, None, connection.grant)).number)
+        except NoSession:
+            pass  # ACP: deleting what is not there succeeds
     return b"{}"
 
 

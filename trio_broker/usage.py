@@ -88,11 +88,16 @@ class Meter:
     _measured_at: float = float("-inf")
     _measuring: bool = False
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to measure: not while that is being done, nor EVERY seconds after."""
+        return not self._measuring and trio.current_time() >= self._measured_at + EVERY
+
     async def measure(self, roots: Iterable[int]) -> None:
-        """Measure these trees, unless that is being done or was done less than EVERY seconds ago."""
-        since = trio.current_time() - self._measured_at
-        if self._measuring or since < EVERY:
+        """Measure these trees, if that is due."""
+        if not self.due:
             return
+        since = trio.current_time() - self._measured_at
         self._measuring = True
         try:
             found = await self.look(roots)

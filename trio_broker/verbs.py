@@ -8,13 +8,13 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import askverbs, catalog, logverbs, tokenverbs
+from trio_broker import askverbs, catalog, logverbs, opsverbs, queueverbs, tokenverbs
 from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse
 from trio_broker.grant import Scope
-from trio_broker.logverbs import Which, speaks_ours, which
+from trio_broker.logverbs import From, Which, speaks_ours, which
 from trio_broker.opening import (
     Opening,
     check_end,
@@ -26,7 +26,7 @@ from trio_broker.opening import (
 from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turns import Turn
-from trio_broker.upward import new_turn
+from trio_broker.upward import new_turn, submit_if
 from trio_broker.view import session_view
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.acp import Object
@@ -175,7 +175,7 @@ def submit(connection: Connection, message: Message) -> None:
         asked.prompt_id or turn.prompt_id,
     )
     turn.durable = True
-    position = connection.submit(session, turn)
+    position = submit_if(connection, session, turn, asked.if_busy)
     result = jsonrpc.encode({"promptId": turn.prompt_id, "position": position})
     connection.nursery.start_soon(_submit_kept, connection, message, session, result)
 
@@ -222,12 +222,18 @@ async def close(connection: Connection, message: Message, *, kill: bool = False)
 
 
 def logs(connection: Connection, message: Message) -> bytes:
-    """The agent's last words on stderr, and the lines it wrote that were no messages."""
-    life = which(connection, structure(message.params, Which)).life
-    line = life.line if life is not None else None
-    stderr = line.stderr_tail(line.stderr_ring) if line else ""
-    rejected = [raw.decode("utf-8", "replace") for raw in line.rejected] if line else []
-    return jsonrpc.encode({"stderr": stderr, "rejected": rejected})
+    """The agent's last words on stderr, from position `since` on, and the lines it wrote that were no messages.
+
+    `end` is the position for the next call; it begins anew with each process, which `pid` tells.
+    """
+    asked = structure(message.params, From)
+    session = which(connection, Which(asked.session_id, asked.key))
+    line = session.life.line if session.life is not None else None
+    if line is None:
+        return b'{"stderr":"","rejected":[],"rejectedCount":0,"end":0,"pid":null}'
+    rejected = [raw.decode("utf-8", "replace") for raw in line.rejected]
+    facts = {"stderr": line.stderr_since(asked.since or 0), "rejected": rejected, "pid": line.agent.pid}
+    return jsonrpc.encode(facts | {"rejectedCount": line.rejected_count, "end": line.stderr_end})
 
 
 async def watch(connection: Connection, message: Message) -> bytes:
@@ -238,12 +244,6 @@ async def watch(connection: Connection, message: Message) -> bytes:
     picture = await watching.next(asked.after)
     facts = None if connection.grant.admin else jsonrpc.encode(connection.broker.facts(connection.grant))
     return picture.seen_by(connection.grant, watching.clock(), facts)
-
-
-def shutdown(connection: Connection, message: Message) -> bytes:
-    """Stop the broker: every session is ended, then the daemon is gone, and with it this connection."""
-    connection.broker.stop()
-    return b"{}"
 
 
 def _spec(connection: Connection, agent: str | None, command: list[str] | None) -> AgentSpec:
@@ -262,6 +262,8 @@ _AT_ONCE: dict[str, AtOnce] = {
     **logverbs.AT_ONCE,
     **tokenverbs.AT_ONCE,
     **askverbs.AT_ONCE,
+    **queueverbs.AT_ONCE,
+    **opsverbs.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -269,11 +271,12 @@ _AT_ONCE: dict[str, AtOnce] = {
     "submit": submit,
     "cancel": cancel,
     "logs": logs,
-    "shutdown": shutdown,
 }
 _WAITING: dict[str, Waiting] = {
     **logverbs.WAITING,
     **tokenverbs.WAITING,
+    **queueverbs.WAITING,
+    **opsverbs.WAITING,
     "open": open_session,
     "watch": watch,
     "close": close,

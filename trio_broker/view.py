@@ -40,7 +40,7 @@ def session_facts(session: Session) -> dict[str, Any]:
         "agent": session.settings.spec.name,
         "phase": session.phase.value,
         "queue": len(queued),
-        "queued": [_turn_view(turn, position) for position, turn in enumerate(queued, 1)],
+        "queued": [turn_view(turn, position) for position, turn in enumerate(queued, 1)],
         "pid": agent.pid if agent is not None and session.live else None,
         "cwd": session.settings.cwd,
         "clients": len(relay.listeners),
@@ -75,7 +75,8 @@ def ask_view(session: Session, ask: Ask) -> dict[str, Any]:
     }
 
 
-def _turn_view(turn: Turn, position: int) -> dict[str, Any]:
+def turn_view(turn: Turn, position: int) -> dict[str, Any]:
+    """A prompt that waits, or runs, and the beginning of its text."""
     return {"promptId": turn.prompt_id, "text": turn.text, "position": position}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.ask import ELICITATION, Ask
+from trio_broker.ask import Ask
 from trio_broker.grant import Grant
 from trio_broker.session import Session
 from trio_broker.usage import Meter
@@ -60,8 +60,9 @@ class Watching:
 
     async def next(self, after: int | None) -> Picture:
         """The newest picture, as soon as it is another one than number `after`; at once if it is already."""
-        while (picture := self.look()).number == after:  # noqa: ASYNC110  # an event for each update is what it spares
+        while (picture := self.look()).number == after:  # an event for each update is what it spares
             await trio.sleep_until(self._looked_at + INTERVAL)
+            await self.measure()  # of quiet agents too: they may be busy all the same
         return picture
 
     def look(self) -> Picture:
@@ -85,6 +86,8 @@ class Watching:
 
     async def measure(self) -> None:
         """Have CPU and memory in the next picture; does nothing most of the times."""
+        if not self.meter.due:
+            return
         lives = (session.life for session in self.snapshot() if session.live)
         await self.meter.measure(
             [life.agent.pid for life in lives if life is not None and life.agent is not None]
@@ -98,6 +101,7 @@ class Watching:
         return view | {
             "phase_since": self._when(session.phase_since),
             "heard_at": self._when(line.heard_at if line is not None else None),
+            "turn_id": running.prompt_id if running is not None else None,
             "turn_since": self._when(running.started_at if running is not None else None),
             "attached": [
                 {"name": one.name, "role": "observer" if one in relay.observers else "controller"}
@@ -108,9 +112,14 @@ class Watching:
         }
 
     def _ask(self, ask: Ask) -> dict[str, Any]:
-        facts = {"askId": ask.id, "method": ask.method, "title": ask.title, "kind": ask.kind}
-        message = ask.title if ask.method == ELICITATION else None
-        return facts | {"options": ask.options, "message": message, "since": self._when(ask.opened_at)}
+        facts = {
+            "askId": ask.id,
+            "method": ask.method,
+            "title": ask.title,
+            "kind": ask.kind,
+            "mode": ask.mode,
+        }
+        return facts | {"options": ask.options, "since": self._when(ask.opened_at)}
 
     def _when(self, at: float | None) -> float | None:
         return None if at is None else round(at - self.begun_at, 3)

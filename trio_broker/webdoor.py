@@ -15,9 +15,10 @@ from http import HTTPStatus
 import attrs
 import trio
 
-from trio_broker.broker import Broker, contained
+from trio_broker.broker import Broker
 from trio_broker.config import ListenConfig
 from trio_broker.connection import Bound, Connection
+from trio_broker.containment import contained
 from trio_broker.errors import UnknownAgent
 from trio_broker.grant import Grant
 from trio_broker.httphead import Head, HeadReader, Place, Refusal, Rules, answer, place_of
@@ -74,13 +75,16 @@ class Suspects:
 
 @attrs.define(eq=False)
 class WebDoor:
-    """One broker's; `run` lets clients in."""
+    """One broker's; `run` lets clients in.
+
+    `handshaking` and `delayed` are the strangers at the door, `by_token` counts the connections of each token.
+    """
 
     broker: Broker
     suspects: Suspects = attrs.field(factory=Suspects)
-    _handshaking: int = 0
-    _delayed: int = 0
-    _by_token: Counter[str | None] = attrs.field(factory=Counter)
+    handshaking: int = 0
+    delayed: int = 0
+    by_token: Counter[str | None] = attrs.field(factory=Counter)
 
     async def run(self, listeners: list[Listener], clients: trio.Nursery) -> None:
         """Let clients in until cancelled; each is served in `clients`."""
@@ -130,16 +134,16 @@ class WebDoor:
     @contextmanager
     def _handshake(self) -> Iterator[None]:
         limit = self._listen.max_handshakes
-        if self._handshaking >= limit:
+        if self.handshaking >= limit:
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{limit} handshakes are under way, the limit; try again, or raise max_handshakes in [listen]",
             )
-        self._handshaking += 1
+        self.handshaking += 1
         try:
             yield
         finally:
-            self._handshaking -= 1
+            self.handshaking -= 1
 
     def _health(self, head: Head) -> tuple[HTTPStatus, str]:
         if head.path == "/readyz" and self.broker.stopping.is_set():
@@ -160,7 +164,7 @@ class WebDoor:
             full = "the broker is stopping; try again when it is back"
         elif len(self.broker.clients) >= most:
             full = f"{most} clients are connected, the limit; raise max_clients in [broker]"
-        elif self._by_token[grant.token] >= mine:
+        elif self.by_token[grant.token] >= mine:
             full = f"{mine} clients are connected with this token, the limit; raise max_per_token in [listen]"
         if full is not None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, full)
@@ -184,27 +188,27 @@ class WebDoor:
 
     async def _delay(self, seconds: float) -> None:
         if (
-            self._delayed < self._listen.max_handshakes
+            self.delayed < self._listen.max_handshakes
         ):  # else there are so many that a delay would only cost us
-            self._delayed += 1
+            self.delayed += 1
             try:
                 await trio.sleep(seconds)
             finally:
-                self._delayed -= 1
+                self.delayed -= 1
 
     async def _serve(
         self, stream: trio.abc.Stream, place: Place, behind: bytes, grant: Grant, bound: Bound | None
     ) -> None:
-        self._by_token[grant.token] += 1
+        self.by_token[grant.token] += 1
         config = self.broker.config
         try:
             wire = Wire(stream, config.broker.max_line, place.request(), behind)
             async with accepted(wire, compress=place.deflate is not None) as link:
                 await serve(self.broker, link, grant, partial(self._attend, bound))
         finally:
-            self._by_token[grant.token] -= 1
-            if not self._by_token[grant.token]:
-                del self._by_token[grant.token]
+            self.by_token[grant.token] -= 1
+            if not self.by_token[grant.token]:
+                del self.by_token[grant.token]
 
     def _attend(self, bound: Bound | None, connection: Connection) -> None:
         connection.bound = bound

@@ -19,6 +19,7 @@ from wsproto.events import AcceptConnection
 from wsproto.extensions import PerMessageDeflate
 
 from trio_broker.link import FAREWELL, READ, Ending, send_in_steps
+from trio_broker.wire.blocks import REMEMBERED, WORTH, lines_in
 from trio_broker.wire.jsonrpc import LineTooLong
 
 PING_EVERY = 25.0  # seconds
@@ -28,10 +29,6 @@ SUBPROTOCOL = "acp.v1"
 SLACK = 1024 * 1024  # bytes that the frames of a message may have beside it
 ABNORMAL = 1006  # trio-websocket's word for an end without a close frame
 LONGEST_REASON = 123  # bytes
-REMEMBERED = 4  # blocks, each with its frames
-SHARED = range(
-    4096, 1024 * 1024
-)  # bytes of what is worth to be remembered: a block, not a word, nor a large message
 CLOSE, PING = 0x88, 0x89  # how these frames begin
 
 
@@ -234,12 +231,12 @@ def framed(lines: bytes) -> bytes:
     for remembered, frames in _framed:
         if remembered is lines:
             return frames
-    parts = lines[:-1].split(b"\n")
+    parts = lines_in(lines)
     pieces = [b""] * (2 * len(parts))
     pieces[::2] = map(_heads.__getitem__, map(len, parts))
     pieces[1::2] = parts
     frames = b"".join(pieces)
-    if len(lines) in SHARED:
+    if len(lines) in WORTH:
         _framed.append((lines, frames))
     return frames
 
@@ -254,18 +251,26 @@ def close_frame(code: int, reason: str) -> bytes:
 async def accepted(wire: Wire, *, compress: bool) -> AsyncGenerator[WebSocketLink, None]:
     """Answer the upgrade request that is the head of the wire; whoever made the wire closes it.
 
-    A client that answers no pings is cut off: it is read as one that left.
+    A client that answers no pings is cut off: it is read as one that left. Raises BrokenResourceError if it left, or
+    stopped reading, before the answer was out.
     """
+    left = False
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
             nursery, wire, message_queue_size=QUEUE, max_message_size=wire.limit, receive_buffer_size=READ
         )
         deflate = PerMessageDeflate() if compress else None
-        socket = await _accept(request, deflate)
-        wire.upgraded.set()
-        nursery.start_soon(keep_pinging, socket, wire)
-        yield WebSocketLink(socket, wire) if deflate and deflate.enabled() else FramedLink(socket, wire)
+        try:
+            socket = await _accept(request, deflate)
+        except (ConnectionClosed, trio.TooSlowError):
+            left = True
+        else:
+            wire.upgraded.set()
+            nursery.start_soon(keep_pinging, socket, wire)
+            yield WebSocketLink(socket, wire) if deflate and deflate.enabled() else FramedLink(socket, wire)
         nursery.cancel_scope.cancel()
+    if left:
+        raise trio.BrokenResourceError("the client left during the upgrade")
 
 
 async def _accept(request: WebSocketRequest, deflate: PerMessageDeflate | None) -> WebSocketConnection:

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker import log as logs
+from trio_broker.errors import NoSession
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig
 from trio_broker.wire import jsonrpc
@@ -225,6 +226,20 @@ async def test_delete_forgets_a_session(tmp_path: Path) -> None:
             await user.call("session/delete", sessionId=session)
             assert (await user.call("session/list"))["sessions"] == [] and not rig.agents.spawned[-1].alive()
             assert saved(rig) == []
+            assert await user.call("session/delete", sessionId=session) == {}  # as ACP has it: it is gone
+
+
+async def test_delete_forgets_a_session_that_was_closed(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(journal=tmp_path / "j") as rig, rig.connect() as user:
+            await introduced(user)
+            session = (await user.call("session/new", cwd="/tmp", mcpServers=[]))["sessionId"]
+            await user.prompt(session, "say hello")
+            await user.call("session/close", sessionId=session)
+            await user.call("_trio_broker/history", sessionId=session)  # it is there still
+            assert await user.call("session/delete", sessionId=session) == {}
+            with pytest.raises(NoSession):
+                await user.call("_trio_broker/history", sessionId=session)
 
 
 def saved(rig: Rig) -> list[Any]:
@@ -270,3 +285,22 @@ async def test_wait_answers_when_it_has_come_to_that(
                 await user.call("_trio_broker/close", key="k")
             assert (await waiting.wait())["phase"] == {"ask": "waiting"}.get(until, until)
             assert (await waiter.call("_trio_broker/wait", key="k", until=until)) if until == "idle" else True
+
+
+async def test_a_page_of_long_events_is_short_and_says_where_to_read_on(tmp_path: Path) -> None:
+    """Or whoever looks at a session with long messages would have the broker hold everybody up."""
+    with trio.fail_after(60):
+        async with open_rig(journal=tmp_path / "journal") as rig, rig.connect() as user:
+            session = await user.open("a")
+            for _ in range(6):
+                await user.prompt(session, f"say {'x' * 400_000}")
+            found: list[dict[str, Any]] = []
+            pages = 0
+            page: dict[str, Any] = {"next": 1, "last": 1}
+            while page["next"] <= page["last"]:
+                page = await user.call("_trio_broker/events", sessionId=session, since=page["next"])
+                found += page["events"]
+                pages += 1
+                assert len(jsonrpc.encode(page)) < 2 * 1024 * 1024
+            assert [event["seq"] for event in found] == list(range(1, page["last"] + 1))
+            assert pages > 2

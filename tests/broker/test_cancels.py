@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.config import Restart
 from trio_broker.errors import SessionOver
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
@@ -191,19 +192,44 @@ async def test_d3_an_agent_that_ignores_a_cancel_is_ended_after_its_grace(autoju
         config = settings(cancel_grace=20)
         async with open_rig(config, Habits(ignores_eof=True)) as rig, rig.connect() as user:
             session, turn = await begin(user, "hang-hard")
-            queued = user.later(user.prompt, session, "say next")
             begun = trio.current_time()
             assert await user.cancel(session) == "turn"
             await trio.sleep(19)
             assert not turn.done and (await user.view("k"))["phase"] == "cancelling"
             assert await turn.wait() == "cancelled"
             assert trio.current_time() - begun == pytest.approx(20, abs=0.5)
-            error = await queued.fails()
-            assert isinstance(error, SessionOver) and error.details["sent"] is False
             assert "cancel_grace in [broker]" in (await user.view("k"))["error"]
             await rig.agent("k").exited.wait()
             ends = [event["outcome"] for event in user.events if event["kind"] == "ended"]
-            assert ends == ["cancelled", "failed"], "the end of its process is no second end of the turn"
+            assert ends == ["cancelled"], "the end of its process is no second end of the turn"
+
+
+async def test_d10_what_waits_behind_a_turn_that_ignores_its_cancel_runs_in_the_next_process(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(120):
+        config = settings(cancel_grace=20)
+        async with open_rig(config, Habits(ignores_eof=True, resume=True)) as rig, rig.connect() as user:
+            session, turn = await begin(user, "hang-hard")
+            deaf = rig.agent("k")
+            queued = user.later(user.prompt, session, "say next")
+            assert await user.cancel(session) == "turn"
+            assert await turn.wait() == "cancelled"
+            assert await queued.wait() == "end_turn" and user.said(session) == "next"
+            assert rig.agent("k") is not deaf and deaf.exit is not None
+            assert rig.agent("k").prompts() == ["say next"] and (await user.view("k"))["resumed"] == "exact"
+
+
+async def test_an_agent_that_is_never_restarted_takes_what_waits_with_it(autojump_clock: MockClock) -> None:
+    with trio.fail_after(120):
+        config = settings(cancel_grace=20, restart=Restart.NEVER)
+        async with open_rig(config) as rig, rig.connect() as user:
+            session, turn = await begin(user, "hang-hard")
+            queued = user.later(user.prompt, session, "say next")
+            assert await user.cancel(session) == "turn"
+            assert await turn.wait() == "cancelled"
+            error = await queued.fails()
+            assert isinstance(error, SessionOver) and error.details["sent"] is False
 
 
 async def test_d3_the_answer_says_why_an_agent_was_ended(autojump_clock: MockClock) -> None:

@@ -28,7 +28,7 @@ class SlowKeeper(Keeper):
 
     free: trio.Event = attrs.field(factory=trio.Event)
 
-    async def flush(self) -> None:
+    async def flush(self, session: int | None = None) -> None:
         await self.free.wait()
 
 

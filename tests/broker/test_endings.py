@@ -143,6 +143,24 @@ async def test_session_close_of_one_of_two_clients_detaches_that_one(autojump_cl
             assert (await two.call("session/list"))["sessions"] == []
 
 
+@pytest.mark.parametrize("how", ["close", "delete"])
+async def test_a_session_that_its_client_ends_cancels_its_prompts(
+    how: str, autojump_clock: MockClock
+) -> None:
+    """ACP has close end what runs as a cancel would, and a cancelled turn ends with a stop reason, no error."""
+    with trio.fail_after(120):
+        async with open_rig() as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.call("initialize", protocolVersion=1)
+            running = user.later(user.prompt, session, "say on; hang")
+            await trio.sleep(MOMENT)
+            queued = user.later(user.prompt, session, "say never")
+            await trio.sleep(MOMENT)
+            await user.call(f"session/{how}", sessionId=session)
+            assert (await outcome(running), await outcome(queued)) == ("cancelled", "cancelled")
+            assert rig.agents.alive() == []
+
+
 async def test_one_that_is_not_to_be_restarted_can_be_looked_at_and_opened_anew(
     autojump_clock: MockClock,
 ) -> None:
@@ -267,6 +285,14 @@ async def ended(call: Later[str]) -> BrokerError | None:
     except BrokerError as error:
         return error
     return None
+
+
+async def test_g6_a_broker_that_was_cancelled_says_that_it_stops(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig() as rig, rig.connect() as user:
+            rig.axe.cancel()
+            await rig.ended.wait()
+            assert (await user.later(user.open, "k").fails()).code == "draining"
 
 
 @pytest.mark.parametrize("stopping", [True, False])

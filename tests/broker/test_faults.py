@@ -79,7 +79,7 @@ class FaultyAgent(MemoryAgent):
 class FaultyKeeper(Keeper):
     """Waiting for the disk fails."""
 
-    async def flush(self) -> None:
+    async def flush(self, session: int | None = None) -> None:
         await trio.lowlevel.checkpoint()
         raise Fault
 

@@ -160,3 +160,18 @@ async def test_control_sessions_end_when_nobody_logs_in(autojump_clock: MockCloc
             assert len(rig.agents.alive()) == 1
             await trio.sleep(90)
             assert rig.agents.alive() == []
+
+
+async def test_a_login_that_its_client_left_keeps_no_control_session_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    habits = Habits(mute=frozenset({"authenticate"}))
+    with trio.fail_after(600):
+        async with open_rig(habits=habits) as rig:
+            async with rig.connect() as user:
+                await user.call("initialize", protocolVersion=1)
+                user.later(user.call, "authenticate", methodId="key")
+                await trio.sleep(200)
+                assert len(rig.agents.alive()) == 1, "somebody waits for it"
+            await trio.sleep(120)
+            assert rig.agents.alive() == []

@@ -182,7 +182,7 @@ async def test_b7_b8_fresh_while_it_is_taken_up_gives_a_new_conversation(autojum
             assert rig.agents.alive() == [rig.agent("k")] and rig.agent("k").prompts() == ["say new"]
 
 
-async def test_b15_b10_a_start_that_fails_settles_what_waited_for_it(autojump_clock: MockClock) -> None:
+async def test_b15_b10_e11_a_start_that_fails_settles_what_waited_for_it(autojump_clock: MockClock) -> None:
     with trio.fail_after(600):
         config = settings(start_timeout=5)
         async with open_rig(config, WAYS["exact"]) as rig, rig.connect() as user:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -143,6 +144,28 @@ async def test_a_picture_in_which_nothing_happens_is_not_sent_again(
             assert not next.done
             await rig.agent("a").update("agent_message_chunk", content={"type": "text", "text": "x"})
             assert (await next.wait())["number"] == first["number"] + 1
+
+
+async def test_an_agent_that_says_nothing_is_measured_all_the_same(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A build that is quiet for an hour and takes all of a core: no update asks for a new picture."""
+    spent = 0.0
+
+    async def trees(roots: Iterable[int]) -> dict[int, Tree]:
+        nonlocal spent
+        await trio.lowlevel.checkpoint()
+        spent += usage.EVERY * 0.75
+        return {root: Tree(100, {(root, 1.0): spent}) for root in roots}
+
+    with trio.fail_after(300):
+        async with watched() as rig, rig.connect() as user:
+            rig.broker.watching.meter = Meter(trees)
+            await user.open("a")
+            picture = await look(user)
+            while (of(picture, "a")["use"] or {}).get("cpu") is None:
+                picture = await look(user, picture["number"])
+            assert of(picture, "a")["use"]["cpu"] == pytest.approx(75, abs=10)
 
 
 async def test_a_picture_shows_the_sessions_that_a_client_may_see() -> None:

@@ -69,6 +69,17 @@ def test_the_end_of_stdin_waits_for_answers_that_are_due(shared: Home, tmp_path:
         assert talk.line() == b"" and talk.process.wait(LIMIT) == 0
 
 
+def test_the_end_of_stdin_ends_it_though_a_turn_runs_for_ever(shared: Home, tmp_path: Path) -> None:
+    """As with any agent, whose process ends when its stdin does; the turn goes on (DESIGN D8)."""
+    with editor(shared, "-s", "for ever") as talk:
+        talk.start(str(tmp_path))
+        talk.prompt("say working; hang")
+        talk.message()
+        assert talk.hang_up() == 0
+    assert shared.session("for ever")["phase"] == "working"
+    assert shared.run("cancel", "-s", "for ever").returncode == 0
+
+
 def test_an_editor_that_is_killed_leaves_its_turn_running(shared: Home, tmp_path: Path) -> None:
     """DESIGN D8."""
     with editor(shared, "-s", "left") as talk:

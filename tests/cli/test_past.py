@@ -97,6 +97,16 @@ def test_a_mistake_is_told_with_what_to_do(home: Home, words: tuple[str, ...], c
     assert (done.returncode, says in done.stderr) == (code, True), done.stderr
 
 
+def test_json_of_what_is_taken_in_and_forgotten(home: Home, tmp_path: Path) -> None:
+    home.run("prompt", "say hi", "-s", "k")
+    home.run("sessions", "export", "-s", "k", "-o", "k.ndjson", cwd=tmp_path)
+    assert home.json("sessions", "delete", "-s", "k") == {"action": "session_forgotten", "key": "k"}
+    done = home.run("sessions", "import", "k.ndjson", "--format", "json", cwd=tmp_path)
+    assert json.loads(done.stdout)["action"] == "session_imported"
+    pruned = home.json("sessions", "prune", "--older-than", "30d")
+    assert pruned == {"action": "sessions_pruned", "deleted": 0}
+
+
 def test_a_bad_file_is_not_imported(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "bad"
     file.write_text("no export\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home, Terminal, eventually, fake
+from trio_broker.testing.home import CONFIG, Home, Terminal, eventually, fake
 
 
 def test_a_question_is_asked_with_the_agents_options_and_answered_by_typing(
@@ -125,6 +125,22 @@ def test_a_second_ctrl_c_detaches_and_the_turn_goes_on(shared: Home, tmp_path: P
         assert person.end() == 130
     assert shared.session("left")["phase"] == "cancelling"
     assert shared.run("sessions", "close", "--kill", "-s", "left").returncode == 0
+
+
+def test_after_a_second_ctrl_c_watch_shows_how_the_turn_goes_on(home: Home, tmp_path: Path) -> None:
+    """This agent heeds no cancel: the broker ends it after cancel_grace, whoever looks."""
+    home.config.write_text(f"{CONFIG}\n[broker]\ncancel_grace = 3\n", encoding="utf-8")
+    with home.terminal("prompt", "think hm; hang-hard", "-s", "left", cwd=tmp_path) as person:
+        at_work(home, "left", person)
+        person.ctrl_c()
+        person.see("once more to leave the turn to itself")
+        person.ctrl_c()
+        assert person.end() == 130
+    with home.terminal("watch", "-s", "left", "--since", "1") as watcher:
+        watcher.see("[thinking] hm")
+        watcher.see("[done] cancelled")
+        watcher.ctrl_c()
+        assert watcher.end() == 130
 
 
 def test_a_second_ctrl_c_in_exec_kills_the_agent(shared: Home, tmp_path: Path) -> None:

@@ -31,6 +31,21 @@ def test_every_command_tells_what_it_does(home: Home, words: tuple[str, ...]) ->
     assert not home.socket.exists()
 
 
+OTHERS = ("serve", "up", "agents", "orphans", "config", "acp", "demo", "chaos", "demo-agent", "token")
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] not in OTHERS], ids=" ".join)
+def test_help_of_what_acts_on_sessions_has_an_example(words: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+    if not isinstance(command, click.Group):
+        assert f"\n      trio-broker {' '.join(words)}" in f"{command.help}\n", command.help
+
+
 def test_help_names_every_command(home: Home) -> None:
     done = home.run("--help")
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)

@@ -9,9 +9,10 @@ import pytest
 import trio
 
 from trio_broker.config import BrokerConfig
+from trio_broker.connection import Connection
 from trio_broker.grant import Scope
 from trio_broker.link import Ending
-from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer
+from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 from trio_broker.testing.rig import prompt_params
 from trio_broker.testing.web import Web, open_door
 
@@ -201,6 +202,118 @@ async def test_requests_in_flight_are_bounded() -> None:
             ended = [await peer.response(), await peer.response()]
             assert {answer["id"] for answer in ended} == {2, 3}
             await alive(peer)
+
+
+async def test_ids_are_the_clients_own_to_the_last_digit_and_not_used_twice() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            for id in (b"9007199254740993", b'"1"', b"1.50", b"-7", b"123456789012345678901234567890"):
+                await peer.send(TEXT, b'{"jsonrpc":"2.0","id":%b,"method":"_trio_broker/agents"}' % id)
+                opcode, payload = await peer.next()
+                assert opcode == TEXT and b'"id":%b,' % id in payload
+            opened = await peer.call(1, "_trio_broker/open", key="a", cwd="/tmp", agent="demo")
+            prompt = prompt_params(opened["result"]["sessionId"], "hang")
+            await peer.send(TEXT, request(2, "session/prompt", **prompt))
+            await peer.send(TEXT, request(2, "_trio_broker/agents"))
+            second = await peer.response()
+            assert second["error"]["code"] == -32600 and "still open" in second["error"]["message"]
+            await peer.say({"jsonrpc": "2.0", "method": "session/cancel", "params": prompt})
+            assert (await peer.response())["result"]["stopReason"] == "cancelled", "the first has its answer"
+
+
+async def test_a_session_that_is_none_and_an_answer_to_nothing() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            await peer.call(1, "initialize", protocolVersion=1)
+            for method in ("session/prompt", "session/load", "session/set_mode", "_trio_broker/attach"):
+                answer = await peer.call(
+                    2, method, sessionId="none", prompt=[], cwd="/tmp", mcpServers=[], modeId="x"
+                )
+                assert answer["error"]["code"] == -32002 and answer["error"]["data"]["sessionId"] == "none"
+            await peer.say({"jsonrpc": "2.0", "id": 1, "result": {}})
+            await peer.say({"jsonrpc": "2.0", "id": "x", "error": {"code": 1, "message": "no"}})
+            await alive(peer)
+
+
+async def test_an_option_that_was_not_offered_is_no_answer_to_a_permission() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.peer() as peer:
+            opened = await peer.call(1, "_trio_broker/open", key="a", cwd="/tmp", agent="demo")
+            prompt = prompt_params(opened["result"]["sessionId"], "ask go")
+            await peer.send(TEXT, request(2, "session/prompt", **prompt))
+            while (message := await peer.hear()).get("method") != "session/request_permission":
+                pass
+            chosen = {"outcome": {"outcome": "selected", "optionId": "invented"}}
+            await peer.say({"jsonrpc": "2.0", "id": message["id"], "result": chosen})
+            [ask] = (await peer.call(3, "_trio_broker/asks"))["result"]["asks"]
+            assert ask["asked"] == []
+            await peer.call(4, "_trio_broker/answer", askId=ask["askId"], answer="allow")
+
+
+async def test_a_frame_that_is_cut_off_ends_its_connection_only() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.connect() as user:
+            for text in (request(1, "_trio_broker/status"), b"x" * 70_000):
+                whole = frame(TEXT, text)
+                for cut in (1, 3, len(whole) // 2, len(whole) - 1):
+                    async with web.peer() as peer:
+                        await peer.stream.send_all(whole[:cut])
+                    await gone(web, but=1)
+            assert (await user.status())["clients"] == 1
+
+
+async def test_who_lags_too_far_is_told_so_with_1008() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.connect() as user:
+            await user.status()
+            others = set(web.rig.broker.clients)
+            async with web.peer() as peer:
+                await peer.call(1, "_trio_broker/open", key="k", cwd="/tmp")
+                [lagging] = web.rig.broker.clients - others
+                assert isinstance(lagging, Connection)
+                lagging.outbox.limit = 100
+                for id in range(2, 6):  # in one piece, so that the broker has no time to write between them
+                    await peer.stream.send_all(
+                        b"".join(frame(TEXT, request(10 * id + n, "_trio_broker/agents")) for n in range(9))
+                    )
+                assert await peer.closed() == Ending.TOO_SLOW.value
+            assert (await user.status())["clients"] == 1
+
+
+async def test_a_fault_of_ours_in_a_connection_is_told_with_1011_and_is_no_others() -> None:
+    with trio.fail_after(LIMIT):
+        async with open_door() as web, web.connect() as user:
+            await user.status()
+            others = set(web.rig.broker.clients)
+            async with web.peer() as peer:
+                await alive(peer)
+                [faulty] = web.rig.broker.clients - others
+                assert isinstance(faulty, Connection)
+                faulty.nursery.start_soon(fail)
+                assert await peer.closed() == Ending.FAILED.value
+            assert (await user.status())["clients"] == 1
+
+
+async def fail() -> None:
+    await trio.lowlevel.checkpoint()
+    raise ZeroDivisionError
+
+
+@pytest.mark.slow
+async def test_64_mib_are_a_message_and_one_byte_more_is_refused() -> None:
+    limit = BrokerConfig().max_line
+    head = b'{"jsonrpc":"2.0","id":1,"method":"no/such","params":{"text":"'
+    with trio.fail_after(LIMIT):
+        async with open_door() as web:
+            for more, code in ((0, None), (1, 1009)):
+                async with web.peer() as peer:
+                    text = head + b"x" * (limit + more - len(head) - 3) + b'"}}'
+                    assert len(text) == limit + more
+                    await peer.send(TEXT, text)
+                    if code is None:
+                        assert (await peer.hear())["id"] == 1
+                    else:
+                        assert (await peer.closed())[0] == code
 
 
 async def gone(web: Web, but: int = 0) -> None:

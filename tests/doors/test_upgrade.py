@@ -26,7 +26,7 @@ def request(first: str, *lines: str, host: str = "127.0.0.1") -> bytes:
 
 async def alone(web: Web) -> None:
     """Wait until no client is left."""
-    while web.rig.broker.clients:  # noqa: ASYNC110  # seen from outside only
+    while web.rig.broker.clients or web.door.by_token:  # noqa: ASYNC110  # seen from outside only
         await trio.sleep(0.01)
 
 

@@ -47,7 +47,7 @@ async def adopt() -> None:
     kin.become_subreaper()
     async with trio.open_nursery() as nursery:
         ours = await trio.lowlevel.open_process(["sh", "-c", f"exit {OURS}"])
-        nursery.start_soon(kin.reap_adopted, lambda pid: pid == ours.pid)
+        nursery.start_soon(kin.reap_adopted, lambda: {ours.pid})
         shell = await trio.run_process(["sh", "-c", ORPHAN], capture_stdout=True)
         orphan = int(shell.stdout)
         assert (

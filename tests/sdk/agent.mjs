@@ -11,7 +11,7 @@ const options = [
   { optionId: "yes", name: "Yes", kind: "allow_once" },
   { optionId: "no", name: "No", kind: "reject_once" },
 ];
-let cancel = () => {};
+const cancels = new Map(); // of each session
 
 const say = (client, sessionId, text) =>
   client.notify(to.session.update, {
@@ -20,16 +20,18 @@ const say = (client, sessionId, text) =>
   });
 
 async function prompt({ params: { sessionId, prompt }, client }) {
+  if (!cancels.has(sessionId)) throw new acp.RequestError(-32002, "Session not found", { sessionId });
   const { text } = prompt[0];
   await say(client, sessionId, `you said: ${text}; `);
   if (text === "wait") {
-    await new Promise((resolve) => (cancel = resolve));
+    await new Promise((resolve) => cancels.set(sessionId, resolve));
     return { stopReason: "cancelled" };
   }
   if (text === "fail") throw new acp.RequestError(-32123, "no credit", { left: 0 });
   const toolCall = { toolCallId: "1", title: "edit it", kind: "edit" };
   const { outcome } = await client.request(to.session.requestPermission, { sessionId, toolCall, options });
-  await say(client, sessionId, `you chose: ${outcome.outcome === "selected" ? outcome.optionId : "nothing"}`);
+  if (outcome.outcome !== "selected") return { stopReason: "cancelled" };
+  await say(client, sessionId, `you chose: ${outcome.optionId}`);
   return { stopReason: "end_turn" };
 }
 
@@ -40,8 +42,12 @@ const connection = acp
     agentCapabilities: {},
     agentInfo: { name: "typescript-sdk", version: "1" },
   }))
-  .onRequest(on.session.new, () => ({ sessionId: crypto.randomUUID() }))
+  .onRequest(on.session.new, () => {
+    const sessionId = crypto.randomUUID();
+    cancels.set(sessionId, () => {});
+    return { sessionId };
+  })
   .onRequest(on.session.prompt, prompt)
-  .onNotification(on.session.cancel, () => cancel())
+  .onNotification(on.session.cancel, ({ params }) => cancels.get(params.sessionId)?.())
   .connect(acp.ndJsonStream(Writable.toWeb(process.stdout), Readable.toWeb(process.stdin)));
 await connection.closed;

@@ -1,5 +1,5 @@
 // A client made with the official TypeScript SDK, which plays one scene with an agent: one that it starts, `COMMAND…`, or
-// one behind a WebSocket, `ws://… header|protocol TOKEN`. What the scene found out is one JSON object on stdout.
+// one behind a WebSocket, `ws://… header|protocol|browser TOKEN`. What the scene found out is one JSON object on stdout.
 // `node client.mjs DIRECTORY_OF_THE_SDK SCENE CWD COMMAND…`
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
@@ -98,6 +98,17 @@ const scenes = {
     return { first: first.sessionId, second: second.sessionId, before, closed, after: await ids(), gone };
   },
 
+  async load(agent) {
+    const { sessionId } = await open(agent);
+    await prompt(agent, sessionId, "type the greeting");
+    const live = said();
+    updates.length = 0;
+    const loaded = await agent.request(to.session.load, { sessionId, cwd, mcpServers: [] });
+    const kinds = updates.map(({ sessionUpdate }) => sessionUpdate);
+    const replayed = said();
+    return { live, loaded, kinds, replayed, next: await prompt(agent, sessionId, "build 0") };
+  },
+
   async errors(agent) {
     const { sessionId } = await open(agent);
     return {
@@ -118,7 +129,7 @@ function started() {
 
 async function dialled([how, token]) {
   const { createWebSocketStream } = await load("@agentclientprotocol/sdk/experimental/ws-client");
-  const { WebSocket } = (await load("ws")).default;
+  const WebSocket = how === "browser" ? globalThis.WebSocket : (await load("ws")).default.WebSocket;
   const said = how === "header" ? { headers: { Authorization: `Bearer ${token}` } } : { protocols: ["acp.v1", `bearer.${token}`] };
   return { stream: createWebSocketStream(command, { WebSocket, ...said }), leave: () => 0 };
 }

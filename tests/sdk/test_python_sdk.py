@@ -18,6 +18,7 @@ import pytest
 from acp import schema
 from acp.ws import create_websocket_stream
 
+from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
 from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home
 
 HERE = Path(__file__).parent
@@ -187,6 +188,20 @@ def test_a_busy_session_does_not_hold_up_another_of_the_same_client(play: Play, 
     play(scene)
 
 
+def test_a_load_replays_what_was_said(play: Play, tmp_path: Path) -> None:
+    async def scene(agent: acp.Agent, editor: Editor) -> None:
+        session = await open_session(agent, tmp_path)
+        await agent.prompt(session_id=session, prompt=HI)
+        live = editor.said()
+        editor.updates.clear()
+        await agent.load_session(session_id=session, cwd=str(tmp_path), mcp_servers=[])
+        assert editor.said() == live != ""
+        assert {schema.UserMessageChunk, schema.ToolCallStart} <= {type(update) for update in editor.updates}
+        assert (await agent.prompt(session_id=session, prompt=HI)).stop_reason == "end_turn"
+
+    play(scene)
+
+
 def test_list_and_close(play: Play, tmp_path: Path) -> None:
     async def scene(agent: acp.Agent, editor: Editor) -> None:
         first, second = await open_session(agent, tmp_path), await open_session(agent, tmp_path)
@@ -256,3 +271,37 @@ def test_its_client_and_its_agent_with_the_broker_between_them(play: Play, tmp_p
         assert editor.asked == ["edit it"]
 
     play(scene, "--", *shlex.split(AGENT))
+
+
+# Starting it takes most of a second: what SDKs may differ in, and the standing rules.
+CHECKED = chosen(
+    [
+        "initialize.newer",
+        "ids.digits",
+        "lines.[bn]*",
+        "session.two",
+        "cancel.other",
+        "ask.cancel",
+        "end.turn",
+        "messages",
+    ]
+)
+
+
+async def test_its_agent_and_the_battery(home: Home, tmp_path: Path) -> None:
+    """What the SDK itself does not survive, the broker keeps away from it."""
+    wanted = Settings(str(tmp_path), long="wait", quiet=0.1)
+    alone = await run(Program(shlex.split(AGENT)), wanted, CHECKED, over=CHECKED, jobs=2)
+    assert failed(alone) == {
+        "lines.batch",
+        "lines.no-object",
+    }  # the SDK's reader raises, and the process ends
+    assert home.run("up").returncode == 0
+    behind = await run(
+        Door(str(home.socket), bind={"command": shlex.split(AGENT)}), wanted, CHECKED, over=CHECKED, jobs=2
+    )
+    assert failed(behind) == set()
+
+
+def failed(report: Report) -> set[str]:
+    return {one.check.id for one in report.results if one.verdict is Verdict.FAIL}

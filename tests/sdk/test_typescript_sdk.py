@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
 from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home
 
 pytestmark = pytest.mark.node
@@ -19,18 +20,20 @@ HERE = Path(__file__).parent
 Play = Callable[[str], Any]
 
 
-@pytest.fixture(params=["stdio", "header", "protocol"])
+@pytest.fixture(params=["stdio", "header", "protocol", "browser"])
 def play(
     home: Home, node_sdk: Path, tmp_path: Path, url: str, token: str, request: pytest.FixtureRequest
 ) -> Play:
     """Plays a scene of client.mjs with the demo agent behind the broker; what it found out.
 
-    Over `trio-broker acp`, and over the WebSocket with the token in a header (npm ws) or a sub-protocol (browsers).
+    Over `trio-broker acp`, and over the WebSocket with the token in a header (npm ws) or a sub-protocol: also by the
+    WebSocket that browsers have, which fails when none of its sub-protocols is acknowledged.
     """
     over = (*TRIO_BROKER, "acp", "-a", "demo") if request.param == "stdio" else (url, request.param, token)
 
     def play(scene: str) -> Any:
-        client = ["node", str(HERE / "client.mjs"), str(node_sdk), scene, str(tmp_path)]
+        node = ["node", "--experimental-websocket"] if request.param == "browser" else ["node"]
+        client = [*node, str(HERE / "client.mjs"), str(node_sdk), scene, str(tmp_path)]
         done = subprocess.run(
             [*client, *over],
             env=home.env,
@@ -83,6 +86,14 @@ def test_a_request_that_is_aborted(play: Play) -> None:
     assert play("abort")["ended"]["result"] == {"stopReason": "cancelled"}
 
 
+def test_a_load_replays_what_was_said(play: Play) -> None:
+    found = play("load")
+    assert found["replayed"] == found["live"] != "" and found["loaded"]["modes"]["currentModeId"] == "ask"
+    assert "user_message_chunk" in found["kinds"] and "tool_call" in found["kinds"]
+    assert found["kinds"].count("agent_message_chunk") < 10, "merged"
+    assert found["next"] == {"stopReason": "end_turn"}
+
+
 def test_list_and_close(play: Play) -> None:
     found = play("sessions")
     assert sorted(found["before"]) == sorted([found["first"], found["second"]])
@@ -117,3 +128,32 @@ def test_its_agent_under_the_broker(home: Home, agent: str, tmp_path: Path) -> N
     assert failed.returncode == 1 and 'error -32123: no credit: {"left": 0}' in failed.stderr
     closed = home.json("sessions", "close", "-s", str(tmp_path))
     assert closed["exit"] == {"exitCode": 0, "signal": None}, "it ends with its stdin"
+
+
+# Starting it takes most of a second: what SDKs may differ in, and the standing rules.
+CHECKED = chosen(
+    [
+        "initialize.newer",
+        "ids.digits",
+        "lines.[bn]*",
+        "session.two",
+        "cancel.other",
+        "ask.cancel",
+        "end.turn",
+        "messages",
+    ]
+)
+
+
+async def test_its_agent_and_the_battery(home: Home, node_sdk: Path, tmp_path: Path) -> None:
+    argv = ["node", str(HERE / "agent.mjs"), str(node_sdk)]
+    wanted = Settings(str(tmp_path), long="wait", quiet=0.1)
+    alone = await run(Program(argv), wanted, CHECKED, over=CHECKED, jobs=2)
+    assert failed(alone) == set()
+    assert home.run("up").returncode == 0
+    behind = await run(Door(str(home.socket), bind={"command": argv}), wanted, CHECKED, over=CHECKED, jobs=2)
+    assert failed(behind) == set()
+
+
+def failed(report: Report) -> set[str]:
+    return {one.check.id for one in report.results if one.verdict is Verdict.FAIL}

@@ -426,3 +426,106 @@ def test_the_log_lets_spawns_and_frames_be_counted(tmp_path: Path) -> None:
         "session/new",
         "session/prompt",
     ]
+
+
+def test_what_it_tells_of_itself_fits_the_published_schema() -> None:
+    script = "usage; usage 5 10; title New title; commands a b; mode code; config large"
+    with fake() as talk:
+        talk.start()
+        *turn, _ = talk.turn(script)
+        for message in turn:
+            validator("SessionNotification").validate(message["params"])
+        told = updates(turn)
+    assert [(one["used"], one["size"]) for one in told[:2]] == [(1000, 200_000), (5, 10)]
+    assert (told[2]["title"], [one["name"] for one in told[3]["availableCommands"]]) == (
+        "New title",
+        ["a", "b"],
+    )
+    assert (told[4]["currentModeId"], told[5]["configOptions"][0]["currentValue"]) == ("code", "large")
+
+
+def test_raw_bytes_and_one_byte_at_a_time() -> None:
+    with fake() as talk:
+        talk.start()
+        talk.prompt(r"raw \xff\x00{\n; dribble drop by drop")
+        assert talk.line() == b"\xff\x00{\n"
+        assert talk.message()["params"]["update"]["content"]["text"] == "drop by drop"
+
+
+def test_a_turn_of_its_own_follows_the_answer() -> None:
+    with fake() as talk:
+        talk.start()
+        assert stop_reason(talk.turn("say asked; own-turn by myself")) == "end_turn"
+        tags = [talk.message()["params"]["update"]["sessionUpdate"] for _ in range(6)]
+        assert tags[0] == "agent_thought_chunk" and tags[1] == "tool_call" and tags[-1] == "usage_update"
+
+
+def test_a_cancel_may_be_ignored_for_the_rest_of_a_turn() -> None:
+    with fake() as talk:
+        talk.start()
+        prompt = talk.prompt("ignore-cancel; say on; wait 0.3; say done")
+        talk.message()
+        talk.cancel()
+        rest = talk.until(prompt)
+        assert (said(rest), stop_reason(rest)) == ("done", "end_turn")
+        prompt = talk.prompt("say on; hang")
+        talk.message()
+        talk.cancel()
+        assert stop_reason(talk.until(prompt)) == "cancelled"
+
+
+@pytest.mark.parametrize("act", ["ignore-eof", "deaf"])
+def test_the_end_of_stdin_may_be_ignored_from_some_turn_on(act: str) -> None:
+    with fake() as talk:
+        talk.start()
+        talk.turn(act)
+        with pytest.raises(subprocess.TimeoutExpired):
+            _hang_up_briefly(talk)
+
+
+def test_it_reads_nothing_more_once_it_is_deaf() -> None:
+    with fake() as talk:
+        talk.start()
+        talk.turn("deaf")
+        talk.prompt("say x")
+        with pytest.raises(queue.Empty):
+            talk.line(0.2)
+
+
+def test_its_memory_is_there_in_another_process(tmp_path: Path) -> None:
+    memory = ("--memory", str(tmp_path))
+    with fake(*memory) as talk:
+        talk.start("/work")
+        talk.turn("think hm; say hello; usage")
+        session = {"sessionId": talk.session}
+    where = {**session, "cwd": "/work", "mcpServers": []}
+    with fake(*memory) as talk:
+        talk.call("initialize", protocolVersion=1)
+        assert talk.call("session/list", cwd="/work")["result"]["sessions"] == [{"cwd": "/work", **session}]
+        *replay, response = talk.until(talk.request("session/load", **where))
+        assert "result" in response
+        tags = [one["sessionUpdate"] for one in updates(replay)]
+        assert tags == ["user_message_chunk", "agent_thought_chunk", "agent_message_chunk"]
+        talk.session = talk.session or session["sessionId"]
+        assert said(talk.turn("say more")) == "more"
+    with fake(*memory) as talk:
+        *replay, response = talk.until(talk.request("session/resume", **where))
+        assert (replay, "result" in response) == ([], True)
+        assert talk.call("session/delete", **session)["result"] == {}
+        assert talk.call("session/delete", **session)["result"] == {}
+        assert talk.call("session/load", **where)["error"]["code"] == -32002
+        assert talk.call("session/list")["result"]["sessions"] == []
+
+
+def test_what_it_can_not_do_without_a_memory_it_refuses() -> None:
+    with fake() as talk:
+        talk.start()
+        for method in ("session/resume", "session/delete"):
+            assert talk.call(method, sessionId=talk.session)["error"]["code"] == -32601
+
+
+def test_what_lacks_a_field_is_refused() -> None:
+    with fake() as talk:
+        talk.start()
+        assert talk.call("session/new", mcpServers=[])["error"]["code"] == -32602
+        assert talk.call("session/prompt", sessionId=talk.session)["error"]["code"] == -32602

@@ -16,9 +16,9 @@ OPTIONS = [
 ]
 
 
-def make_ask(id: int, title: str, since: float) -> Json:
+def make_ask(id: str, title: str, since: float) -> Json:
     facts = {"askId": id, "method": "session/request_permission", "title": title, "since": since}
-    return facts | {"kind": "edit", "options": OPTIONS, "message": None}
+    return facts | {"kind": "edit", "options": OPTIONS, "mode": None}
 
 
 def make_session(key: str, **facts: Any) -> Json:
@@ -42,6 +42,7 @@ def make_session(key: str, **facts: Any) -> Json:
         "usage": None,
         "phase_since": 90.0,
         "heard_at": 95.0,
+        "turn_id": None,
         "turn_since": None,
         "attached": [],
         "asks": [],

@@ -30,8 +30,8 @@ def text_of(shown: Screen) -> str:
     return "".join("".join(part.text for part in line).rstrip() + "\n" for line in shown.lines)
 
 
-def check(name: str, state: State, now: float = 100.0) -> None:
-    for width, height in SIZES:
+def check(name: str, state: State, now: float = 100.0, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    for width, height in sizes:
         shown = screen(state, now, width, height)
         assert len(shown.lines) == height
         assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {width}
@@ -103,7 +103,12 @@ def test_three_sessions(seen: State) -> None:
 
 @pytest.mark.parametrize("tab", Tab)
 def test_the_details_of_one(tab: Tab, seen: State) -> None:
-    state = attrs.evolve(seen, detail=True, tab=tab, stderr=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n"))
+    state = attrs.evolve(
+        seen,
+        detail=True,
+        tab=tab,
+        last_words=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n", ("no\x1bjson",)),
+    )
     if tab is not Tab.LOG:  # has the clock of whoever runs this
         check(f"detail-{tab.value}", state)
     else:
@@ -112,9 +117,9 @@ def test_the_details_of_one(tab: Tab, seen: State) -> None:
 
 def test_a_question(three: list[Json], ask: Make, session: Make, picture: Make) -> None:
     one = session(
-        "repo/api", phase="waiting", turn_since=20.0, asks=[ask(7, "Apply the change to greet.py", 88.0)]
+        "repo/api", phase="waiting", turn_since=20.0, asks=[ask("1-7", "Apply the change to greet.py", 88.0)]
     )
-    two = session("repo/web", phase="waiting", asks=[ask(3, "Run `rm -rf build`" + HOSTILE, 95.0)])
+    two = session("repo/web", phase="waiting", asks=[ask("2-3", "Run `rm -rf build`" + HOSTILE, 95.0)])
     check("ask", saw(State(), picture(one, two, *three[1:]), 100.0))
 
 
@@ -163,6 +168,41 @@ def test_what_asks_before_it_acts(seen: State) -> None:
     check("confirm", attrs.evolve(seen, mode=Mode.CONFIRM, pending=pending))
 
 
+def test_what_is_typed_says_what_becomes_of_it(seen: State) -> None:
+    editor = attrs.evolve(seen.editor, text="leave that, fix the login", cursor=25)
+    check("interrupt", attrs.evolve(seen, mode=Mode.INTERRUPT, editor=editor))
+    check("edit", attrs.evolve(seen, mode=Mode.EDIT, editor=editor, editing="p1", tab=Tab.QUEUE, detail=True))
+
+
+def test_who_has_scrolled_back_sees_so_and_the_role(seen: State) -> None:
+    state = attrs.evolve(seen, detail=True, scroll=7, roles={"repo/api": "observer"})
+    check("scrolled", state)
+    beyond = screen(attrs.evolve(state, scroll=10**6), 100.0, 80, 12)
+    assert beyond.extent is not None and 0 < beyond.extent.scroll < 100
+
+
+def test_filtered_and_sorted(seen: State) -> None:
+    check("filtered", attrs.evolve(seen, filter="srv", sort="quiet", reverse=True))
+
+
+def test_a_broker_that_drains(three: list[Json], picture: Make) -> None:
+    drains = picture(*three)
+    drains["broker"]["draining"] = True
+    check("drains", saw(State(), drains, 100.0))
+
+
+def test_a_mishap_is_told_to_its_end(seen: State) -> None:
+    text = "the queue of session 'repo/api' is full: 16 prompts wait, the limit; wait, or raise queue in [broker]"
+    check("mishap", tell(seen, text, 100.0, mishap=True))
+
+
+def test_a_wide_window_has_every_column(three: list[Json], picture: Make) -> None:
+    check("wide", saw(State(), picture(*three), 100.0), sizes=((200, 60),))
+    head = (SNAPSHOTS / "wide-200x60.txt").read_text(encoding="utf-8").split("\n")[2].split()
+    columns = "SESSION AGENT PHASE TURN QUIET Q UPDATES/S TOKENS COST CPU MEM CL PID DIRECTORY ABOUT"
+    assert head == columns.split()
+
+
 def test_help(seen: State) -> None:
     check("help", attrs.evolve(seen, mode=Mode.HELP))
 
@@ -181,7 +221,7 @@ def test_a_tiny_window_says_so(size: tuple[int, int], seen: State) -> None:
 def test_every_size_is_filled_exactly(
     width: int, height: int, seen: State, ask: Make, session: Make, picture: Make
 ) -> None:
-    asking = session("a", phase="waiting", asks=[ask(1, "sure?", 1.0)])
+    asking = session("a", phase="waiting", asks=[ask("3-1", "sure?", 1.0)])
     for state in (
         seen,
         saw(seen, picture(asking, *seen.sessions), 100.0),

@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import threading
+import time
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from trio_broker.errors import BrokerGone, NoBroker, from_rpc
 
 CHUNK = 256 * 1024
 BIND = "trio-broker:bind"
+LAST_ANSWERS = 5.0  # seconds from the end of stdin for what is due: then it ends, as an agent does
 GONE = "the broker closed the connection; look at its log, then start this agent again"
 
 
@@ -45,7 +47,8 @@ def acp_command(
 ) -> int:
     """Be an ACP agent on stdin and stdout. With `-- COMMAND…` that command is the agent behind the broker.
 
-    The end of stdin, or of the editor, detaches: a turn that runs goes on, and its session stays.
+    The end of stdin, or of the editor, detaches: a turn that runs goes on, and its session stays. What is answered
+    within five seconds of the end of stdin is still told.
 
     \b
       trio-broker acp -a claude
@@ -129,6 +132,8 @@ class Pump:
                 self.broker.sendall(data)
             self.stdin_ended = True
             self.broker.shutdown(socket.SHUT_WR)
+            time.sleep(LAST_ANSWERS)  # this thread ends with the process, which the other one ends
+            self.broker.shutdown(socket.SHUT_RD)
         except OSError:
             pass  # the other thread sees the end of the socket, and says so
 

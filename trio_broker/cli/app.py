@@ -27,13 +27,18 @@ COMMANDS = {
     "top": ("top", "Watch every session full screen, answer and act: the dashboard."),
     "prompt": ("prompt", "Send a prompt to the session of this directory (the default command)."),
     "exec": ("prompt", "Send one prompt to a session of its own, which ends with it."),
+    "compare": ("compare", "Send the same prompt to several agents at once."),
     "cancel": ("prompt", "Cancel the running turn of a session."),
+    "queue": ("queue", "See and change the prompts that wait for a session."),
     "sessions": ("sessions", "Create, list, show and close sessions, and look into their past."),
     "watch": ("watch", "Follow a session, from any number of its log on."),
-    "wait": ("watch", "Wait until a session is idle, asks, or is closed."),
+    "wait": ("watch", "Wait until a session is idle, asks, is closed, or says something."),
+    "logs": ("logs", "Show an agent's stderr, and the lines it wrote that are no messages."),
     "pending": ("pending", "List what agents ask, and nobody has answered yet."),
     "allow": ("pending", "Allow what an agent asks."),
     "deny": ("pending", "Deny what an agent asks."),
+    "set-mode": ("options", "Put a session's agent into another mode."),
+    "set": ("options", "Set, or list, the options of a session: model and the like."),
     "agents": ("agents", "List the agents there are."),
     "doctor": ("doctor", "Look whether everything is as it should be, and say how to mend what is not."),
     "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
@@ -41,11 +46,24 @@ COMMANDS = {
     "config": ("settings", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
     "completion": ("completion", "Print what a shell needs to complete all this."),
+    "check": ("check", "Check whether an agent, or a broker, keeps the rules of ACP."),
     "demo": ("demo", "Watch three agents share one broker."),
     "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
 }
-FOR_AN_AGENT = ("prompt", "exec", "cancel", "sessions", "watch", "wait", "acp")
+FOR_AN_AGENT = (
+    "prompt",
+    "exec",
+    "cancel",
+    "queue",
+    "sessions",
+    "watch",
+    "wait",
+    "logs",
+    "set-mode",
+    "set",
+    "acp",
+)
 
 
 class Group(click.Group):

@@ -68,24 +68,50 @@ def up_command(state: State) -> None:
 
 
 @click.command("down")
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--drain", is_flag=True, help="Wait until every turn has ended; nothing new is begun meanwhile."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="With --drain: after S seconds stop it as without.",
+)
+@click.option("--format", "style", type=click.Choice(["text", "json", "quiet"]), default="text")
 @pass_state
-def down_command(state: State, style: str) -> None:
-    """Stop the broker: every session ends, and no process of any agent is left."""
+def down_command(state: State, drain: bool, timeout: float | None, style: str) -> None:
+    """Stop the broker: every session ends, and no process of any agent is left.
+
+    \b
+      trio-broker down
+      trio-broker down --drain --timeout 600
+
+    Ctrl-C while it drains leaves it draining.
+    """
     at_home(state, "down")
     if not listens(state.paths):
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
-    run(_shut_down, state)
+    run(_shut_down, state, drain, timeout)
     _wait_gone(state)
     if style == "json":
         print_json({"action": "broker_stopped", "socket": str(state.paths.socket)})
-    else:
+    elif style == "text":
         click.echo("the broker has ended, and its agents with it", err=True)
 
 
-async def _shut_down(state: State) -> None:
+async def _shut_down(state: State, drain: bool, seconds: float | None) -> None:
+    import trio
+
     async with state.connect() as client:
+        if drain:
+            await client.call("_trio_broker/shutdown", {"drain": True})
+            with trio.move_on_after(float("inf") if seconds is None else seconds):
+                await client.gone.wait()
+                return
+            click.echo(
+                f"some turns have not ended within {seconds:g} s (--timeout): they are ended now", err=True
+            )
         await client.call("_trio_broker/shutdown")
         await client.gone.wait()
 

@@ -16,6 +16,7 @@ from trio_broker.cli.scope import (
     command_option,
     find_scope,
     format_option,
+    model_option,
     policy_options,
     scope_options,
 )
@@ -32,8 +33,14 @@ TIMEOUT = click.option(
 @FILE
 @scope_options
 @command_option
+@model_option
 @click.option("--no-wait", is_flag=True, help="Queue it, and do not wait for the answer.")
 @click.option("--prompt-id", metavar="ID", help="Your name for it: sent twice under one name, it runs once.")
+@click.option(
+    "--if-busy",
+    type=click.Choice(["queue", "reject", "interrupt"]),
+    help="If another turn runs: wait behind it [default], fail at once, or cancel it and run next.",
+)
 @TIMEOUT
 @policy_options
 @format_option
@@ -47,14 +54,21 @@ def prompt_command(
     agent: str | None,
     cwd: str | None,
     command: str | None,
+    model: str | None,
     no_wait: bool,
     prompt_id: str | None,
+    if_busy: str | None,
     timeout: float | None,
     policy: str | None,
     style: str,
     autostart: bool,
 ) -> int:
     """Send a prompt and show the turn as it goes. The words may also come with -f, or on stdin.
+
+    \b
+      trio-broker prompt "fix the tests"
+      trio-broker claude -s review -f prompt.md --format json
+      trio-broker prompt --if-busy interrupt "stop that, and look at main.py first"
 
     The session is that of agent and work tree, or -s KEY; it is created when there is none. A prompt for a busy
     session is queued. Ctrl-C cancels the turn, a second one leaves it to itself.
@@ -68,8 +82,20 @@ def prompt_command(
     chosen = choose_policy(state, policy)
     reach(state, autostart=autostart)
     if no_wait:
-        return _submit(state, scope, words, chosen, style, prompt_id)
-    return _prompt(state, scope, words, chosen, style, timeout, own=False, prompt_id=prompt_id)
+        more = {"model": model, "promptId": prompt_id, "ifBusy": if_busy, "policy": chosen}
+        return _submit(state, scope, words, style, {name: value for name, value in more.items() if value})
+    return _prompt(
+        state,
+        scope,
+        words,
+        chosen,
+        style,
+        timeout,
+        own=False,
+        prompt_id=prompt_id,
+        if_busy=if_busy,
+        model=model,
+    )
 
 
 @click.command("exec")
@@ -77,6 +103,7 @@ def prompt_command(
 @FILE
 @scope_options
 @command_option
+@model_option
 @TIMEOUT
 @policy_options
 @format_option
@@ -90,12 +117,17 @@ def exec_command(
     agent: str | None,
     cwd: str | None,
     command: str | None,
+    model: str | None,
     timeout: float | None,
     policy: str | None,
     style: str,
     autostart: bool,
 ) -> int:
-    """Send one prompt to a session of its own, which ends with it. Options and exit codes as `prompt`."""
+    """Send one prompt to a session of its own, which ends with it. Options and exit codes as `prompt`.
+
+    \b
+      trio-broker exec "what changed in the last commit?" --format quiet
+    """
     from trio_broker.cli.turn import read_text
 
     scope = find_scope(state, session, agent, cwd, command)
@@ -103,7 +135,7 @@ def exec_command(
     words = read_text(text, file)
     chosen = choose_policy(state, policy)
     reach(state, autostart=autostart)
-    return _prompt(state, scope, words, chosen, style, timeout, own=True)
+    return _prompt(state, scope, words, chosen, style, timeout, own=True, model=model)
 
 
 def _prompt(
@@ -116,19 +148,20 @@ def _prompt(
     *,
     own: bool,
     prompt_id: str | None = None,
+    if_busy: str | None = None,
+    model: str | None = None,
 ) -> int:
     from trio_broker.cli.render import renderer
     from trio_broker.cli.turn import Prompting
 
     prompting = Prompting(state.connect, scope, text, renderer(style), policy, timeout, own)
-    prompting.prompt_id = prompt_id or prompting.prompt_id
+    prompting.prompt_id, prompting.if_busy = prompt_id or prompting.prompt_id, if_busy
+    prompting.model = model
     return run(prompting.run)
 
 
-def _submit(
-    state: State, scope: Scope, text: str, policy: str | None, style: str, prompt_id: str | None
-) -> int:
-    submitted = run(_submit_it, state, scope, text, policy, prompt_id)
+def _submit(state: State, scope: Scope, text: str, style: str, more: dict[str, str]) -> int:
+    submitted = run(_submit_it, state, scope, text, more)
     if style == "json":
         print_json({"action": "prompt_queued", **submitted})
     else:
@@ -141,17 +174,16 @@ def _submit(
     return 0
 
 
-async def _submit_it(
-    state: State, scope: Scope, text: str, policy: str | None, prompt_id: str | None
-) -> dict[str, Any]:
+async def _submit_it(state: State, scope: Scope, text: str, more: dict[str, str]) -> dict[str, Any]:
+    from trio_broker.cli.options import choose_model
     from trio_broker.cli.starting import tell_starting, tell_woken
 
-    chosen = {} if policy is None else {"policy": policy}
+    chosen = {"policy": more["policy"]} if "policy" in more else {}
     async with state.connect(on_message=tell_starting()) as client:
         opened = await client.call("_trio_broker/open", scope.opening(**chosen))
         tell_woken(opened)
-        params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **chosen}
-        params |= {} if prompt_id is None else {"promptId": prompt_id}
+        await choose_model(client, opened, more.pop("model", None))
+        params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **more}
         submitted: dict[str, Any] = await client.call("_trio_broker/submit", params)
     return submitted | {"sessionId": opened["sessionId"], "key": opened["key"]}
 
@@ -166,7 +198,11 @@ async def _submit_it(
 def cancel_command(
     state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str | None, style: str
 ) -> int:
-    """Cancel the running turn of a session; what is queued behind it runs on."""
+    """Cancel the running turn of a session; what is queued behind it runs on.
+
+    \b
+      trio-broker cancel -s review
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     params = {"key": scope.key} | ({} if prompt_id is None else {"promptId": prompt_id})

@@ -15,6 +15,7 @@ from trio_broker.link import Lines, Link
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
+LAST_ANSWERS = 5.0  # seconds, as of `acp` on a socket
 BIND = b'"trio-broker:bind"'
 
 
@@ -67,7 +68,8 @@ class Pump:
                 self.owing.value = self.owing.value | asked
                 for line in lines:
                     await self.broker.send(line + b"\n")
-            await self.owing.wait_value(frozenset())
+            with trio.move_on_after(LAST_ANSWERS):
+                await self.owing.wait_value(frozenset())
         except trio.BrokenResourceError:
             return  # the other direction sees it, and says so
         self.everything.cancel()

@@ -99,6 +99,12 @@ def command_option(function: F) -> F:
     return click.option("--command", metavar="COMMAND", help="This command line is the agent.")(function)
 
 
+def model_option(function: F) -> F:
+    return click.option("--model", metavar="NAME", help="The model, of those that the agent offers.")(
+        function
+    )
+
+
 def autostart_option(function: F) -> F:
     return click.option("--autostart/--no-autostart", default=True, help="Start a broker if there is none.")(
         function

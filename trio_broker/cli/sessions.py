@@ -14,10 +14,11 @@ from trio_broker.cli.scope import (
     command_option,
     find_scope,
     format_option,
+    model_option,
     policy_options,
     scope_options,
 )
-from trio_broker.cli.starting import tell_starting
+from trio_broker.cli.starting import HOW, tell_starting
 from trio_broker.cli.status import sessions_table
 from trio_broker.cli.text import safe
 
@@ -27,8 +28,8 @@ def sessions_command() -> None:
     """Create, list, show and close sessions. Without -s it is the one of this work tree."""
 
 
-def _open(state: State, scope: Scope, action: str, style: str, **more: Any) -> None:
-    opened = run(_call, state, "_trio_broker/open", scope.opening(**more))
+def _open(state: State, scope: Scope, action: str, style: str, model: str | None, **more: Any) -> None:
+    opened = run(_open_it, state, scope.opening(**more), model)
     if style == "json":
         found = {name: opened[name] for name in ("created", "sessionId", "key", "agent", "cwd", "phase")}
         print_json({"action": action, **found})
@@ -45,6 +46,7 @@ def _open(state: State, scope: Scope, action: str, style: str, **more: Any) -> N
 @sessions_command.command("new")
 @scope_options
 @command_option
+@model_option
 @policy_options
 @autostart_option
 @format_option
@@ -55,19 +57,25 @@ def new(
     agent: str | None,
     cwd: str | None,
     command: str | None,
+    model: str | None,
     policy: str | None,
     autostart: bool,
     style: str,
 ) -> None:
-    """Create a session; one that is there under this key is closed first."""
+    """Create a session; one that is there under this key is closed first.
+
+    \b
+      trio-broker sessions new -s review -a claude --model opus
+    """
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
-    _open(state, scope, "session_created", style, fresh=True, **_policy(policy))
+    _open(state, scope, "session_created", style, model, fresh=True, **_policy(policy))
 
 
 @sessions_command.command("ensure")
 @scope_options
 @command_option
+@model_option
 @policy_options
 @autostart_option
 @format_option
@@ -78,14 +86,28 @@ def ensure(
     agent: str | None,
     cwd: str | None,
     command: str | None,
+    model: str | None,
     policy: str | None,
     autostart: bool,
     style: str,
 ) -> None:
-    """Create a session unless it is there."""
+    """Create a session unless it is there.
+
+    \b
+      trio-broker sessions ensure -s review -a claude
+    """
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
-    _open(state, scope, "session_ensured", style, **_policy(policy))
+    _open(state, scope, "session_ensured", style, model, **_policy(policy))
+
+
+async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> dict[str, Any]:
+    from trio_broker.cli.options import choose_model
+
+    async with state.connect(on_message=tell_starting()) as client:
+        opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
+        await choose_model(client, opened, model)
+    return opened
 
 
 def _policy(policy: str | None) -> dict[str, str]:
@@ -98,7 +120,11 @@ def _policy(policy: str | None) -> dict[str, str]:
 @format_option
 @pass_state
 def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) -> None:
-    """List the sessions, those that died included."""
+    """List the sessions, those that died included.
+
+    \b
+      trio-broker sessions list --cwd . --format json
+    """
     asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
     found = state.ask("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
     if style == "json":
@@ -116,7 +142,11 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
 @format_option
 @pass_state
 def show(state: State, session: str | None, agent: str | None, cwd: str | None, style: str) -> None:
-    """Show one session: what it does, what waits in its queue, and its agent's last words."""
+    """Show one session: what it does, what waits in its queue, and its agent's last words.
+
+    \b
+      trio-broker sessions show -s review
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     view = run(_show, state, scope.key)
@@ -154,7 +184,11 @@ async def _show(state: State, key: str) -> dict[str, Any]:
 def close(
     state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str
 ) -> None:
-    """End a session, and wait until no process of its agent is left."""
+    """End a session, and wait until no process of its agent is left.
+
+    \b
+      trio-broker sessions close -s review
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     closed = run(_call, state, "_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
@@ -162,6 +196,29 @@ def close(
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
     elif style == "text":
         click.echo(f"session {safe(scope.key)} is closed", err=True)
+
+
+@sessions_command.command("restart")
+@scope_options
+@click.option("--kill", is_flag=True, help="Do not ask the agent: SIGKILL its whole group.")
+@format_option
+@pass_state
+def restart(
+    state: State, session: str | None, agent: str | None, cwd: str | None, kill: bool, style: str
+) -> None:
+    """Have another process take up the conversation; the turn that runs fails, what is queued goes on.
+
+    \b
+      trio-broker sessions restart -s review --kill
+    """
+    reach(state, autostart=False)
+    asked = {"key": find_scope(state, session, agent, cwd).key, "kill": kill}
+    done = run(_call, state, "_trio_broker/restart", asked)
+    if style == "json":
+        print_json({"action": "session_restarted", **done})
+    elif style == "text":
+        how = HOW.get(done["resumed"], done["resumed"])
+        click.echo(f"session {safe(done['key'])} has a new process (pid {done['pid']}): {how}", err=True)
 
 
 @sessions_command.command("history")
@@ -179,7 +236,11 @@ def history(
     since: int | None,
     style: str,
 ) -> None:
-    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends."""
+    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends.
+
+    \b
+      trio-broker sessions history -s review --format quiet
+    """
     from trio_broker.cli.past import call_slowly, show_history
 
     reach(state, autostart=True)
@@ -202,7 +263,11 @@ def history(
 def export(
     state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, output: BinaryIO
 ) -> None:
-    """Write a session, with its whole log, as one file of NDJSON."""
+    """Write a session, with its whole log, as one file of NDJSON.
+
+    \b
+      trio-broker sessions export -s review -o review.ndjson
+    """
     from trio_broker.cli.past import fetch_export
 
     reach(state, autostart=True)
@@ -213,41 +278,66 @@ def export(
 
 @sessions_command.command("import")
 @click.argument("file", type=click.File("r"))
+@format_option
 @pass_state
-def import_(state: State, file: TextIO) -> None:
-    """Take in an exported session, as a closed one: `sessions history --id` shows it."""
+def import_(state: State, file: TextIO, style: str) -> None:
+    """Take in an exported session, as a closed one: `sessions history --id` shows it.
+
+    \b
+      trio-broker sessions import review.ndjson
+    """
     from trio_broker.cli.past import call_slowly
 
     reach(state, autostart=True)
-    run(call_slowly, state, "import", "_trio_broker/import", {"lines": file.read().splitlines()})
-    click.echo("imported", err=True)
+    done = run(call_slowly, state, "import", "_trio_broker/import", {"lines": file.read().splitlines()})
+    _tell(style, {"action": "session_imported", **done}, "imported")
 
 
 @sessions_command.command("prune")
 @click.option(
     "--older-than", required=True, metavar="30d", help="Closed for longer than so many s, m, h or d."
 )
+@format_option
 @pass_state
-def prune(state: State, older_than: str) -> None:
-    """Forget sessions that were closed long ago, and what logs hold above keep_bytes."""
+def prune(state: State, older_than: str, style: str) -> None:
+    """Forget sessions that were closed long ago, and what logs hold above keep_bytes.
+
+    \b
+      trio-broker sessions prune --older-than 30d
+    """
     from trio_broker.cli.past import call_slowly, seconds
 
     wanted = seconds(older_than)
     reach(state, autostart=True)
     pruned = run(call_slowly, state, "prune", "_trio_broker/prune", {"olderThan": wanted})
-    click.echo(f"{pruned['deleted']} sessions forgotten", err=True)
+    _tell(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
 
 
 @sessions_command.command("delete")
 @scope_options
 @click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@format_option
 @pass_state
-def delete(state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None) -> None:
-    """End a session, and forget it with its log."""
+def delete(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, style: str
+) -> None:
+    """End a session, and forget it with its log.
+
+    \b
+      trio-broker sessions delete -s review
+    """
     reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
-    run(_call, state, "_trio_broker/delete", {"sessionId": id} if id else {"key": scope.key})
-    click.echo(f"session {safe(id or scope.key)} is forgotten", err=True)
+    which = {"sessionId": id} if id else {"key": scope.key}
+    run(_call, state, "_trio_broker/forget", which)
+    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or scope.key)} is forgotten")
+
+
+def _tell(style: str, done: dict[str, Any], words: str) -> None:
+    if style == "json":
+        print_json(done)
+    elif style == "text":
+        click.echo(words, err=True)
 
 
 async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:

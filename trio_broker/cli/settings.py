@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json
+from trio_broker.cli.run import State, call, pass_state, print_json, reach
 from trio_broker.errors import Misuse
 
 
@@ -33,6 +33,7 @@ def show(state: State, style: str) -> None:
         click.echo(f"# {name}: {value}")
     click.echo(f"default_agent = {_toml(settings['default_agent'])}")
     _show_table("broker", settings["broker"])
+    _show_table("listen", {key: value for key, value in settings["listen"].items() if value is not None})
     _show_table("journal", settings["journal"])
     rules = settings["policy"].pop("rules")
     _show_table("policy", settings["policy"])
@@ -92,6 +93,27 @@ def check(state: State, style: str) -> None:
         print_json({"path": str(state.paths.config), "ok": True, "exists": not found, "agents": agents})
         return
     click.echo(f"{state.paths.config}: ok, {agents} agent{'' if agents == 1 else 's'} configured{found}")
+
+
+@config_command.command("reload")
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@pass_state
+def reload(state: State, style: str) -> None:
+    """Have the running broker read the file anew; it holds for what is started from now on.
+
+    \b
+      trio-broker config check && trio-broker config reload
+
+    A mistake in the file changes nothing. The tables [listen] and [journal] hold from the next start of the broker on.
+    """
+    reach(state, autostart=False)
+    done = call(state, "_trio_broker/reload", {})
+    if style == "json":
+        print_json({"action": "config_reloaded", **done})
+        return
+    later = " and ".join(f"[{name}]" for name in done["later"])
+    wait = f"; {later} will hold from the broker's next start on" if later else ""
+    click.echo(f"the broker has read its configuration anew{wait}", err=True)
 
 
 def _plain(_: Any, __: Any, value: Any) -> Any:

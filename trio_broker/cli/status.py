@@ -14,7 +14,11 @@ from trio_broker.cli.text import ago, safe, table
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @pass_state
 def status_command(state: State, style: str) -> None:
-    """Show what every session is doing. It asks no session, so a busy one does not slow it."""
+    """Show what every session is doing. It asks no session, so a busy one does not slow it.
+
+    \b
+      trio-broker status --format json
+    """
     status = state.ask("_trio_broker/status")
     if style == "json":
         print_json(status)
@@ -29,6 +33,8 @@ def show(status: dict[str, Any]) -> None:
         f"broker {status['version']} (pid {status['pid']}) up {ago(status['uptime'])}, "
         f"{status['clients']} client{'' if status['clients'] == 1 else 's'}; sessions: {counts or 'none'}"
     )
+    if status["draining"]:
+        click.echo("it drains: it stops when every turn has ended, and begins nothing new")
     if failing := status["journal"]["failing"]:
         lost = status["journal"]["lost"]
         click.echo(

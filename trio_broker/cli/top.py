@@ -35,22 +35,33 @@ def top_command(state: State, once: bool, svg: str | None, size: str | None, sty
       trio-broker top                    ? shows the keys, q quits
       trio-broker top --once             one picture, for a script or a log
       trio-broker top --svg picture.svg
+      TRIO_BROKER_TOKEN=tb_… trio-broker --url ws://10.0.0.7:8765 top
 
     Needs a terminal, unless with --once or --svg. It goes on when the broker is restarted. NO_COLOR is honoured.
-    Exit codes: 0 after q; 2 without a terminal; 6 if no broker is there at the start; 143 after SIGTERM.
+    Exit codes: 0 after q; 2 without a terminal; 6 if no broker is there at the start; 143 after SIGTERM (128 and
+    the signal's number).
     """
-    reach(state, autostart=False)
     columns, lines = _size(size) if size else (0, 0)
+    if style == "json" and svg is not None:
+        raise Misuse("--format json prints the picture, --svg draws it: choose one")
+    reach(state, autostart=False)
     if style == "json":
         print_json(run(_picture, state))
     elif svg is not None:
-        Path(svg).write_text(run(_svg, state, columns or 140, lines or 40), encoding="utf-8")
-        click.echo(f"saved {svg}", err=True)
+        _save(svg, run(_svg, state, columns or 140, lines or 40))
     elif once:
         run(_once, state, columns)
     else:
         return run(_live, state)
     return 0
+
+
+def _save(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Misuse(f"--svg: {error}; name a file that can be written") from error
+    click.echo(f"saved {file}", err=True)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -79,9 +90,10 @@ async def _once(state: State, columns: int) -> None:
 async def _svg(state: State, columns: int, lines: int) -> str:
     from trio_broker.tui import once
     from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.svg import as_svg
 
     async with state.connect() as client:
-        return once.as_svg(await once.whole(client, Seen(), columns, lines), columns)
+        return as_svg(await once.whole(client, Seen(), columns, lines), columns)
 
 
 async def _live(state: State) -> int:
@@ -94,6 +106,12 @@ async def _live(state: State) -> int:
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Misuse("top needs a terminal; `trio-broker top --once` prints one picture without")
+    if os.environ.get("TERM") in (None, "", "dumb"):
+        raise Misuse(
+            "top needs a terminal that can place its cursor: set TERM, or use `trio-broker top --once`"
+        )
+    async with state.connect():
+        pass  # what is wrong with the URL or the token is told here, and not on a screen that goes on trying
     console = Console()
     system = None if console.no_color else console.color_system
     colours = None if system is None else ColorSystem[COLOURS[system]]

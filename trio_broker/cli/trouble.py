@@ -22,6 +22,7 @@ EXIT_CODES = {
     "broker_gone": 6,
 }
 NEXT = {  # for those whose message does not say it
+    "busy": "`--if-busy queue` waits for its turn; `--if-busy interrupt` cancels what runs.",
     "agent_gone": "The next prompt starts it anew; `trio-broker sessions show` tells more.",
     "session_over": "`trio-broker status` shows what there is; the next prompt starts the session anew.",
     "spawn_failed": "`trio-broker agents list` shows the command line behind each name.",
@@ -30,13 +31,14 @@ NEXT = {  # for those whose message does not say it
 
 def tell(error: BrokerError) -> int:
     """Tell an error on stderr; its exit code. Nothing that an agent says reaches the terminal raw."""
-    click.echo(f"trio-broker: {safe_lines(_what(error))}", err=True)
+    click.echo(f"trio-broker: {safe_lines(what_of(error))}", err=True)
     if step := _next(error):
         click.echo(step, err=True)
     return EXIT_CODES.get(error.code, 1)
 
 
-def _what(error: BrokerError) -> str:
+def what_of(error: BrokerError) -> str:
+    """What happened, in words that may hold an agent's own."""
     if not isinstance(error, RemoteError):
         return error.message
     data = error.data()

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from trio_broker.cli.ask import ask_person, say
+from trio_broker.cli.options import choose_model
 from trio_broker.cli.render import Renderer
 from trio_broker.cli.scope import Scope, person_is_there
 from trio_broker.cli.starting import EVENT, tell_starting, tell_woken
@@ -46,6 +47,8 @@ class Prompting:
     policy: str | None = None
     seconds: float | None = None
     own: bool = False
+    if_busy: str | None = None
+    model: str | None = None
     prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     session_id: str = ""
     outcome: str | None = None  # as the broker's log has it
@@ -123,6 +126,7 @@ class Prompting:
             opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
             tell_woken(opened)
             self.session_id = opened["sessionId"]
+            await choose_model(client, opened, self.model)
             result = await self._call(client)
             nursery.cancel_scope.cancel()
         reason = result.get("stopReason") if isinstance(result, dict) else None
@@ -130,7 +134,8 @@ class Prompting:
         return self._exit_code(str(reason), result)
 
     async def _call(self, client: Client) -> Any:
-        meta = {"trio-broker": {"promptId": self.prompt_id, **self._policy()}}
+        busy = {} if self.if_busy is None else {"ifBusy": self.if_busy}
+        meta = {"trio-broker": {"promptId": self.prompt_id, **self._policy(), **busy}}
         blocks = [{"type": "text", "text": self.text}]
         return await client.call(
             "session/prompt", {"sessionId": self.session_id, "prompt": blocks, "_meta": meta}
@@ -220,15 +225,21 @@ class Prompting:
         if kind == "starting":
             self._starting(message)
         elif kind == "queued" and event.get("promptId") == self.prompt_id:
-            say(f"[queued] {event['position']} before this one" if event["position"] else "[queued]")
+            self._queued(event)
         elif kind == "started":
             self.playing = event["promptId"] == self.prompt_id
         elif kind == "ended" and event["promptId"] == self.prompt_id:
             self.outcome = event["outcome"]
+        elif kind == "note" and self.playing:
+            say(f"[note] {safe(str(event.get('text')))}")
         elif kind == "ask" and self.playing and not self._person:
             say(f"[waiting] {safe(str(event.get('title')))}: `trio-broker allow {event['askId']}`, or deny")
         elif kind == "answer" and self.playing:
             self._answered(event)
+
+    def _queued(self, event: dict[str, Any]) -> None:
+        by = f", {event['event']} by {safe(str(event.get('by')))}" if "event" in event else ""
+        say(f"[queued] {event['position']} before this one{by}" if event["position"] else f"[queued]{by}")
 
     def _answered(self, event: dict[str, Any]) -> None:
         if event["outcome"] not in ANSWERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -9,8 +10,17 @@ import click
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import find_scope, format_option, scope_options
 from trio_broker.cli.text import safe
+from trio_broker.errors import Misuse
 
 TIMEOUT = 3
+
+
+def compiled(match: str) -> re.Pattern[str]:
+    """Raises Misuse for what is no regular expression."""
+    try:
+        return re.compile(match, re.MULTILINE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Misuse(f"--match: {match!r} is no regular expression: {error}") from error
 
 
 @click.command("watch")
@@ -21,7 +31,11 @@ TIMEOUT = 3
 def watch_command(
     state: State, session: str | None, agent: str | None, cwd: str | None, since: int | None, style: str
 ) -> None:
-    """Follow a session until it is closed, or Ctrl-C: what the agent says, and what others ask of it."""
+    """Follow a session until it is closed, or Ctrl-C: what the agent says, and what others ask of it.
+
+    \b
+      trio-broker watch -s review --since 1
+    """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
     run(_watch, state, scope.key, since, style)
@@ -66,7 +80,11 @@ async def _until(event: Any, scope: Any) -> None:
 
 def _tell(event: dict[str, Any]) -> None:
     kind = event["kind"]
-    if kind == "started":
+    if kind == "queued" and "event" in event:
+        click.echo(
+            f"[queue] {safe(event['promptId'])} {event['event']} by {safe(str(event['by']))}", err=True
+        )
+    elif kind == "started":
         texts = [block.get("text", "") for block in event.get("prompt") or () if isinstance(block, dict)]
         click.echo(f"[prompt] {safe(' '.join(texts))}", err=True)
     elif kind == "answer":
@@ -83,7 +101,15 @@ def _tell(event: dict[str, Any]) -> None:
 
 @click.command("wait")
 @scope_options
-@click.option("--until", type=click.Choice(["idle", "ask", "closed"]), default="idle", show_default=True)
+@click.option(
+    "--until",
+    type=click.Choice(["idle", "ask", "closed", "text"]),
+    help="For what [default: idle, or text with --match].",
+)
+@click.option("--match", metavar="RE", help="For text: what the agent is to say, a regular expression.")
+@click.option(
+    "--since", type=click.IntRange(min=1), metavar="N", help="For text: from this number of its log on."
+)
 @click.option("--prompt-id", metavar="ID", help="Until this prompt has ended.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S", help="Give up after S seconds (exit code 3)."
@@ -95,15 +121,31 @@ def wait_command(
     session: str | None,
     agent: str | None,
     cwd: str | None,
-    until: str,
+    until: str | None,
+    match: str | None,
+    since: int | None,
     prompt_id: str | None,
     timeout: float | None,
     style: str,
 ) -> int:
-    """Wait until a session is idle (nothing runs, nothing is queued), asks something, or is closed."""
+    """Wait until a session is idle (nothing runs, nothing is queued), asks something, is closed, or says something.
+
+    \b
+      trio-broker wait -s review && echo done
+      trio-broker wait --until ask --timeout 60
+      trio-broker wait --match "tests? passed" --since 1
+
+    A match is looked for in what the agent says, not in its thoughts; it may span lines. Without --since, what was
+    said before does not count. Exit code 3 after --timeout, 1 if the session ends before it says that.
+    """
+    if (until == "text" or match is not None) != (match is not None and until in (None, "text")):
+        raise Misuse("--until text and --match RE go together")
     reach(state, autostart=False)
-    asked = {"key": find_scope(state, session, agent, cwd).key, "until": until}
-    found = run(_wait, state, asked | ({} if prompt_id is None else {"promptId": prompt_id}), timeout)
+    asked = {"key": find_scope(state, session, agent, cwd).key, "until": until or "idle"}
+    if match is not None:
+        found = run(_wait_text, state, asked["key"], compiled(match), since, timeout)
+    else:
+        found = run(_wait, state, asked | ({} if prompt_id is None else {"promptId": prompt_id}), timeout)
     if found is None:
         click.echo(
             f"trio-broker: it has not come to that within {timeout:g} s; see `trio-broker status`", err=True
@@ -112,8 +154,32 @@ def wait_command(
     if style == "json":
         print_json(found)
     elif style == "text":
-        click.echo(f"session {safe(asked['key'])} is {found['phase']}", err=True)
+        how = f"said {safe(found['match'])}" if match is not None else f"is {found['phase']}"
+        click.echo(f"session {safe(asked['key'])} {how}", err=True)
     return 0
+
+
+async def _wait_text(
+    state: State,
+    key: str,
+    pattern: re.Pattern[str],
+    since: int | None,
+    timeout: float | None,  # noqa: ASYNC109  # the option
+) -> dict[str, Any] | None:
+    import trio
+
+    from trio_broker.cli.listen import Listening
+
+    listening = Listening(pattern)
+    async with state.connect(on_message=listening.hear) as client:
+        asked = {"key": key, "role": "observer"} | ({} if since is None else {"since": since})
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            await client.call("_trio_broker/attach", asked)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until, listening.settled, nursery.cancel_scope)
+                nursery.start_soon(_until, client.gone, nursery.cancel_scope)
+            return listening.result(key)
+    return None
 
 
 async def _wait(state: State, asked: dict[str, Any], timeout: float | None) -> dict[str, Any] | None:  # noqa: ASYNC109  # the option

@@ -40,6 +40,7 @@ class Habits:
     deaf: bool = (
         False  # reads nothing after session/new until `listens` is set; its stdin holds nothing either
     )
+    dies: int | None = None  # exits with this code instead of answering `initialize`
     load: bool = False  # can session/load, and replays one thing that was said before
     resume: bool = False  # can session/resume
     modes: Json | None = None
@@ -76,7 +77,10 @@ def _pipe() -> tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveSt
 
 @attrs.define(eq=False)
 class MemoryAgent:
-    """One agent: the broker's side is `process.Agent`; `heard` has what it was sent, `signals` what ended it."""
+    """One agent: the broker's side is `process.Agent`.
+
+    `heard` has what it was sent, `spoken` its updates in this life, `signals` what ended it.
+    """
 
     pid: int
     settings: Settings
@@ -84,6 +88,7 @@ class MemoryAgent:
     exit: Exit | None = None
     exited: trio.Event = attrs.field(factory=trio.Event)
     heard: list[Json] = attrs.field(factory=list)
+    spoken: list[Json] = attrs.field(factory=list)
     signals: list[int] = attrs.field(factory=list)
     listens: trio.Event = attrs.field(factory=trio.Event)
     session_id: str = ""
@@ -166,6 +171,7 @@ class MemoryAgent:
         await self.send(
             {"method": "session/update", "params": {"sessionId": self.session_id, "update": update}}
         )
+        self.spoken.append(update)
 
     async def say(self, text: str) -> None:
         await self.update("agent_message_chunk", content={"type": "text", "text": text})
@@ -254,6 +260,8 @@ class MemoryAgent:
     async def _initialize(self, message: Json) -> None:
         if self.habits.never_starts:
             await trio.sleep_forever()
+        if self.habits.dies is not None:
+            self._exit(Exit(code=self.habits.dies))
         await trio.sleep(self.habits.start)
         of_sessions: Json = {"close": {}} | ({"resume": {}} if self.habits.resume else {})
         capabilities = {"loadSession": self.habits.load, "sessionCapabilities": of_sessions}
@@ -277,6 +285,7 @@ class MemoryAgent:
         self.session_id = message["params"]["sessionId"]
         if message["method"] == "session/load":
             await self.say("said before")
+            self.spoken.clear()  # nothing of it is new
         await self.send({"id": message["id"], "result": self._modes()})
 
     def _modes(self) -> Json:

@@ -20,9 +20,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from trio_broker.broker import Broker, contained
+from trio_broker.broker import Broker
 from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config import BrokerConfig, Config
+from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal
@@ -43,6 +44,7 @@ T = TypeVar("T")
 class Later(Generic[T]):
     """A call under way: `done` as soon as it has a result or an error; `wait` gives the one or raises the other."""
 
+    name: str = "a call"
     result: T | None = None
     error: BrokerError | None = None
     _over: trio.Event = attrs.field(factory=trio.Event)
@@ -80,6 +82,7 @@ class User:
     nursery: trio.Nursery = attrs.field(init=False)
     messages: list[Message] = attrs.field(factory=list)
     events: list[Json] = attrs.field(factory=list)
+    calls: list[Later[Any]] = attrs.field(factory=list)  # those in the background
 
     def hear(self, message: Message) -> None:
         self.messages.append(message)
@@ -88,7 +91,8 @@ class User:
 
     def later(self, call: Callable[..., Awaitable[T]], *args: Any, **more: Any) -> Later[T]:
         """Call it in the background; the user's leaving ends it."""
-        later = Later[T]()
+        later = Later[T](getattr(call, "__name__", repr(call)))
+        self.calls.append(later)
         self.nursery.start_soon(later.run, partial(call, *args, **more))
         return later
 
@@ -185,6 +189,7 @@ class Rig:
     agents: MemoryAgents
     axe: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
+    users: list[User] = attrs.field(factory=list)  # those who are connected
 
     async def run(  # noqa: ASYNC128  # the broker calls started()
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -200,7 +205,11 @@ class Rig:
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection, which may what its `grant` says; leaving the block disconnects."""
         async with Lines(self.raw(grant)) as link, connected(link, on_request) as user:
-            yield user
+            self.users.append(user)
+            try:
+                yield user
+            finally:
+                self.users.remove(user)
 
     def raw(self, grant: Grant = OWNER) -> trio.SocketStream:
         """A connection to the broker, for bytes."""

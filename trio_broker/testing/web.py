@@ -6,6 +6,7 @@ async with open_rig() as rig, open_web(rig) as web, web.connect() as user:
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,10 +15,12 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.ask import Ask
 from trio_broker.client import refuse_all
 from trio_broker.config import BrokerConfig, Config, ListenConfig
 from trio_broker.dial import connected as dialled
 from trio_broker.grant import Grant, Scope
+from trio_broker.session import Session
 from trio_broker.tcp import Listener, open_listeners, url_of
 from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
 from trio_broker.testing.rig import Rig, User, connected, open_rig
@@ -25,6 +28,7 @@ from trio_broker.webdoor import WebDoor
 from trio_broker.wire.jsonrpc import Message
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
+SETTLE = 30.0  # seconds: a wrong token waits for its answer for 5
 
 
 @attrs.define(eq=False)
@@ -75,9 +79,42 @@ class Web:
             assert peer.handshake.status == 101, peer.handshake
             yield peer
 
+    def belongings(self) -> dict[str, int]:
+        """What this process has of everything that a client which is gone could leave behind."""
+        sessions, door = self.rig.broker.sessions(), self.door
+        return {
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
+            "files": len(os.listdir("/proc/self/fd")),
+            "clients": len(self.rig.broker.clients),
+            "handshakes": door.handshaking,
+            "delayed": door.delayed,
+            "tokens in use": sum(door.by_token.values()) + len(door.by_token),
+            "listeners": sum(len(session.relay.listeners) for session in sessions),
+            "observers": sum(len(session.relay.observers) for session in sessions),
+            "cursors": sum(len(session.log.cursors) for session in sessions),
+            "turns": sum(len(session.turns.queued()) for session in sessions),
+            "asked": sum(len(ask.asked) for session in sessions for ask in asks_of(session)),
+        }
+
+    async def settled(self, before: dict[str, int]) -> None:
+        """Wait until there is as much of everything as `before`; a difference that stays is told."""
+        with trio.move_on_after(SETTLE) as scope:
+            while more := self._more_than(before):  # noqa: ASYNC110  # seen from outside only
+                await trio.sleep(0.02)
+        assert not scope.cancelled_caught, more
+
+    def _more_than(self, before: dict[str, int]) -> dict[str, tuple[int, int]]:
+        now = self.belongings()
+        return {name: (count, now[name]) for name, count in before.items() if now[name] != count}
+
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2].partition("/")[0])
+
+
+def asks_of(session: Session) -> list[Ask]:
+    """Those that are open."""
+    return session.relay.asks.open if session.relay.asks is not None else []
 
 
 @asynccontextmanager

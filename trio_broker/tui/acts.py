@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Callable
 
 import attrs
 
-from trio_broker.tui.editor import Editor
+from trio_broker.tui import deeds, forms
+from trio_broker.tui.deeds import Done
+from trio_broker.tui.forms import back
 from trio_broker.tui.keys import Key
-from trio_broker.tui.state import (
-    LOOK,
-    SORTS,
-    Call,
-    Command,
-    Effect,
-    Mode,
-    Pending,
-    State,
-    Tab,
-    name_of,
-    select,
-    settled,
-    tell,
-)
-from trio_broker.tui.text import visible
+from trio_broker.tui.state import SORTS, Command, Mode, State, Tab, select, settled, tell
 
 PAGE = 10  # lines
-Done = tuple[State, list[Effect]]
-OURS = "_trio_broker/"
+END = 10**6  # lines or sessions: more than there are
 
 
 def pressed(state: State, key: Key, now: float) -> Done:
@@ -38,17 +23,13 @@ def pressed(state: State, key: Key, now: float) -> Done:
     if key.name == "ctrl-z":
         return state, [Command.SUSPEND]
     if key.name == "ctrl-c":
-        return (state, [Command.QUIT]) if state.mode is Mode.TABLE else (_back(state), [])
+        return (state, [Command.QUIT]) if state.mode is Mode.TABLE else (back(state), [])
     return _MODES[state.mode](state, key, now)
-
-
-def _back(state: State) -> State:
-    return attrs.evolve(state, mode=Mode.TABLE, editor=Editor(), form=(), pending=None)
 
 
 def _in_table(state: State, key: Key, now: float) -> Done:
     if key.name.isdigit():
-        return _answer(state, int(key.name), now)
+        return deeds.answer(state, int(key.name), now)
     act = _ACTS.get(key.name)
     return (state, []) if act is None else act(state, now)
 
@@ -58,7 +39,7 @@ def _move(steps: int) -> Callable[[State, float], Done]:
         view = state.view
         if state.tab is Tab.QUEUE and state.detail and view is not None and view["queued"]:
             at = max(0, min(state.queue_at + steps, len(view["queued"]) - 1))
-            return attrs.evolve(state, queue_at=at), []
+            return attrs.evolve(state, chosen=view["queued"][at]["promptId"]), []
         rows = state.rows()
         if not rows:
             return state, []
@@ -71,7 +52,8 @@ def _move(steps: int) -> Callable[[State, float], Done]:
 def _scroll(lines: int) -> Callable[[State, float], Done]:
     def scroll(state: State, now: float) -> Done:
         up = lines if state.tab in (Tab.TRANSCRIPT, Tab.LOG, Tab.STDERR) else -lines
-        return attrs.evolve(state, scroll=max(0, state.scroll + up)), []
+        after = max(0, state.scroll + up)
+        return attrs.evolve(state, scroll=after, extent=state.extent if state.scroll and after else 0), []
 
     return scroll
 
@@ -80,7 +62,7 @@ def _turn_to(steps: int) -> Callable[[State, float], Done]:
     def turn_to(state: State, now: float) -> Done:
         tabs = list(Tab)
         tab = tabs[(tabs.index(state.tab) + steps) % len(tabs)]
-        return attrs.evolve(state, tab=tab, scroll=0), []
+        return attrs.evolve(state, tab=tab, scroll=0, extent=0), []
 
     return turn_to
 
@@ -91,36 +73,22 @@ def _enter(state: State, now: float) -> Done:
 
 def _escape(state: State, now: float) -> Done:
     if state.scroll:
-        return attrs.evolve(state, scroll=0), []
+        return attrs.evolve(state, scroll=0, extent=0), []
     if state.detail:
         return attrs.evolve(state, detail=False), []
     return settled(attrs.evolve(state, filter="", notice=None), now), []
 
 
-def _sort(state: State, now: float) -> Done:
-    sort = SORTS[(SORTS.index(state.sort) + 1) % len(SORTS)]
-    return attrs.evolve(state, sort=sort, reverse=False), []
+def _sort(steps: int) -> Callable[[State, float], Done]:
+    def sort(state: State, now: float) -> Done:
+        by = SORTS[(SORTS.index(state.sort) + steps) % len(SORTS)]
+        return attrs.evolve(state, sort=by, reverse=False), []
+
+    return sort
 
 
 def _reverse(state: State, now: float) -> Done:
     return attrs.evolve(state, reverse=not state.reverse), []
-
-
-def _type(mode: Mode) -> Callable[[State, float], Done]:
-    def begin(state: State, now: float) -> Done:
-        if mode is Mode.PROMPT and state.view is None:
-            return tell(state, "there is no session to prompt: press n for a new one", now), []
-        text = state.filter if mode is Mode.FILTER else ""
-        history = state.history if mode is Mode.PROMPT else ()
-        return attrs.evolve(state, mode=mode, editor=Editor.of(text, history), notice=None), []
-
-    return begin
-
-
-def _new(state: State, now: float) -> Done:
-    view = state.view
-    agent = Editor.of(str(view["agent"]) if view else "")
-    return attrs.evolve(state, mode=Mode.NEW, form=(), editor=agent, notice=None), []
 
 
 def _help(state: State, now: float) -> Done:
@@ -131,114 +99,13 @@ def _quit(state: State, now: float) -> Done:
     return state, [Command.QUIT]
 
 
-def _next_question(state: State, now: float) -> Done:
-    asks = [name_of(*one) for one in state.asks()]
-    if not asks:
-        return tell(state, "nobody asks anything", now), []
-    place = asks.index(state.ask) if state.ask in asks else -1
-    ask = asks[(place + 1) % len(asks)]
-    return select(attrs.evolve(state, ask=ask, ask_since=now), ask[0]), []
-
-
-def _answer(state: State, number: int, now: float) -> Done:
-    """Answer the question on top; one that has only just come there is not answered by mistake."""
-    asked = state.asked()
-    if asked is None:
-        return tell(state, "nobody asks anything", now), []
-    view, ask = asked
-    options = [option for option in ask["options"] if isinstance(option, dict)]
-    if not 1 <= number <= len(options):
-        return tell(state, f"{number} is none of its answers", now, mishap=True), []
-    if now - state.ask_since < LOOK:
-        return tell(state, "this question has only just come: look at it, and press the key again", now), []
-    option = options[number - 1]
-    params = {"key": view["key"], "askId": ask["askId"], "optionId": option.get("optionId")}
-    done = f"{visible(view['key'])}: {visible(option.get('name'))}"
-    return state, [Call(f"{OURS}answer", params, done)]
-
-
-def _cancel(state: State, now: float) -> Done:
-    view = state.view
-    if view is None or view["turn_since"] is None:
-        return tell(state, "no turn runs in this session", now), []
-    return state, [Call(f"{OURS}cancel", {"key": view["key"]}, f"{visible(view['key'])}: told to cancel")]
-
-
-def _drop(state: State, now: float) -> Done:
-    view = state.view
-    if state.tab is not Tab.QUEUE or view is None or not view["queued"]:
-        return tell(state, "choose a queued prompt first: Tab to the queue", now), []
-    turn = view["queued"][state.queue_at]
-    call = Call(f"{OURS}cancel", {"key": view["key"], "promptId": turn["promptId"]}, "dropped from the queue")
-    return attrs.evolve(
-        state, mode=Mode.CONFIRM, pending=Pending(f"drop “{turn['text'][:60]}” from the queue?", call)
-    ), []
-
-
-def _ending(method: str, text: str, done: str) -> Callable[[State, float], Done]:
-    def end(state: State, now: float) -> Done:
-        view = state.view
-        if view is None:
-            return state, []
-        key = view["key"]
-        call = Call(f"{OURS}{method}", {"key": key}, f"{visible(key)}: {done}")
-        return attrs.evolve(state, mode=Mode.CONFIRM, pending=Pending(text.format(key), call)), []
-
-    return end
-
-
 def _confirming(state: State, key: Key, now: float) -> Done:
     pending = state.pending
     if key.name in ("y", "Y") and pending is not None:
-        return _back(state), [pending.call]
+        return back(state), [pending.call]
     if key.name in ("n", "N", "esc", "q", "enter"):
-        return tell(_back(state), "nothing was done", now), []
+        return tell(back(state), "nothing was done", now), []
     return state, []
-
-
-def _filtering(state: State, key: Key, now: float) -> Done:
-    if key.name == "enter":
-        return _back(state), []
-    if key.name == "esc":
-        return settled(_back(attrs.evolve(state, filter="")), now), []
-    editor = state.editor.typed(key)
-    text = " ".join(editor.text.split("\n"))
-    return settled(attrs.evolve(state, editor=editor, filter=text), now), []
-
-
-def _prompting(state: State, key: Key, now: float) -> Done:
-    if key.name == "esc":
-        return attrs.evolve(_back(state), history=state.editor.remembered()), []
-    if key.name != "enter":
-        return attrs.evolve(state, editor=state.editor.typed(key)), []
-    text = state.editor.text.strip()
-    back = attrs.evolve(_back(state), history=state.editor.remembered())
-    if not text or state.selected is None:
-        return back, []
-    which = {"key": state.selected}
-    leave = Call(f"{OURS}detach", which)  # whoever submits is attached, and would be asked
-    prompt = which | {"prompt": [{"type": "text", "text": text}]}
-    return back, [Call(f"{OURS}submit", prompt, f"{visible(state.selected)}: prompted", leave)]
-
-
-def _making(state: State, key: Key, now: float) -> Done:
-    if key.name == "esc":
-        return tell(_back(state), "nothing was done", now), []
-    if key.name != "enter":
-        return attrs.evolve(state, editor=state.editor.typed(key)), []
-    form = (*state.form, state.editor.text.strip())
-    if len(form) < 3:
-        view = state.view
-        place = str(view["cwd"]) if view is not None else state.cwd
-        offered = place if len(form) == 1 else f"{form[0] or 'agent'}:{form[1]}"
-        return attrs.evolve(state, form=form, editor=Editor.of(offered)), []
-    agent, cwd, name = form
-    asked = {"key": name or f"{agent}:{cwd}", "cwd": os.path.expanduser(cwd)} | (
-        {"agent": agent} if agent else {}
-    )
-    leave = Call(f"{OURS}detach", {"key": asked["key"]})
-    state = tell(_back(state), f"{visible(asked['key'])}: starting …", now)
-    return state, [Call(f"{OURS}open", asked, f"{visible(asked['key'])}: is here", leave)]
 
 
 def _helping(state: State, key: Key, now: float) -> Done:
@@ -247,20 +114,21 @@ def _helping(state: State, key: Key, now: float) -> Done:
 
 _MODES: dict[Mode, Callable[[State, Key, float], Done]] = {
     Mode.TABLE: _in_table,
-    Mode.FILTER: _filtering,
-    Mode.PROMPT: _prompting,
-    Mode.NEW: _making,
+    Mode.FILTER: forms.filtering,
+    Mode.PROMPT: forms.prompting,
+    Mode.INTERRUPT: forms.prompting,
+    Mode.EDIT: forms.editing,
+    Mode.NEW: forms.making,
     Mode.CONFIRM: _confirming,
     Mode.HELP: _helping,
 }
-_END = 10**6
 _ACTS: dict[str, Callable[[State, float], Done]] = {
     "up": _move(-1),
     "k": _move(-1),
     "down": _move(1),
     "j": _move(1),
-    "g": _move(-_END),
-    "G": _move(_END),
+    "g": _move(-END),
+    "G": _move(END),
     "enter": _enter,
     "esc": _escape,
     "tab": _turn_to(1),
@@ -269,17 +137,25 @@ _ACTS: dict[str, Callable[[State, float], Done]] = {
     "left": _turn_to(-1),
     "pageup": _scroll(PAGE),
     "pagedown": _scroll(-PAGE),
-    "home": _scroll(_END),
-    "end": _scroll(-_END),
-    "a": _next_question,
-    "p": _type(Mode.PROMPT),
-    "n": _new,
-    "c": _cancel,
-    "x": _drop,
-    "K": _ending("kill", "kill {} at once, for good?", "killed"),
-    "X": _ending("close", "close {} for good?", "closed"),
-    "/": _type(Mode.FILTER),
-    "s": _sort,
+    "home": _scroll(END),
+    "end": _scroll(-END),
+    "a": deeds.next_question,
+    "p": forms.begin(Mode.PROMPT),
+    "i": forms.begin(Mode.INTERRUPT),
+    "n": forms.begin_new,
+    "r": deeds.next_role,
+    "c": deeds.cancel,
+    "e": deeds.edit,
+    "x": deeds.drop,
+    "[": deeds.move(-1),
+    "]": deeds.move(1),
+    "K": deeds.ending("kill", "kill {} at once, for good?", "killed"),
+    "X": deeds.ending("close", "close {} for good?", "closed"),
+    "R": deeds.restart,
+    "/": forms.begin(Mode.FILTER),
+    "s": _sort(1),
+    "<": _sort(-1),
+    ">": _sort(1),
     "S": _reverse,
     "?": _help,
     "q": _quit,

@@ -16,6 +16,7 @@ import trio
 from trio_broker.client import Client, OnRequest
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
 from trio_broker.tui.acts import pressed
+from trio_broker.tui.deeds import attach
 from trio_broker.tui.keys import Keys
 from trio_broker.tui.screen import screen
 from trio_broker.tui.state import (
@@ -29,6 +30,7 @@ from trio_broker.tui.state import (
     lost,
     read,
     saw,
+    scrolled,
     tell,
     wanted,
 )
@@ -38,7 +40,8 @@ from trio_broker.wire.jsonrpc import Message
 FRAME = 0.2  # seconds from one frame to the next, at least
 TICK = 1.0  # ... and at most, for the clocks in it
 ESCAPE = 0.05  # seconds until a lone ESC is the key
-AGAIN = 1.0  # seconds between two tries to reach the broker
+AGAIN = 1.0  # seconds until the first try to reach a broker that is gone; each further one takes twice as long ...
+AGAIN_MOST = 8.0  # ... up to that: a broker elsewhere counts who comes with a token that is none any more
 STDERR = 2.0  # seconds between two looks at an agent's stderr
 
 Connect = Callable[[OnRequest], AbstractAsyncContextManager[Client]]
@@ -89,7 +92,10 @@ class App:
             self._changed = trio.Event()
             now = trio.current_time()
             self.state = expired(self.state, now)
-            await self.terminal.draw(screen(self.state, now, *self.terminal.size()))
+            shown = screen(self.state, now, *self.terminal.size())
+            if shown.extent is not None:
+                self.state = scrolled(self.state, shown.extent.lines, shown.extent.scroll)
+            await self.terminal.draw(shown)
             with trio.move_on_at(now + TICK):
                 await self._changed.wait()
             await trio.sleep_until(now + FRAME)
@@ -146,7 +152,9 @@ class App:
             while next is not None:
                 if self._client is None:
                     raise BrokerGone("there is no broker to tell that")
-                await self._client.call(next.method, next.params)
+                result = await self._client.call(next.method, next.params)
+                if next.gives is not None:
+                    self.become(next.gives(self.state, result, trio.current_time()))
                 if next.done:
                     self._tell(next.done)
                 next = next.then
@@ -159,14 +167,25 @@ class App:
     # The broker
 
     async def _stay_connected(self) -> None:
+        patience = AGAIN
         while True:
             try:
                 async with self.connect(leave_open) as self._client:
+                    patience = AGAIN
+                    self._attach_again()
                     await self._watch(self._client)
             except* NoBroker as group:
                 self._lose(group)
             self._client = None
-            await trio.sleep(AGAIN)
+            await trio.sleep(patience)
+            patience = min(2 * patience, AGAIN_MOST)
+
+    def _attach_again(self) -> None:
+        """In the roles that the last connection had; what is no session any more has none."""
+        roles = self.state.roles
+        self.become(attrs.evolve(self.state, roles={}))
+        for key, role in roles.items():
+            self._nursery.start_soon(self._call, attach(key, role))
 
     async def _watch(self, client: Client) -> None:
         after: dict[str, int] = {}
@@ -207,8 +226,8 @@ class App:
                 try:
                     logs = await client.call("_trio_broker/logs", {"key": view["key"]})
                 except BrokerError as error:
-                    logs = {"stderr": error.message}
-                self.become(heard(self.state, view["key"], logs["stderr"]))
+                    logs = {"stderr": error.message, "rejected": []}
+                self.become(heard(self.state, view["key"], logs["stderr"], logs["rejected"]))
                 await trio.sleep(STDERR)
             else:
                 await self._stirred_soon()

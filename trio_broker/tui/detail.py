@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import attrs
 from rich.segment import Segment
 
 from trio_broker.tui import look
@@ -15,43 +16,63 @@ from trio_broker.tui.text import Line, ago, clip, pad, short, visible, visible_l
 from trio_broker.tui.transcript import Entry, Transcript
 
 Json = dict[str, Any]
+ALL = 10**6  # lines
 
 
-def detail(state: State, now: float, width: int, height: int) -> list[Line]:
-    """The tabs, and under them the lines of the chosen one; the newest at the bottom."""
+@attrs.frozen
+class Extent:
+    """How many lines there are, and how far from the end (of what grows there) or the beginning we are."""
+
+    lines: int
+    scroll: int
+
+
+def detail(state: State, now: float, width: int, height: int) -> tuple[list[Line], Extent]:
+    """The tabs, and under them the lines of the chosen one; of what grows, the newest at the bottom.
+
+    Who has scrolled back goes on seeing the same lines, however much comes below them.
+    """
     view = state.view
     if view is None:
-        return []
+        return [], Extent(0, 0)
     body = max(0, height - 1)
-    lines = _BODIES[state.tab](state, view, now, width - 2, body + state.scroll)
-    if state.tab in _FROM_END:
-        end = max(min(body, len(lines)), len(lines) - state.scroll)
-        lines = lines[max(0, end - body) : end]
-    else:
-        top = min(state.scroll, max(0, len(lines) - body))
-        lines = lines[top : top + body]
-    return [_tabs(state, view, width), *([Segment("  "), *line] for line in lines)]
+    lines = _BODIES[state.tab](state, view, now, width - 2, ALL if state.scroll else body)
+    extent = _placed(state, len(lines), body)
+    top = max(0, len(lines) - extent.scroll - body) if state.tab in FROM_END else extent.scroll
+    pane = [_tabs(state, view, width, extent.scroll)]
+    return pane + [[Segment("  "), *line] for line in lines[top : top + body]], extent
 
 
-def _tabs(state: State, view: Json, width: int) -> Line:
+def _placed(state: State, lines: int, body: int) -> Extent:
+    most = max(0, lines - body)
+    if state.tab is Tab.QUEUE:
+        return Extent(lines, min(most, max(0, state.queue_at - body + 1)))
+    grown = max(0, lines - state.extent) if state.tab in FROM_END and state.scroll and state.extent else 0
+    return Extent(lines, max(0, min(state.scroll + grown, most)))
+
+
+def _tabs(state: State, view: Json, width: int, scroll: int) -> Line:
     line: Line = [
         Segment("─ ", look.DIM),
         Segment(clip(visible(view["key"]), 30), look.TITLE),
-        Segment(" ─", look.DIM),
+        Segment(" ── ", look.DIM),
     ]
     for tab in Tab:
         queued = f" {view['queue']}" if tab is Tab.QUEUE and view["queue"] else ""
         style = look.CHOSEN if tab is state.tab else look.DIM
         line += [Segment(f" {tab.value}{queued} ", style)]
-    back = f" ↑ {state.scroll} " if state.scroll and state.tab in _FROM_END else ""
+    back = f" ↑ {scroll}{' lines, End follows' if width >= 100 else ''} "
+    back = back if scroll and state.tab in FROM_END else ""
+    role = _ROLE_WORDS.get(state.roles.get(view["key"], ""), "")
     title = visible(view["title"] or "")
-    used = sum(width_of(segment.text) for segment in line) + len(back)
+    used = sum(width_of(segment.text) for segment in line) + len(back) + len(role)
     shown = f" {clip(title, width - used - 6)} " if title and width - used > 20 else ""
     rule = "─" * max(0, width - used - width_of(shown) - 1)
     return [
         *line,
         Segment(rule, look.DIM),
         Segment(shown),
+        Segment(role, look.ACCENT),
         Segment(back, look.ACCENT),
         Segment("─", look.DIM),
     ]
@@ -61,12 +82,13 @@ def _transcript(state: State, view: Json, now: float, width: int, room: int) -> 
     transcript = state.transcript
     if transcript is None or transcript.next is None:
         return [words(("nothing has been said yet" if not view["events"] else "reading its log …", look.DIM))]
-    lines: list[Line] = []
+    parts: list[tuple[Line, ...]] = []
     for item in reversed(transcript.items):
-        lines = [*item_lines(item, width), *lines]
-        if len(lines) >= room:
+        parts.append(item_lines(item, width))
+        room -= len(parts[-1])
+        if room <= 0:
             break
-    return lines
+    return [line for part in reversed(parts) for line in part]
 
 
 def _queue(state: State, view: Json, now: float, width: int, room: int) -> list[Line]:
@@ -98,12 +120,15 @@ def _entry(entry: Entry, width: int) -> Line:
 
 
 def _stderr(state: State, view: Json, now: float, width: int, room: int) -> list[Line]:
-    if state.stderr is None or state.stderr[0] != view["key"]:
+    if state.last_words is None or state.last_words[0] != view["key"]:
         return [words(("asking for it …", look.DIM))]
-    text = visible_lines(state.stderr[1]).rstrip("\n")
-    if not text:
-        return [words(("the agent has written nothing to stderr", look.DIM))]
-    return [words(line) for line in wrap(text, width)]
+    _, stderr, rejected = state.last_words
+    text = visible_lines(stderr).rstrip("\n")
+    lines = [words(line) for line in wrap(text, width)] if text else []
+    if rejected:
+        lines += [[], words(("lines of its stdout that were no messages:", look.DIM))]
+        lines += [words((clip(visible(line), width), look.BAD)) for line in rejected]
+    return lines or [words(("the agent has written nothing to stderr", look.DIM))]
 
 
 def _facts(state: State, view: Json, now: float, width: int, room: int) -> list[Line]:
@@ -122,7 +147,7 @@ def _facts(state: State, view: Json, now: float, width: int, room: int) -> list[
         "cpu": f"{use['cpu']} % of a core" if use.get("cpu") is not None else None,
         "memory": f"{short(use['memory'], base=1024)}B" if use else None,
         "tokens": f"{usage['used']} of {usage.get('size')}" if "used" in usage else None,
-        "cost": f"{cost.get('amount')} {cost.get('currency')}" if cost else None,
+        "cost": f"{cost.get('amount')} {cost.get('currency') or ''}" if cost else None,
         "turns": f"{view['turns']} done, {view['queue']} queued",
         "events": view["events"],
         "resumed": view["resumed"],
@@ -148,4 +173,5 @@ _BODIES = {
     Tab.STDERR: _stderr,
     Tab.FACTS: _facts,
 }
-_FROM_END = (Tab.TRANSCRIPT, Tab.LOG, Tab.STDERR)
+_ROLE_WORDS = {"observer": " you observe ", "controller": " you take part "}
+FROM_END = (Tab.TRANSCRIPT, Tab.LOG, Tab.STDERR)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import trio
 from rich.console import Console
 
@@ -22,7 +20,7 @@ async def look(client: Client, state: State, *, seconds: float = 0.0) -> State:
         while seconds or any(view["pid"] and view["use"] is None for view in seen["sessions"]):
             seen = await client.call("_trio_broker/watch", {"after": seen["number"]})
             state = saw(state, seen, trio.current_time())
-    if (page := wanted(state)) is not None:
+    while (page := wanted(state)) is not None:
         found = await client.call("_trio_broker/events", {"key": page[0], "since": page[1]})
         state = read(state, page[0], found["events"], found["next"])
     return state
@@ -31,15 +29,6 @@ async def look(client: Client, state: State, *, seconds: float = 0.0) -> State:
 def as_text(state: State, console: Console) -> None:
     """Print it: all sessions, in the console's width."""
     console.print(picture(state, trio.current_time(), console.width), end="", soft_wrap=True)
-
-
-def as_svg(shown: Screen, width: int) -> str:
-    """The screen as a picture."""
-    console = Console(
-        width=width, file=io.StringIO(), record=True, force_terminal=True, color_system="truecolor"
-    )
-    console.print(shown, end="", soft_wrap=True)
-    return console.export_svg(title="trio-broker top")
 
 
 async def whole(client: Client, state: State, width: int, height: int) -> Screen:

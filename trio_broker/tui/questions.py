@@ -7,7 +7,7 @@ from typing import Any
 from rich.segment import Segment
 
 from trio_broker.tui import look
-from trio_broker.tui.state import State
+from trio_broker.tui.state import State, answers
 from trio_broker.tui.text import Line, ago, clip, visible, width_of, words
 
 Json = dict[str, Any]
@@ -25,7 +25,6 @@ def questions(state: State, now: float, width: int, height: int) -> list[Line]:
     lines = [_question(*chosen, at, width, True), *_options(chosen[1], width)]
     room = max(0, min(SHOWN, height) - 2)
     shown = others[:room]
-    lines[2:2] = []
     lines += [_question(*one, at, width, False) for one in shown]
     if len(others) > len(shown):
         lines[0].append(Segment(f"  +{len(others) - len(shown)} more", look.ASKS))
@@ -35,7 +34,7 @@ def questions(state: State, now: float, width: int, height: int) -> list[Line]:
 def _question(view: Json, ask: Json, at: float, width: int, chosen: bool) -> Line:
     since = ago(at - ask["since"]) if ask["since"] is not None else "-"
     who = clip(visible(view["key"]), 28)
-    title = visible(ask["title"] or ask["message"] or ask["method"])
+    title = visible(ask["title"] or ask["method"])
     left = width - width_of(who) - len(since) - 10
     style = look.ASKS if chosen else look.SOFT_ASK
     return words(
@@ -48,16 +47,16 @@ def _question(view: Json, ask: Json, at: float, width: int, chosen: bool) -> Lin
 
 
 def _options(ask: Json, width: int) -> list[Line]:
-    options = [option for option in ask["options"] if isinstance(option, dict)]
-    if not options:
+    offered = answers(ask)
+    if not offered:
         return [words(("  answer it with a client that can: ", look.DIM), visible(ask["method"]))]
     line: Line = [Segment("  ")]
-    share = max(10, (width - 2) // len(options) - 6)
-    for number, option in enumerate(options[:9], 1):
-        refuses = str(option.get("kind") or "").startswith("reject")
-        name = clip(visible(option.get("name") or option.get("optionId")), share)
+    share = max(10, (width - 2) // len(offered) - 6)
+    for number, choice in enumerate(offered, 1):
         line += [
             Segment(f" {number} ", look.CHOSEN),
-            Segment(f" {name}   ", look.BAD if refuses else look.GOOD),
+            Segment(f" {clip(visible(choice.name), share)}   ", look.BAD if choice.refuses else look.GOOD),
         ]
+    if ask["mode"] == "form":
+        line.append(Segment("it is a form: fill it in with a client that shows forms", look.DIM))
     return [line]

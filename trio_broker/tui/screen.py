@@ -9,47 +9,31 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 
 from trio_broker.tui import look
-from trio_broker.tui.detail import detail
+from trio_broker.tui.detail import Extent, detail
+from trio_broker.tui.helping import help_lines
 from trio_broker.tui.questions import questions
 from trio_broker.tui.state import URGENCY, Mode, State, Tab
 from trio_broker.tui.table import table
-from trio_broker.tui.text import Line, ago, clip, fit, visible, width_of, words
+from trio_broker.tui.text import Line, ago, clip, fit, visible, width_of, words, wrap
 
 LEAST = (40, 8)  # cells, lines
 TALL = 30  # lines from which on table and detail are both there
 DETAIL = 9  # lines for which a detail pane is worth it, with what divides it from the table
 INPUT_LINES = 6
-
-HELP = (
-    ("", "move"),
-    ("↑ ↓  j k", "another session"),
-    ("g G", "first, last session"),
-    ("Enter", "look into it; Esc goes back"),
-    ("Tab  1-9 ←→", "transcript, queue, log, stderr, facts (digits answer, when someone asks)"),
-    ("PgUp PgDn", "scroll; End: follow again"),
-    ("", "answer"),
-    ("1-9", "give that answer to the question on top"),
-    ("a", "the next question"),
-    ("", "act"),
-    ("p", "prompt (Enter sends, Alt-Enter or Ctrl-J: new line, ↑: earlier ones)"),
-    ("n", "new session"),
-    ("c", "cancel the running turn"),
-    ("x", "cancel the queued prompt that is chosen (in the queue)"),
-    ("K  X", "kill, close the session: asks first"),
-    ("", "look"),
-    ("/", "filter: words in key, agent, phase, directory, title"),
-    ("s S", "sort by the next column, reverse"),
-    ("Ctrl-L", "draw anew"),
-    ("q", "quit; sessions and turns go on"),
-)
+NOTICE_LINES = 3
+KEY_GAP = 3
 
 
 @attrs.frozen
 class Screen:
-    """A renderable of rich; `cursor` is where the terminal's cursor is shown, column and line from 0."""
+    """A renderable of rich; `cursor` is where the terminal's cursor is shown, column and line from 0.
+
+    `extent`: how much the pane about one session has, and which part of it is shown.
+    """
 
     lines: list[Line]
     cursor: tuple[int, int] | None = None
+    extent: Extent | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self.lines:
@@ -69,11 +53,12 @@ def screen(state: State, now: float, width: int, height: int) -> Screen:
         asked = [*asked, []] if height >= TALL else asked
         lines += asked
     room -= len(asked)
-    lines += _middle(state, now, width, room, height >= TALL)
+    middle, extent = _middle(state, now, width, room, height >= TALL)
+    lines += middle
     lines = lines[: height - len(foot)]
     lines += [[]] * (height - len(foot) - len(lines))
     shown = None if cursor is None else (cursor[0], cursor[1] + len(lines))
-    return Screen([fit(line, width) for line in (*lines, *foot)], shown)
+    return Screen([fit(line, width) for line in (*lines, *foot)], shown, extent)
 
 
 def picture(state: State, now: float, width: int) -> Screen:
@@ -98,6 +83,7 @@ def _header(state: State, now: float, width: int) -> Line:
         return words((" trio-broker ", look.CHOSEN), ("  connecting …", look.DIM))
     broker: dict[str, Any] = state.picture["broker"]
     left = words((" trio-broker ", look.CHOSEN), "  ")
+    left += words(("drains", look.ASKS), "   ") if broker.get("draining") else []
     for name in URGENCY:
         glyph, style = look.phase(name)
         if number := broker["counts"].get(name):
@@ -124,17 +110,18 @@ def _gone(state: State, now: float, width: int) -> list[Line]:
     return lines
 
 
-def _middle(state: State, now: float, width: int, room: int, tall: bool) -> list[Line]:
+def _middle(state: State, now: float, width: int, room: int, tall: bool) -> tuple[list[Line], Extent | None]:
     if state.mode is Mode.HELP:
-        return _help(room)
+        return help_lines(width, room), None
     rows = len(state.rows())
     if not rows:
-        return _nobody(state)
+        return _nobody(state), None
     if not tall and (state.detail or rows + DETAIL > room):
-        return detail(state, now, width, room) if state.detail else table(state, now, width, room)
+        return detail(state, now, width, room) if state.detail else (table(state, now, width, room), None)
     upper = min(rows + 1, 6 if state.detail else max(6, room * 45 // 100))
     lines = [*table(state, now, width, upper), []]
-    return [*lines, *detail(state, now, width, room - len(lines))]
+    pane, extent = detail(state, now, width, room - len(lines))
+    return [*lines, *pane], extent
 
 
 def _nobody(state: State) -> list[Line]:
@@ -152,35 +139,42 @@ def _nobody(state: State) -> list[Line]:
     ]
 
 
-def _help(room: int) -> list[Line]:
-    lines: list[Line] = [[]]
-    for keys, text in HELP:
-        lines.append(words((f"  {keys:<14}", look.KEYS), text) if keys else words((f"  {text}", look.TITLE)))
-    return lines[:room]
-
-
 def _foot(state: State, width: int) -> tuple[list[Line], tuple[int, int] | None]:
     """The last lines: what is being typed, a question, a notice, or the keys; and where the cursor is."""
     if state.mode is Mode.CONFIRM and state.pending is not None:
         text = clip(f" {visible(state.pending.text)} ", width - 16)
         return [words((text, look.ALARM), "  ", ("y", look.KEYS), "es  ", ("n", look.KEYS), "o")], None
-    if state.mode in (Mode.PROMPT, Mode.FILTER, Mode.NEW):
+    if state.mode is Mode.HELP:
+        return [words((" any key goes back", look.DIM))], None
+    if state.mode in LABELS:
         return _input(state, width)
     if state.notice is not None:
-        text, _, mishap = state.notice
-        return [words((clip(f" {visible(text)}", width), look.BAD if mishap else look.GOOD))], None
+        return _notice(*state.notice, width), None
     return [_keys(state, width)], None
 
 
+def _notice(text: str, until: float, mishap: bool, width: int) -> list[Line]:
+    """A line, or for what went wrong as many as it takes, within reason: its end says what to do."""
+    style = look.BAD if mishap else look.GOOD
+    lines = wrap(visible(text), width - 2)
+    if len(lines) > NOTICE_LINES or not mishap:
+        lines = [*lines[: NOTICE_LINES - 1], clip(" ".join(lines[NOTICE_LINES - 1 :]), width - 2)]
+    return [words((f" {line}", style)) for line in (lines if mishap else [clip(visible(text), width - 2)])]
+
+
 FORM = ("agent", "directory", "key")
+LABELS = {
+    Mode.PROMPT: "{} > ",
+    Mode.INTERRUPT: "interrupt {} > ",
+    Mode.EDIT: "{}, queued > ",
+    Mode.NEW: "new session, {}: ",
+    Mode.FILTER: "/",
+}
 
 
 def _label(state: State) -> str:
-    if state.mode is Mode.PROMPT:
-        return f"{clip(visible(state.selected or ''), 24)} > "
-    if state.mode is Mode.NEW:
-        return f"new session, {FORM[len(state.form)]}: "
-    return "/"
+    what = FORM[len(state.form)] if state.mode is Mode.NEW else clip(visible(state.selected or ""), 24)
+    return LABELS[state.mode].format(what)
 
 
 def _input(state: State, width: int) -> tuple[list[Line], tuple[int, int]]:
@@ -215,24 +209,34 @@ def _pieces(line: str, room: int) -> list[str]:
 
 
 def _keys(state: State, width: int) -> Line:
-    keys = [
-        ("p", "rompt"),
-        ("n", "ew"),
-        ("c", "ancel"),
-        ("/", " filter"),
-        ("s", f"ort: {state.sort}"),
-        ("?", " help"),
-        ("q", "uit"),
-    ]
-    if state.asks():
-        keys.insert(0, ("1-9", " answer"))
-    if state.tab is Tab.QUEUE and state.view is not None and state.view["queued"]:
-        keys.insert(0, ("x", " drop from queue"))
+    """The keys that matter now, the most telling first; as many as there is room for."""
+    view = state.view
+    runs = view is not None and view["turn_since"] is not None
+    keys = [("?", " help"), ("q", "uit")]
     if state.filter:
-        keys.insert(0, ("Esc", f" clears “{clip(visible(state.filter), 16)}”"))
-    line: Line = [Segment(" ")]
+        keys.append(("Esc", f" clears “{clip(visible(state.filter), 16)}”"))
+    if state.asks():
+        keys.append(("1-9", " answer"))
+    if state.tab is Tab.QUEUE and view is not None and view["queued"]:
+        keys += [("e", "dit"), ("x", " drop"), ("[ ]", " move")]
+    keys += [("p", "rompt")] if view is not None else []
+    keys += [("c", "ancel"), ("i", "nterrupt")] if runs else []
+    keys += [("n", "ew"), ("/", " filter"), ("s", f"ort: {state.sort}")]
+    if view is not None:
+        keys += [("Enter", " back" if state.detail else " details"), ("Tab", " " + _next(state.tab).value)]
+    left, shown = width - 1, []
     for key, text in keys:
-        if sum(width_of(part.text) for part in line) + len(key) + width_of(text) + 2 > width:
+        left -= len(key) + width_of(text) + KEY_GAP
+        if left < -KEY_GAP:
             break
-        line += [Segment(key, look.KEYS), Segment(f"{text}   ", look.DIM)]
+        shown.append((key, text))
+    ends, rest = shown[:2], shown[2:]
+    line: Line = [Segment(" ")]
+    for key, text in (*rest, *ends):
+        line += [Segment(key, look.KEYS), Segment(f"{text}{' ' * KEY_GAP}", look.DIM)]
     return line
+
+
+def _next(tab: Tab) -> Tab:
+    tabs = list(Tab)
+    return tabs[(tabs.index(tab) + 1) % len(tabs)]

@@ -6,7 +6,8 @@ Pure: a value in, a value out; `now` is the caller's clock, in seconds.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ Json = dict[str, Any]
 SAMPLES = 8  # of a sparkline
 SAMPLE = 2.0  # seconds between two of them
 NOTICE = 6.0  # seconds a notice stays
+ELICITATION = "elicitation/create"
 LOOK = 0.4  # seconds a question must have been on the screen before a key answers it
 
 
@@ -26,6 +28,8 @@ class Mode(enum.Enum):
     TABLE = "table"
     FILTER = "filter"
     PROMPT = "prompt"
+    INTERRUPT = "interrupt"
+    EDIT = "edit"
     NEW = "new"
     CONFIRM = "confirm"
     HELP = "help"
@@ -39,7 +43,20 @@ class Tab(enum.Enum):
     FACTS = "facts"
 
 
-SORTS = ("opened", "key", "phase", "quiet", "turn", "updates", "tokens", "cpu", "memory")
+SORTS = (
+    "opened",
+    "key",
+    "agent",
+    "phase",
+    "turn",
+    "quiet",
+    "queue",
+    "updates",
+    "tokens",
+    "cost",
+    "cpu",
+    "memory",
+)
 URGENCY = ("waiting", "dead", "cancelling", "working", "starting", "idle", "suspended", "closed")
 
 
@@ -63,12 +80,16 @@ class Trend:
 
 @attrs.frozen
 class Call:
-    """A call to make to the broker; `done` is told when it has worked. `then`: another call after it."""
+    """A call to make to the broker; `done` is told when it has worked. `then`: another call after it.
+
+    `gives`: what its result makes of the state, at the caller's time.
+    """
 
     method: str
     params: Json
     done: str = ""
     then: Call | None = None
+    gives: Callable[[State, Json, float], State] | None = None
 
 
 class Command(enum.Enum):
@@ -90,12 +111,16 @@ class Pending:
 
 @attrs.frozen
 class State:
-    """`picture` is the last one, which came at `received`; `gone`: since when there is no broker, and why."""
+    """`picture` is the last one, which came at `received`; `gone`: since when there is no broker, and why.
+
+    `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `chosen`: a prompt that
+    is queued, `editing`: the one in the editor. `extent`: how many lines the pane had when it was scrolled.
+    `last_words`: what an agent wrote to stderr, and those lines of its stdout that were no messages.
+    """
 
     picture: Json | None = None
     received: float = 0.0
     gone: tuple[float, str] | None = None
-    where: str = ""
     cwd: str = "/"
     trends: Mapping[str, Trend] = attrs.field(factory=dict)
     selected: str | None = None
@@ -106,16 +131,19 @@ class State:
     detail: bool = False
     tab: Tab = Tab.TRANSCRIPT
     scroll: int = 0
-    queue_at: int = 0
+    extent: int = 0
+    chosen: str | None = None
     editor: Editor = attrs.field(factory=Editor)
     history: tuple[str, ...] = ()
     form: tuple[str, ...] = ()
     pending: Pending | None = None
     notice: tuple[str, float, bool] | None = None  # text, until when, whether it is a mishap
     transcript: Transcript | None = None
-    stderr: tuple[str, str] | None = None  # key, text
-    ask: tuple[str, int] | None = None  # key and number of the question that keys answer
+    last_words: tuple[str, str, tuple[str, ...]] | None = None  # key, stderr, lines
+    ask: tuple[str, str] | None = None  # key and id of the question that keys answer
     ask_since: float = 0.0
+    roles: Mapping[str, str] = attrs.field(factory=dict)
+    editing: str | None = None
 
     @property
     def sessions(self) -> list[Json]:
@@ -130,6 +158,12 @@ class State:
     def view(self) -> Json | None:
         """The selected session."""
         return next((view for view in self.sessions if view["key"] == self.selected), None)
+
+    @property
+    def queue_at(self) -> int:
+        """The place of the chosen prompt in the selected session's queue; the first, if it is not there any more."""
+        queued = [] if self.view is None else self.view["queued"]
+        return next((at for at, turn in enumerate(queued) if turn["promptId"] == self.chosen), 0)
 
     def asks(self) -> list[tuple[Json, Json]]:
         """Every open question with its session, the longest waiting first."""
@@ -153,8 +187,48 @@ class State:
         return sorted(found, key=lambda view: _rank(self, view), reverse=self.reverse)
 
 
-def name_of(view: Json, ask: Json) -> tuple[str, int]:
+def name_of(view: Json, ask: Json) -> tuple[str, str]:
     return view["key"], ask["askId"]
+
+
+def amount_of(usage: Json) -> float:
+    """What an agent says that it has cost, 0 where it does not say."""
+    cost = usage.get("cost")
+    return number_of(cost.get("amount")) if isinstance(cost, dict) else 0.0
+
+
+def number_of(value: object) -> float:
+    """A number that an agent gave, 0 where it gave something else."""
+    try:
+        number = float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
+@attrs.frozen
+class Choice:
+    """An answer that can be given by a key: what it is called, whether it refuses, and what answers so."""
+
+    name: str
+    refuses: bool
+    params: Json
+
+
+def answers(ask: Json) -> list[Choice]:
+    """What keys can answer to a question: the options of a permission; to a form only no, and nothing to the rest."""
+    if ask["method"] == ELICITATION:
+        accept = [] if ask["mode"] == "form" else [Choice("Accept", False, {"answer": "allow"})]
+        return [*accept, Choice("Decline", True, {"answer": "deny"})]
+    options = [option for option in ask["options"] if isinstance(option, dict)]
+    return [
+        Choice(
+            str(option.get("name") or option.get("optionId")),
+            str(option.get("kind") or "").startswith("reject"),
+            {"optionId": option.get("optionId")},
+        )
+        for option in options[:9]
+    ]
 
 
 def _haystack(view: Json) -> str:
@@ -168,11 +242,14 @@ def _rank(state: State, view: Json) -> Any:
     late = float("inf")
     ranks: dict[str, Any] = {
         "key": view["key"].lower(),
+        "agent": str(view["agent"]).lower(),
+        "queue": -view["queue"],
+        "cost": -amount_of(usage),
         "phase": URGENCY.index(view["phase"]) if view["phase"] in URGENCY else len(URGENCY),
         "quiet": late if view["heard_at"] is None else view["heard_at"],
         "turn": late if view["turn_since"] is None else view["turn_since"],
         "updates": -(trend.rate if trend else 0),
-        "tokens": -(usage.get("used") or 0),
+        "tokens": -number_of(usage.get("used")),
         "cpu": -(use.get("cpu") or 0),
         "memory": -(use.get("memory") or 0),
     }
@@ -201,15 +278,22 @@ def settled(state: State, now: float) -> State:
         state = select(state, rows[0]["key"] if rows else None)
     if all(name_of(*one) != state.ask for one in asks):
         state = attrs.evolve(state, ask=name_of(*asks[0]) if asks else None, ask_since=now)
-    if state.view is not None and state.queue_at >= len(state.view["queued"]):
-        state = attrs.evolve(state, queue_at=max(0, len(state.view["queued"]) - 1))
     return state
 
 
 def select(state: State, key: str | None) -> State:
     if key == state.selected:
         return state
-    return attrs.evolve(state, selected=key, transcript=None, stderr=None, scroll=0, queue_at=0)
+    return attrs.evolve(
+        state, selected=key, transcript=None, last_words=None, scroll=0, extent=0, chosen=None
+    )
+
+
+def scrolled(state: State, lines: int, scroll: int) -> State:
+    """A frame was drawn, with the pane so long and scrolled so far."""
+    if not state.scroll or (state.extent, state.scroll) == (lines, scroll):
+        return state
+    return attrs.evolve(state, scroll=scroll, extent=lines if scroll else 0)
 
 
 def lost(state: State, why: str, now: float) -> State:
@@ -246,6 +330,7 @@ def expired(state: State, now: float) -> State:
     return attrs.evolve(state, notice=None) if state.notice and now >= state.notice[1] else state
 
 
-def heard(state: State, key: str, stderr: str) -> State:
-    """An agent's last words on stderr have come."""
-    return state if state.stderr == (key, stderr) else attrs.evolve(state, stderr=(key, stderr))
+def heard(state: State, key: str, stderr: str, rejected: list[str]) -> State:
+    """An agent's last words have come."""
+    words = (key, stderr, tuple(rejected))
+    return state if state.last_words == words else attrs.evolve(state, last_words=words)

@@ -11,13 +11,14 @@ from rich.segment import Segment
 from rich.style import Style
 
 from trio_broker.tui import look
-from trio_broker.tui.state import SAMPLES, State
+from trio_broker.tui.state import SAMPLES, State, amount_of, number_of
 from trio_broker.tui.text import Line, ago, clip_start, pad, short, visible, width_of
 
 Json = dict[str, Any]
 GAP = 2
 KEY_LEAST, KEY_LITTLE, KEY_MOST = 12, 18, 32
-WHAT_LEAST = 18
+WHAT_LEAST, WHAT_WISHED = 18, 21  # cells; the wish goes before the most dispensable columns
+DIRECTORY = 26
 
 Cell = tuple[str, Style]
 
@@ -80,23 +81,23 @@ def _updates(sight: Sight) -> Cell:
 
 def _tokens(sight: Sight) -> Cell:
     usage = sight.view["usage"] or {}
-    used, size = usage.get("used"), usage.get("size")
-    if not isinstance(used, int):
+    used, size = number_of(usage.get("used")), number_of(usage.get("size"))
+    if not used:
         return "-", look.DIM
-    if not isinstance(size, int) or size <= 0:
+    if size <= 0:
         return short(used), look.PLAIN
-    part = 100 * used // size
-    return f"{short(used)} {part:>3}%", look.ALARM if part >= 90 else look.PLAIN
+    part = 100 * min(used / size, 9.99)
+    return f"{short(used)} {part:>3.0f}%", look.ALARM if part >= 90 else look.PLAIN
 
 
 def _cost(sight: Sight) -> Cell:
-    cost = (sight.view["usage"] or {}).get("cost")
-    cost = cost if isinstance(cost, dict) else {}
-    amount = cost.get("amount")
-    if not isinstance(amount, int | float) or not amount:
+    usage = sight.view["usage"] or {}
+    amount = amount_of(usage)
+    if not amount:
         return "-", look.DIM
-    unit = visible(cost.get("currency") or "")[:3]
-    return f"${amount:.2f}" if unit == "USD" else f"{amount:.2f}{unit}", look.PLAIN
+    unit = visible(usage["cost"].get("currency") or "")[:3]
+    number = f"{amount:.2f}" if amount < 1000 else short(amount)
+    return f"${number}" if unit == "USD" else f"{number}{unit}", look.PLAIN
 
 
 def _cpu(sight: Sight) -> Cell:
@@ -117,6 +118,10 @@ def _pid(sight: Sight) -> Cell:
     return str(sight.view["pid"] or "-"), look.DIM
 
 
+def _directory(sight: Sight) -> Cell:
+    return clip_start(short_path(visible(sight.view["cwd"])), DIRECTORY), look.DIM
+
+
 KEY = Column("SESSION", KEY_LEAST, 100, lambda sight: (visible(sight.view["key"]), look.PLAIN), right=False)
 WHAT = Column("ABOUT", WHAT_LEAST, 45, lambda sight: ("", look.PLAIN), right=False)
 COLUMNS = (
@@ -133,6 +138,7 @@ COLUMNS = (
     Column("MEM", 5, 35, _memory),
     Column("CL", 2, 15, _clients),
     Column("PID", 7, 10, _pid),
+    Column("DIRECTORY", DIRECTORY, 5, _directory, right=False),
     WHAT,
 )
 
@@ -148,7 +154,7 @@ def columns_for(width: int, rows: list[Json]) -> list[Column]:
         if left < column.width:
             break
         chosen.add(column.title)
-        left -= column.width + GAP
+        left -= GAP + (min(left, WHAT_WISHED) if column is WHAT else column.width)
     return [column for column in COLUMNS if column.title in chosen]
 
 
@@ -207,7 +213,7 @@ def _row(sight: Sight, columns: list[Column], widths: list[int]) -> Line:
     line = [Segment(f"{look.MARKER} ", look.TITLE) if chosen else Segment("  ")]
     for column, width in zip(columns, widths, strict=True):
         if column is WHAT:  # the last
-            line += _what(sight, width)
+            line += _what(sight, width, there="DIRECTORY" in (one.title for one in columns))
             break
         text, style = column.cell(sight)
         if chosen and column is KEY:
@@ -216,14 +222,14 @@ def _row(sight: Sight, columns: list[Column], widths: list[int]) -> Line:
     return line if columns[-1] is WHAT else line[:-1]
 
 
-def _what(sight: Sight, width: int) -> Line:
-    """Why it died, what it asks, or what it is about; and where it works, if there is room."""
+def _what(sight: Sight, width: int, *, there: bool) -> Line:
+    """Why it died, what it asks, or what it is about; and where it works, if that is not `there` already."""
     view = sight.view
     if view["error"]:
         return [Segment(pad(visible(view["error"]), width), look.BAD)]
     if view["asks"]:
         return [Segment(pad(visible(view["asks"][0]["title"]), width), look.SOFT_ASK)]
-    place = short_path(visible(view["cwd"]))
+    place = "" if there else short_path(visible(view["cwd"]))
     title = visible(view["title"] or "")
     if not title:
         return [Segment(pad(clip_start(place, width), width), look.DIM)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import termios
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from trio_broker.tui.text import Line, width_of
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[2J"
 LEAVE = "\x1b[?2004l\x1b[0m\x1b[?25h\x1b[?1049l"
 BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"  # drawn as one, where the terminal can; unknown to the others
+PATIENCE = (
+    1.0  # seconds in which a terminal takes our last words; one at the end of a dead connection never does
+)
 WRITE = 1024  # bytes a terminal takes without making us wait once it is writable at all
 
 
@@ -52,8 +56,11 @@ class Terminal:
 
     def _leave(self) -> None:
         try:
-            self._say(LEAVE)
-            termios.tcsetattr(self.fd_in, termios.TCSADRAIN, self._before)
+            if select.select([], [self.fd_out], [], PATIENCE)[1]:  # blocking: nothing else is left to be done
+                self._say(LEAVE)
+            termios.tcsetattr(
+                self.fd_in, termios.TCSANOW, self._before
+            )  # not DRAIN, that waits for who does not read
         except (OSError, termios.error):
             pass  # the window is closed: nothing is left to be restored
 

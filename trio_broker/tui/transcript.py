@@ -78,8 +78,8 @@ def _say(items: list[Item], event: Json) -> None:
         if (item := _of_event(event)) is not None:
             items.append(item)
         return
-    update = event["update"]
-    kind = update.get("sessionUpdate")
+    update = _update_of(event)
+    kind = str(update.get("sessionUpdate"))
     if kind in CHUNKS:
         _chunk(items, CHUNKS[kind], update, event["at"])
     elif kind in ("tool_call", "tool_call_update"):
@@ -87,6 +87,12 @@ def _say(items: list[Item], event: Json) -> None:
     elif kind == "plan":
         items[:] = [item for item in items if item.kind != "plan"]
         items.append(Item("plan", "", event["at"], update))
+
+
+def _update_of(event: Json) -> Json:
+    """What the agent sent, which is not always what the protocol asks for."""
+    update = event.get("update")
+    return update if isinstance(update, dict) else {}
 
 
 def _chunk(items: list[Item], kind: str, update: Json, at: float) -> None:
@@ -148,9 +154,12 @@ def _of_agent(event: Json) -> str:
 
 
 def _enter(log: list[Entry], event: Json) -> None:
-    seq, at, update = event["seq"], event["at"], event.get("update") or {}
+    seq, at, update = event["seq"], event["at"], _update_of(event)
     if event["kind"] != "update":
-        text = prompt_text(event.get("prompt")) if event["kind"] in ("queued", "started") else _words(event)
+        text = _words(event)
+        if event["kind"] in ("queued", "started"):
+            how = f"{event['event']} by {event.get('by')}: " if event.get("event") else ""
+            text = how + prompt_text(event.get("prompt"))
         log.append(Entry(seq, seq, at, event["kind"], text[:300]))
         return
     kind, last = str(update.get("sessionUpdate")), log[-1] if log else None

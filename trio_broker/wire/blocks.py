@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
+
+# Kinds of updates that every client can show, and that change nothing which the broker keeps of a session.
+PLAIN = Literal[
+    "agent_message_chunk",
+    "agent_thought_chunk",
+    "user_message_chunk",
+    "tool_call",
+    "tool_call_update",
+    "plan",
+]
+REMEMBERED = 4  # blocks: as many sessions may be at it in turn
+WORTH = range(4096, 1024 * 1024)  # bytes of what is remembered: a block, not a word, nor a large message
 
 
 class OwnUpdates:
@@ -15,22 +29,54 @@ class OwnUpdates:
     """
 
     def __init__(self, session_id: str) -> None:
-        params = msgspec.defstruct("Params", [("sessionId", Literal[session_id])], gc=False)
-        envelope = msgspec.defstruct(
-            "Update",
-            [("jsonrpc", Literal["2.0"]), ("method", Literal["session/update"]), ("params", params)],
-            gc=False,
-            forbid_unknown_fields=True,
-        )
-        self._decode = msgspec.json.Decoder(envelope).decode
+        plain = msgspec.defstruct("Content", [("sessionUpdate", PLAIN)], gc=False)
+        self._plain = _decoder(session_id, [("update", plain)])
+        self._any = _decoder(session_id, [])
 
-    def count(self, block: bytes) -> int:
-        """How many they are, if `block`, which ends with a newline, has nothing else in it; otherwise 0."""
-        lines = block[:-1].split(b"\n")
+    def look(self, block: bytes) -> tuple[int, bool]:
+        """How many they are, if `block`, which ends with a newline, has nothing else in it; otherwise 0.
+
+        And whether each is of a kind that is known to be PLAIN.
+        """
+        lines = lines_in(block)
         try:
-            all(map(self._decode, lines))
             if not block.isascii():
                 str(block, "utf-8")  # msgspec does not look into what it skips
+            plain = _all_fit(self._plain, lines)
+            if not plain:
+                all(map(self._any, lines))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return 0
-        return len(lines) if b"\r" not in block else 0
+            return 0, False
+        return (len(lines), plain) if b"\r" not in block else (0, False)
+
+
+def _decoder(session_id: str, members: list[Any]) -> Callable[[bytes], object]:
+    params = msgspec.defstruct("Params", [("sessionId", Literal[session_id]), *members], gc=False)
+    envelope = msgspec.defstruct(
+        "Update",
+        [("jsonrpc", Literal["2.0"]), ("method", Literal["session/update"]), ("params", params)],
+        gc=False,
+        forbid_unknown_fields=True,
+    )
+    return msgspec.json.Decoder(envelope).decode
+
+
+def _all_fit(decode: Callable[[bytes], object], lines: list[bytes]) -> bool:
+    try:
+        return all(map(decode, lines))
+    except msgspec.ValidationError:
+        return False
+
+
+_lines: deque[tuple[bytes, list[bytes]]] = deque(maxlen=REMEMBERED)
+
+
+def lines_in(block: bytes) -> list[bytes]:
+    """The lines of a block, without their newlines. A block is looked at, then framed: the last few are remembered."""
+    for remembered, lines in _lines:
+        if remembered is block:
+            return lines
+    lines = block[:-1].split(b"\n")
+    if len(block) in WORTH:
+        _lines.append((block, lines))
+    return lines

@@ -1,0 +1,149 @@
+"""`trio-broker check`, as an agent's author has it in a CI."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from trio_broker.testing.check import CHECKS
+from trio_broker.testing.home import FAKE, Home
+
+# An agent that says something with which a terminal could be led astray, and ends its turns as nobody may.
+RUDE = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    method = asked["method"]
+    result = {"initialize": {"protocolVersion": 1}, "session/new": {"sessionId": "s"}}.get(method)
+    result = result or {"stopReason": "\\x1b[2J\\x07"}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": result}, ensure_ascii=False), flush=True)
+    print("\\x1b]0;owned\\x07", flush=True)
+"""
+
+
+@pytest.fixture
+def rude(tmp_path: Path) -> list[str]:
+    program = tmp_path / "rude.py"
+    program.write_text(RUDE, encoding="utf-8")
+    return [sys.executable, str(program)]
+
+
+def test_a_good_agent_is_exit_0(home: Home) -> None:
+    done = home.run("check", "--only", "initialize", "--only", "cancel.*", "--quiet", "0.05", "--", *FAKE)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("ok   initialize.reply ") and all(
+        line.startswith("ok ") for line in lines[:-1]
+    )
+    assert lines[-1] == f"{len(lines) - 1} passed"
+    assert not home.socket.exists(), "it needs no broker"
+
+
+def test_a_failure_is_exit_1_with_reason_rule_and_frames(home: Home, rude: list[str]) -> None:
+    done = home.run("check", "--only", "prompt.reply", "--", *rude)
+    assert done.returncode == 1
+    assert "FAIL prompt.reply" in done.stdout and "is none of end_turn, " in done.stdout
+    assert "     rule: https://agentclientprotocol.com/protocol/prompt-turn\n" in done.stdout
+    assert ' -> {"jsonrpc":"2.0","id":3,"method":"session/prompt"' in done.stdout
+    assert done.stdout.endswith("1 failed\n")
+
+
+@pytest.mark.parametrize("style", ["text", "json", "junit"])
+def test_what_an_agent_says_does_not_reach_the_terminal(style: str, home: Home, rude: list[str]) -> None:
+    done = home.run("check", "--only", "prompt.reply", "--format", style, "--", *rude)
+    assert done.returncode == 1
+    assert not set(done.stdout) & {"\x1b", "\x07"} and "owned" in done.stdout
+
+
+def test_json_has_every_frame(home: Home, rude: list[str]) -> None:
+    done = home.run("check", "--only", "prompt.reply", "--format", "json", "--", *rude)
+    report = json.loads(done.stdout)
+    assert report["target"] == shlex.join(rude)
+    assert report["counts"] == {"pass": 0, "fail": 1, "not supported": 0, "skipped": 0}
+    [result] = report["results"]
+    assert (result["id"], result["result"]) == ("prompt.reply", "fail")
+    sent = [json.loads(frame["text"])["method"] for frame in result["frames"] if frame["way"] == "->"]
+    assert sent == ["initialize", "session/new", "session/prompt"]
+
+
+def test_junit_is_what_ci_systems_read(home: Home) -> None:
+    words = (
+        "--only",
+        "session.load",
+        "--only",
+        "prompt.reply",
+        "--format",
+        "junit",
+        "--",
+        *FAKE,
+        "--protocol",
+        "7",
+    )
+    done = home.run("check", "--only", "initialize.reply", *words)
+    suite = ET.fromstring(done.stdout)[0]
+    assert done.returncode == 1
+    assert {name: suite.get(name) for name in ("tests", "failures", "skipped")} == {
+        "tests": "3",
+        "failures": "1",
+        "skipped": "1",
+    }
+    cases = {f"{case.get('classname')}.{case.get('name', '').partition(':')[0]}": case for case in suite}
+    failure = cases["acp.initialize.reply"].find("failure")
+    assert failure is not None and failure.get("message") == "version 1 was asked for, and 7 answered"
+    assert '"protocolVersion":7' in (failure.text or "")
+    skipped = cases["acp.session.load"].find("skipped")
+    assert skipped is not None and (skipped.get("message") or "").startswith(
+        "not supported: initialize did not say"
+    )
+
+
+def test_an_agent_by_its_name(home: Home) -> None:
+    done = home.run("check", "-a", "fake", "--only", "session.new")
+    assert done.stdout.endswith("1 passed\n")
+
+
+def test_a_broker_by_its_socket(shared: Home) -> None:
+    shared.run("up")
+    done = shared.run(
+        "check", "--socket", str(shared.socket), "-a", "fake", "--only", "session.new", "--only", "end.idle"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("1 passed, 1 skipped\n")
+
+
+def test_prompts_of_ones_own(home: Home) -> None:
+    words = ("check", "--quiet", "0.05", "--only", "ask.allow", "--only", "cancel.turn")
+    asks = home.run(*words, "--prompt-ask", "say nothing to ask", "--prompt-long", "say short", "--", *FAKE)
+    assert asks.returncode == 0 and asks.stdout.endswith("2 not supported\n")
+    assert "give a prompt that makes it ask with --prompt-ask" in asks.stdout
+    assert "give a longer one with --prompt-long" in asks.stdout
+
+
+def test_the_list_names_every_check_and_its_rule(home: Home) -> None:
+    done = home.run("check", "--list")
+    assert all(check.id in done.stdout and check.rule in done.stdout for check in CHECKS)
+    assert home.run("check", "--list", "--only", "ids").stdout.count("ids.") >= 7
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 2, "say what to check: `-- COMMAND …`, -a NAME, --socket PATH or --url URL"),
+        (["--only", "nope", "--", "x"], 2, "no check is called nope; `trio-broker check --list` shows them"),
+        (["--socket", "/x", "--", "x"], 2, "check one thing at a time"),
+        (["-a", "nobody"], 2, "there is no agent 'nobody'"),
+        (["--socket", "/no/such.sock"], 6, "nothing listens at /no/such.sock"),
+        (["--url", "ws://127.0.0.1:1"], 6, "no broker listens at ws://127.0.0.1:1"),
+        (["--", "no-such-program"], 1, "no-such-program could not be started: "),
+        (["--timeout", "0", "--", "x"], 2, "--timeout"),
+    ],
+)
+def test_what_can_not_be_checked_is_told(home: Home, words: list[str], code: int, says: str) -> None:
+    done = home.run("check", *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,82 @@
+"""What waits for the disk waits for its own session only; the order within a session stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from trio_broker import keeper as keepers
+from trio_broker.journal import Append, Journal
+from trio_broker.keeper import BATCH, Keeper
+from trio_broker.log import Log
+from trio_broker.record import Record
+
+BLOCK = 64 * 1024
+FLOOD = 64 * BATCH // BLOCK
+
+
+async def test_a_turns_end_does_not_wait_for_the_flood_of_another_session(tmp_path: Path) -> None:
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    flooding, quiet = Log(keeper, 1), Log(keeper, 2)
+    for _ in range(FLOOD):
+        flooding.append_updates(1, b"x" * (BLOCK - 1) + b"\n")
+    quiet.append("ended")
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            await quiet.wait_kept()
+            assert quiet.kept == 1
+            assert flooding.kept <= FLOOD // 2  # else it was written first, all of it
+            await keeper.flush()
+            assert flooding.kept == FLOOD
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_is_written_first_is_in_order_and_complete(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    keeper = Keeper(Journal.open(path))
+    waited = trio.Event()
+
+    async def wait_for(session: int) -> None:
+        await keeper.flush(session)
+        waited.set()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            for number in range(1, 201):
+                for session in (1, 2, 3):
+                    keeper.put(
+                        Append(session, Record(number, 1, 0.0, "update", b"%d\n" % number * session * 999))
+                    )
+                if number % 20 == 0:
+                    nursery.start_soon(wait_for, 1 + number // 20 % 3)
+                    await trio.lowlevel.checkpoint()
+            await waited.wait()
+            nursery.cancel_scope.cancel()
+    journal = Journal.open(path)
+    for session in (1, 2, 3):
+        assert [record.first for record in journal.read(session, 1, 1 << 30)] == list(range(1, 201))
+    journal.close()
+
+
+async def test_all_who_wait_for_room_get_it_though_there_is_room_for_few_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "CROWDED", 2 * BATCH)
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    log = Log(keeper, 1)
+    for _ in range(3 * BATCH // BLOCK):
+        log.append_updates(1, b"x" * (BLOCK - 1) + b"\n")
+    assert keeper.crowded
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as readers:
+                for _ in range(100):
+                    readers.start_soon(keeper.wait_room)
+                await trio.testing.wait_all_tasks_blocked()
+                await nursery.start(keeper.run)
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,81 @@
+"""The pytest plugin in a project of somebody else: tests/example, run by a pytest of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parent.parent / "example"
+LIMIT = 120
+
+
+def run(*words: str, cwd: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:
+    """A pytest in that project, which knows nothing of ours."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(cwd), *words]
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def test_the_examples_pass() -> None:
+    done = run("-q", "example_agent.py", "example_client.py", "example_sweep.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 passed" in done.stdout
+
+
+def test_failing_examples_say_why() -> None:
+    told = run("-q", "example_failing.py").stdout
+    for words in (
+        '!! << {"id": 1, "result": {"sessions": [{"key": "mine"}]}}',
+        "!!    result.sessions is [], not ",
+        "play 1 of test_no_answer: step 1 of 1: nothing came for 7 s",
+        "play 1 of test_a_play_that_nobody_acted_out: step 1 of 2: the play was left unfinished here",
+        "still here: ['me']",
+        "sweep: cancelled at step 1",
+        "`broker` lives in virtual time and `daemon` in the real one: a test uses one of them",
+        "the fixture `broker` is for async tests that Trio runs: mark this one `@pytest.mark.trio`",
+        "`ws_client` is a client of `broker`",
+    ):
+        assert words in told, f"no {words!r} in {told}"
+    assert "4 failed, 1 passed, 3 errors" in told.splitlines()[-1], told
+
+
+def test_where_pytest_trio_is_missing_the_fixtures_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(broker): pass\ndef test_plain(): pass\n", encoding="utf-8"
+    )
+    done = run("-q", "-p", "no:trio", cwd=tmp_path)
+    assert "the fixture `broker` needs pytest-trio: pip install pytest-trio" in done.stdout
+    assert "1 passed, 1 error" in done.stdout
+
+
+def test_nothing_heavy_is_imported_before_a_fixture_is_used(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it():\n"
+        "    ours = {name for name in sys.modules if name.startswith('trio_broker')}\n"
+        "    assert ours == {'trio_broker', 'trio_broker.testing', 'trio_broker.testing.plugin'}\n"
+        "    assert not {'trio', 'attrs', 'msgspec', 'cattrs'} & sys.modules.keys()\n",
+        encoding="utf-8",
+    )
+    no_others = ["-p", "no:trio", "-p", "no:hypothesispytest", "-p", "no:_hypothesis_pytestplugin"]
+    done = run("-q", *no_others, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", __import__("trio_broker.testing").testing.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    from trio_broker import testing
+
+    assert getattr(testing, name) is not None and name in dir(testing)
+    assert f"{name}" in (testing.__doc__ or ""), "and is documented"
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    from trio_broker import testing
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        testing.nonsense  # noqa: B018  # the access is the test

@@ -1,0 +1,200 @@
+"""What each key makes of the state, and which calls it asks for: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from trio_broker.tui.acts import pressed
+from trio_broker.tui.keys import Key
+from trio_broker.tui.state import LOOK, Call, Command, Effect, Mode, State, Tab, saw
+
+Json = dict[str, Any]
+Make = Callable[..., Json]
+NOW = 100.0
+
+
+def press(state: State, *keys: str, now: float = NOW) -> tuple[State, list[Effect]]:
+    done: list[Effect] = []
+    for key in keys:
+        state, effects = pressed(state, Key(key, key if len(key) == 1 else ""), now)
+        done += effects
+    return state, done
+
+
+def calls(effects: list[Effect]) -> list[tuple[str, Json]]:
+    return [
+        (one.method.removeprefix("_trio_broker/"), one.params) for one in effects if isinstance(one, Call)
+    ]
+
+
+def said(state: State) -> str:
+    return state.notice[0] if state.notice else ""
+
+
+@pytest.fixture
+def state(session: Make, picture: Make) -> State:
+    queued = [{"promptId": f"p{n}", "text": f"number {n}", "position": n} for n in (1, 2, 3)]
+    busy = session("busy", phase="working", turn_id="p0", turn_since=10.0, queue=3, queued=queued)
+    return saw(State(), picture(busy, session("idle")), NOW)
+
+
+@pytest.mark.parametrize(
+    ("keys", "call"),
+    [
+        (["c"], ("cancel", {"key": "busy", "promptId": "p0"})),
+        (["K"], ("kill", {"key": "busy"})),
+        (["X"], ("close", {"key": "busy"})),
+        (["R"], ("restart", {"key": "busy"})),
+        (["tab", "x"], ("queue_edit", {"key": "busy", "promptId": "p1", "remove": True})),
+        (
+            ["i", "g", "o", "enter"],
+            (
+                "submit",
+                {"key": "busy", "prompt": [{"type": "text", "text": "go"}], "ifBusy": "interrupt"},
+            ),
+        ),
+    ],
+)
+def test_what_is_dangerous_asks_first(keys: list[str], call: tuple[str, Json], state: State) -> None:
+    asked, effects = press(state, *keys)
+    assert asked.mode is Mode.CONFIRM and effects == []
+    for no in ("n", "esc", "enter", "q", "ctrl-c"):
+        after, effects = press(asked, no)
+        assert after.mode is Mode.TABLE and effects == []
+    assert press(asked, "z") == (asked, [])
+    after, effects = press(asked, "y")
+    assert after.mode is Mode.TABLE and calls(effects) == [call]
+
+
+def test_a_prompt_is_sent_and_the_session_left_again(state: State) -> None:
+    state, effects = press(state, "down", "p", "h", "i", "alt-enter", "!", "enter")
+    (call,) = effects
+    assert isinstance(call, Call) and call.then is not None
+    assert calls([call, call.then]) == [
+        ("submit", {"key": "idle", "prompt": [{"type": "text", "text": "hi\n!"}]}),
+        ("detach", {"key": "idle"}),
+    ]
+    assert state.history == ("hi\n!",) and state.mode is Mode.TABLE
+
+
+def test_an_interrupt_where_nothing_runs_is_a_prompt(state: State) -> None:
+    _, effects = press(state, "down", "i", "x", "enter")
+    assert calls(effects) == [("submit", {"key": "idle", "prompt": [{"type": "text", "text": "x"}]})]
+
+
+def test_an_empty_prompt_is_none(state: State) -> None:
+    after, effects = press(state, "p", " ", "enter")
+    assert after.mode is Mode.TABLE and effects == []
+
+
+def test_who_takes_part_stays_after_a_prompt(state: State) -> None:
+    _, effects = press(attrs.evolve(state, roles={"busy": "controller"}), "p", "x", "enter")
+    (call,) = effects
+    assert isinstance(call, Call) and call.then is None
+
+
+def test_the_role_goes_round(state: State) -> None:
+    seen = []
+    for _ in range(3):
+        state, (call,) = press(state, "r")
+        assert isinstance(call, Call) and call.gives is not None
+        seen += calls([call])
+        state = call.gives(state, {}, NOW)
+    assert seen == [
+        ("attach", {"key": "busy", "role": "observer"}),
+        ("attach", {"key": "busy", "role": "controller"}),
+        ("detach", {"key": "busy"}),
+    ]
+    assert state.roles == {}
+
+
+@pytest.mark.parametrize("key", list("picKXR"))
+def test_who_observes_has_no_hand_in_it(key: str, state: State) -> None:
+    after, effects = press(attrs.evolve(state, roles={"busy": "observer"}), key)
+    assert effects == [] and after.mode is Mode.TABLE and "press r" in said(after)
+
+
+def test_queued_prompts_are_chosen_by_what_they_are_and_not_by_their_place(
+    state: State, session: Make, picture: Make
+) -> None:
+    state, _ = press(state, "enter", "tab", "down", "down")
+    assert state.chosen == "p3" and state.queue_at == 2
+    rest = [{"promptId": f"p{n}", "text": f"number {n}", "position": n - 1} for n in (2, 3)]
+    state = saw(state, picture(session("busy", queue=2, queued=rest)), NOW)
+    assert state.queue_at == 1
+    _, effects = press(state, "[")
+    assert calls(effects) == [("queue_edit", {"key": "busy", "promptId": "p3", "position": 1})]
+    after, effects = press(state, "]")
+    assert effects == [] and said(after) == "it is the last"
+
+
+def test_a_queued_prompt_is_edited_whole(state: State) -> None:
+    state, (call,) = press(state, "tab", "e")
+    assert isinstance(call, Call) and call.gives is not None
+    assert calls([call]) == [("queue", {"key": "busy", "promptId": "p1"})]
+    whole = {"promptId": "p1", "prompt": [{"type": "text", "text": "all of it"}]}
+    state = call.gives(state, whole, NOW)
+    assert state.mode is Mode.EDIT and state.editor.text == "all of it"
+    _, effects = press(state, "!", "enter")
+    blocks = [{"type": "text", "text": "all of it!"}]
+    assert calls(effects) == [("queue_edit", {"key": "busy", "promptId": "p1", "prompt": blocks})]
+    picture = {"promptId": "p1", "prompt": [{"type": "image", "data": ""}]}
+    assert "more than text" in said(call.gives(attrs.evolve(state, mode=Mode.TABLE), picture, NOW))
+
+
+def test_the_queue_is_changed_only_where_it_is_seen(state: State) -> None:
+    for key in ("e", "x", "[", "]"):
+        after, effects = press(state, key)
+        assert effects == [] and "Tab to the queue" in said(after)
+
+
+def test_an_answer_waits_until_the_question_was_seen(session: Make, ask: Make, picture: Make) -> None:
+    state = saw(State(), picture(session("a", asks=[ask("1-1", "sure?", 1.0)])), NOW)
+    after, effects = press(state, "1", now=NOW + LOOK / 2)
+    assert effects == [] and "only just come" in said(after)
+    after, effects = press(state, "1", now=NOW + LOOK)
+    assert calls(effects) == [("answer", {"askId": "1-1", "optionId": "apply"})]
+    after, effects = press(state, "7", now=NOW + LOOK)
+    assert effects == [] and "none of its answers" in said(after)
+
+
+def test_a_new_session_is_made_in_three_lines(state: State) -> None:
+    state, effects = press(state, "n")
+    assert state.editor.text == "demo"
+    state, _ = press(state, "enter")
+    assert state.editor.text == "/srv/work"
+    state, _ = press(state, "enter")
+    assert state.editor.text == "demo:/srv/work"
+    state, effects = press(state, "ctrl-u", "x", "enter")
+    assert calls(effects) == [("open", {"key": "x", "cwd": "/srv/work", "agent": "demo"})]
+    assert press(state, "n", "enter", "esc")[1] == []
+
+
+def test_filter_sort_and_help(state: State) -> None:
+    filtered, _ = press(state, "/", "i", "d", "l", "e", "enter")
+    assert [view["key"] for view in filtered.rows()] == ["idle"] and filtered.selected == "idle"
+    assert press(filtered, "esc")[0].filter == ""
+    assert press(state, "/", "x", "esc")[0].filter == ""
+    assert press(state, "s")[0].sort == press(state, ">")[0].sort == "key"
+    assert press(state, "<", ">", "S")[0].reverse
+    assert press(state, "?", "c") == (state, [])
+
+
+def test_what_scrolls_goes_back_to_following(state: State) -> None:
+    up, _ = press(state, "pageup")
+    assert up.scroll == 10
+    assert press(up, "pagedown")[0].scroll == press(up, "end")[0].scroll == press(up, "esc")[0].scroll == 0
+    facts, _ = press(attrs.evolve(state, tab=Tab.FACTS), "pagedown")
+    assert facts.scroll == 10
+
+
+def test_quitting(state: State) -> None:
+    assert press(state, "q")[1] == press(state, "ctrl-c")[1] == [Command.QUIT]
+    typing, effects = press(state, "p", "q", "ctrl-c")
+    assert effects == [] and typing.mode is Mode.TABLE
+    assert press(state, "ctrl-l")[1] == [Command.REDRAW]
+    assert press(state, "ctrl-z")[1] == [Command.SUSPEND]

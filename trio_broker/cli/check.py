@@ -1,0 +1,191 @@
+"""`check`: does an agent, or a broker, keep the rules of ACP?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trio_broker import catalog
+from trio_broker.cli.run import State, pass_state, print_json, run
+from trio_broker.cli.text import safe
+from trio_broker.errors import Misuse
+
+if TYPE_CHECKING:
+    from trio_broker.testing.check import Check, Program, Report, Result, Target
+
+MARKS = {"pass": "ok  ", "fail": "FAIL", "not supported": " -  ", "skipped": "skip"}
+SHOWN = 12  # frames of a failure
+WIDE = 160  # characters of one
+SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@click.command("check")
+@click.option("-a", "--agent", metavar="NAME", help="An agent by its name, as `agents list` shows them.")
+@click.option("--socket", metavar="PATH", help="A broker, by its socket; with -a that agent behind it.")
+@click.option("--url", metavar="URL", help="A broker, ws:// or wss://.")
+@click.option("--token", envvar="TRIO_BROKER_TOKEN", help="The token for it [TRIO_BROKER_TOKEN].")
+@click.option(
+    "--only", metavar="PATTERN", multiple=True, help="Only such checks: cancel, session.load, 'ids.*'."
+)
+@click.option("--list", "listing", is_flag=True, help="List the checks, and check nothing.")
+@click.option("--format", "style", type=click.Choice(["text", "json", "junit"]), default="text")
+@click.option("--prompt", metavar="TEXT", help="A prompt with a short answer.")
+@click.option("--prompt-ask", metavar="TEXT", help="A prompt that makes the agent ask for permission.")
+@click.option("--prompt-long", metavar="TEXT", help="A prompt whose turn lasts until it is cancelled.")
+@click.option("--login", metavar="METHOD", help="The authentication method to use first.")
+@click.option(
+    "--cwd", metavar="DIR", help="Of the sessions; an empty directory, which is deleted again, unless given."
+)
+@click.option("--timeout", type=SECONDS, default=30.0, help="Seconds for any one answer; 30 unless given.")
+@click.option(
+    "--exit-within", type=SECONDS, default=10.0, help="Seconds from end of stdin to exit; 10 unless given."
+)
+@click.option(
+    "--quiet", type=SECONDS, default=0.3, help="Seconds to listen for what must not come; 0.3 unless given."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Checks at once, each with a process; 1 unless given.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show all frames of a failure, and each rule.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@pass_state
+def check_command(
+    state: State,
+    /,
+    agent: str | None,
+    socket: str | None,
+    url: str | None,
+    token: str | None,
+    only: tuple[str, ...],
+    listing: bool,
+    style: str,
+    cwd: str | None,
+    jobs: int,
+    verbose: bool,
+    command: tuple[str, ...],
+    **wishes: Any,
+) -> int:
+    """Check whether an agent, or a broker, keeps the rules of ACP; exit code 1 if it breaks one.
+
+    Each check has a process, or a connection, of its own. `not supported` is what the agent does not offer, or did not
+    come to do: some checks want a turn that asks or lasts, and --prompt-ask and --prompt-long say how to get one.
+
+    \b
+      trio-broker check -- my-agent --acp
+      trio-broker check --format junit -- my-agent --acp > acp.xml
+      trio-broker check -a claude --only cancel
+      trio-broker check --url ws://127.0.0.1:8765/claude
+    """
+    from trio_broker.testing.check import chosen
+
+    checks = chosen(only)
+    if not checks:
+        raise Misuse(f"no check is called {' or '.join(only)}; `trio-broker check --list` shows them")
+    if listing:
+        _list(checks)
+        return 0
+    url = url or (None if command or agent or socket else state.url)
+    target = _target(state, agent, socket, url, token or state.token, command)
+    with ExitStack() as stack:
+        if cwd is None:
+            cwd = os.path.realpath(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-broker-check-"))
+            )
+        report = _checked(target, checks, os.path.abspath(cwd), style, jobs, verbose, wishes)
+    if style == "json":
+        print_json(report.as_json())
+    elif style == "junit":
+        from trio_broker.testing.check.junit import as_junit
+
+        click.echo(as_junit(report))
+    else:
+        _sum_up(report)
+    return 0 if report.passed else 1
+
+
+def _target(
+    state: State,
+    agent: str | None,
+    socket: str | None,
+    url: str | None,
+    token: str | None,
+    command: Sequence[str],
+) -> Target:
+    from trio_broker.testing.check import Door, Program
+
+    given = [name for name, value in (("-- COMMAND", command), ("--socket", socket), ("--url", url)) if value]
+    if len(given) > 1 or (agent and given and given != ["--socket"]):
+        raise Misuse(f"{' and '.join([*given, *(['-a'] if agent else [])])}: check one thing at a time")
+    if command:
+        return Program(list(command))
+    if url:
+        return Door(url, token)
+    if socket:
+        return Door(os.path.abspath(socket), bind={"agent": agent} if agent else {})
+    if agent:
+        return _known(state, agent)
+    raise Misuse("say what to check: `-- COMMAND …`, -a NAME, --socket PATH or --url URL")
+
+
+def _known(state: State, name: str) -> Program:
+    from trio_broker.process import environment
+    from trio_broker.testing.check import Program
+
+    spec = catalog.resolve(name, state.config)
+    return Program(spec.argv, environment(spec, os.environ), spec.cwd)
+
+
+def _checked(
+    target: Target,
+    checks: Sequence[Check],
+    cwd: str,
+    style: str,
+    jobs: int,
+    verbose: bool,
+    wishes: dict[str, Any],
+) -> Report:
+    from trio_broker.testing import check
+
+    names = {"prompt_ask": "ask", "prompt_long": "long"}
+    wanted = {names.get(name, name): value for name, value in wishes.items() if value is not None}
+    settings = check.Settings(cwd, **wanted)
+    tell = partial(_tell, verbose) if style == "text" else lambda _: None
+    return run(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
+
+
+def _list(checks: Sequence[Check]) -> None:
+    for check in checks:
+        click.echo(f"{check.id:<27}{check.title}\n{'':27}{check.rule}")
+
+
+def _tell(verbose: bool, result: Result) -> None:
+    remark = f": {result.why}" if result.why else ""
+    told = result.verdict.value in ("not supported", "skipped") or verbose
+    click.echo(
+        f"{MARKS[result.verdict.value]} {result.check.id:<27}{result.check.title}{safe(remark) if told else ''}"
+    )
+    if result.verdict.value == "fail":
+        click.echo(f"     {safe(result.why)}\n     rule: {result.check.rule}")
+        frames = result.frames if verbose else result.frames[-SHOWN:]
+        for frame in frames:
+            text = safe(frame.text())
+            click.echo(f"     {frame.at:7.3f} {frame.way} {text if verbose else _cut(text)}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
+
+
+def _sum_up(report: Report) -> None:
+    counted = {name: sum(one.verdict.value == name for one in report.results) for name in MARKS}
+    words = {"pass": "passed", "fail": "failed", "not supported": "not supported", "skipped": "skipped"}
+    click.echo(", ".join(f"{number} {words[name]}" for name, number in counted.items() if number))

@@ -1,0 +1,71 @@
+"""`logs`: what an agent says beside the protocol."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from trio_broker.cli.run import State, call, pass_state, print_json, reach, run
+from trio_broker.cli.scope import find_scope, format_option, scope_options
+from trio_broker.cli.text import safe, safe_lines
+
+EVERY = 0.3  # seconds between two looks
+
+
+@click.command("logs")
+@scope_options
+@click.option("--follow", is_flag=True, help="Go on until Ctrl-C, over restarts of the agent.")
+@format_option
+@pass_state
+def logs_command(
+    state: State, session: str | None, agent: str | None, cwd: str | None, follow: bool, style: str
+) -> None:
+    """Show the last words of a session's agent on stderr, then the lines it wrote that are no messages.
+
+    \b
+      trio-broker logs -s review
+      trio-broker logs --follow
+
+    quiet leaves those lines out. How much is kept: stderr_ring in [broker].
+    """
+    reach(state, autostart=False)
+    key = find_scope(state, session, agent, cwd).key
+    if follow:
+        run(_follow, state, key, style)
+        return
+    found = call(state, "_trio_broker/logs", {"key": key})
+    if style == "json":
+        print_json({"key": key, **found})
+    else:
+        _show(found["stderr"], found["rejected"], style)
+
+
+def _show(stderr: str, rejected: list[str], style: str) -> None:
+    if style == "json":
+        if stderr or rejected:
+            print_json({"stderr": stderr, "rejected": rejected})
+        return
+    sys.stdout.write(safe_lines(stderr))
+    if rejected and style == "text":
+        sys.stdout.write("\n" if stderr and not stderr.endswith("\n") else "")
+        sys.stdout.write("".join(f"[rejected] {safe(line)}\n" for line in rejected))
+    sys.stdout.flush()
+
+
+async def _follow(state: State, key: str, style: str) -> None:
+    import trio
+
+    async with state.connect() as client:
+        last: dict[str, Any] = {"pid": None, "end": 0, "rejectedCount": 0}
+        while True:
+            now = await client.call("_trio_broker/logs", {"key": key, "since": last["end"]})
+            if now["pid"] != last["pid"] and last["pid"] is not None:  # its positions begin anew
+                click.echo(f"[agent] another process: {now['pid']}", err=True)
+                last = {"pid": now["pid"], "end": 0, "rejectedCount": 0}
+                continue
+            more = min(now["rejectedCount"] - last["rejectedCount"], len(now["rejected"]))
+            _show(now["stderr"], now["rejected"][-more:] if more else [], style)
+            last = now
+            await trio.sleep(EVERY)

@@ -1,0 +1,22 @@
+"""The one place that catches broadly: a session, or a client, fails alone (DESIGN D14)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+
+async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
+    """Run one session, or one client, so that nothing but cancellation leaves it (DESIGN D14).
+
+    `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `over` is
+    called when it has ended, whatever way; it is synchronous, so it can't be cancelled half way.
+    """
+    try:
+        await body()
+    except* Exception as group:
+        log.exception("failed name=%s", name, exc_info=group)
+    finally:
+        over()

@@ -1,0 +1,73 @@
+"""The clocks of one life's turns that the configuration may set: off by default, and neither of them liveness (D10).
+
+`quiet_after` says so, and cancels only if that is wanted; a person who has not answered is not the agent's silence.
+`max_turn` is absolute: it ends the turn of a chatty agent, too (RACES C9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from trio_broker.asks import Asks
+from trio_broker.config import Quiet
+from trio_broker.life import Settings
+from trio_broker.line import Line
+from trio_broker.log import Log
+from trio_broker.turns import Turn, Turns
+
+
+@attrs.define(eq=False)
+class Limits:
+    """`cancel` ends a turn, and tells its author why."""
+
+    settings: Settings
+    turns: Turns
+    line: Line
+    asks: Asks
+    log: Log
+    cancel: Callable[[Turn, str], object]
+
+    async def run(self) -> None:
+        """Heed the clocks of one turn after the other, for ever."""
+        while True:
+            turn = self.turns.running
+            if turn is None or turn.settled.is_set():
+                await self.turns.began.wait()
+            else:
+                await self._watch(turn)
+
+    async def _watch(self, turn: Turn) -> None:
+        async with trio.open_nursery() as nursery:
+            if self.settings.max_turn:
+                nursery.start_soon(self._cut, turn)
+            if self.settings.quiet_after:
+                nursery.start_soon(self._heed_quiet, turn)
+            await turn.settled.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _cut(self, turn: Turn) -> None:
+        limit = self.settings.max_turn
+        await trio.sleep_until((turn.started_at or 0.0) + limit)
+        self.cancel(turn, f"it ran for {limit:g} s, the limit (max_turn in [broker])")
+
+    async def _heed_quiet(self, turn: Turn) -> None:
+        after, told = self.settings.quiet_after, -1.0
+        while not turn.cancelling:
+            since = max(self.line.heard_at, turn.started_at or 0.0, self.asks.settled_at)
+            if since == told or self.asks.waiting():
+                await trio.sleep(after)
+            elif trio.current_time() < since + after:
+                await trio.sleep_until(since + after)
+            else:
+                told = since
+                self._tell(turn, after)
+
+    def _tell(self, turn: Turn, after: float) -> None:
+        text = f"the agent has said nothing for {after:g} s (quiet_after in [broker])"
+        if self.settings.on_quiet is Quiet.CANCEL:
+            self.cancel(turn, f"{text}, and on_quiet is {Quiet.CANCEL.value!r}")
+        else:
+            self.log.append("note", text=f"{text}; its process lives")

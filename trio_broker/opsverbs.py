@@ -1,0 +1,74 @@
+"""The broker's own methods for who operates it: restart an agent, read the configuration anew, stop."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from trio_broker.config import Config
+from trio_broker.connection import AtOnce, Connection, Waiting
+from trio_broker.errors import Misuse, SessionOver
+from trio_broker.logverbs import Which, which
+from trio_broker.opening import check_end
+from trio_broker.reloading import take_up
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.convert import structure
+from trio_broker.wire.jsonrpc import Message
+
+
+@attrs.frozen
+class Restart:
+    session_id: str | None = None
+    key: str | None = None
+    kill: bool = False
+
+
+@attrs.frozen
+class Shutdown:
+    drain: bool = False
+
+
+async def restart(connection: Connection, message: Message) -> bytes:
+    """End a session's process by the ladder, or at once (`kill`), and start another that takes up the conversation.
+
+    The turn that runs ends as failed; what is queued runs in the new process. Answered when that works. Raises why it
+    does not.
+    """
+    asked = structure(message.params, Restart)
+    session = which(connection, Which(asked.session_id, asked.key))
+    check_end(connection.grant, session)
+    session.restart(SessionOver(f"the agent of session {session.key!r} was restarted by {connection.who}"))
+    if asked.kill:
+        session.hurry()
+    await session.wait_ready()
+    pid = session.life.agent.pid if session.life is not None and session.life.agent is not None else None
+    facts = {"key": session.key, "sessionId": session.session_id, "pid": pid}
+    return jsonrpc.encode(facts | {"resumed": session.resumed, "phase": session.phase.value})
+
+
+async def reload(connection: Connection, message: Message) -> bytes:
+    """Read the configuration anew, for what is started from now on; what is live keeps what it was opened with.
+
+    A mistake in it changes nothing. Raises ConfigError. `later`: tables that have changed, and wait for a restart.
+    """
+    broker = connection.broker
+    if broker.reread is None:
+        raise Misuse("this broker was not started from a configuration file")
+    read: Config = await trio.to_thread.run_sync(broker.reread)
+    return jsonrpc.encode({"agents": sorted(read.agents), "later": take_up(broker, read)})
+
+
+def shutdown(connection: Connection, message: Message) -> bytes:
+    """Stop the broker: every session is ended, then the daemon is gone, and with it this connection.
+
+    `drain`: nothing new is begun, and it stops when every session is at rest; meanwhile `status` says so.
+    """
+    if structure(message.params, Shutdown).drain:
+        connection.broker.drain()
+    else:
+        connection.broker.stop()
+    return b"{}"
+
+
+AT_ONCE: dict[str, AtOnce] = {"shutdown": shutdown}
+WAITING: dict[str, Waiting] = {"restart": restart, "reload": reload}

@@ -1,0 +1,114 @@
+"""Where a check is made: its settings, and the conversations it holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from trio_broker.testing.check.conversation import Conversation
+from trio_broker.testing.check.target import Program, Run, Target
+from trio_broker.testing.check.verdict import Skipped, Unsupported, Way
+
+PROMPT = "Reply with one word: hello (fast)."
+ASK = "Write the word ok into the file check.txt (fast).\nask write check.txt"
+LONG = (
+    "Write the numbers from one to five thousand in words, one on each line, and do not stop early; "
+    "after that build the project.\nhang"
+)
+BEGUN = 2.0  # seconds within which a long turn is taken to have begun, whether it says something or not
+
+
+@attrs.frozen
+class Settings:
+    """What a battery is to use. The three prompts work with the bundled agents, and mean the same to a model.
+
+    `cwd`: of the sessions, which a model may write into. `timeout` bounds every single wait, `exit_within` the time
+    from the end of stdin to the end of the process; `quiet` is how long something is listened for that must not come.
+    All in seconds. `login`: the authentication method to use before session/new.
+    """
+
+    cwd: str
+    prompt: str = PROMPT
+    ask: str = ASK
+    long: str = LONG
+    timeout: float = 30.0
+    exit_within: float = 10.0
+    quiet: float = 0.3
+    login: str | None = None
+
+
+@attrs.define(eq=False)
+class Bench:
+    """One check's place. What it opens is closed behind it; `held` keeps what was said."""
+
+    target: Target
+    settings: Settings
+    held: list[Conversation] = attrs.field(factory=list)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Conversation, None]:
+        """A new connection, on which nothing has been said."""
+        async with self.target.open(self.settings.timeout) as conversation:
+            self.held.append(conversation)
+            yield conversation
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncGenerator[Conversation, None]:
+        """A new connection, after initialize and the login that was asked for."""
+        async with self.open() as conversation:
+            await conversation.initialize()
+            if self.settings.login:
+                await conversation.result("authenticate", {"methodId": self.settings.login})
+            yield conversation
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Conversation, None]:
+        """A new connection with a new session."""
+        async with self.ready() as conversation:
+            await conversation.new_session(self.settings.cwd)
+            yield conversation
+
+    @asynccontextmanager
+    async def program(self, *, session: bool) -> AsyncGenerator[Run, None]:
+        """The same where it matters that it is a process. Raises Skipped where it is none."""
+        self.needs_program()
+        async with self.session() if session else self.ready() as conversation:
+            assert isinstance(conversation, Run)
+            yield conversation
+
+    def needs_program(self) -> None:
+        if not isinstance(self.target, Program):
+            raise Skipped("only a program can be watched; aim at one with `-- COMMAND`")
+
+    async def long_turn(self, conversation: Conversation) -> object:
+        """Begin a turn that lasts; the id of its prompt. Raises Unsupported if it does not last."""
+        since = len(conversation.frames)
+        prompt = await conversation.prompt(self.settings.long)
+        with trio.move_on_after(min(BEGUN, self.settings.timeout)):
+            await conversation.until(
+                lambda: conversation.updates(since=since) or self.answered(conversation, prompt) or None,
+                "sign of the turn",
+            )
+        await self.settle()
+        if self.answered(conversation, prompt):
+            raise Unsupported(
+                "the turn ended before it could be cancelled; give a longer one with --prompt-long"
+            )
+        return prompt
+
+    @staticmethod
+    def answered(conversation: Conversation, prompt: object) -> bool:
+        return any(
+            frame.way is Way.CAME
+            and isinstance(frame.message, dict)
+            and "method" not in frame.message
+            and frame.message.get("id") == prompt
+            for frame in conversation.frames
+        )
+
+    async def settle(self) -> None:
+        """Listen for a moment."""
+        await trio.sleep(self.settings.quiet)
