@@ -16,18 +16,18 @@ CALM = 10_000.0  # seconds between two faults: none comes
 DROPS = """
 from trio_broker.log import Log
 _add, _count = Log.append_updates, 0
-def _drop(self, count, lines):
+def _drop(self, count, lines, **how):
     global _count
     _count += 1
-    return _add(self, count, lines.replace(b'.3"', b'.4"') if _count % 5 == 0 else lines)
+    return _add(self, count, lines.replace(b'.3"', b'.4"') if _count % 5 == 0 else lines, **how)
 Log.append_updates = _drop
 """
 REPEATS = """
 from trio_broker.log import Log
 _add = Log.append_updates
-def _repeat(self, count, lines):
-    _add(self, count, lines)
-    return _add(self, count, lines)
+def _repeat(self, count, lines, **how):
+    _add(self, count, lines, **how)
+    return _add(self, count, lines, **how)
 Log.append_updates = _repeat
 """
 FORGETS = """

@@ -44,9 +44,9 @@ async def whole(rig: Rig) -> list[str]:
 def drop(monkeypatch: pytest.MonkeyPatch) -> None:
     real, seen = Log.append_updates, [0]
 
-    def append_updates(self: Log, count: int, lines: bytes) -> Any:
+    def append_updates(self: Log, count: int, lines: bytes, **how: Any) -> Any:
         seen[0] += 1
-        return real(self, count, lines) if seen[0] != 2 else real(self, 0, b"")
+        return real(self, count, lines, **how) if seen[0] != 2 else real(self, 0, b"")
 
     monkeypatch.setattr(Log, "append_updates", append_updates)
 
@@ -54,9 +54,9 @@ def drop(monkeypatch: pytest.MonkeyPatch) -> None:
 def repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Log.append_updates
 
-    def append_updates(self: Log, count: int, lines: bytes) -> Any:
-        real(self, count, lines)
-        return real(self, count, lines)
+    def append_updates(self: Log, count: int, lines: bytes, **how: Any) -> Any:
+        real(self, count, lines, **how)
+        return real(self, count, lines, **how)
 
     monkeypatch.setattr(Log, "append_updates", append_updates)
 
