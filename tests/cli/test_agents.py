@@ -45,7 +45,10 @@ def wheel(folder: Path) -> Path:
     path = folder / "tiny_agent-2.0-py3-none-any.whl"
     about = "tiny_agent-2.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("tiny_agent.py", Path(FAKE[-1]).read_text(encoding="utf-8"))
+        archive.writestr(
+            "tiny_agent.py",
+            f"import os, sys\n\ndef main():\n    os.execv({FAKE[0]!r}, {list(FAKE)!r} + sys.argv[1:])\n",
+        )
         archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-agent\nVersion: 2.0\n")
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{about}/entry_points.txt", "[console_scripts]\ntiny-agent = tiny_agent:main\n")
