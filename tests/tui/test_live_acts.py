@@ -158,7 +158,7 @@ def test_what_one_has_scrolled_back_to_stands_still(home: Home) -> None:
     prompt(home, "one", "; ".join(f"tool Number{number:02}" for number in range(60)))
     with Window(home.env, "top", lines=30) as window:
         window.see("○ 1 idle", "Number59")
-        window.type("\x1b[5~\x1b[5~")
+        window.type("\x1b[5~")
         window.see("lines, End follows")
         seen = [line for line in window.text.split("\n") if "Number" in line]
         assert seen and "Number59" not in window.text
