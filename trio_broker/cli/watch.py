@@ -52,6 +52,8 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
     shown, closed = renderer(style), trio.Event()
 
     def hear(message: Message) -> None:
+        if closed.is_set():  # what came with it is not shown: it is there or not, as it happens
+            return
         if message.method != EVENT:
             if message.method is not None:
                 shown.message(message)
