@@ -296,9 +296,9 @@ class Session:
         assert self.relay.asks is not None, "it has begun"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.relay.asks.run)
-            nursery.start_soon(
-                Limits(self.settings, self.turns, line, self.relay.asks, self.log, self.cancel).run
-            )
+            if self.settings.max_turn or self.settings.quiet_after:
+                limits = Limits(self.settings, self.turns, line, self.relay.asks, self.log, self.cancel)
+                nursery.start_soon(limits.run)
             await self.turns.run(line, self.relay.agent_session_id or "")
 
     def on_end(self, life: Life) -> None:

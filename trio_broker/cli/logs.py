@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, call, pass_state, print_json, reach, run
+from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import find_scope, format_option, scope_options
 from trio_broker.cli.text import safe, safe_lines
 
@@ -35,7 +35,7 @@ def logs_command(
     if follow:
         run(_follow, state, key, style)
         return
-    found = call(state, "_trio_broker/logs", {"key": key})
+    found = state.ask("_trio_broker/logs", {"key": key})
     if style == "json":
         print_json({"key": key, **found})
     else:

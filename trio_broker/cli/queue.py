@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, call, pass_state, print_json, reach
+from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.cli.scope import find_scope, format_option, scope_options
 from trio_broker.cli.text import ago, safe, table
 
@@ -117,7 +117,7 @@ def edit(
 def _edited(state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str) -> str:
     found = _queue(state, session, agent, cwd)
     asked = {"key": found["key"], "promptId": _whole(found, prompt_id)}
-    blocks = call(state, "_trio_broker/queue", asked)["prompt"]
+    blocks = state.ask("_trio_broker/queue", asked)["prompt"]
     before = "\n".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
     return (click.edit(before, extension=".md") or "").rstrip("\n")  # an editor ends its last line
 
@@ -140,7 +140,10 @@ def remove(
 
 def _queue(state: State, session: str | None, agent: str | None, cwd: str | None) -> dict[str, Any]:
     reach(state, autostart=False)
-    return call(state, "_trio_broker/queue", {"key": find_scope(state, session, agent, cwd).key})
+    found: dict[str, Any] = state.ask(
+        "_trio_broker/queue", {"key": find_scope(state, session, agent, cwd).key}
+    )
+    return found
 
 
 def _whole(found: dict[str, Any], prompt_id: str) -> str:
@@ -161,7 +164,7 @@ def _change(
 ) -> None:
     found = _queue(state, session, agent, cwd)
     which = {"key": found["key"], "promptId": _whole(found, prompt_id)}
-    changed = call(state, "_trio_broker/queue_edit", which | what)
+    changed = state.ask("_trio_broker/queue_edit", which | what)
     if style == "json":
         print_json({"action": f"prompt_{changed.pop('done')}", **changed})
     elif style == "text":

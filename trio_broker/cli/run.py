@@ -90,17 +90,6 @@ def run(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     return result
 
 
-def call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    """One call of the broker; its result. Raises as `Client.call`."""
-    return run(_call, state, method, params)
-
-
-async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    async with state.connect() as client:
-        result: dict[str, Any] = await client.call(method, params)
-    return result
-
-
 def _first(group: BaseExceptionGroup[Any]) -> Any:
     error: Any = group
     while isinstance(error, BaseExceptionGroup):

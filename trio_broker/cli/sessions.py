@@ -191,7 +191,7 @@ def close(
     """
     reach(state, autostart=False)
     scope = find_scope(state, session, agent, cwd)
-    closed = run(_call, state, "_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
+    closed = state.ask("_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
     if style == "json":
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
     elif style == "text":
@@ -213,7 +213,7 @@ def restart(
     """
     reach(state, autostart=False)
     asked = {"key": find_scope(state, session, agent, cwd).key, "kill": kill}
-    done = run(_call, state, "_trio_broker/restart", asked)
+    done = state.ask("_trio_broker/restart", asked)
     if style == "json":
         print_json({"action": "session_restarted", **done})
     elif style == "text":
@@ -329,7 +329,7 @@ def delete(
     reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
     which = {"sessionId": id} if id else {"key": scope.key}
-    run(_call, state, "_trio_broker/forget", which)
+    state.ask("_trio_broker/forget", which)
     _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or scope.key)} is forgotten")
 
 
@@ -338,9 +338,3 @@ def _tell(style: str, done: dict[str, Any], words: str) -> None:
         print_json(done)
     elif style == "text":
         click.echo(words, err=True)
-
-
-async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    async with state.connect(on_message=tell_starting()) as client:
-        result: dict[str, Any] = await client.call(method, params)
-    return result

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker.cli.run import State, call, pass_state, print_json, reach
+from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.errors import Misuse
 
 
@@ -107,7 +107,7 @@ def reload(state: State, style: str) -> None:
     A mistake in the file changes nothing. The tables [listen] and [journal] hold from the next start of the broker on.
     """
     reach(state, autostart=False)
-    done = call(state, "_trio_broker/reload", {})
+    done = state.ask("_trio_broker/reload", {})
     if style == "json":
         print_json({"action": "config_reloaded", **done})
         return

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from trio_broker.cli.past import seconds
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.cli.text import safe, table
 
 SCOPES = ("observe", "prompt", "answer", "admin")
@@ -67,7 +67,7 @@ def new(
     if expires is not None:
         asked["expiresIn"] = seconds(expires)
     reach(state, autostart=True)
-    made = run(_call, state, "_trio_broker/token_new", asked)
+    made = state.ask("_trio_broker/token_new", asked)
     if style == "json":
         print_json({"action": "token_created", **made})
         return
@@ -94,7 +94,7 @@ def _date(at: float | None, without: str) -> str:
 def list_(state: State, style: str) -> None:
     """List the tokens there are, and what each of them may."""
     reach(state, autostart=True)
-    found = run(_call, state, "_trio_broker/tokens", {})
+    found = state.ask("_trio_broker/tokens", {})
     if style == "json":
         print_json(found)
     elif found["tokens"]:
@@ -122,14 +122,8 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 def revoke(state: State, name: str, style: str) -> None:
     """End a token, and the connections that came with it, at once."""
     reach(state, autostart=True)
-    run(_call, state, "_trio_broker/token_revoke", {"name": name})
+    state.ask("_trio_broker/token_revoke", {"name": name})
     if style == "json":
         print_json({"action": "token_revoked", "name": name})
     else:
         click.echo(f"token {safe(name)} is revoked", err=True)
-
-
-async def _call(state: State, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    async with state.connect() as client:
-        result: dict[str, Any] = await client.call(method, params)
-    return result
