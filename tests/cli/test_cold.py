@@ -22,7 +22,10 @@ HEAVY = {
 
 
 def imported(home: Home, *words: str) -> set[str]:
-    """What the interpreter says that it imported, the command's own modules included; it is not measured, which imports."""
+    """What the interpreter says that it imported, the command's own modules included.
+
+    The command is not measured by coverage, which would import more.
+    """
     env = {name: value for name, value in home.env.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "trio_broker", *words],
