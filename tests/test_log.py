@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,40 @@ async def test_flush_is_a_promise_kept_by_the_time_it_returns(tmp_path: Path) ->
                 log.append("note", text="x")
                 await log.wait_kept()
                 assert other.read(1, number, 10)[0].first == number
+            nursery.cancel_scope.cancel()
+
+
+async def test_where_nothing_is_promised_nobody_waits_for_the_disk(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        journal = Journal.open(tmp_path / "j")
+        log = Log(Keeper(journal, durable=False), 1)  # not running: what waits for it would wait for ever
+        log.append("note", text="x")
+        await log.wait_kept()
+        assert log.kept == 0
+
+
+async def test_a_page_that_can_not_be_read_is_a_gap_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "RING_SMALL", 10)
+    with trio.fail_after(60):
+        keeper = Keeper(Journal.open(tmp_path / "j"))
+        log = Log(keeper, 1)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            for _ in range(20):
+                log.append_updates(1, lines(log.next, 1))
+            await keeper.flush()
+            with sqlite3.connect(tmp_path / "j") as damage:
+                damage.execute("DROP TABLE record")
+            damage.close()
+            reader = log.cursor(1)
+            gap = await reader.take()
+            assert gap.kind == "gap" and b"no such table" in gap.data
+            rest = await reader.take()
+            assert (gap.first, gap.last + 1, rest.kind) == (1, rest.first, "update"), (
+                "what is in memory is there"
+            )
             nursery.cancel_scope.cancel()
 
 

@@ -8,9 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.errors import AgentGone, BrokerError, RemoteError, SpawnFailed
+from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, SpawnFailed
+from trio_broker.model import Cancelled, Exit
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.turns import LAST_WORDS, Turn
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
@@ -298,3 +300,65 @@ async def test_c24_an_agent_of_another_version_is_refused_with_a_reason(
             error: BrokerError = await user.later(user.open, "k").fails()
             assert isinstance(error, SpawnFailed) and "ersion" in error.message
             await rig.agent("k").exited.wait()
+
+
+async def test_c7_an_end_that_no_event_tells_of_is_found_by_a_look(autojump_clock: MockClock) -> None:
+    """Its pipes are open still, as a child of it holds them, and the system's word of its end got lost."""
+    with trio.fail_after(60):
+        async with open_rig(settings(liveness=5), habits=BY_HAND) as rig, rig.connect() as user:
+            _, agent, turn, _ = await begin(rig, user)
+            agent.exit = Exit(signal=9)
+            await trio.sleep(5 + LAST_WORDS + MOMENT)
+            agent.exited.set()
+            assert isinstance(await turn.fails(), AgentGone)
+
+
+async def test_c6_the_last_words_of_a_process_that_was_found_gone_count(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig(settings(liveness=5), habits=BY_HAND) as rig, rig.connect() as user:
+            _, agent, turn, own = await begin(rig, user)
+            agent.exit = Exit(code=0)
+            await trio.sleep(5 + LAST_WORDS / 2)
+            assert not turn.done
+            await agent.answer(own, stopReason="end_turn")
+            assert await turn.wait() == "end_turn"
+            agent.exited.set()
+
+
+async def test_d2_a_prompt_cancelled_in_the_moment_it_came_is_never_sent(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            session = await user.open("k")
+            turns, turn = rig.session("k").turns, Turn(b'{"prompt":[]}')
+            turns.submit(turn)
+            assert turns.cancel(turn) == "queued" and isinstance(turn.outcome, Cancelled)
+            await trio.sleep(MOMENT)
+            assert await user.prompt(session, "say next") == "end_turn"
+            assert rig.agent("k").prompts() == ["say next"]
+
+
+async def test_a_prompt_for_an_agent_that_shut_its_ear_fails_at_once(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=Habits(deaf=True)) as rig, rig.connect() as user:
+            session = await user.open("k")
+            rig.agent("k")._in[1].close()
+            user.later(user.call, "session/set_mode", sessionId=session, modeId="fast")
+            await trio.sleep(MOMENT)  # that was lost on the way
+            error = await user.later(user.prompt, session, "say hello").fails()
+            assert isinstance(error, AgentGone) and "stdin is closed" in error.message
+
+
+async def test_only_the_last_prompts_are_remembered(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_broker.turns.KNOWN", 2)
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            session = await user.open("k")
+            for id in "abc":
+                await user.prompt(session, f"say {id}", promptId=id)
+            assert [*rig.session("k").turns.ended] == ["b", "c"]
+            with pytest.raises(Misuse, match="has run already"):
+                await user.prompt(session, "say c", promptId="c")
+            await user.prompt(session, "say a", promptId="a")
+            assert rig.agent("k").prompts() == ["say a", "say b", "say c", "say a"]
