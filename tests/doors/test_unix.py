@@ -1,0 +1,101 @@
+"""The Unix socket's door, with the broker in this process: who is let in, and who is told why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_broker.link import Lines
+from trio_broker.testing.peer import read_all
+from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
+from trio_broker.unixdoor import let_in, unix_socket
+
+LIMIT = 60
+NOBODY = 65534
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Where a socket may be: short, as sockets want it."""
+    folder = Path(tempfile.mkdtemp(prefix="tb"))
+    yield folder / "s"
+    shutil.rmtree(folder)
+
+
+@asynccontextmanager
+async def open_unix(path: Path, **broker: int) -> AsyncGenerator[Rig, None]:
+    """A broker behind that door; its agents live in memory."""
+    async with open_rig(settings(**broker)) as rig:
+        with unix_socket(path) as door:
+            rig.nursery.start_soon(let_in, rig.broker, door, rig.nursery)
+            yield rig
+
+
+@asynccontextmanager
+async def visit(path: Path) -> AsyncGenerator[User, None]:
+    async with Lines(await trio.open_unix_socket(str(path))) as link, connected(link) as user:
+        yield user
+
+
+async def test_who_is_one_too_many_is_told_the_limit_and_how_to_raise_it(path: Path) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_unix(path, max_clients=1) as rig, visit(path) as user:
+            await user.status()
+            async with await trio.open_unix_socket(str(path)) as refused:
+                error = json.loads(await read_all(refused))["error"]
+            assert error["data"]["kind"] == "refused" and "1 clients are connected" in error["message"]
+            assert "max_clients in [broker]" in error["message"]
+            assert len(rig.broker.clients) == 1
+            assert await user.prompt(await user.open("a"), "say undisturbed") == "end_turn"
+
+
+async def test_a_refused_client_that_does_not_wait_for_the_reason_does_no_harm(path: Path) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_unix(path, max_clients=1), visit(path) as user:
+            await user.status()
+            with socket.socket(socket.AF_UNIX) as hasty:
+                hasty.connect(str(path))
+            async with await trio.open_unix_socket(str(path)) as refused:  # the next one is heard as ever
+                assert b"max_clients" in await read_all(refused)
+            assert (await user.status())["clients"] == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_another_user_is_refused_even_where_the_modes_let_them_come(path: Path) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_unix(path) as rig:
+            with socket.socket(socket.AF_UNIX) as visitor:
+                connect_as(NOBODY, visitor, path)
+                async with trio.SocketStream(trio.socket.from_stdlib_socket(visitor)) as stream:
+                    message = json.loads(await read_all(stream))["error"]["message"]
+            assert message == f"this broker belongs to user {os.getuid()}, and user {NOBODY} may not use it"
+            assert not rig.broker.clients
+
+
+def connect_as(user: int, visitor: socket.socket, path: Path) -> None:
+    """The system notes who it is in the moment of the connect; the modes let anybody."""
+    path.parent.chmod(0o755)
+    path.chmod(0o666)
+    os.seteuid(user)
+    try:
+        visitor.connect(str(path))
+    finally:
+        os.seteuid(0)
+
+
+async def test_where_the_system_does_not_tell_who_it_is_the_modes_guard_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    with trio.fail_after(LIMIT):
+        async with open_unix(path), visit(path) as user:
+            assert (await user.status())["clients"] == 1
