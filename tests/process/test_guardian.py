@@ -145,7 +145,9 @@ async def test_f4_a_broker_that_can_start_no_guardian_goes_on_and_tries_again(
         await come_true(lambda: log.read_text().count("guardian_not_started") >= 2)
         resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (soft, hard))
         await come_true(guarded.guardians)
-        assert broker.poll() is None and guarded.settled()
+        assert broker.poll() is None and guarded.settled() and broker.stdin is not None
+        broker.stdin.close()
+        assert await wait_ended(broker) == 0 and guarded.guardians() == []
 
 
 async def test_f4_a_stopped_guardian_does_not_hold_up_the_end(guarded: Guarded, tmp_path: Path) -> None:
@@ -198,6 +200,38 @@ async def test_f4_a_guardian_that_is_told_so_ends_nobody(guarded: Guarded) -> No
         guard.stdin.close()
         await come_true(lambda: guard.poll() is not None)
         assert guard.returncode == 0 and len(guarded.pids()) == 1
+
+
+@contextmanager
+def stdin_from(said: bytes) -> Iterator[None]:
+    """This process's stdin is a pipe with these bytes and its end; its signals are as before when the block is left."""
+    before = {number: signal.getsignal(number) for number in IGNORED}
+    reader, writer = os.pipe()
+    os.write(writer, said)
+    os.close(writer)
+    own = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        yield
+    finally:
+        os.dup2(own, 0)
+        os.close(own)
+        os.close(reader)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("said", "left"), [(b"", 0), (b"q", 1)])
+def test_f4_what_a_guardian_does_here_as_well(
+    said: bytes, left: int, guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, with a real pipe and a real child, and less patience: its own start measures nothing."""
+    monkeypatch.setattr(guardian, "PATIENCE", 0.3)
+    monkeypatch.setattr(guardian, "PAUSE", 0.1)
+    with guarded.sleeper() as sleeper, stdin_from(said):
+        assert guardian.main(guarded.instance) == 0
+        assert {signal.getsignal(number) for number in IGNORED} == {signal.SIG_IGN}
+        assert len(guarded.pids()) == left and (sleeper.poll() is None or left == 0)
 
 
 async def test_a_guardian_lives_in_a_session_of_its_own(guarded: Guarded) -> None:
