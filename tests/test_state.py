@@ -9,7 +9,10 @@ import pytest
 
 from trio_broker.state import State
 
-MODES = {"currentModeId": "ask", "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "code", "name": "Code"}]}
+MODES = {
+    "currentModeId": "ask",
+    "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "code", "name": "Code"}],
+}
 OPTION = {"id": "model", "name": "Model", "currentValue": "small"}
 
 
@@ -51,7 +54,9 @@ def test_what_the_agent_chose_itself_is_chosen_again_in_its_next_life() -> None:
 def test_an_option_that_the_next_life_does_not_have_is_not_set_again() -> None:
     found = state(configOptions=[OPTION])
     found.answered("session/set_config_option", b'{"configId":"model","value":"large"}', b"{}")
-    found.updated({"sessionUpdate": "config_option_update", "configOptions": ["what is this", {"id": "other"}]})
+    found.updated(
+        {"sessionUpdate": "config_option_update", "configOptions": ["what is this", {"id": "other"}]}
+    )
     assert found.options == {"model": "large"} and list(found.to_set_again()) == []
 
 
@@ -89,7 +94,10 @@ def test_others_are_told_of_a_setting_as_the_agent_would_tell_them() -> None:
         b'{"configId":"model","value":"large"}',
         json.dumps({"configOptions": changed}).encode(),
     )
-    assert found.update_of("session/set_mode") == {"sessionUpdate": "current_mode_update", "currentModeId": "code"}
+    assert found.update_of("session/set_mode") == {
+        "sessionUpdate": "current_mode_update",
+        "currentModeId": "code",
+    }
     assert found.update_of("session/set_config_option") == {
         "sessionUpdate": "config_option_update", "configOptions": changed,
     }  # fmt: skip
@@ -116,6 +124,8 @@ def test_an_update_without_sense_changes_nothing(update: dict[str, Any]) -> None
 
 def test_commands_and_usage_are_shown_and_need_no_saving() -> None:
     found = state()
-    assert not found.updated({"sessionUpdate": "available_commands_update", "availableCommands": [{"name": "x"}]})
+    assert not found.updated(
+        {"sessionUpdate": "available_commands_update", "availableCommands": [{"name": "x"}]}
+    )
     assert not found.updated({"sessionUpdate": "usage_update", "used": 5, "size": 10, "odd": 1})
     assert found.commands == [{"name": "x"}] and found.usage == {"used": 5, "size": 10}
