@@ -167,3 +167,18 @@ def test_history_is_for_people_and_in_order() -> None:
         (9, "end", "it died"),
         (10, "gap", "events 10 to 12 are lost: full"),
     ]
+
+
+def test_history_has_a_place_for_what_it_has_no_words_for() -> None:
+    plan = {"sessionUpdate": "plan", "entries": [{"content": "x", "priority": "low", "status": "pending"}]}
+    new = {"sessionUpdate": "of_tomorrow", "x": 1}
+    picture = {"sessionUpdate": "agent_message_chunk", "content": {"type": "image", "data": ""}}
+    odd = {"sessionUpdate": "agent_message_chunk", "content": "no block"}
+    found = list(history([updates(plan, new, picture, odd)]))
+    assert [(item["kind"], item["text"]) for item in found] == [
+        ("plan", ""),
+        ("update", ""),
+        ("text", "<image>"),
+        ("text", ""),
+    ]
+    assert found[0]["entries"] == plan["entries"] and found[1]["update"] == new

@@ -227,6 +227,22 @@ async def test_logging_in_and_out_go_to_the_control_session(method: str, autojum
             assert await call.wait() == {"done": True}
 
 
+async def test_c13_what_an_agent_asks_before_there_is_a_session_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=Habits(mute=frozenset({"authenticate"}))) as rig, rig.connect() as user:
+            await user.call("initialize", protocolVersion=1)
+            user.later(user.call, "authenticate", methodId="key")
+            await trio.sleep(MOMENT)
+            (control,) = rig.agents.spawned
+            asked = await control.request("elicitation/create", {"message": "which?"}, of_session=False)
+            assert asked["result"] == {"action": "decline"}
+            read = await control.request("fs/read_text_file", {"path": "/x"}, of_session=False)
+            assert read["error"]["code"] == -32601
+            assert read["error"]["message"].endswith("before there is a session: fs/read_text_file")
+
+
 @pytest.mark.parametrize("method", ["session/fork", "_trio_broker/invented"])
 async def test_what_the_broker_does_not_offer_is_refused_by_name(
     method: str, autojump_clock: MockClock
