@@ -23,10 +23,6 @@ class Phase(enum.Enum):
     DEAD = "dead"
     CLOSED = "closed"
 
-    @property
-    def over(self) -> bool:
-        return self in (Phase.DEAD, Phase.CLOSED)
-
 
 @attrs.frozen
 class Exit:
