@@ -118,7 +118,7 @@ MAY_IMPORT = {
     "cli.check": "errors catalog process testing",
     "testing.peer": "wire",
     "testing.web": "ask config grant session tcp wire client webdoor dial",
-    "testing.real": "link config spawning wire",
+    "testing.real": "dial link config spawning wire",
     "testing.plugin": "config",
     "demo_agent": "testing",
 }

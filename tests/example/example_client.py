@@ -49,6 +49,15 @@ async def test_bytes_that_come_one_by_one_are_lines_too(broker: Rig, play: Calla
         await told.act(stream)
 
 
+async def test_the_daemon_from_another_machine(daemon: Home, acp_client: User, ws_client: User) -> None:
+    with trio.fail_after(60):
+        session = await ws_client.open("mine", agent="fake")
+        assert await acp_client.open("mine", agent="fake") == session
+        assert await ws_client.prompt(session, "say hello") == "end_turn"
+        assert ws_client.said(session) == "hello"
+        assert (await acp_client.status())["clients"] == len((acp_client, ws_client, "who made its token"))
+
+
 async def test_the_daemon_as_a_person_uses_it(daemon: Home, acp_client: User) -> None:
     with trio.fail_after(60):
         session = await acp_client.open("mine", agent="fake")

@@ -51,7 +51,3 @@ async def test_two_clocks(broker: Rig, daemon: object, acp_client: User) -> None
 
 def test_no_trio(broker: Rig) -> None:
     pass
-
-
-async def test_no_websocket(daemon: object, ws_client: User) -> None:
-    pass

@@ -5,7 +5,7 @@
 | `broker` | a broker in this process, with agents in memory, in virtual time: a `Rig` |
 | `daemon` | a broker as a process of its own: a `Home` |
 | `acp_client` | a client of whichever of the two the test uses: a `User` |
-| `ws_client` | the same over a WebSocket |
+| `ws_client` | the same over a WebSocket, with a token that allows everything |
 | `fake_agent` | `fake_agent("--load", …)`: the command of the scripted agent |
 | `play` | `play()`: a written exchange, a `Play`; one that is left unfinished fails the test |
 | `sweep` | runs a scenario again and again, cancelled at each of its steps |
@@ -92,12 +92,13 @@ async def broker(
 def daemon() -> Iterator[Home]:
     """A broker that runs as a daemon of its own, in a directory of its own, with the scripted agent as its default.
 
-    `daemon.run("status")` runs a command as a person does. The end of the test ends it, and finds fault if that leaves
-    a process behind.
+    `daemon.run("status")` runs a command as a person does. It listens at its socket, and for WebSockets at a free port
+    of 127.0.0.1: `daemon.status()` has both, as `socket` and `websocket`. The end of the test ends it, and finds fault
+    if that leaves a process behind.
     """
-    from trio_broker.testing.home import Home
+    from trio_broker.testing.home import CONFIG, Home
 
-    with Home() as home:
+    with Home(f'{CONFIG}\n[listen]\nwebsocket = "127.0.0.1:0"\n') as home:
         done = home.run("up")
         if done.returncode:
             pytest.fail(f"the daemon did not start: {done.stderr}{home.log}", pytrace=False)
@@ -128,17 +129,19 @@ async def acp_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
 
 @pytest.fixture
 async def ws_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
-    """The same over a WebSocket, with a token that allows everything."""
+    """The same over a WebSocket, with a token that allows everything: in virtual time, or to the real `daemon`."""
     from trio_broker.testing.rig import Rig
-    from trio_broker.testing.web import open_web
 
-    if not isinstance(_aim, Rig):
-        pytest.fail(
-            "`ws_client` is a client of `broker`: the daemon of `daemon` listens at its socket only",
-            pytrace=False,
-        )
-    async with open_web(_aim) as web, web.connect() as user:
-        yield user
+    if isinstance(_aim, Rig):
+        from trio_broker.testing.web import open_web
+
+        async with open_web(_aim) as web, web.connect() as user:
+            yield user
+    else:
+        from trio_broker.testing.real import visit_web
+
+        async with visit_web(_aim) as user:
+            yield user
 
 
 @pytest.fixture

@@ -19,11 +19,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import attrs
 import trio
 
 from trio_broker.config import AgentConfig, Config
+from trio_broker.dial import connected as dialled
 from trio_broker.link import Lines
 from trio_broker.spawning import spawn_agent
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
@@ -78,6 +80,22 @@ async def visit(home: Home) -> AsyncGenerator[User, None]:
     """A client of the daemon; leaving the block disconnects."""
     async with Lines(await trio.open_unix_socket(str(home.socket))) as link, connected(link) as user:
         yield user
+
+
+@asynccontextmanager
+async def visit_web(home: Home) -> AsyncGenerator[User, None]:
+    """The same over the WebSocket that the daemon's `[listen]` opens, with a token made for it that allows everything.
+
+    The token is ended with the block.
+    """
+    async with visit(home) as owner:
+        made = await owner.call("_trio_broker/token_new", name=f"tester-{uuid4().hex}", scopes=["admin"])
+        async with (
+            dialled((await owner.status())["websocket"], made["token"]) as link,
+            connected(link) as user,
+        ):
+            yield user
+        await owner.call("_trio_broker/token_revoke", name=made["name"])
 
 
 def instance_of(home: Home) -> str:
