@@ -204,6 +204,29 @@ async def test_use_is_noted_by_the_hour_and_written_now_and_then(
             nursery.cancel_scope.cancel()
 
 
+async def test_a_use_while_the_file_is_written_is_written_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens_module, "WRITE_EVERY", 0.01)
+    tokens, at, threads = Tokens.open(path), 1000.0, trio.to_thread.current_default_thread_limiter()
+    tokens.now = lambda: at
+    with trio.fail_after(LIMIT):
+        secret = await tokens.new(ALICE)
+        tokens.check(secret)
+        busy = [object() for _ in range(int(threads.available_tokens))]
+        for one in busy:
+            threads.acquire_on_behalf_of_nowait(one)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tokens.run)
+            await until(lambda: threads.statistics().tasks_waiting == 1)  # the file is about to be written
+            at += USED_WITHIN
+            tokens.check(secret)
+            for one in busy:
+                threads.release_on_behalf_of(one)
+            await until(lambda: on_disk(path)[0].get("lastUsed") == 1000.0 + USED_WITHIN)
+            nursery.cancel_scope.cancel()
+
+
 async def test_what_is_listed_is_json_by_name_without_a_trace_of_the_text(path: Path) -> None:
     tokens = Tokens.open(path)
     with trio.fail_after(LIMIT):
@@ -230,6 +253,7 @@ trio.run(Tokens.open(Path(sys.argv[1])).new, Grant("bob", frozenset({Scope.PROMP
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 async def test_a_crash_while_it_is_written_leaves_the_old_file(path: Path, step: str) -> None:
     tokens = Tokens.open(path)

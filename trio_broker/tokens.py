@@ -202,12 +202,15 @@ class Tokens:
                         log.warning("tokens_not_written why=%s", error)
 
     async def _write(self, tokens: list[Token]) -> None:
-        self._unwritten = True
+        self._unwritten = False  # a use that is noted while the file is being written is not in it
         if self.path is not None:
             data = msgspec.json.encode(_File(1, sorted(tokens, key=lambda token: token.name)))
             with trio.CancelScope(shield=True):  # what has begun is not left in doubt by a client that leaves
-                await trio.to_thread.run_sync(_replace, self.path, msgspec.json.format(data) + b"\n")
-        self._unwritten = False
+                try:
+                    await trio.to_thread.run_sync(_replace, self.path, msgspec.json.format(data) + b"\n")
+                except TokensError:
+                    self._unwritten = True
+                    raise
 
 
 def digest_of(secret: str) -> str:
