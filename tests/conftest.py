@@ -1,28 +1,57 @@
-"""What holds for every test."""
+"""What holds for every test.
+
+Tests that start no program do not wait on the clock on the wall: in the virtual time of `autojump_clock` an hour takes
+a moment, so all of them together are a matter of seconds, and none depends on what else the machine does. This is held
+here. A test without the mark `process` fails when it
+
+* sleeps (`time.sleep`, in any thread), or starts a program,
+* lets a deadline of Trio's real clock pass with nothing else to do: one of more than WAIT seconds, or many that are
+  TOTAL seconds together. Shorter ones are looks at what a thread or a socket is about to bring.
+
+A deadline that does not pass, as that of `fail_after`, is no wait. What a test waits for in other ways (a lock or an
+event of `threading`, a socket with a timeout) is not seen here.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator
+from pathlib import Path
 
+import attrs
 import hypothesis
 import pytest
+import trio
+from trio._core._run import SystemClock  # not public; the test of this file fails when it is another one
 
 # A deadline per example would make tests depend on what else the machine does.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("house")
 
+HERE = Path(__file__).parent
+WAIT, TOTAL = 0.05, 0.5
 
 # Who has one of these starts programs, and waits for them on the clock on the wall.
-STARTERS = {"Home", "Talk", "Terminal", "home_with", "open_real", "serving", "subprocess", "multiprocessing"}
+STARTERS = {
+    *("Home", "Program", "Talk", "Terminal", "home_with", "open_real", "serving"),
+    *("multiprocessing", "subprocess"),
+}
+STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}  # Python's audit events
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of real processes are marked `process`, by their module's imports: `just fast` leaves them out.
+    """Tests of real processes are marked `process`, by their module's place or imports: `just fast` leaves them out.
 
-    Tests marked `node` are skipped where there is no Node; `.ci/run` insists on having one.
+    Others that start one say so themselves. Tests marked `node` are skipped where there is no Node; `.ci/run` insists
+    on having one.
     """
     for item in items:
-        if isinstance(item, pytest.Function) and not STARTERS.isdisjoint(vars(item.module)):
+        if isinstance(item, pytest.Function) and (
+            HERE / "process" in item.path.parents or not STARTERS.isdisjoint(vars(item.module))
+        ):
             item.add_marker("process")
     missing = [program for program in ("node", "npm") if shutil.which(program) is None]
     if missing:
@@ -30,3 +59,86 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("node"):
                 item.add_marker(skip)
+
+
+@attrs.define
+class Watch:
+    """What the test that runs has done and may not do; `on` while there is a test that may not."""
+
+    on: bool = False
+    wrong: list[str] = attrs.field(factory=list)
+    waited: float = 0.0
+
+    def begin(self, on: bool) -> None:
+        self.on, self.wrong, self.waited = on, [], 0.0
+
+    def end(self) -> list[str]:
+        """What was wrong."""
+        self.on = False
+        many = [f"{self.waited:.1f} s for deadlines of the real clock"] if self.waited > TOTAL else []
+        return self.wrong + many
+
+    def audit(self, event: str, args: tuple[object, ...]) -> None:
+        if self.on and event in STARTS:
+            self.wrong.append(f"a program was started {_place()}")
+
+    def sleep(self, seconds: float, really: Callable[[float], None] = time.sleep) -> None:
+        if self.on and seconds:
+            self.wrong.append(f"time.sleep({seconds}) {_place()}")
+        really(seconds)
+
+    def overslept(self, seconds: float) -> None:
+        self.waited += seconds
+        if seconds > WAIT:
+            self.wrong.append(f"{seconds:.2f} s for a deadline of the real clock")
+
+
+def _place() -> str:
+    """The innermost line of this project."""
+    ours = [
+        one
+        for one in traceback.extract_stack()
+        if one.filename != __file__ and "/lib/python" not in one.filename
+    ]
+    return f"at {ours[-1].filename}:{ours[-1].lineno}" if ours else "somewhere"
+
+
+class Waits(trio.abc.Instrument):
+    """Tells of each time that a run had nothing to do until a deadline passed."""
+
+    since = 0.0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.since = time.perf_counter()
+
+    def after_io_wait(self, timeout: float) -> None:
+        if 0 < timeout <= time.perf_counter() - self.since:
+            WATCH.overslept(timeout)
+
+
+def _start_clock(_: SystemClock) -> None:
+    """Trio calls this at the start of each run that has the real clock, in whatever way a test came to it."""
+    if WATCH.on:
+        trio.lowlevel.add_instrument(Waits())
+
+
+WATCH = Watch()
+sys.addaudithook(WATCH.audit)
+setattr(time, "sleep", WATCH.sleep)  # noqa: B010  # mypy has no word for replacing what is another's
+setattr(SystemClock, "start_clock", _start_clock)  # noqa: B010  # as above; the one there does nothing
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    WATCH.begin(item.get_closest_marker("process") is None)
+    try:
+        yield
+    finally:
+        wrong = WATCH.end()
+    if wrong:
+        pytest.fail(
+            "this test waits on the clock on the wall, and is not marked `process`:\n  "
+            + "\n  ".join(wrong[:5])
+            + "\nGive it the fixture `autojump_clock`, a shorter period, or the mark.",
+            pytrace=False,
+        )

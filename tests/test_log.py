@@ -120,7 +120,10 @@ class Failing(Journal):
         super().write(batch)
 
 
-async def test_a_failing_journal_stops_nobody_and_recovers(tmp_path: Path) -> None:
+async def test_a_failing_journal_stops_nobody_and_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_broker.keeper.RETRY", 0.01)
     with trio.fail_after(60):
         journal = Failing.open(tmp_path / "j")
         assert isinstance(journal, Failing)
@@ -144,6 +147,7 @@ async def test_what_a_failing_journal_can_not_hold_is_lost_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trio_broker.keeper.HELD", 1000)
+    monkeypatch.setattr("trio_broker.keeper.RETRY", 0.01)
     with trio.fail_after(60):
         journal = Failing.open(tmp_path / "j")
         assert isinstance(journal, Failing)

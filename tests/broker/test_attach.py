@@ -14,6 +14,7 @@ from trio_broker.errors import NoSession
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message
 
 
 class Follower:
@@ -61,12 +62,23 @@ async def test_a_late_joiner_sees_history_and_then_live_without_gap_or_double(
     since: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "RING_SMALL", 300)
+    joined = trio.Event()
+
+    async def allow_then(_: Message) -> object:
+        await joined.wait()
+        return {"outcome": {"outcome": "selected", "optionId": "allow"}}
+
     with trio.fail_after(60):
-        async with open_rig(journal=tmp_path / "j") as rig, rig.connect() as user, rig.connect() as late:
+        async with (
+            open_rig(journal=tmp_path / "j") as rig,
+            rig.connect(allow_then) as user,
+            rig.connect() as late,
+        ):
             session = await user.open("k")
-            turn = user.later(user.prompt, session, f"{script(0, 20)}; wait 0.3")
-            await user.wait_phase("k", "working")
+            turn = user.later(user.prompt, session, f"{script(0, 20)}; ask go on; say so")
+            await user.wait_phase("k", "waiting")
             follower = await follow(late, session, since)
+            joined.set()
             assert await turn.wait() == "end_turn"
             assert await user.prompt(session, script(20, 30)) == "end_turn"
             log = await whole_log(late, session)
@@ -83,12 +95,12 @@ async def test_one_that_is_cut_fifty_times_in_one_turn_sees_each_event_once(tmp_
     with trio.fail_after(60):
         async with open_rig(journal=tmp_path / "j") as rig, rig.connect() as user:
             session = await user.open("k")
-            turn = user.later(user.prompt, session, "; ".join(f"say {n}; wait 0.01" for n in range(60)))
+            turn = user.later(user.prompt, session, "; ".join(f"say {n}; wait 0.002" for n in range(60)))
             next, seen = 1, list[tuple[int, str]]()
             for _ in range(50):
                 async with rig.connect() as again:
                     follower = await follow(again, session, next)
-                    await trio.sleep(0.01)
+                    await trio.sleep(0.002)
                     follower.catch_up()
                 next, seen = follower.next, seen + follower.seen
             assert await turn.wait() == "end_turn"

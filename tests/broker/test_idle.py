@@ -13,7 +13,7 @@ from trio_broker.turns import Turn
 
 TTL = 40.0
 RESUMABLE = Habits(resume=True)
-ROUNDS = 300
+ROUNDS = 60
 
 
 async def open_and_leave(rig: Rig, key: str, prompt: str = "") -> None:

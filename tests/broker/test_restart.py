@@ -57,7 +57,8 @@ async def test_the_turn_that_ran_is_unknown_and_not_sent_again(path: Path) -> No
             user.later(user.prompt, session, "say begun; hang", promptId="running")
             await user.wait_phase("k", "working")
             user.later(user.prompt, session, "say waiting", promptId="waiting")
-            await trio.sleep(0.1)  # for the words that follow the start
+            while not user.said(session) or (await user.view("k"))["queue"] != 1:  # noqa: ASYNC110  # seen from outside
+                await trio.sleep(0.01)
             await rig.broker.keeper.flush()
             files = {file: file.read_bytes() for file in path.parent.iterdir()}  # as a kill -9 leaves them
         for file, data in files.items():

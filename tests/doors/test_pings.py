@@ -43,7 +43,7 @@ async def test_who_misses_two_pings_is_gone_and_its_turn_goes_on(
     with trio.fail_after(600):
         async with open_door(compression=compression) as web, web.rig.connect() as owner:
             session = await owner.open("k")
-            owner.later(owner.prompt, session, "wait 200; say still at it")
+            turn = owner.later(owner.prompt, session, "wait 200; say still at it")
             async with web.peer(**offer) as peer:
                 begun = trio.current_time()
                 await peer.send(TEXT, b'{"jsonrpc":"2.0","id":1,"method":"_trio_broker/attach"}')
@@ -51,7 +51,7 @@ async def test_who_misses_two_pings_is_gone_and_its_turn_goes_on(
                     await trio.sleep(0.1)
                 lasted = trio.current_time() - begun
                 assert lasted == pytest.approx((PINGS_MISSED + 1) * PING_EVERY, abs=1)
-            await owner.wait_phase("k", "idle")
+            assert await turn.wait() == "end_turn"
             assert owner.said(session) == "still at it"
 
 

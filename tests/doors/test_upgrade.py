@@ -59,7 +59,9 @@ async def test_a_token_comes_in_one_of_three_ways(way: str) -> None:
                 assert "result" in await peer.call(1, "_trio_broker/status")
 
 
-async def test_a_token_is_never_echoed_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_is_never_echoed_nor_logged(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
     caplog.set_level(logging.DEBUG)
     with trio.fail_after(LIMIT):
         async with open_door() as web:
@@ -105,7 +107,7 @@ async def test_a_token_is_never_echoed_nor_logged(caplog: pytest.LogCaptureFixtu
     ids=str,
 )
 async def test_a_refusal_is_plain_http_with_a_sentence(
-    headers: dict[str, str], status: int, words: str
+    headers: dict[str, str], status: int, words: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     with trio.fail_after(LIMIT):
         async with open_door() as web:
@@ -270,7 +272,9 @@ async def test_plain_http_gets_an_answer() -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-async def test_a_head_that_is_none_or_too_large(head: bytes, status: int) -> None:
+async def test_a_head_that_is_none_or_too_large(
+    head: bytes, status: int, autojump_clock: trio.testing.MockClock
+) -> None:
     with trio.fail_after(LIMIT):
         async with open_door() as web:
             assert (await web.answer(head)).status == status

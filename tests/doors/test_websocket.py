@@ -50,7 +50,9 @@ async def test_long_messages_and_many_come_whole_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "tb_wrong"])
-async def test_without_a_token_of_ours_nobody_gets_in(token: str) -> None:
+async def test_without_a_token_of_ours_nobody_gets_in(
+    token: str, autojump_clock: trio.testing.MockClock
+) -> None:
     with trio.fail_after(BOUND):
         async with open_rig() as rig, open_web(rig) as web:
             with pytest.raises(NoBroker, match="401: a token"):
@@ -60,7 +62,9 @@ async def test_without_a_token_of_ours_nobody_gets_in(token: str) -> None:
             assert web.door.suspects.total == (1 if token else 0)
 
 
-async def test_a_token_that_is_revoked_ends_its_connections_and_not_their_turns() -> None:
+async def test_a_token_that_is_revoked_ends_its_connections_and_not_their_turns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     with trio.fail_after(BOUND):
         async with open_rig() as rig, open_web(rig) as web, web.connect() as admin:
             token = await web.new_token("bob", Scope.ADMIN)
