@@ -37,7 +37,7 @@ WAIT, TOTAL = 0.05, 0.5
 # Who has one of these starts programs, and waits for them on the clock on the wall.
 STARTERS = {
     *("Home", "Program", "Talk", "Terminal", "home_with", "open_real", "serving"),
-    *("multiprocessing", "subprocess"),
+    *("TRIO_BROKER", "multiprocessing", "subprocess"),
 }
 STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}  # Python's audit events
 
