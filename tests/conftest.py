@@ -2,7 +2,7 @@
 
 Tests that start no program do not wait on the clock on the wall: in the virtual time of `autojump_clock` an hour takes
 a moment, so all of them together are a matter of seconds, and none depends on what else the machine does. This is held
-here. A test without the mark `process` fails when it
+here. A test without a mark of EXEMPT, which is one that `just fast` runs, fails when it
 
 * sleeps (`time.sleep`, in any thread), or starts a program,
 * lets a deadline of Trio's real clock pass with nothing else to do: one of more than WAIT seconds, or many that are
@@ -33,6 +33,7 @@ hypothesis.settings.load_profile("house")
 
 HERE = Path(__file__).parent
 WAIT, TOTAL = 0.05, 0.5
+EXEMPT = ("process", "slow", "node")
 
 # Who has one of these starts programs, and waits for them on the clock on the wall.
 STARTERS = {
@@ -130,7 +131,7 @@ setattr(SystemClock, "start_clock", _start_clock)  # noqa: B010  # as above; the
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    WATCH.begin(item.get_closest_marker("process") is None)
+    WATCH.begin(not any(map(item.get_closest_marker, EXEMPT)))
     try:
         yield
     finally:
