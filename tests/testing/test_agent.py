@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,18 @@ from trio_broker.testing import agent
 from trio_broker.testing.talk import LIMIT, Json, Talk, said, updates
 
 SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
-ARGV = [sys.executable, "-S", "-E", agent.__file__]
+ARGV = [sys.executable, "-m", "trio_broker.testing.agent"]  # where coverage can see it, which -S keeps out
+BY_PATH = [sys.executable, "-S", "-E", agent.__file__]  # as the other tests start it
 
 
-def fake(*flags: str, **popen: Any) -> Talk:
-    return Talk([*ARGV, *flags], **popen)
+@contextmanager
+def fake(*flags: str, **popen: Any) -> Iterator[Talk]:
+    """It ends by itself if it can: who is killed leaves no trace of what was covered."""
+    with Talk([*ARGV, *flags], **popen) as talk:
+        yield talk
+        if talk.process.stdin is not None and not talk.process.stdin.closed:
+            with suppress(subprocess.TimeoutExpired):
+                _hang_up_briefly(talk)
 
 
 def alive(pid: int) -> bool:
@@ -48,15 +57,17 @@ def test_it_starts_fast() -> None:
     took = []
     for _ in range(5):
         begin = time.perf_counter()
-        subprocess.run(ARGV, stdin=subprocess.DEVNULL, timeout=LIMIT, check=True)
+        subprocess.run(BY_PATH, stdin=subprocess.DEVNULL, timeout=LIMIT, check=True)
         took.append(time.perf_counter() - begin)
     assert min(took) < 0.3  # 30 ms here; the rest is for machines that are busy
 
 
-def test_as_a_module_too() -> None:
-    argv = [sys.executable, "-m", "trio_broker.testing.agent", "--name", "X"]
-    with Talk(argv, cwd=Path(__file__).parents[2]) as talk:
+@pytest.mark.parametrize("argv", [ARGV, BY_PATH], ids=["as a module", "by its path"])
+def test_both_ways_to_start_it(argv: list[str]) -> None:
+    with Talk([*argv, "--name", "X"]) as talk:
         assert talk.call("initialize", protocolVersion=1)["result"]["agentInfo"]["name"] == "X"
+        talk.start()
+        assert said(talk.turn("say hello")) == "hello"
         assert talk.hang_up() == 0
 
 
@@ -249,6 +260,15 @@ def test_stdout_may_close_while_it_lives_on() -> None:
         assert talk.hang_up() == 0
 
 
+def test_it_ends_when_nobody_reads_what_it_says() -> None:
+    with subprocess.Popen(ARGV, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(b'{"jsonrpc":"2.0","id":1,"method":"_echo"}\n')
+        process.stdin.flush()
+        assert process.wait(LIMIT) == 1
+
+
 def test_stderr_is_written_to_the_byte() -> None:
     with fake("--stderr", "hello") as talk:
         talk.start()
@@ -275,7 +295,7 @@ def test_a_child_holds_stdout(act: str, same_group: bool) -> None:
 
 
 def test_what_it_says_of_itself(tmp_path: Path) -> None:
-    with fake(env={"A": "b"}, cwd=tmp_path) as talk:
+    with fake(env={**os.environ, "A": "b"}, cwd=tmp_path) as talk:
         talk.start("/somewhere")
         assert json.loads(said(talk.turn("env")))["A"] == "b"
         assert said(talk.turn("pid")) == str(talk.process.pid)
@@ -316,7 +336,7 @@ def test_the_end_of_stdin_may_be_ignored() -> None:
 def _hang_up_briefly(talk: Talk) -> None:
     assert talk.process.stdin is not None
     talk.process.stdin.close()
-    talk.process.wait(0.2)
+    talk.process.wait(0.5)
 
 
 def test_ways_not_to_start() -> None:
