@@ -7,6 +7,7 @@ import json
 import pytest
 import trio
 
+from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.run import Plan, run
 from trio_broker.testing.home import TRIO_BROKER
 
@@ -45,6 +46,19 @@ async def test_our_broker_keeps_its_promises() -> None:
     assert sum(report.faults.values()) > 15
 
 
+async def test_each_kind_of_fault_is_survived() -> None:
+    """A short run whose schedule has one of each at least."""
+    plan = Plan(seed=946, seconds=2.5, sessions=3, clients=4, every=0.2)
+    assert {fault.name for fault in schedule(plan.seed, plan.seconds, plan.every)} == WEIGHTS.keys()
+    told: list[str] = []
+    with trio.fail_after(BOUND):
+        report = await run(plan, told.append)
+    assert report.violations == []
+    assert report.faults.keys() == WEIGHTS.keys() and len(told) == report.faults.total()
+    assert report.lives == 1 + report.faults["kill_broker"] + report.faults["restart_broker"]
+    assert report.outcomes["completed"] > 0 and report.events > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "words"),
@@ -62,10 +76,21 @@ async def test_a_broken_broker_is_found_out(plant: str, words: str) -> None:
     assert any(words in violation for violation in report.violations), report
 
 
+CHAOS = [*TRIO_BROKER, "chaos", "--minutes", "0.005", "--seed", "3", "--sessions", "2", "--clients", "2"]
+
+
 @pytest.mark.slow
 async def test_the_command_tells_the_seed_and_the_outcome() -> None:
-    argv = [*TRIO_BROKER, "chaos", "--minutes", "0.03", "--seed", "3", "--sessions", "2", "--clients", "2"]
     with trio.fail_after(BOUND):
-        done = await trio.run_process([*argv, "--format", "json"], capture_stdout=True)
+        done = await trio.run_process([*CHAOS, "--format", "json"], capture_stdout=True, capture_stderr=True)
     report = json.loads(done.stdout)
     assert report["plan"]["seed"] == 3 and report["violations"] == []
+    assert done.stderr.decode().startswith("seed 3: 0.005 min, 2 sessions, 2 clients\n")
+
+
+async def test_the_command_tells_people_the_same() -> None:
+    with trio.fail_after(BOUND):
+        done = await trio.run_process(CHAOS, capture_stdout=True, capture_stderr=True)
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.decode().splitlines())
+    assert list(lines) == ["faults", "prompts", "events", "status", "broken"]
+    assert lines["events"].endswith("over 1 lives of the broker") and lines["broken"] == "nothing"
