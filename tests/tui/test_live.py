@@ -70,6 +70,34 @@ def test_a_new_session_is_opened_in_a_directory(home: Home) -> None:
         assert window.end() == 0
 
 
+def test_what_an_agent_says_on_stderr_is_a_tab_and_ctrl_l_draws_all_anew(home: Home) -> None:
+    prompt(home, "one", "stderr 40; say done")
+    with Window(home.env, "top") as window:
+        window.see("done")
+        window.type("\t\t\t")
+        window.see("e" * 40)
+        drawn = window.raw.count(b"e" * 40)
+        window.type("\x0c")
+        window.see("e" * 40)
+        eventually(lambda: window.read(0.1) or window.raw.count(b"e" * 40) > drawn)
+        window.type("q")
+        assert window.end() == 0
+
+
+def test_what_is_done_while_no_broker_is_there_is_told_to_be_lost(home: Home) -> None:
+    prompt(home, "one", "say ready")
+    with Window(home.env, "top") as window:
+        window.see("ready")
+        assert home.run("down").returncode == 0
+        window.see("no broker for")
+        window.type("p")
+        window.see("one >")
+        window.type("say on" + ENTER)
+        window.see("there is no broker to tell that")
+        window.type("q")
+        assert window.end() == 0
+
+
 def test_the_window_is_resized(home: Home) -> None:
     prompt(home, "one", "say hello")
     with Window(home.env, "top") as window:

@@ -204,7 +204,8 @@ class App:
 
     async def _read_log(self) -> None:
         while True:
-            self._stirred = trio.Event()
+            if self._stirred.is_set():  # one that is not may be waited for: nobody would ever set it
+                self._stirred = trio.Event()
             if (page := wanted(self.state)) is not None and self._client is not None:
                 await self._read_page(self._client, *page)
             else:
