@@ -31,7 +31,6 @@ def place(home: Home) -> Path:
     return home.path / "tmp"
 
 
-@pytest.mark.slow
 def test_the_demo_shows_the_main_job_and_leaves_nothing(home: Home, place: Path) -> None:
     done = home.run("demo")
     assert (done.returncode, done.stderr) == (0, "")

@@ -6,8 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from trio_broker import __version__, marks
+from trio_broker.cli import checks
+from trio_broker.cli.run import State
 from trio_broker.testing.home import FAKE, LIMIT, Home, eventually
 
 NO_PROGRAMS = "/nonexistent"  # a PATH without agents, so that a test looks at its own only
@@ -133,6 +138,53 @@ def test_a_broker_of_another_version_is_told(home: Home) -> None:
         assert text.endswith(f"but this command is {__version__}") and "`trio-broker down`" in mend
         home.run("down")
         daemon.wait(LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "text"),
+    [("echo v99.1.0", "ok", "v99.1.0 ({node})"), ("exit 3", "broken", "{node}: Command")],
+)
+def test_node_is_asked_for_its_version(
+    script: str, state: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("node", "npx"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    [found] = checks.node(State())
+    assert found.state == state and found.text.startswith(text.format(node=tmp_path / "node"))
+    assert found.mend == ("" if state == "ok" else "install Node.js anew")
+
+
+def test_an_agent_that_fails_to_start_again_and_again_is_told(home: Home) -> None:
+    home.config.write_text(
+        f"[agents.dead]\ncommand = {json.dumps([*FAKE, '--exit-at-start', '4', '--stderr', 'no key'])}\n",
+        encoding="utf-8",
+    )
+    for number in range(4):
+        home.run("sessions", "ensure", "-a", "dead", "-s", str(number))
+    state, text, mend = findings(home, "--no-agents", code=0)["agent dead"]
+    assert (state, mend) == ("note", "`trio-broker agents test dead`")
+    assert text.startswith("failed to start, ") and "no key" in text
+
+
+def test_without_a_configuration_the_defaults_are_in_force(home: Home) -> None:
+    home.config.unlink()
+    assert findings(home, "--no-agents", code=0)["config"] == (
+        "ok",
+        f"none at {home.config}: the defaults are in force",
+        "",
+    )
+
+
+def test_a_broker_that_holds_its_lock_and_does_not_listen_is_told(home: Home) -> None:
+    home.run("up")
+    pid = home.status()["pid"]
+    home.socket.rename(home.socket.with_name("elsewhere"))
+    state, text, mend = findings(home, "--no-agents", code=1)["broker"]
+    assert (state, text) == ("broken", "a broker lives and does not listen") and str(home.path) in mend
+    home.socket.with_name("elsewhere").rename(home.socket)
+    assert home.status()["pid"] == pid
 
 
 def test_it_is_about_this_machine(home: Home) -> None:

@@ -62,8 +62,10 @@ def test_it_starts_fast() -> None:
     assert min(took) < 0.3  # 30 ms here; the rest is for machines that are busy
 
 
-@pytest.mark.parametrize("argv", [ARGV, BY_PATH], ids=["as a module", "by its path"])
-def test_both_ways_to_start_it(argv: list[str]) -> None:
+@pytest.mark.parametrize(
+    "argv", [ARGV, BY_PATH, [sys.executable, agent.__file__]], ids=["as a module", "by its path", "as a file"]
+)
+def test_the_ways_to_start_it(argv: list[str]) -> None:
     with Talk([*argv, "--name", "X"]) as talk:
         assert talk.call("initialize", protocolVersion=1)["result"]["agentInfo"]["name"] == "X"
         talk.start()

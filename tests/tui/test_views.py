@@ -14,6 +14,7 @@ import attrs
 import pytest
 from rich.cells import cell_len
 
+from trio_broker.tui.questions import questions
 from trio_broker.tui.screen import Screen, screen
 from trio_broker.tui.screen import picture as picture_of
 from trio_broker.tui.state import Call as BrokerCall
@@ -121,6 +122,15 @@ def test_a_question(three: list[Json], ask: Make, session: Make, picture: Make) 
     )
     two = session("repo/web", phase="waiting", asks=[ask("2-3", "Run `rm -rf build`" + HOSTILE, 95.0)])
     check("ask", saw(State(), picture(one, two, *three[1:]), 100.0))
+
+
+def test_a_question_that_no_key_answers_says_who_can(session: Make, ask: Make, picture: Make) -> None:
+    form = ask("1-7", "Your name?", 88.0) | {"method": "elicitation/create", "mode": "form"}
+    other = ask("1-7", "?", 88.0) | {"method": "_x/choose", "options": []}
+    for one, says in ((form, "it is a form"), (other, "answer it with a client that can: _x/choose")):
+        state = saw(State(), picture(session("repo/api", phase="waiting", asks=[one])), 100.0)
+        assert says in text_of(screen(state, 100.0, 140, 40))
+        assert questions(state, 100.0, 80, 1) == [], "no room: none is drawn by half"
 
 
 def test_a_dead_agent(session: Make, picture: Make) -> None:
