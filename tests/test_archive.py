@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from trio_broker.archive import Archive
+from trio_broker.changes import Append, Save
 from trio_broker.errors import JournalError, Misuse
-from trio_broker.journal import Append, Journal, Save
+from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.record import Record
 

@@ -15,8 +15,9 @@ import pytest
 import trio
 
 from trio_broker import journal as journals
+from trio_broker.changes import Append, Delete, Save
 from trio_broker.errors import JournalError
-from trio_broker.journal import VERSION, Append, Delete, Journal, Save, Saved
+from trio_broker.journal import VERSION, Journal, Saved
 from trio_broker.record import Record
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import open_rig

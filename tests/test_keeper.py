@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from trio_broker import keeper as keepers
-from trio_broker.journal import Append, Journal
+from trio_broker.changes import Append
+from trio_broker.journal import Journal
 from trio_broker.keeper import BATCH, Keeper
 from trio_broker.log import Log
 from trio_broker.record import Record

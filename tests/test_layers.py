@@ -36,10 +36,12 @@ MAY_IMPORT = {
     "history": "record replay wire",
     # what is kept
     "exported": "errors record wire",
-    "journal": "errors record exported",
-    "keeper": "errors record journal",
+    "changes": "record",
+    "journal": "errors record exported changes",
+    "folding": "errors journal",
+    "keeper": "errors record changes journal folding",
     "tokens": "errors grant",
-    "log": "errors record journal keeper wire",
+    "log": "errors record changes keeper wire",
     "scopes": "errors grant",
     # one agent
     "marks": "",
@@ -63,14 +65,14 @@ MAY_IMPORT = {
     "view": "model ask session turns",
     "usage": "",
     "watching": "ask grant session usage view wire",
-    "archive": "errors grant journal keeper",
+    "archive": "errors grant changes journal keeper",
     "opening": "errors grant scopes wire policy config catalog life session turns",
-    "saving": "errors grant record wire policy config catalog journal keeper life log session state turns asks",
+    "saving": "errors grant record wire policy config catalog changes journal keeper life log session state turns asks",
     "registry": "errors config installed catalog circuit control life",
     "spawning": "catalog kin life marks process",
     "containment": "",
-    "broker": "containment errors link model config installed grant pool registry view watching spawning journal "
-    "keeper log archive tokens opening control life state saving session ask notify",
+    "broker": "containment errors link model config installed grant pool registry view watching spawning changes "
+    "journal keeper log archive tokens opening control life state saving session ask notify",
     # the doors
     "outbox": "record wire log",
     "link": "wire",

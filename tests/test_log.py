@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker import log as logs
+from trio_broker.changes import Change
 from trio_broker.errors import JournalError
-from trio_broker.journal import Change, Journal
+from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.log import Cursor, Log
 from trio_broker.record import Record

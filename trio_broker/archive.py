@@ -8,9 +8,10 @@ import time
 
 import attrs
 
+from trio_broker.changes import Delete
 from trio_broker.errors import Misuse, NoSession
 from trio_broker.grant import OWNER, Grant
-from trio_broker.journal import Delete, Journal, Saved
+from trio_broker.journal import Journal, Saved
 from trio_broker.keeper import Keeper
 
 

@@ -20,13 +20,14 @@ import trio
 from trio_broker import __version__
 from trio_broker.archive import Archive
 from trio_broker.ask import Ask
+from trio_broker.changes import Delete
 from trio_broker.config import Config
 from trio_broker.containment import contained
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.grant import OWNER, Grant
 from trio_broker.installed import Installed
-from trio_broker.journal import Delete, Saved
+from trio_broker.journal import Saved
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
 from trio_broker.link import Ending

@@ -19,12 +19,12 @@ from typing import Any
 import attrs
 
 from trio_broker import exported
+from trio_broker.changes import Append, Change, Delete, Save, steps
 from trio_broker.errors import JournalError
 from trio_broker.record import Record
 
 VERSION = 1
-PAGE_SIZE = 16384  # bytes, of a new file: blocks of 64 KiB cost half of what they do in pages of 4 KiB
-CHECKPOINT = 256  # pages: 4 MiB, so that no write pays for more than a few milliseconds of it
+PAGE_SIZE = 8192  # bytes, of a new file: a turn's end writes three pages, a block of 64 KiB eight
 PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
 SCHEMA = """
 CREATE TABLE session (
@@ -55,34 +55,6 @@ MIGRATIONS = {0: SCHEMA}  # from that version to the next one
 
 
 @attrs.frozen
-class Append:
-    """Add a record to a session's log; one that is there already stays as it is."""
-
-    session: int
-    record: Record
-
-
-@attrs.frozen
-class Save:
-    """Write what is known of a session; `state` is open or closed."""
-
-    session: int
-    key: str
-    session_id: str
-    state: str
-    meta: dict[str, Any]
-    updated_at: float
-
-
-@attrs.frozen
-class Delete:
-    session: int
-
-
-Change = Append | Save | Delete
-
-
-@attrs.frozen
 class Saved:
     """A session in the journal: `last` is its newest event's number (0: none), `size` the bytes of its records."""
 
@@ -104,6 +76,7 @@ class Journal:
     path: Path
     _writer: sqlite3.Connection
     _reader: sqlite3.Connection
+    _folder: sqlite3.Connection
     moved_aside: Path | None = None
     _reading: threading.Lock = attrs.field(factory=threading.Lock)
 
@@ -129,9 +102,10 @@ class Journal:
 
     def write(self, batch: Sequence[Change]) -> None:
         """Make these changes, all or none."""
-        with self._transaction() as cursor:
-            for change in batch:
-                _apply(cursor, change)
+        statements = [*steps(batch)]
+        with self._transaction() if len(statements) > 1 else self._statement() as cursor:
+            for step in statements:
+                cursor.execute(*step)
 
     def next_number(self) -> int:
         """A number that no session has, nor ever had."""
@@ -183,8 +157,8 @@ class Journal:
         with self._transaction() as cursor:
             cursor.execute("SELECT number FROM session WHERE state = 'closed' AND updated_at < ?", (before,))
             old = [number for (number,) in cursor.fetchall()]
-            for number in old:
-                _apply(cursor, Delete(number))
+            for step in steps([Delete(number) for number in old]):
+                cursor.execute(*step)
             if keep_bytes is not None:
                 _shorten(cursor, keep_bytes)
         with self._told():  # a script: `execute` takes one step of it, which frees nothing
@@ -226,8 +200,14 @@ class Journal:
             f"session {number}: events {first} to {next - 1} are missing" for number, first, next in holes
         ]
 
+    def fold(self) -> None:
+        """Fold what is in the write-ahead log now into the file, beside a write. Two at once are not allowed."""
+        with self._told():
+            self._folder.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+
     def close(self) -> None:
         """Fold the write-ahead log into the file, and close it."""
+        self._folder.close()
         with contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         self._writer.close()
@@ -235,8 +215,14 @@ class Journal:
             self._reader.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+    def _statement(self) -> Iterator[sqlite3.Cursor]:
+        """For one change, which is a transaction by itself."""
         with self._told(), contextlib.closing(self._writer.cursor()) as cursor:
+            yield cursor
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        with self._statement() as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
@@ -262,22 +248,24 @@ class Journal:
             return cursor.execute(query, values).fetchall()
 
 
-def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # sqlite's other files get its mode
-    with contextlib.ExitStack() as stack:  # both are closed before a damaged file is put aside
+    with contextlib.ExitStack() as stack:  # all are closed before a damaged file is put aside
         writer = stack.enter_context(contextlib.closing(_connection(path)))
         _migrate(writer, path)
         writer.execute("PRAGMA journal_mode = WAL").close()
-        writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}").close()
+        writer.execute("PRAGMA wal_autocheckpoint = 0").close()  # `fold` does it
         writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
         reader = stack.enter_context(contextlib.closing(_connection(path)))
         reader.execute("PRAGMA query_only = ON").close()
         reader.text_factory = _text
+        folder = stack.enter_context(contextlib.closing(_connection(path)))
+        folder.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
         for probe in PROBES:
             reader.execute(probe).fetchall()
         stack.pop_all()
-    return writer, reader
+    return writer, reader, folder
 
 
 def _connection(path: Path) -> sqlite3.Connection:
@@ -310,38 +298,6 @@ def _migrate(writer: sqlite3.Connection, path: Path) -> None:
             f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
         ).close()
         version += 1
-
-
-def _apply(cursor: sqlite3.Cursor, change: Change) -> None:
-    if isinstance(change, Append):
-        record = change.record
-        cursor.execute(
-            "INSERT INTO record (session, first, count, at, kind, data) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (session, first) DO NOTHING",
-            (change.session, record.first, record.count, record.at, record.kind, record.data),
-        )
-    elif isinstance(change, Save):
-        cursor.execute(
-            "INSERT INTO session (number, key, session_id, state, meta, created_at, updated_at)"
-            " VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE"
-            " SET key = excluded.key, session_id = excluded.session_id, state = ?4, meta = ?5, updated_at = ?6",
-            (
-                change.session,
-                _bytes(change.key),
-                _bytes(change.session_id),
-                change.state,
-                json.dumps(change.meta),
-                change.updated_at,
-            ),
-        )
-    else:
-        cursor.execute("DELETE FROM record WHERE session = ?", (change.session,))
-        cursor.execute("DELETE FROM session WHERE number = ?", (change.session,))
-
-
-def _bytes(text: str) -> bytes:
-    """JSON may carry half a surrogate pair into a name, and sqlite3 refuses to make UTF-8 of that."""
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _text(raw: bytes) -> str:

@@ -17,8 +17,10 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
+from trio_broker.changes import Append, Change
 from trio_broker.errors import JournalError
-from trio_broker.journal import Append, Change, Journal
+from trio_broker.folding import Folding
+from trio_broker.journal import PAGE_SIZE, Journal
 from trio_broker.record import Record
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ SMALL = 256 * 1024  # ... while sessions come that wait for theirs: a few millis
 CAREFUL = 1.0  # seconds after one came
 SHARE = 64 * 1024  # bytes of them that one agent may add before it is looked at again
 ROW = 1024  # bytes that the writing of one more record is worth
+PAGES = 4  # that a write takes beside what is written
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
 RETRY = 1.0  # seconds between two tries of a journal that fails
 
@@ -73,6 +76,7 @@ class Keeper:
     _crowd: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _progress: trio.Event = attrs.field(factory=trio.Event)
     _losses: dict[Owner, tuple[int, int]] = attrs.field(factory=dict)
+    _folding: Folding | None = None
     _writing: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
     _reading: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4))
 
@@ -100,13 +104,18 @@ class Keeper:
         wanted = self._put
         if session is None:
             while not self.failing and self._oldest() <= wanted:
-                self._hurry.set()
+                self._hasten()
                 await self._progress.wait()
         while session is not None and not self.failing and self._oldest(session) <= wanted:
             self._urgent.add(session)
             self._careful_until = trio.current_time() + CAREFUL
-            self._hurry.set()
+            self._hasten()
             await self._heard.setdefault(session, trio.Event()).wait()
+
+    def _hasten(self) -> None:
+        if self._queues:
+            self._something.set()
+            self._hurry.set()
 
     def _queue(self, session: int) -> deque[_Entry]:
         return self._queues.setdefault(session, deque())
@@ -126,7 +135,7 @@ class Keeper:
     async def wait_room(self) -> None:
         """Wait until it is not crowded any more; first come, first served, as many as there is room for."""
         while self.crowded:
-            self._hurry.set()
+            self._hasten()
             await self._crowd.park()
 
     async def read(self, session: int, since: int, limit: int) -> list[Record]:
@@ -149,13 +158,11 @@ class Keeper:
         """Write until cancelled; then what is left is written before this returns."""
         task_status.started()
         try:
-            while True:
-                await self._something.wait()
-                with trio.move_on_after(WINDOW):
-                    await self._hurry.wait()
-                await self._write()
-                if self.failing:
-                    await trio.sleep(RETRY)
+            async with trio.open_nursery() as nursery:
+                if self.journal is not None:
+                    self._folding = Folding(self.journal, self._writing, self._hasten)
+                    nursery.start_soon(self._folding.run)
+                await self._keep_writing()
         finally:
             with trio.CancelScope(shield=True):  # bounded: what there is, and sqlite's own patience
                 await self._write()
@@ -163,6 +170,15 @@ class Keeper:
                     await self._write()
             if self.journal is not None:
                 self.journal.close()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._something.wait()
+            with trio.move_on_after(WINDOW):
+                await self._hurry.wait()
+            await self._write()
+            if self.failing:
+                await trio.sleep(RETRY)
 
     async def _write(self) -> None:
         batch = self._writing_now = self._take()
@@ -194,7 +210,9 @@ class Keeper:
         """
         taken: list[_Entry] = []
         size, limit = 0, SMALL if trio.current_time() < self._careful_until else BATCH
-        for session in [*sorted(self._urgent, key=self._sizes.__getitem__), *self._queues]:
+        held = self._folding is not None and self._folding.holding
+        urgent = sorted(self._urgent, key=self._sizes.__getitem__)
+        for session in urgent if held else [*urgent, *self._queues]:
             queue = self._queue(session)
             while queue and size < limit:
                 entry = queue.popleft()
@@ -210,15 +228,16 @@ class Keeper:
             if size >= limit:
                 break
         self._something, self._hurry = trio.Event(), trio.Event()
-        if self._queues:
-            self._something.set()
-            self._hurry.set()
+        if not held:
+            self._hasten()
         return taken
 
     def _written(self, batch: list[_Entry]) -> None:
         if self.failing:
             log.warning("journal_recovered lost=%s", self.lost)
             self.failing = None
+        if self._folding is not None:
+            self._folding.note(PAGE_SIZE * PAGES + sum(entry.size for entry in batch))
         for entry in batch:
             self._size -= entry.size
             if entry.owner is not None and isinstance(entry.change, Append):

@@ -15,8 +15,8 @@ from typing import Any
 
 import attrs
 
+from trio_broker.changes import Append
 from trio_broker.errors import JournalError
-from trio_broker.journal import Append
 from trio_broker.keeper import Keeper
 from trio_broker.record import Record
 from trio_broker.wire import jsonrpc

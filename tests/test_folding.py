@@ -1,0 +1,128 @@
+"""The write-ahead log is folded into its file beside the writer: it stays small, and nobody who waits waits for it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_broker import folding
+from trio_broker.errors import JournalError
+from trio_broker.journal import Journal
+from trio_broker.keeper import BATCH, Keeper
+from trio_broker.log import Log
+
+BLOCK = 64 * 1024
+KIB = 1024
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "EVERY", 256 * KIB)
+    monkeypatch.setattr(folding, "MOST", 2 * BATCH)
+    monkeypatch.setattr(folding, "REST", 256 * KIB)
+
+
+@asynccontextmanager
+async def running(journal: Journal) -> AsyncIterator[Keeper]:
+    keeper = Keeper(journal)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            yield keeper
+            nursery.cancel_scope.cancel()
+
+
+def flood(log: Log, size: int) -> None:
+    for _ in range(size // BLOCK):
+        log.append_updates(1, b"x" * (BLOCK - 1) + b"\n")
+
+
+async def test_a_flood_does_not_make_the_log_grow_and_a_turns_end_does_not_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    async with running(Journal.open(path)) as keeper:
+        flooding, quiet = Log(keeper, 1), Log(keeper, 2)
+        for _ in range(16):
+            flood(flooding, 4 * BATCH)
+            quiet.append("ended")
+            await quiet.wait_kept()
+        await keeper.flush()
+        assert flooding.kept == 64 * BATCH // BLOCK and quiet.kept == 16
+        largest = Path(f"{path}-wal").stat().st_size  # a file of that kind never shrinks
+    assert largest < 8 * BATCH, "of 64 that were written"
+    assert Journal.open(path).check() == []
+
+
+async def test_while_it_is_folded_what_somebody_waits_for_is_written_and_a_flood_is_not(
+    tmp_path: Path,
+) -> None:
+    may_end = threading.Event()
+
+    class Slow(Journal):
+        def fold(self) -> None:
+            may_end.wait(60)
+            super().fold()
+
+    async with running(Slow.open(tmp_path / "journal.sqlite")) as keeper:
+        try:
+            flooding, quiet = Log(keeper, 1), Log(keeper, 2)
+            flood(flooding, 16 * BATCH)
+            for number in range(1, 101):
+                quiet.append("ended")
+                await quiet.wait_kept()
+                assert quiet.kept == number and flooding.kept <= 4 * BATCH // BLOCK
+        finally:
+            may_end.set()
+        await keeper.flush()
+        assert flooding.kept == 16 * BATCH // BLOCK
+
+
+async def test_a_folding_that_fails_stops_nobody_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(folding, "RETRY", 0.0)
+    folded = threading.Event()
+
+    class Failing(Journal):
+        tries = 0
+
+        def fold(self) -> None:
+            Failing.tries += 1
+            if Failing.tries < 3:
+                raise JournalError("the disk is full")
+            folded.set()
+            super().fold()
+
+    async with running(Failing.open(tmp_path / "journal.sqlite")) as keeper:
+        log = Log(keeper, 1)
+        flood(log, 2 * BATCH)
+        await keeper.flush()
+        assert await trio.to_thread.run_sync(folded.wait, 60)
+        flood(log, 2 * BATCH)
+        await keeper.flush()
+        assert log.kept == 4 * BATCH // BLOCK and not keeper.failing
+    assert caplog.text.count("journal_not_folded why=the disk is full") == 2
+
+
+async def test_a_reader_that_takes_its_time_lets_the_log_grow_and_holds_nobody_up(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    async with running(Journal.open(path)) as keeper:
+        log = Log(keeper, 1)
+        flood(log, BATCH)
+        await keeper.flush()
+        with sqlite3.connect(path) as other:
+            rows = other.execute("SELECT first FROM record")  # begun, and not read to its end
+            assert rows.fetchone() == (1,)
+            for _ in range(8):
+                flood(log, BATCH)
+                await keeper.flush()
+            assert log.kept == 9 * BATCH // BLOCK
+            rows.close()
+        other.close()
