@@ -23,6 +23,8 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 
+_encode = msgspec.json.Encoder().encode
+
 
 class LineTooLong(BadMessage):
     """A line above the limit; the stream can't be used any more."""
@@ -206,11 +208,11 @@ def error_object(code: int, message: str, data: object = None) -> bytes:
 
 
 def encode(value: object) -> bytes:
-    """Compact JSON in UTF-8. Raises ValueError for NaN and infinities, which JSON has not."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Compact JSON in UTF-8. NaN and infinities, which JSON has not, become null (ValueError, on the slow way)."""
     try:
-        return text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
+        return _encode(value)
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        # Half a surrogate pair, which only an escape can carry, or a name that is no text: it is slow, and seldom.
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
