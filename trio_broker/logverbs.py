@@ -117,7 +117,7 @@ def _told(record: Record, last: int) -> list[dict[str, Any]]:
     if record.kind != "update":
         return [{**jsonrpc.decode(record.data), "seq": record.first, "at": record.at, "kind": record.kind}]
     lines = record.data.split(b"\n")[: min(record.count, last - record.first + 1)]
-    updates = [jsonrpc.decode(line)["params"]["update"] for line in lines]
+    updates = [jsonrpc.decode(line)["params"].get("update") for line in lines]  # an agent may leave it out
     return [
         {"seq": number, "at": record.at, "kind": "update", "update": update}
         for number, update in enumerate(updates, record.first)

@@ -107,8 +107,8 @@ class Relay:
             self.asks.take(message)
         elif message.method == "$/cancel_request":
             self.asks.agent_withdrew(message.params)
-        elif message.method == "session/update" and message.session_id is not None:
-            self.hear_updates(1, message.raw + b"\n")
+        elif message.method == "session/update":
+            self._hear_update(message)
         elif message.method == "elicitation/complete":
             self.asks.completed(message)
         else:
@@ -123,6 +123,13 @@ class Relay:
             self.unheard = first
         if not plain and UPDATE in lines and STATE.search(lines):
             self._note_states(lines)
+
+    def _hear_update(self, message: Message) -> None:
+        """One that names no session can be shown to nobody: no client could tell whose it is."""
+        if message.session_id is not None:
+            self.hear_updates(1, message.raw + b"\n")
+        elif self.line is not None:
+            self.line.reject(message.raw)
 
     def tell(self, update: dict[str, Any] | None) -> None:
         """Tell everyone, in the log and so in order, what the agent told only one of them."""
