@@ -35,6 +35,18 @@ FORGETS = """
 from trio_broker.connection import Connection
 Connection.settle = lambda *args: None
 """
+BELIEVES = """
+from trio_broker.wire.calls import Calls
+_close = Calls.close
+def _believe(self, token):
+    found = _close(self, token)
+    return self._open.pop(max(self._open)) if found is None and self._open else found
+Calls.close = _believe
+"""
+MIXES = """
+from trio_broker.relay import Relay
+Relay._foreign = lambda self, message: self.hear_updates(1, message.raw + b"\\n")
+"""
 
 
 @pytest.mark.slow
@@ -77,6 +89,19 @@ async def test_a_broken_broker_is_found_out(plant: str, words: str) -> None:
 
 
 CHAOS = [*TRIO_BROKER, "chaos", "--minutes", "0.005", "--seed", "3", "--sessions", "2", "--clients", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [(BELIEVES, "came behind its end"), (MIXES, "said in its name by another's agent")],
+    ids=["believes", "mixes"],
+)
+async def test_a_broker_that_believes_garbage_is_found_out(plant: str, words: str) -> None:
+    plan = Plan(1, 2, sessions=2, clients=1, every=0.05, patience=8.0, plant=plant, only=("rude_agent",))
+    with trio.fail_after(BOUND):
+        report = await run(plan)
+    assert any(words in violation for violation in report.violations), report
 
 
 @pytest.mark.slow

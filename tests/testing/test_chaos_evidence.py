@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from trio_broker.testing.acts import ACTS
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told, violations
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
+from trio_broker.testing.chaos.garbage import garbage
 
 Json = dict[str, Any]
 
@@ -115,7 +119,37 @@ def leak_a_task(evidence: Evidence) -> None:
     evidence.growth["tasks"] = (25, 24)
 
 
+def end_a_turn_too_early(evidence: Evidence) -> None:
+    evidence.told.clear()
+    log = evidence.logs["s"]
+    log[3], log[4] = log[4], log[3]
+    renumber(log)
+
+
+def log_a_word_of_another_session(evidence: Evidence) -> None:
+    evidence.logs["s"].append(said(10, "foreign p9"))
+
+
+def log_a_word_in_another_session(evidence: Evidence) -> None:
+    evidence.logs["t"] = [said(1, "p2.0")]
+
+
+def move_a_late_word_into_its_turn(evidence: Evidence) -> None:
+    evidence.told.clear()
+    evidence.logs["s"].insert(2, said(3, "p1:late.0"))
+    renumber(evidence.logs["s"])
+
+
+def lose_a_late_word(evidence: Evidence) -> None:
+    evidence.logs["s"].append(said(10, "p2:late.1"))
+
+
 PLANTED = [
+    (end_a_turn_too_early, "p1: completed, and 'update p1.2' came behind its end"),
+    (log_a_word_of_another_session, "said in its name by another's agent"),
+    (log_a_word_in_another_session, "p2: 'update p2.0' stands in the log of another session"),
+    (move_a_late_word_into_its_turn, "p1: 'update p1:late.0' was said after its turn"),
+    (lose_a_late_word, "p2: its late words came as [1]"),
     (lose_a_number, "number 4 where 3 is due"),
     (lose_a_word, "p1: its words came as [0, 2]"),
     (lose_the_last_word, "p1: completed with 2 of 3 words"),
@@ -155,6 +189,34 @@ def test_what_a_killed_broker_told_counts_up_to_the_last_end() -> None:
     assert violations(evidence) == []
     evidence.told[0].events[5] = "ended p7"
     assert violations(evidence) != []
+
+
+def test_late_words_of_an_agent_and_what_is_no_update_break_no_promise() -> None:
+    evidence = sound()
+    evidence.logs["s"] += [said(10, "p2:late.0"), {"seq": 11, "kind": "update", "update": None}]
+    evidence.told[0].hear_update(None)
+    evidence.told[0].events = {11: evidence.told[0].events.popitem()[1]}
+    assert violations(evidence) == []
+
+
+def test_garbage_comes_between_the_words_and_none_of_it_is_cut_in_two() -> None:
+    acts = garbage("s", "t", random.Random(1))
+    assert acts == garbage("s", "t", random.Random(1)) != garbage("s", "t", random.Random(2))
+    prompt = Prompt("p1", "s", 2, garbage=acts)
+    pieces = prompt.text.split("; ")
+    assert sorted(pieces) == sorted([*acts, "say p1.0", "say p1.1"]) and pieces[0] == "say p1.0"
+
+
+def test_every_piece_of_garbage_is_an_act_of_the_scripted_agent() -> None:
+    every = {act for seed in range(300) for act in garbage("s", "t", random.Random(seed))}
+    assert len(every) > 50
+    for act in every:
+        word, _, rest = act.partition(" ")
+        assert ";" not in act and re.fullmatch(ACTS[word], rest.strip()), act
+
+
+def test_one_kind_of_fault_can_be_all_that_comes() -> None:
+    assert {fault.name for fault in schedule(1, 60, 0.5, ("rude_agent",))} == {"rude_agent"}
 
 
 def test_a_seed_repeats_the_schedule() -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from typing import Any
 
 import attrs
 
 Json = dict[str, Any]
+LATE = ":late"
+FOREIGN = "foreign"  # the first word of what an agent says in the name of another's session
+LONGEST = 200  # characters of a word that are kept
 
 
 @attrs.define(eq=False)
 class Prompt:
-    """One prompt of somebody: it has the agent say `id.0 id.1 …`, so many words. `reply`: the outcome that was told."""
+    """One prompt of somebody: it has the agent say `id.0 id.1 …`, so many words. `reply`: the outcome that was told.
+
+    `garbage`: other acts of the agent, which come between the words one by one, and after the last of them.
+    """
 
     id: str
     session: str
@@ -21,10 +28,17 @@ class Prompt:
     accepted: bool = False
     reply: str | None = None
     cancelled: bool = False
+    garbage: list[str] = attrs.field(factory=list)
 
     @property
     def text(self) -> str:
-        return "; ".join(f"say {self.id}.{number}" for number in range(self.words))
+        said = [f"say {self.id}.{number}" for number in range(self.words)]
+        return "; ".join(act for pair in zip_longest(said, self.garbage) for act in pair if act)
+
+    @property
+    def late(self) -> str:
+        """What words said after the turn's end begin with: `late.0 late.1 …`."""
+        return f"{self.id}{LATE}"
 
 
 @attrs.define(eq=False)
@@ -38,7 +52,7 @@ class Told:
     sure: int = 0  # up to here it has to outlive even a kill
     wrong: list[str] = attrs.field(factory=list)
 
-    def hear_update(self, update: Json) -> None:
+    def hear_update(self, update: object) -> None:
         self._add(f"update {word_of(update)}")
 
     def hear_event(self, event: Json) -> None:
@@ -54,16 +68,18 @@ class Told:
         self.next += 1
 
 
-def word_of(update: Json) -> str:
-    """What an agent said, or which kind of update it is."""
+def word_of(update: object) -> str:
+    """What an agent said, or which kind of update it is; an agent may write what is no update at all."""
+    if not isinstance(update, dict):
+        return f"no update: {update!r}"
     content = update.get("content")
     text = content.get("text") if isinstance(content, dict) else None
-    return text.strip() if isinstance(text, str) else str(update.get("sessionUpdate"))
+    return text.strip()[:LONGEST] if isinstance(text, str) else str(update.get("sessionUpdate"))
 
 
 def _named(event: Json) -> str:
     if event["kind"] == "update":
-        return f"update {word_of(event['update'])}"
+        return f"update {word_of(event.get('update'))}"
     return f"{event['kind']} {event.get('promptId', '')}".strip()
 
 
@@ -88,6 +104,7 @@ def violations(evidence: Evidence) -> list[str]:
         *_numbers(evidence.logs),
         *_settled(evidence),
         *_words(evidence),
+        *_places(evidence),
         *_outcomes(evidence),
         *_heard(evidence),
         *(f"left behind: {process}" for process in evidence.left),
@@ -132,16 +149,46 @@ def _words(evidence: Evidence) -> Iterable[str]:
     said: dict[str, list[int]] = {}
     for events in evidence.logs.values():
         for event in events:
-            word = word_of(event["update"]) if event["kind"] == "update" else ""
-            id, dot, number = word.rpartition(".")
-            if dot and number.isdigit():
-                said.setdefault(id, []).append(int(number))
+            id, number = _said(event)
+            if number is not None:
+                said.setdefault(id, []).append(number)
     for prompt in evidence.prompts:
-        numbers = said.get(prompt.id, [])
+        numbers, late = said.get(prompt.id, []), said.get(prompt.late, [])
+        if late != list(range(len(late))):
+            yield f"{prompt.id}: its late words came as {late}"
         if numbers != list(range(len(numbers))):
             yield f"{prompt.id}: its words came as {numbers}"
         elif outcome_of(evidence, prompt) == "completed" and len(numbers) != prompt.words:
             yield f"{prompt.id}: completed with {len(numbers)} of {prompt.words} words"
+
+
+def _said(event: Json) -> tuple[str, int | None]:
+    """Whose word it is, and which of them."""
+    word = word_of(event.get("update")) if event["kind"] == "update" else ""
+    id, _, number = word.rpartition(".")
+    return id, int(number) if id and number.isdigit() else None
+
+
+def _places(evidence: Evidence) -> Iterable[str]:
+    """Each word stands in its own session's log, and on the right side of its turn's end."""
+    prompts = {prompt.id: prompt for prompt in evidence.prompts}
+    for session, events in evidence.logs.items():
+        ended: dict[str, str] = {}
+        for event in events:
+            if event["kind"] == "ended":
+                ended[event["promptId"]] = event["outcome"]
+            word, (id, number) = _named(event), _said(event)
+            if word.split()[:2] == ["update", FOREIGN]:
+                yield f"{session}: its log has what was said in its name by another's agent, or to another: {word!r}"
+            own = id.removesuffix(LATE)
+            if number is None or own not in prompts:
+                continue
+            if prompts[own].session != session:
+                yield f"{own}: {word!r} stands in the log of another session"
+            if id != own and own not in ended:
+                yield f"{own}: {word!r} was said after its turn, and stands before its end"
+            if id == own and ended.get(own) == "completed":
+                yield f"{own}: completed, and {word!r} came behind its end"
 
 
 def _outcomes(evidence: Evidence) -> Iterable[str]:

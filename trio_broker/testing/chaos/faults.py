@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -14,6 +14,7 @@ WEIGHTS = {
     "cut_client": 6,
     "stall_client": 3,
     "rude_client": 4,
+    "rude_agent": 6,
     "full_queue": 2,
     "full_disk": 1,
     "clock_jump": 2,
@@ -31,9 +32,10 @@ class Fault:
     draw: float
 
 
-def schedule(seed: int, seconds: float, every: float) -> Iterator[Fault]:
-    """Faults for so many seconds, one every so many on average; the same for the same seed."""
+def schedule(seed: int, seconds: float, every: float, only: Sequence[str] = ()) -> Iterator[Fault]:
+    """Faults for so many seconds, one every so many on average; the same for the same seed. `only`: none but these."""
     rng, at = random.Random(seed), 0.0
+    names = list(only or WEIGHTS)
     while (at := at + rng.expovariate(1 / every)) < seconds:
-        name = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        name = rng.choices(names, [WEIGHTS[name] for name in names])[0]
         yield Fault(at, name, rng.random())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
 
-from trio_broker.client import Client, open_client
+from trio_broker.client import Client, open_client, refuse_all
 from trio_broker.errors import (
     BrokerError,
     BrokerGone,
@@ -144,9 +144,10 @@ class Person:
     async def _submit(self, client: Client, session: str) -> None:
         await self.submit(client, session)
 
-    async def submit(self, client: Client, session: str) -> None:
-        """Queue a prompt, and do not wait for what becomes of it."""
+    async def submit(self, client: Client, session: str, garbage: Sequence[str] = ()) -> None:
+        """Queue a prompt, and do not wait for what becomes of it; `{id}` in its `garbage` is its id."""
         prompt = self.world.new_prompt(session, self.rng.randint(1, MOST_WORDS))
+        prompt.garbage += [act.replace("{id}", prompt.id) for act in garbage]
         blocks = [{"type": "text", "text": prompt.text}]
         try:
             await self._call(
@@ -179,7 +180,7 @@ class Person:
         elif message.method == "session/update":
             params = jsonrpc.decode(message.params)
             if told := self._told.get(params["sessionId"]):
-                told.hear_update(params["update"])
+                told.hear_update(params.get("update"))
                 self._next[told.session] = told.next
         elif message.method == "_trio_broker/event":
             event = jsonrpc.decode(message.params)
@@ -196,6 +197,8 @@ class Person:
             self.world.evidence.told.append(told)
 
     async def _answer(self, message: Message) -> object:
+        if message.method != "session/request_permission":
+            return await refuse_all(message)
         await trio.sleep(self.rng.uniform(0, 0.3))
         options = jsonrpc.decode(message.params)["options"]
         return {"outcome": {"outcome": "selected", "optionId": self.rng.choice(options)["optionId"]}}

@@ -20,6 +20,7 @@ from trio_broker.client import Client, open_client
 from trio_broker.errors import BrokerError
 from trio_broker.testing.chaos.evidence import Evidence, Json, outcome_of, violations
 from trio_broker.testing.chaos.faults import Fault, schedule
+from trio_broker.testing.chaos.garbage import garbage
 from trio_broker.testing.chaos.people import Person, World, crowd
 from trio_broker.testing.home import CONFIG, TRIO_BROKER, Home, lives
 from trio_broker.testing.real import come_true
@@ -54,7 +55,7 @@ class Plan:
     """`seconds` of faults, one every `every` seconds, for so many sessions and clients.
 
     `patience`: seconds in which whatever a client asked is to be answered. `plant`: Python that the daemon runs at its
-    start, for who wants to see that a broken broker is found out.
+    start, for who wants to see that a broken broker is found out. `only`: the names of the faults, if not all of them.
     """
 
     seed: int
@@ -64,6 +65,7 @@ class Plan:
     every: float = EVERY
     patience: float = 60.0
     plant: str = ""
+    only: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -187,7 +189,7 @@ class Chaos:
 
     async def _suffer(self, nursery: trio.Nursery) -> None:
         began = trio.current_time()
-        for fault in schedule(self.plan.seed, self.plan.seconds, self.plan.every):
+        for fault in schedule(self.plan.seed, self.plan.seconds, self.plan.every, self.plan.only):
             await trio.sleep_until(began + fault.at)
             self.faults[fault.name] += 1
             self.tell(f"{fault.at:7.2f} s  {fault.name}")
@@ -252,9 +254,27 @@ class Chaos:
             async with await trio.open_unix_socket(str(self.home.socket)) as stream:
                 await stream.send_all(rng.choice(rubbish))
 
+    async def _rude_agent(self, fault: Fault, nursery: trio.Nursery) -> None:
+        """An agent that writes garbage between its words, and goes on after its turn; then another turn of it."""
+        person = self.people[int(fault.draw * len(self.people))]
+        nursery.start_soon(self._be_rude, person, self._key(fault), random.Random(fault.draw))
+
+    async def _be_rude(self, person: Person, key: str, rng: random.Random) -> None:
+        try:
+            async with open_client(self.home.socket) as client:
+                asked = [{"key": one, "cwd": "/tmp"} for one in (key, rng.choice(self.world.keys))]
+                session, other = [(await client.call("_trio_broker/open", one))["sessionId"] for one in asked]
+                await person.submit(client, session, garbage(session, other, rng))
+                await person.submit(client, session)
+        except* BrokerError:
+            pass
+
+    def _key(self, fault: Fault) -> str:
+        return self.world.keys[int(fault.draw * len(self.world.keys))]
+
     async def _full_queue(self, fault: Fault, nursery: trio.Nursery) -> None:
         person = self.people[int(fault.draw * len(self.people))]
-        nursery.start_soon(self._fill, person, self.world.keys[int(fault.draw * len(self.world.keys))])
+        nursery.start_soon(self._fill, person, self._key(fault))
 
     async def _fill(self, person: Person, key: str) -> None:
         """More prompts than a queue takes; each is refused, or done."""
