@@ -6,87 +6,53 @@ end, which is none that its own text and what was done to its session do not all
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
-import attrs
 import hypothesis
-import trio
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from trio.testing import MockClock
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from trio_broker.testing.invariants import broken
+from trio_broker.model import Answered, Failed, Outcome
+from trio_broker.record import Record
+from trio_broker.session import Session
+from trio_broker.testing.invariants import records_of
 from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.testing.rig import Later, settings
+from trio_broker.testing.stage import Stage
+from trio_broker.turns import Turn, Turns
+from trio_broker.wire import jsonrpc
 
 KEYS = st.sampled_from(["a", "b"])
 TEXTS = st.sampled_from(["say x", "wait 5; say y", "hang", "hang-hard", "die 3", "say z; late 3"])
 CONFIG = settings(cancel_grace=3, close_grace=1, term_grace=1, queue=3, idle_ttl=60)
 REFUSED = {"queue_full", "session_over", "agent_gone", "spawn_failed"}  # and the agent rests after failures
-
-
-@attrs.define(eq=False)
-class Stage:
-    """A rig in a thread of its own: rules are no async functions. Time stands still until a rule lets it pass."""
-
-    clock: MockClock = attrs.field(factory=MockClock)
-    rig: Rig = attrs.field(init=False)
-    user: User = attrs.field(init=False)
-    _token: trio.lowlevel.TrioToken = attrs.field(init=False)
-    _over: trio.Event = attrs.field(init=False)
-    _ready: threading.Event = attrs.field(factory=threading.Event)
-    _thread: threading.Thread = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._thread = threading.Thread(target=lambda: trio.run(self._main, clock=self.clock))
-        self._thread.start()
-        self._ready.wait()
-
-    async def _main(self) -> None:
-        self._token, self._over = trio.lowlevel.current_trio_token(), trio.Event()
-        async with open_rig(CONFIG, Habits(resume=True)) as self.rig, self.rig.connect() as self.user:
-            self._ready.set()
-            await self._over.wait()
-
-    def do(self, what: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        """Have it done there, and all that follows from it at this moment."""
-
-        async def settled() -> Any:
-            result = await what(*args)
-            await trio.testing.wait_all_tasks_blocked()
-            return result
-
-        return trio.from_thread.run(settled, trio_token=self._token)
-
-    def close(self) -> list[str]:
-        """Every broken promise; from here time passes by itself."""
-
-        async def end() -> list[str]:
-            self.clock.autojump_threshold = 0
-            with trio.fail_after(100_000):
-                return await broken(self.rig)
-
-        try:
-            return trio.from_thread.run(end, trio_token=self._token)
-        finally:
-            trio.from_thread.run_sync(self._over.set, trio_token=self._token)
-            self._thread.join()
+# The first fault that is found will do; the same search each time.
+SEARCH = hypothesis.settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[hypothesis.Phase.generate],
+    report_multiple_bugs=False,
+)
 
 
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage()
+        self.stage = Stage({"config": CONFIG, "habits": Habits(resume=True)})
         self.prompts: list[tuple[str, str, Later[str]]] = []  # key, text, and what came of it
         self.ended: dict[Later[str], object] = {}
         self.hurt: set[str] = set()
         self.cancelled: set[str] = set()
+        self.sessions: set[Session] = set()  # closed ones, too
 
-    @rule(key=KEYS, text=TEXTS)
-    def prompt(self, key: str, text: str) -> None:
-        self.prompts.append((key, text, self.stage.do(self._prompt, key, text)))
+    @rule(key=KEYS, texts=st.lists(TEXTS, min_size=1, max_size=3))
+    def prompt(self, key: str, texts: list[str]) -> None:
+        for text in texts:
+            self.prompts.append((key, text, self.stage.do(self._prompt, key, text)))
 
     async def _prompt(self, key: str, text: str) -> Later[str]:  # noqa: ASYNC124  # it is run in Trio
         return self.stage.user.later(self._open_and_prompt, key, text)
@@ -125,12 +91,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 1, 2, 5, 100]))
     def wait(self, seconds: float) -> None:
-        self.stage.do(self._wait, seconds)
-
-    async def _wait(self, seconds: float) -> None:
-        for _ in range(20):
-            self.stage.clock.jump(seconds / 20)
-            await trio.testing.wait_all_tasks_blocked()
+        self.stage.wait(seconds)
 
     @invariant()
     def one_process_a_key_and_one_turn_a_process(self) -> None:
@@ -146,9 +107,18 @@ class Machine(RuleBasedStateMachine):
                 end = call.result or call.error
                 assert self.ended.setdefault(call, end) is end
 
+    @invariant()
+    def what_was_queued_runs_in_that_order(self) -> None:
+        self.sessions |= set(self.stage.rig.broker.pool.snapshot())
+        for session in self.sessions:
+            queued, started = (prompts_in(records_of(session), kind) for kind in ("queued", "started"))
+            waited = [prompt for prompt in started if prompt in queued]
+            assert waited == [prompt for prompt in queued if prompt in waited], session
+
     def teardown(self) -> None:
         found = self.stage.close()
         assert found == [], found
+        self.what_was_queued_runs_in_that_order()
         for key, text, call in self.prompts:
             assert call.done, (key, text)
             if call.error is not None:
@@ -159,6 +129,58 @@ class Machine(RuleBasedStateMachine):
                 assert call.result == "end_turn" and not text.startswith(("hang", "die")), (key, text)
 
 
+def prompts_in(records: Iterable[Record], kind: str) -> list[str]:
+    """The ids of the prompts that a log has as `queued`, or `started`, in order."""
+    return [jsonrpc.decode(record.data)["promptId"] for record in records if record.kind == kind]
+
+
 TestG9 = Machine.TestCase
 TestG9.__name__ = TestG9.__qualname__ = "TestG9AnyOrderKeepsOneProcessOneTurnOneEnd"
 TestG9.settings = hypothesis.settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def swap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes last goes before the one who came before him."""
+    real = Turns.submit
+
+    def submit(self: Turns, turn: Turn, *, first: bool = False) -> int:
+        position = real(self, turn, first=first)
+        if len(self._queue) > 1:
+            self._queue[-1], self._queue[-2] = self._queue[-2], self._queue[-1]
+        return position
+
+    monkeypatch.setattr(Turns, "submit", submit)
+
+
+def forget_to_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = Turn.settle, [0]
+
+    def settle(self: Turn, outcome: Outcome) -> None:
+        seen[0] += 1
+        if seen[0] % 3:
+            real(self, outcome)
+        else:
+            self.answer = self.outcome = outcome
+
+    monkeypatch.setattr(Turn, "settle", settle)
+
+
+def tell_a_wrong_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn whose agent died is told as one that went well."""
+    real = Turn.settle
+
+    def settle(self: Turn, outcome: Outcome) -> None:
+        real(self, Answered(b'{"stopReason":"end_turn"}') if isinstance(outcome, Failed) else outcome)
+
+    monkeypatch.setattr(Turn, "settle", settle)
+
+
+@pytest.mark.parametrize(
+    "plant", [swap, forget_to_settle, tell_a_wrong_end], ids=lambda plant: plant.__name__
+)
+def test_the_machine_finds_a_planted_fault(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Machine, settings=SEARCH)
