@@ -122,6 +122,16 @@ async def suspend(rig: Rig) -> None:
         assert (await user.view("k"))["resumed"] == "exact"
 
 
+async def idle_and_loaded(rig: Rig) -> None:
+    async with rig.connect() as user:
+        session = await user.open("k")
+        await user.call("_trio_broker/detach", key="k")
+        await trio.sleep(60)
+        assert (await user.view("k"))["phase"] == "suspended"
+        assert await user.prompt(session, "say again") == "end_turn"
+        assert (await user.view("k"))["resumed"] == "loaded"
+
+
 async def fresh(rig: Rig) -> None:
     async with rig.connect() as user:
         first = await user.open("k")
@@ -151,6 +161,20 @@ async def shut_down(rig: Rig) -> None:
         await rig.ended.wait()
 
 
+async def drain(rig: Rig) -> None:
+    async with rig.connect() as user:
+        session = await user.open("k")
+        turn = user.later(user.prompt, session, "say a; wait 1; say b")
+        await user.wait_phase("k", "working")
+        await user.call("_trio_broker/shutdown", drain=True)
+        try:
+            await user.open("other")
+        except BrokerError as error:
+            assert error.code == "draining"
+        assert await turn.wait() == "end_turn"
+        await rig.ended.wait()
+
+
 @attrs.frozen
 class Sweep:
     """`every`: in the fast suite, the distance of two steps that are tried; about forty of them are."""
@@ -171,9 +195,11 @@ SWEEPS = [
     Sweep(ask, 7),
     Sweep(ask_and_cancel, 7),
     Sweep(suspend, 7, {"config": settings(max_sessions=1), "habits": RESUMES}),
+    Sweep(idle_and_loaded, 25, {"config": settings(idle_ttl=10), "habits": Habits(load=True)}),
     Sweep(fresh, 7),
     Sweep(forget, 7),
     Sweep(shut_down, 7),
+    Sweep(drain, 7),
 ]
 PARAMS = [pytest.param(one, id=one.scenario.__name__) for one in SWEEPS]
 

@@ -53,7 +53,7 @@ async def assert_sound(rig: Rig, before: Census | None = None) -> None:
 
 async def broken(rig: Rig, before: Census | None = None) -> list[str]:
     """Every broken promise of a rig's broker; its agents, and nothing else, are ended by asking."""
-    if rig.broker.stopping.is_set() or rig.axe.cancel_called:
+    if rig.broker.stopping.is_set() or rig.broker.draining or rig.axe.cancel_called:
         sessions = rig.broker.pool.snapshot()
         found = [*await _ended(rig), *_logs(rig, sessions)]
     else:
@@ -83,7 +83,8 @@ async def _calm(rig: Rig) -> None:
 
 async def _ended(rig: Rig) -> list[str]:
     limits = rig.broker.config.broker
-    with trio.move_on_after(limits.close_grace + limits.term_grace + MARGIN):
+    calm = CALM if rig.broker.draining else 0  # turns come to their end first
+    with trio.move_on_after(calm + limits.close_grace + limits.term_grace + MARGIN):
         await rig.ended.wait()
         return []
     return ["the broker was told to end and did not"]
