@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from trio_broker.model import Answered, Failed, Outcome
@@ -29,7 +30,7 @@ CONFIG = settings(cancel_grace=3, close_grace=1, term_grace=1, queue=3, idle_ttl
 REFUSED = {"queue_full", "session_over", "agent_gone", "spawn_failed"}  # and the agent rests after failures
 # The first fault that is found will do; the same search each time.
 SEARCH = hypothesis.settings(
-    max_examples=40,
+    max_examples=200,
     stateful_step_count=25,
     deadline=None,
     database=None,
@@ -182,5 +183,5 @@ def test_the_machine_finds_a_planted_fault(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, Flaky)):  # Trio's order of tasks is not the same each time
         run_state_machine_as_test(Machine, settings=SEARCH)

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 import trio
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from trio_broker.errors import BrokerError
@@ -178,7 +179,7 @@ TestPool.settings = hypothesis.settings(max_examples=30, stateful_step_count=20,
 
 # The first fault that is found will do; the same search each time.
 SEARCH = hypothesis.settings(
-    max_examples=40,
+    max_examples=200,
     stateful_step_count=20,
     deadline=None,
     database=None,
@@ -193,6 +194,13 @@ def forget_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Pool.get
+
+    def get(self: Pool[Session], key: str) -> Session | None:
+        there = real(self, key)
+        return None if there is None or there.closed else there  # else `open` would wait for its end for ever
+
+    monkeypatch.setattr(Pool, "get", get)
     monkeypatch.setattr(Pool, "release", lambda self, key, session: True)
 
 
@@ -234,5 +242,5 @@ def test_the_machine_finds_a_planted_fault(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, Flaky)):  # Trio's order of tasks is not the same each time
         run_state_machine_as_test(PoolMachine, settings=SEARCH)
