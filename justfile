@@ -15,7 +15,7 @@ _default:
 check:
     {{bin}}/ruff format --check .
     {{bin}}/ruff check .
-    {{bin}}/flake8-async --enable={{async}} --disable=ASYNC114 $(find trio_broker tests -name '*.py')
+    find trio_broker tests -name '*.py' -print0 | xargs -0 -n 40 -P {{num_cpus()}} {{bin}}/flake8-async --enable={{async}} --disable=ASYNC114
     {{bin}}/mypy
     {{bin}}/python -m pytest -q tests/test_layers.py
 
