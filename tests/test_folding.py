@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ from trio_broker.errors import JournalError
 from trio_broker.journal import Journal
 from trio_broker.keeper import BATCH, Keeper
 from trio_broker.log import Log
+from trio_broker.memory import give_back
 
 BLOCK = 64 * 1024
 KIB = 1024
@@ -127,3 +130,50 @@ async def test_a_reader_that_takes_its_time_lets_the_log_grow_and_holds_nobody_u
             assert log.kept == 9 * BATCH // BLOCK
             rows.close()
         other.close()
+
+
+async def test_at_rest_it_is_folded_and_what_a_flood_took_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "AT_REST", 0.01)
+    monkeypatch.setattr(folding, "FLOOD", BATCH)
+    told = list[str]()
+    folded, given = threading.Event(), threading.Event()
+
+    class Heard(Journal):
+        def fold(self) -> None:
+            told.append("folded")
+            super().fold()
+            folded.set()
+
+    def heard() -> None:
+        told.append("given back")
+        give_back()
+        given.set()
+
+    monkeypatch.setattr(folding, "give_back", heard)
+    async with running(Heard.open(tmp_path / "journal.sqlite")) as keeper:
+        log = Log(keeper, 1)
+        log.append("ended")
+        await log.wait_kept()
+        assert await trio.to_thread.run_sync(folded.wait, 60) and told == ["folded"]
+        flood(log, 2 * BATCH)
+        await keeper.flush()
+        assert await trio.to_thread.run_sync(given.wait, 60)
+        assert told.count("given back") == 1 and told[-1] == "given back"
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="has no glibc")
+def test_memory_that_is_not_used_is_given_back() -> None:
+    kept, between = [bytes(BLOCK)], list[bytes]()
+    for _ in range(1000):
+        between.append(bytes(BLOCK))
+        kept.append(bytes(3000))  # stands behind it in the heap
+    before = resident()
+    del between
+    give_back()
+    assert resident() < before - 500 * BLOCK, kept
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

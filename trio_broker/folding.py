@@ -15,12 +15,15 @@ import trio
 
 from trio_broker.errors import JournalError
 from trio_broker.journal import Journal
+from trio_broker.memory import give_back
 
 log = logging.getLogger(__name__)
 
 EVERY = 4 * 1024 * 1024  # bytes written between two foldings
 MOST = 32 * 1024 * 1024  # bytes of log above which floods wait
 REST = 1024 * 1024  # bytes that may be folded in the writer's turn: a few milliseconds
+AT_REST = 5.0  # seconds after a write in which less than EVERY was written
+FLOOD = 16 * 1024 * 1024  # bytes after which memory is given back when it comes to rest
 RETRY = 1.0  # seconds after a folding that failed
 
 
@@ -34,6 +37,8 @@ class Folding:
     holding: bool = False
     _size: int = 0  # of the log, about
     _since: int = 0  # bytes of it written since the last folding began
+    _passed: int = 0  # bytes written since memory was given back
+    _wrote: trio.Event = attrs.field(factory=trio.Event)
     _due: trio.Event = attrs.field(factory=trio.Event)
     _beside: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
@@ -41,6 +46,8 @@ class Folding:
         """So many bytes were written, about."""
         self._size += size
         self._since += size
+        self._passed += size
+        self._wrote.set()
         self.holding = self.holding or self._size > MOST
         if self.holding or self._since >= EVERY:
             self._due.set()
@@ -48,14 +55,22 @@ class Folding:
     async def run(self) -> None:
         """Fold until cancelled. One that fails is tried again; on a full disk the writer fails, too."""
         while True:
-            await self._due.wait()
+            await self._wrote.wait()
+            self._wrote = trio.Event()
+            with trio.move_on_after(AT_REST) as rest:
+                await self._due.wait()
             self._due = trio.Event()
             try:
                 await self._fold()
+                if rest.cancelled_caught:
+                    await self._give_back()
+                else:
+                    self._wrote.set()  # it comes to rest later
             except JournalError as error:
                 log.warning("journal_not_folded why=%s", error.message)
                 self._let_go()
                 await trio.sleep(RETRY)
+                self._wrote.set()
                 self._due.set()
 
     async def _fold(self) -> None:
@@ -69,6 +84,11 @@ class Folding:
     async def _once(self, limiter: trio.CapacityLimiter) -> None:
         self._since = 0
         await trio.to_thread.run_sync(self.journal.fold, limiter=limiter)
+
+    async def _give_back(self) -> None:
+        if self._passed >= FLOOD:
+            self._passed = 0
+            await trio.to_thread.run_sync(give_back, limiter=self._beside)
 
     def _let_go(self) -> None:
         if self.holding:
