@@ -44,8 +44,7 @@ class Grant:
 
     def may_name(self, key: str) -> bool:
         """Whether a session of that key is any business of this client."""
-        fits = any(fnmatchcase(key, glob) for glob in self.sessions)
-        return self.admin or fits or not self.sessions
+        return self.admin or not self.sessions or any(fnmatchcase(key, glob) for glob in self.sessions)
 
     def may_open_in(self, directory: str) -> bool:
         """Whether it may open sessions there; `directory` is a real path. Without roots, only an admin may anywhere."""

@@ -7,8 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-
-import attrs
+from typing import NamedTuple
 
 from trio_broker.errors import ConfigError
 
@@ -16,8 +15,7 @@ APP = "trio-broker"
 MAX_SOCKET_PATH = 103 if sys.platform == "darwin" else 107  # the kernel's sun_path, without its final NUL
 
 
-@attrs.frozen
-class Paths:
+class Paths(NamedTuple):
     """Every path the broker uses. Nothing is created here; `runtime` is to be a directory of mode 0700."""
 
     config: Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -12,38 +11,47 @@ from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-import attrs
 import click
 
-from trio_broker import once
 from trio_broker.errors import BrokerError, Misuse, NoBroker
-from trio_broker.paths import Paths
 
 if TYPE_CHECKING:
     from trio_broker.client import Client
     from trio_broker.config import Config
     from trio_broker.installed import Installed
+    from trio_broker.paths import Paths
 
 T = TypeVar("T")
 START_PATIENCE = 15.0  # seconds for a daemon to listen
 
 
-@attrs.define(slots=False)
 class State:
-    """What the words before the command said; paths and configuration are read when first needed."""
+    """What the words before the command said; paths and configuration are read when first needed.
 
-    config_path: str | None = None
-    agent: str | None = None
-    url: str | None = None  # of a broker elsewhere; None: the one of this home
-    token: str | None = None
+    `url` is that of a broker elsewhere, None the one of this home. What takes long to import is imported late.
+    """
+
+    def __init__(
+        self,
+        config_path: str | None = None,
+        agent: str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+    ) -> None:
+        self.config_path = config_path
+        self.agent = agent
+        self.url = url
+        self.token = token
 
     @cached_property
     def paths(self) -> Paths:
+        from trio_broker.paths import Paths
+
         return Paths.from_env(os.environ, self.config_path)
 
     @cached_property
     def config(self) -> Config:
-        from trio_broker import config  # late: cattrs takes longer to import than `status` to run
+        from trio_broker import config
 
         return config.load(self.paths.config, must_exist=self.paths.config_named)
 
@@ -55,13 +63,15 @@ class State:
 
     def connect(self, **handlers: Any) -> AbstractAsyncContextManager[Client]:
         """A client of the broker that was meant; `handlers` as `open_client` takes them. Raises NoBroker."""
-        from trio_broker.client import open_client  # late: it imports trio
+        from trio_broker.client import open_client
 
         return open_client(self.url or self.paths.socket, token=self.token, **handlers)
 
     def ask(self, method: str, params: object = None, *, patience: float | None = None) -> Any:
         """One call and no more: without Trio where the broker is at home. Raises NoBroker, and what `call` raises."""
         if self.url is None:
+            from trio_broker import once
+
             return once.call(self.paths.socket, method, params, patience=patience)
         return run(self._ask, method, params)
 
@@ -105,6 +115,8 @@ def reach(state: State, *, autostart: bool) -> None:
     if state.url is not None or listens(state.paths):
         return
     if not autostart:
+        from trio_broker import once
+
         raise once.no_broker(state.paths.socket)
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
     start(state)
@@ -119,6 +131,8 @@ def at_home(state: State, command: str) -> None:
 
 
 def listens(paths: Paths) -> bool:
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(str(paths.socket)) == 0
 

@@ -24,7 +24,7 @@ def config_command() -> None:
 @pass_state
 def show(state: State, style: str) -> None:
     """Show where everything is and the settings in force, defaults included."""
-    paths = {name: str(value) for name, value in attrs.asdict(state.paths).items() if name != "config_named"}
+    paths = {name: str(value) for name, value in state.paths._asdict().items() if name != "config_named"}
     settings = attrs.asdict(state.config, value_serializer=_plain)
     if style == "json":
         print_json({"paths": paths, **settings})
