@@ -50,7 +50,7 @@ def test_a_failure_is_exit_1_with_reason_rule_and_frames(home: Home, rude: list[
     assert "FAIL prompt.reply" in done.stdout and "is none of end_turn, " in done.stdout
     assert "     rule: https://agentclientprotocol.com/protocol/prompt-turn\n" in done.stdout
     assert ' -> {"jsonrpc":"2.0","id":3,"method":"session/prompt"' in done.stdout
-    assert done.stdout.endswith("1 failed\n")
+    assert done.stdout.endswith("1 failed\n") and done.stderr == "trio-broker: 1 of 1 checks failed\n"
 
 
 @pytest.mark.parametrize("style", ["text", "json", "junit"])
@@ -64,7 +64,8 @@ def test_json_has_every_frame(home: Home, rude: list[str]) -> None:
     done = home.run("check", "--only", "prompt.reply", "--format", "json", "--", *rude)
     report = json.loads(done.stdout)
     assert report["target"] == shlex.join(rude)
-    assert report["counts"] == {"pass": 0, "fail": 1, "not supported": 0, "skipped": 0}
+    assert report["counts"] == {"pass": 0, "fail": 1, "not supported": 0, "not tried": 0, "skipped": 0}
+    assert done.stderr == "1 failed\n"
     [result] = report["results"]
     assert (result["id"], result["result"]) == ("prompt.reply", "fail")
     sent = [json.loads(frame["text"])["method"] for frame in result["frames"] if frame["way"] == "->"]
@@ -86,7 +87,7 @@ def test_junit_is_what_ci_systems_read(home: Home) -> None:
     )
     done = home.run("check", "--only", "initialize.reply", *words)
     suite = ET.fromstring(done.stdout)[0]
-    assert done.returncode == 1
+    assert (done.returncode, done.stderr) == (1, "1 passed, 1 failed, 1 not supported\n")
     assert {name: suite.get(name) for name in ("tests", "failures", "skipped")} == {
         "tests": "3",
         "failures": "1",
@@ -100,6 +101,42 @@ def test_junit_is_what_ci_systems_read(home: Home) -> None:
     assert skipped is not None and (skipped.get("message") or "").startswith(
         "not supported: initialize did not say"
     )
+
+
+LOST = [sys.executable, "-c", "raise SystemExit('there is no key')"]
+WHY = "no answer to initialize: the process ended with exit code 1; stderr: there is no key"
+BEHIND = "initialize was not answered, so there was no start"
+
+
+def test_a_start_that_fails_is_told_once_and_all_behind_it_in_a_line(home: Home) -> None:
+    done = home.run("check", "--", *LOST)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines[1].strip()) == (1, WHY)
+    assert [line for line in lines if line[:5] in ("skip ", "ok   ", "FAIL ")] == lines[:1]
+    rest = len(CHECKS) - 1
+    assert lines[-2:] == [f"{rest} checks were not tried: {BEHIND}", f"1 failed, {rest} not tried"]
+    assert done.stderr == f"trio-broker: 1 of {len(CHECKS)} checks failed\n"
+
+
+def test_a_start_that_fails_as_json(home: Home) -> None:
+    done = home.run("check", "--only", "session.new", "--format", "json", "--", *LOST)
+    report = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (1, f"1 failed, 1 not tried: {WHY}\n")
+    assert [(one["id"], one["result"], one["why"]) for one in report["results"]] == [
+        ("initialize.reply", "fail", WHY)
+    ]
+    assert report["untried"] == {"checks": ["session.new"], "why": BEHIND}
+
+
+def test_a_start_that_fails_as_junit(home: Home) -> None:
+    done = home.run("check", "--format", "junit", "--", *LOST)
+    suite = ET.fromstring(done.stdout)[0]
+    assert done.returncode == 1
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["2", "0", "1", "1"]
+    error, skipped = suite[0].find("error"), suite[1].find("skipped")
+    assert error is not None and error.get("message") == WHY
+    assert suite[1].get("name") == f"{len(CHECKS) - 1} checks"
+    assert skipped is not None and skipped.get("message") == f"not tried: {BEHIND}"
 
 
 def test_an_agent_by_its_name(home: Home) -> None:
@@ -139,7 +176,6 @@ def test_the_list_names_every_check_and_its_rule(home: Home) -> None:
         (["-a", "nobody"], 2, "there is no agent 'nobody'"),
         (["--socket", "/no/such.sock"], 6, "nothing listens at /no/such.sock"),
         (["--url", "ws://127.0.0.1:1"], 6, "no broker listens at ws://127.0.0.1:1"),
-        (["--", "no-such-program"], 1, "no-such-program could not be started: "),
         (["--timeout", "0", "--", "x"], 2, "--timeout"),
     ],
 )

@@ -19,8 +19,9 @@ from trio_broker.errors import Misuse
 if TYPE_CHECKING:
     from trio_broker.testing.check import Check, Program, Report, Result, Target
 
-MARKS = {"pass": "ok  ", "fail": "FAIL", "not supported": " -  ", "skipped": "skip"}
+MARKS = {"pass": "ok  ", "fail": "FAIL", "not supported": " -  ", "not tried": " ?  ", "skipped": "skip"}
 SHOWN = 12  # frames of a failure
+STDERR = 3  # lines of stderr of a failure
 WIDE = 160  # characters of one
 SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -101,14 +102,7 @@ def check_command(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-broker-check-"))
             )
         report = _checked(target, checks, os.path.abspath(cwd), style, jobs, verbose, wishes)
-    if style == "json":
-        print_json(report.as_json())
-    elif style == "junit":
-        from trio_broker.testing.check.junit import as_junit
-
-        click.echo(as_junit(report))
-    else:
-        _sum_up(report)
+    _print(report, style)
     return 0 if report.passed else 1
 
 
@@ -169,7 +163,7 @@ def _list(checks: Sequence[Check]) -> None:
 
 def _tell(verbose: bool, result: Result) -> None:
     remark = f": {result.why}" if result.why else ""
-    told = result.verdict.value in ("not supported", "skipped") or verbose
+    told = result.verdict.value not in ("pass", "fail") or verbose
     click.echo(
         f"{MARKS[result.verdict.value]} {result.check.id:<27}{result.check.title}{safe(remark) if told else ''}"
     )
@@ -179,13 +173,35 @@ def _tell(verbose: bool, result: Result) -> None:
         for frame in frames:
             text = safe(frame.text())
             click.echo(f"     {frame.at:7.3f} {frame.way} {text if verbose else _cut(text)}")
+        lines = [line for line in result.stderr if line not in result.why]
+        for line in lines if verbose else lines[-STDERR:]:
+            click.echo(f"     stderr: {safe(line) if verbose else _cut(safe(line))}")
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
 
 
-def _sum_up(report: Report) -> None:
-    counted = {name: sum(one.verdict.value == name for one in report.results) for name in MARKS}
-    words = {"pass": "passed", "fail": "failed", "not supported": "not supported", "skipped": "skipped"}
-    click.echo(", ".join(f"{number} {words[name]}" for name, number in counted.items() if number))
+def _print(report: Report, style: str) -> None:
+    """The report on stdout; how it went in a line on stderr, where stdout does not say it to people."""
+    from trio_broker.testing.check.verdict import NOT_STARTED, number_of
+
+    if style == "json":
+        print_json(report.as_json())
+    elif style == "junit":
+        from trio_broker.testing.check.junit import as_junit
+
+        click.echo(as_junit(report))
+    counted = report.counts()
+    words = {"pass": "passed", "fail": "failed"}
+    summary = ", ".join(f"{counted[name]} {words.get(name, name)}" for name in MARKS if counted[name])
+    if style != "text":
+        cause = f": {safe(report.results[0].why)}" if report.untried else ""
+        click.echo(f"{summary}{cause}", err=True)
+        return
+    if report.untried:
+        verb = "was" if len(report.untried) == 1 else "were"
+        click.echo(f"{number_of(report.untried)} {verb} not tried: {NOT_STARTED}")
+    click.echo(summary)
+    if not report.passed:
+        click.echo(f"trio-broker: {counted['fail']} of {sum(counted.values())} checks failed", err=True)

@@ -11,9 +11,10 @@ import pytest
 
 from trio_broker import catalog
 from trio_broker.config import Config
-from trio_broker.errors import NoBroker, SpawnFailed
+from trio_broker.errors import NoBroker
 from trio_broker.testing import agent
-from trio_broker.testing.check import Door, Program, Report, Settings, Target, Verdict, chosen, run
+from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
+from trio_broker.testing.check.junit import as_junit
 from trio_broker.testing.home import TRIO_BROKER, Home
 
 PYTHON = (sys.executable, "-S", "-E")
@@ -106,29 +107,76 @@ async def test_a_fault_of_an_agent_is_seen_or_mended_but_not_multiplied(
     assert failed(behind).keys() <= failed(alone).keys()
 
 
-async def test_what_can_not_be_reached_is_an_error_and_no_result(tmp_path: Path) -> None:
-    for target, error in (
-        (Program(["no-such-program"]), SpawnFailed),
-        (Door(str(tmp_path / "no.sock")), NoBroker),
-    ):
-        with pytest.RaisesGroup(pytest.RaisesExc(error), flatten_subgroups=True, allow_unwrapped=True):
-            await run(target, settings(tmp_path))
+async def test_a_door_that_can_not_be_reached_is_an_error_and_no_result(tmp_path: Path) -> None:
+    target = Door(str(tmp_path / "no.sock"))
+    with pytest.RaisesGroup(pytest.RaisesExc(NoBroker), flatten_subgroups=True, allow_unwrapped=True):
+        await run(target, settings(tmp_path))
+
+
+WANTS_A_LOGIN = """
+import json, sys
+error = {"code": -32000, "message": "Authentication required"}
+print(json.dumps({"jsonrpc": "2.0", "id": json.loads(input())["id"], "error": error}), flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.mark.parametrize(
-    ("program", "why"),
+    ("only", "command", "why"),
     [
-        ("import sys; sys.stdin.read()", "no answer to initialize within 1 s"),
-        ("import sys; print('no key', file=sys.stderr); sys.exit(3)", "exit code 3; stderr: no key"),
-        ("print('Usage: agent')", "the process ended with exit code 0"),
+        ("*", ("cat",), "initialize was answered with an error"),
+        ("messages", ("cat",), "initialize was answered with an error"),
+        (
+            "session.new",
+            (sys.executable, "-c", "import sys; sys.stdin.read()"),
+            "no answer to initialize within",
+        ),
+        (
+            "session.new",
+            (sys.executable, "-c", "import sys; print('no key', file=sys.stderr); sys.exit(3)"),
+            "exit code 3; stderr: no key",
+        ),
+        ("*", (sys.executable, "-c", "print('Usage: agent')"), "the process ended with exit code 0"),
+        ("session.new", (sys.executable, "-c", WANTS_A_LOGIN), "initialize needs a login"),
+        ("session.new", ("no-such-program",), "no-such-program could not be started: "),
     ],
 )
-async def test_one_that_does_not_start_is_waited_for_once(program: str, why: str, tmp_path: Path) -> None:
-    target = Program([sys.executable, "-c", program])
-    report = await run(target, Settings(str(tmp_path), timeout=1.0))
-    assert why in failed(report)["initialize.reply"]
-    rest = [one for one in report.results if one.check.id != "initialize.reply"]
-    assert {one.verdict for one in rest if one.check.run} == {Verdict.SKIPPED}
+async def test_one_that_does_not_start_is_one_failure_whatever_was_to_be_checked(
+    only: str, command: tuple[str, ...], why: str, tmp_path: Path
+) -> None:
+    checks, told = chosen([only]), list[Result]()
+    wanted = Settings(str(tmp_path), timeout=4.0)
+    report = await run(Program(command), wanted, checks, tell=told.append)
+    assert told == [*report.results] and not report.passed
+    assert why in failed(report)["initialize.reply"] and len(report.results) == 1
+    assert [*report.untried] == [check for check in checks if check.id != "initialize.reply"]
+    counted = report.as_json()["counts"]
+    assert counted["fail"] == 1 and sum(counted.values()) == len({*checks, report.results[0].check})
+
+
+GIVES_UP = """
+import json, sys, traceback
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "initialize":
+        result = {"protocolVersion": 1}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+    else:
+        try:
+            {}["nobody"]
+        except KeyError:
+            traceback.print_exc()
+"""
+
+
+async def test_what_an_agent_says_on_stderr_and_does_not_die_of_is_told(tmp_path: Path) -> None:
+    target = Program([sys.executable, "-c", GIVES_UP])
+    report = await run(target, Settings(str(tmp_path), timeout=4.0), chosen(["session.unknown"]))
+    [result] = report.results
+    assert result.why == "no answer to session/prompt within 4 s; stderr: KeyError: 'nobody'"
+    assert result.stderr[0].startswith("Traceback") and result.stderr[-1] == "KeyError: 'nobody'"
+    assert result.as_json()["stderr"] == [*result.stderr]
+    assert f"<system-err>{result.stderr[0]}\n" in as_junit(report)
 
 
 async def test_an_agent_that_wants_a_login_is_skipped_where_it_matters(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Conversation:
             if value is not None:
                 return value
             raise Failed(f"no {what}: {self.ended}")
-        raise Failed(f"no {what} within {self.patience:g} s")
+        raise Failed(f"no {what} within {self.patience:g} s{self.last_words()}")
 
     # the protocol
 
@@ -221,6 +221,15 @@ class Conversation:
         except LineTooLong:
             self._note(Way.CAME, TOO_LONG.encode())
         self.end(await self.how_ended())
+
+    def stderr_lines(self) -> list[str]:
+        """What it said on stderr, the last of it; only a program has one."""
+        return []
+
+    def last_words(self) -> str:
+        """The last line of its stderr, to be put behind a sentence; nothing if there is none."""
+        lines = self.stderr_lines()
+        return f"; stderr: {lines[-1][:300]}" if lines else ""
 
     async def how_ended(self) -> str:  # noqa: ASYNC124  # that of a process waits for its exit
         """What to say of the end of its output."""

@@ -5,17 +5,33 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from trio_broker.testing.check.verdict import LAST, Report, Result, Verdict
+from trio_broker.testing.check.verdict import (
+    LAST,
+    NOT_STARTED,
+    Report,
+    Result,
+    Verdict,
+    number_of,
+)
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SUITE = "trio-broker check"
 
 
 def as_junit(report: Report) -> str:
-    """The report as one `testsuite`: what is not supported or skipped counts as skipped, with its reason."""
+    """The report as one `testsuite`: what neither passed nor failed counts as skipped, with its reason.
+
+    Where the agent did not start there are two cases: that error, and all that was not tried.
+    """
+    started = not report.untried
     failed = report.count(Verdict.FAIL)
-    skipped = report.count(Verdict.UNSUPPORTED) + report.count(Verdict.SKIPPED)
-    counts = {"tests": len(report.results), "failures": failed, "errors": 0, "skipped": skipped}
+    skipped = sum(one.verdict not in (Verdict.PASS, Verdict.FAIL) for one in report.results)
+    counts = {
+        "tests": len(report.results) + (not started),
+        "failures": failed if started else 0,
+        "errors": 0 if started else failed,
+        "skipped": skipped + (not started),
+    }
     took = f"{sum(result.seconds for result in report.results):.3f}"
     root = ET.Element("testsuites")
     suite = ET.SubElement(
@@ -28,12 +44,16 @@ def as_junit(report: Report) -> str:
         },
     )
     for result in report.results:
-        _add(suite, result)
+        _add(suite, result, "failure" if started else "error")
+    if not started:
+        words = {"classname": "acp", "name": number_of(report.untried), "time": "0.000"}
+        case = ET.SubElement(suite, "testcase", words)
+        ET.SubElement(case, "skipped", {"message": f"{Verdict.UNTRIED}: {NOT_STARTED}"})
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True)
 
 
-def _add(suite: ET.Element, result: Result) -> None:
+def _add(suite: ET.Element, result: Result, kind: str) -> None:
     group, _, name = result.check.id.partition(".")
     case = ET.SubElement(
         suite,
@@ -45,9 +65,11 @@ def _add(suite: ET.Element, result: Result) -> None:
         },
     )
     if result.verdict is Verdict.FAIL:
-        failure = ET.SubElement(case, "failure", {"message": _clean(result.why)})
+        failure = ET.SubElement(case, kind, {"message": _clean(result.why)})
         lines = [f"{frame.at:8.3f} {frame.way} {frame.text()}" for frame in result.frames[-LAST:]]
         failure.text = _clean("\n".join([f"rule: {result.check.rule}", *lines]))
+        if result.stderr:
+            ET.SubElement(case, "system-err").text = _clean("\n".join(result.stderr))
     elif result.verdict is not Verdict.PASS:
         ET.SubElement(case, "skipped", {"message": _clean(f"{result.verdict}: {result.why}")})
 

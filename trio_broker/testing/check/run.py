@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
+from trio_broker.errors import SpawnFailed
 from trio_broker.testing.check.bench import Bench, Settings
 from trio_broker.testing.check.conversation import Conversation
 from trio_broker.testing.check.starting import reply
@@ -14,7 +15,6 @@ from trio_broker.testing.check.table import CHECKS
 from trio_broker.testing.check.target import Target
 from trio_broker.testing.check.verdict import Check, Frame, Over, Report, Result, Verdict
 
-NOT_STARTED = "initialize is not answered, so there was no start"
 BEFORE, BEHIND = 30, 3  # frames shown around the one that broke a standing rule
 Tell = Callable[[Result], None]
 
@@ -30,17 +30,17 @@ async def run(
 ) -> Report:
     """Run these checks, `jobs` of them at once, and tell each result as soon as it is there.
 
-    Standing rules want to see everything: with one of them among `checks`, all those in `over` run too, untold. Raises
-    SpawnFailed, NoBroker or Misuse if the target can't be reached; a target that breaks every rule raises nothing.
-    Cancelling it ends whatever it has started.
+    Standing rules want to see everything: with one of them among `checks`, all those in `over` run too, untold. A
+    program that does not start is one failure, that of `initialize.reply`, whatever was to be checked. Raises NoBroker
+    or Misuse if a door can't be reached; a target that breaks every rule raises nothing. Cancelling it ends whatever it
+    has started.
     """
     battery = Battery(target, settings, tell)
+    if failed := await battery.start():
+        return Report(target.name, [failed], [check for check in checks if check is not failed.check])
     standing = [check for check in checks if check.judge]
     tried = [check for check in CHECKS if check.run and (check in checks or (standing and check in over))]
-    if await battery.starts():
-        await battery.try_all(tried, [check.id for check in checks], jobs)
-    else:
-        battery.give_up(tried, [check.id for check in checks])
+    await battery.try_all(tried, [check.id for check in checks], jobs)
     for check in standing:
         battery.put(judged(check, battery.talks))
     found = {result.check.id: result for result in battery.results}
@@ -62,11 +62,15 @@ class Battery:
         self.results.append(result)
         self.tell(result)
 
-    async def starts(self) -> bool:
-        """Whether it can be talked to at all: nobody wants to wait for its silence sixty times."""
+    async def start(self) -> Result | None:
+        """Why it can't be talked to at all, if it can't: nobody wants to wait for its silence sixty times."""
         check = next(check for check in CHECKS if check.run is reply)
         self._first = await self._tried(check)
-        return any(talk.agent for talk in self.talks)
+        if any(talk.agent for talk in self.talks):
+            return None
+        failed = attrs.evolve(self._first, verdict=Verdict.FAIL)  # a wish for a login comes too early here
+        self.put(failed)
+        return failed
 
     async def try_all(self, checks: Sequence[Check], shown: Sequence[str], jobs: int) -> None:
         limit = trio.CapacityLimiter(jobs)
@@ -91,15 +95,8 @@ class Battery:
         frames = [frame for talk in bench.held for frame in talk.frames]
         if not check.rough:
             self.talks += bench.held
-        return Result(check, verdict, why, trio.current_time() - begun, frames)
-
-    def give_up(self, checks: Sequence[Check], shown: Sequence[str]) -> None:
-        """Nothing but the first check could be made."""
-        assert self._first is not None
-        for check in checks:
-            if check.id in shown:
-                first = self._first.check is check
-                self.put(self._first if first else Result(check, Verdict.SKIPPED, NOT_STARTED))
+        stderr = [line for talk in bench.held for line in talk.stderr_lines()]
+        return Result(check, verdict, why, trio.current_time() - begun, frames, stderr)
 
 
 async def _outcome(check: Check, bench: Bench) -> tuple[Verdict, str]:
@@ -108,12 +105,14 @@ async def _outcome(check: Check, bench: Bench) -> tuple[Verdict, str]:
     remark = ""
     try:
         remark = await check.run(bench)
-    except* Over as group:
+    except* (Over, SpawnFailed) as group:
         over = group
     while isinstance(over, BaseExceptionGroup):
         over = over.exceptions[0]
     if isinstance(over, Over):
         return over.verdict, str(over)
+    if over is not None:
+        return Verdict.FAIL, str(over)
     return Verdict.PASS, remark
 
 
@@ -122,9 +121,7 @@ def judged(check: Check, talks: Sequence[Conversation]) -> Result:
     assert check.judge is not None
     for talk in talks:
         if why := check.judge(talk):
-            return Result(check, Verdict.FAIL, why, frames=_around(talk, why))
-    if not talks:
-        return Result(check, Verdict.SKIPPED, NOT_STARTED)
+            return Result(check, Verdict.FAIL, why, frames=_around(talk, why), stderr=talk.stderr_lines())
     number = sum(len(talk.frames) for talk in talks)
     return Result(check, Verdict.PASS, f"{len(talks)} conversations, {number} lines")
 

@@ -176,8 +176,10 @@ class Run(Conversation):
         if code is None:
             return "it runs"
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
-        return f"the process ended with {how}" + (f"; stderr: {lines[-1][:300]}" if lines else "")
+        return f"the process ended with {how}{self.last_words()}"
+
+    def stderr_lines(self) -> list[str]:
+        return self.stderr.decode("utf-8", "replace").strip().splitlines()
 
     async def hear_stderr(self) -> None:
         assert self.process.stderr is not None

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 ACP = "https://agentclientprotocol.com/protocol/"
 KEPT = 2000  # characters of one frame that a report keeps
 LAST = 100  # frames of one check that a report keeps
+NOT_STARTED = "initialize was not answered, so there was no start"
 
 
 class Verdict(enum.StrEnum):
-    """`UNSUPPORTED`: the agent does not offer it, or did not come to do it; `SKIPPED`: it could not be tried."""
+    """`UNSUPPORTED`: the agent does not offer it, or did not come to do it; `SKIPPED`: it could not be tried.
+
+    `UNTRIED`: nothing was tried, as the agent did not start.
+    """
 
     PASS = "pass"  # noqa: S105  # no password
     FAIL = "fail"
     UNSUPPORTED = "not supported"
+    UNTRIED = "not tried"
     SKIPPED = "skipped"
 
 
@@ -90,13 +95,14 @@ class Check:
 
 @attrs.frozen
 class Result:
-    """What came of a check: `frames` are the evidence, of all its conversations, in order."""
+    """What came of a check: `frames` are the evidence, of all its conversations, in order, as is what was on stderr."""
 
     check: Check
     verdict: Verdict
     why: str
     seconds: float = 0.0
     frames: Sequence[Frame] = ()
+    stderr: Sequence[str] = ()  # lines, the last ones
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -110,18 +116,27 @@ class Result:
                 {"at": round(frame.at, 3), "way": frame.way.value, "text": frame.text()}
                 for frame in self.frames[-LAST:]
             ],
+            "stderr": [*self.stderr],
         }
 
 
 @attrs.frozen
 class Report:
-    """The results of a battery, in the order of its table."""
+    """The results of a battery, in the order of its table.
+
+    Where the agent did not start, the one result is that failure, and `untried` are the checks that wait for a start.
+    """
 
     target: str
     results: Sequence[Result]
+    untried: Sequence[Check] = ()
 
     def count(self, verdict: Verdict) -> int:
-        return sum(result.verdict is verdict for result in self.results)
+        more = len(self.untried) if verdict is Verdict.UNTRIED else 0
+        return more + sum(result.verdict is verdict for result in self.results)
+
+    def counts(self) -> dict[str, int]:
+        return {verdict.value: self.count(verdict) for verdict in Verdict}
 
     @property
     def passed(self) -> bool:
@@ -129,9 +144,21 @@ class Report:
         return not self.count(Verdict.FAIL)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as one JSON object: `target`, how many of each verdict, and `results` with their frames."""
-        counted = {verdict.value: self.count(verdict) for verdict in Verdict}
-        return {"target": self.target, "counts": counted, "results": [one.as_json() for one in self.results]}
+        """The report as one JSON object: `target`, how many of each verdict, and `results` with their frames.
+
+        Where there was no start, `untried` has the ids of the checks that were not tried, and `why`.
+        """
+        untried = {"checks": [check.id for check in self.untried], "why": NOT_STARTED}
+        return {
+            "target": self.target,
+            "counts": self.counts(),
+            "results": [one.as_json() for one in self.results],
+            **({"untried": untried} if self.untried else {}),
+        }
+
+
+def number_of(checks: Sequence[Check]) -> str:
+    return "1 check" if len(checks) == 1 else f"{len(checks)} checks"
 
 
 def parsed(raw: bytes) -> Any:
