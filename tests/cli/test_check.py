@@ -153,12 +153,63 @@ def test_a_broker_by_its_socket(shared: Home) -> None:
     assert done.stdout.endswith("1 passed, 1 skipped\n")
 
 
-def test_prompts_of_ones_own(home: Home) -> None:
-    words = ("check", "--quiet", "0.05", "--only", "ask.allow", "--only", "cancel.turn")
-    asks = home.run(*words, "--prompt-ask", "say nothing to ask", "--prompt-long", "say short", "--", *FAKE)
-    assert asks.returncode == 0 and asks.stdout.endswith("2 not supported\n")
-    assert "give a prompt that makes it ask with --prompt-ask" in asks.stdout
-    assert "give a longer one with --prompt-long" in asks.stdout
+QUICK = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = {"initialize": {"protocolVersion": 1}, "session/new": {"sessionId": "s"}}.get(asked["method"])
+    result = result or {"stopReason": "end_turn"}
+    if "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
+QUICK_TURNS = ("--quiet", "0.05", "--only", "cancel.*", "--only", "ask.allow")
+
+
+def test_what_was_not_tried_is_counted_apart_with_the_option_that_lets_it_be_tried(home: Home) -> None:
+    done = home.run("check", *QUICK_TURNS, "--", sys.executable, "-c", QUICK)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines[-3:] == [
+        "3 passed, 4 not tried",
+        "3 want --prompt-long: cancel.turn, cancel.next, cancel.other",
+        "1 wants --prompt-ask: ask.allow",
+    ]
+    assert [line.split()[1] for line in lines if line.startswith(" ?  ")] == [
+        "cancel.turn",
+        "cancel.next",
+        "cancel.other",
+        "ask.allow",
+    ]
+    found = home.run("check", *QUICK_TURNS, "--format", "json", "--", sys.executable, "-c", QUICK)
+    report = json.loads(found.stdout)
+    assert report["counts"]["not tried"] == 4 and "1 wants --prompt-ask: ask.allow" in found.stderr
+    assert [one["option"] for one in report["results"] if one["result"] == "not tried"] == [
+        *["--prompt-long"] * 3,
+        "--prompt-ask",
+    ]
+
+
+def test_strict_wants_everything_tried(home: Home) -> None:
+    done = home.run("check", "--strict", *QUICK_TURNS, "--", sys.executable, "-c", QUICK)
+    assert done.returncode == 1
+    assert done.stderr == "trio-broker: 4 not tried, which --strict does not forgive\n"
+    assert home.run("check", "--strict", "--quiet", "0.05", "--only", "cancel", "--", *FAKE).returncode == 0
+
+
+def test_a_prompt_of_ones_own_makes_it_ask(home: Home) -> None:
+    words = ("check", "--quiet", "0.05", "--only", "ask.allow")
+    done = home.run(*words, "--prompt-ask", "say nothing to ask", "--", *FAKE)
+    assert done.returncode == 0 and "1 not tried\n" in done.stdout
+    assert home.run(*words, "--prompt-ask", "ask write it", "--", *FAKE).stdout.endswith("1 passed\n")
+
+
+def test_a_broker_before_the_command_is_not_passed_over(home: Home) -> None:
+    words = ("check", "-a", "fake", "--only", "session.new")
+    done = home.run("--url", "ws://127.0.0.1:1", "--token", "x", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--url and -a: check one thing at a time" in done.stderr
+    home.env["TRIO_BROKER_URL"] = "ws://127.0.0.1:1"  # for commands at large: it gives way to what is named
+    assert home.run(*words).stdout.endswith("1 passed\n")
 
 
 def test_the_list_names_every_check_and_its_rule(home: Home) -> None:
@@ -176,6 +227,7 @@ def test_the_list_names_every_check_and_its_rule(home: Home) -> None:
         (["-a", "nobody"], 2, "there is no agent 'nobody'"),
         (["--socket", "/no/such.sock"], 6, "nothing listens at /no/such.sock"),
         (["--url", "ws://127.0.0.1:1"], 6, "no broker listens at ws://127.0.0.1:1"),
+        (["--cwd", "/no/such", "--", "x"], 2, "--cwd /no/such: there is no such directory; make it"),
         (["--timeout", "0", "--", "x"], 2, "--timeout"),
     ],
 )

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from trio_broker import catalog
 from trio_broker.cli.run import State, pass_state, print_json, run
@@ -56,6 +57,7 @@ SECONDS = click.FloatRange(min=0, min_open=True)
     default=1,
     help="Checks at once, each with a process; 1 unless given.",
 )
+@click.option("--strict", is_flag=True, help="Exit code 1 also if a check was not tried.")
 @click.option("-v", "--verbose", is_flag=True, help="Show all frames of a failure, and each rule.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_state
@@ -71,14 +73,15 @@ def check_command(
     style: str,
     cwd: str | None,
     jobs: int,
+    strict: bool,
     verbose: bool,
     command: tuple[str, ...],
     **wishes: Any,
 ) -> int:
     """Check whether an agent, or a broker, keeps the rules of ACP; exit code 1 if it breaks one.
 
-    Each check has a process, or a connection, of its own. `not supported` is what the agent does not offer, or did not
-    come to do: some checks want a turn that asks or lasts, and --prompt-ask and --prompt-long say how to get one.
+    Each check has a process, or a connection, of its own. `not supported` is what the agent does not offer. Some checks
+    want a turn that lasts or asks: without one they are `not tried`, and --prompt-long and --prompt-ask give one.
 
     \b
       trio-broker check -- my-agent --acp
@@ -94,16 +97,31 @@ def check_command(
     if listing:
         _list(checks)
         return 0
-    url = url or (None if command or agent or socket else state.url)
-    target = _target(state, agent, socket, url, token or state.token, command)
+    target = _target(
+        state,
+        agent,
+        socket,
+        url or _url_before(state, command or agent or socket),
+        token or state.token,
+        command,
+    )
     with ExitStack() as stack:
+        if cwd is not None and not os.path.isdir(cwd):
+            raise Misuse(f"--cwd {cwd}: there is no such directory; make it, or leave --cwd out")
         if cwd is None:
             cwd = os.path.realpath(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-broker-check-"))
             )
         report = _checked(target, checks, os.path.abspath(cwd), style, jobs, verbose, wishes)
-    _print(report, style)
-    return 0 if report.passed else 1
+    untried = report.counts()["not tried"] if strict and report.passed else 0
+    _print(report, style, untried)
+    return 0 if report.passed and not untried else 1
+
+
+def _url_before(state: State, other: object) -> str | None:
+    """The --url before `check`. One from the environment is for commands at large, and gives way to what is named."""
+    source = click.get_current_context().find_root().get_parameter_source("url")
+    return None if other and source is not ParameterSource.COMMANDLINE else state.url
 
 
 def _target(
@@ -182,7 +200,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
 
 
-def _print(report: Report, style: str) -> None:
+def _print(report: Report, style: str, unforgiven: int) -> None:
     """The report on stdout; how it went in a line on stderr, where stdout does not say it to people."""
     from trio_broker.testing.check.verdict import NOT_STARTED, number_of
 
@@ -195,13 +213,15 @@ def _print(report: Report, style: str) -> None:
     counted = report.counts()
     words = {"pass": "passed", "fail": "failed"}
     summary = ", ".join(f"{counted[name]} {words.get(name, name)}" for name in MARKS if counted[name])
-    if style != "text":
-        cause = f": {safe(report.results[0].why)}" if report.untried else ""
-        click.echo(f"{summary}{cause}", err=True)
-        return
-    if report.untried:
+    if report.untried and style == "text":
         verb = "was" if len(report.untried) == 1 else "were"
         click.echo(f"{number_of(report.untried)} {verb} not tried: {NOT_STARTED}")
-    click.echo(summary)
-    if not report.passed:
+    cause = f": {safe(report.results[0].why)}" if report.untried and style != "text" else ""
+    click.echo(f"{summary}{cause}", err=style != "text")
+    for option, ids in report.wanted().items():
+        verb = "wants" if len(ids) == 1 else "want"
+        click.echo(f"{len(ids)} {verb} {option}: {', '.join(ids)}", err=style != "text")
+    if unforgiven:
+        click.echo(f"trio-broker: {unforgiven} not tried, which --strict does not forgive", err=True)
+    elif not report.passed and style == "text":
         click.echo(f"trio-broker: {counted['fail']} of {sum(counted.values())} checks failed", err=True)

@@ -154,6 +154,60 @@ async def test_one_that_does_not_start_is_one_failure_whatever_was_to_be_checked
     assert counted["fail"] == 1 and sum(counted.values()) == len({*checks, report.results[0].check})
 
 
+SOON = """
+import json, sys
+cancelled_with, held, turns = sys.argv[1], None, 0
+def send(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    method, params, id = asked["method"], asked["params"], asked.get("id")
+    if method == "initialize":
+        send(id=id, result={"protocolVersion": 1})
+    elif method == "session/new":
+        send(id=id, result={"sessionId": "s"})
+    elif method == "session/prompt":
+        turns += 1
+        held = id if cancelled_with and turns > 1 else None
+        content = {"type": "text", "text": "hello"}
+        update = {"sessionUpdate": "agent_message_chunk", "content": content}
+        send(method="session/update", params={"sessionId": "s", "update": update})
+        if held is None:
+            send(id=id, result={"stopReason": "end_turn"})
+    elif method == "session/cancel" and held and cancelled_with == "cancelled":
+        send(id=held, result={"stopReason": "cancelled"})
+        held = None
+    elif id is not None:
+        send(id=id, error={"code": -32601, "message": "Method not found"})
+        if held:
+            send(id=held, result={"stopReason": cancelled_with})
+            held = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("cancelled_with", "verdict", "why", "option"),
+    [
+        ("cancelled", Verdict.PASS, "soon after its beginning", ""),
+        (
+            "end_turn",
+            Verdict.FAIL,
+            "the cancelled turn ended with end_turn, and it was running when the cancel was read",
+            "",
+        ),
+        ("", Verdict.UNTRIED, "the turn ended before it could be cancelled", "--prompt-long"),
+    ],
+)
+async def test_turns_that_do_not_last_are_cancelled_all_the_same(
+    cancelled_with: str, verdict: Verdict, why: str, option: str, tmp_path: Path
+) -> None:
+    target = Program([sys.executable, "-c", SOON, cancelled_with])
+    report = await run(target, settings(tmp_path), chosen(["cancel.turn"]))
+    [result] = report.results
+    assert (result.verdict, result.option) == (verdict, option) and result.why.startswith(why)
+    assert report.wanted() == ({option: ["cancel.turn"]} if option else {})
+
+
 GIVES_UP = """
 import json, sys, traceback
 for line in sys.stdin:
@@ -184,7 +238,8 @@ async def test_an_agent_that_wants_a_login_is_skipped_where_it_matters(tmp_path:
     checks = chosen(["initialize.reply", "session.new", "prompt.reply", "session.unknown"])
     report = await run(target, settings(tmp_path), checks)
     found = {one.check.id: one.verdict for one in report.results}
-    assert found["session.new"] is found["prompt.reply"] is Verdict.SKIPPED
+    assert found["session.new"] is found["prompt.reply"] is Verdict.UNTRIED
+    assert report.wanted() == {"--login": ["session.new", "prompt.reply"]}
     assert found["initialize.reply"] is found["session.unknown"] is Verdict.PASS
     wanted = Settings(str(tmp_path), login="login", quiet=0.1)
     assert {one.verdict for one in (await run(target, wanted, checks)).results} == {Verdict.PASS}

@@ -10,7 +10,7 @@ import trio
 
 from trio_broker.testing.check.conversation import Conversation
 from trio_broker.testing.check.target import Program, Run, Target
-from trio_broker.testing.check.verdict import Skipped, Unsupported, Way
+from trio_broker.testing.check.verdict import Skipped, Untried, Way
 
 PROMPT = "Reply with one word: hello (fast)."
 ASK = "Write the word ok into the file check.txt (fast).\nask write check.txt"
@@ -19,6 +19,7 @@ LONG = (
     "after that build the project.\nhang"
 )
 BEGUN = 2.0  # seconds within which a long turn is taken to have begun, whether it says something or not
+TOO_SHORT = "the turn ended before it could be cancelled; give a longer one with --prompt-long"
 
 
 @attrs.frozen
@@ -84,20 +85,22 @@ class Bench:
             raise Skipped("only a program can be watched; aim at one with `-- COMMAND`")
 
     async def long_turn(self, conversation: Conversation) -> object:
-        """Begin a turn that lasts; the id of its prompt. Raises Unsupported if it does not last."""
-        since = len(conversation.frames)
+        """Begin a turn that lasts; the id of its prompt. Raises Untried if it does not last."""
         prompt = await conversation.prompt(self.settings.long)
+        await self.begun(conversation, prompt)
+        await self.settle()
+        if self.answered(conversation, prompt):
+            raise Untried(TOO_SHORT, "--prompt-long")
+        return prompt
+
+    async def begun(self, conversation: Conversation, prompt: object) -> None:
+        """Wait for a sign of the turn, or its end; a moment if it gives none."""
+        since = len(conversation.frames)
         with trio.move_on_after(min(BEGUN, self.settings.timeout)):
             await conversation.until(
                 lambda: conversation.updates(since=since) or self.answered(conversation, prompt) or None,
                 "sign of the turn",
             )
-        await self.settle()
-        if self.answered(conversation, prompt):
-            raise Unsupported(
-                "the turn ended before it could be cancelled; give a longer one with --prompt-long"
-            )
-        return prompt
 
     @staticmethod
     def answered(conversation: Conversation, prompt: object) -> bool:

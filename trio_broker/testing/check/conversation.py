@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from trio_broker.link import Link
-from trio_broker.testing.check.verdict import Failed, Frame, Skipped, Unsupported, Way, parsed
+from trio_broker.testing.check.verdict import Failed, Frame, Unsupported, Untried, Way, parsed
 from trio_broker.wire.jsonrpc import LineTooLong
 
 T = TypeVar("T")
@@ -95,15 +95,14 @@ class Conversation:
         return None
 
     async def result(self, method: str, params: object = None) -> Json:
-        """What a request is answered with. Raises Failed for an error, and Skipped if it is that of a login."""
+        """What a request is answered with. Raises Failed for an error, and Untried if it is that of a login."""
         return self.good(await self.call(method, params), method)
 
     def good(self, reply: Json, method: str) -> Json:
         if (error := reply.get("error")) is not None:
             if isinstance(error, dict) and error.get("code") == AUTH_REQUIRED:
-                raise Skipped(
-                    f"{method} needs a login: log in with the agent's own program, or --login METHOD"
-                )
+                words = f"{method} needs a login: log in with the agent's own program, or --login METHOD"
+                raise Untried(words, "--login")
             raise Failed(f"{method} was answered with an error: {words_of(error)}")
         result = reply.get("result")
         return result if isinstance(result, dict) else {}
@@ -142,7 +141,7 @@ class Conversation:
         return self.agent
 
     async def new_session(self, cwd: str) -> Json:
-        """session/new; its result, whose id becomes `session`. Raises Failed, and Skipped for want of a login."""
+        """session/new; its result, whose id becomes `session`. Raises Failed, and Untried for want of a login."""
         result = await self.result("session/new", {"cwd": cwd, "mcpServers": []})
         session = result.get("sessionId")
         if not isinstance(session, str) or not session:

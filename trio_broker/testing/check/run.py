@@ -13,7 +13,7 @@ from trio_broker.testing.check.conversation import Conversation
 from trio_broker.testing.check.starting import reply
 from trio_broker.testing.check.table import CHECKS
 from trio_broker.testing.check.target import Target
-from trio_broker.testing.check.verdict import Check, Frame, Over, Report, Result, Verdict
+from trio_broker.testing.check.verdict import Check, Frame, Over, Report, Result, Untried, Verdict
 
 BEFORE, BEHIND = 30, 3  # frames shown around the one that broke a standing rule
 Tell = Callable[[Result], None]
@@ -68,7 +68,9 @@ class Battery:
         self._first = await self._tried(check)
         if any(talk.agent for talk in self.talks):
             return None
-        failed = attrs.evolve(self._first, verdict=Verdict.FAIL)  # a wish for a login comes too early here
+        failed = attrs.evolve(
+            self._first, verdict=Verdict.FAIL, option=""
+        )  # a wish for a login comes too early here
         self.put(failed)
         return failed
 
@@ -91,15 +93,15 @@ class Battery:
     async def _tried(self, check: Check) -> Result:
         bench = Bench(self.target, self.settings)
         begun = trio.current_time()
-        verdict, why = await _outcome(check, bench)
+        verdict, why, option = await _outcome(check, bench)
         frames = [frame for talk in bench.held for frame in talk.frames]
         if not check.rough:
             self.talks += bench.held
         stderr = [line for talk in bench.held for line in talk.stderr_lines()]
-        return Result(check, verdict, why, trio.current_time() - begun, frames, stderr)
+        return Result(check, verdict, why, trio.current_time() - begun, frames, stderr, option)
 
 
-async def _outcome(check: Check, bench: Bench) -> tuple[Verdict, str]:
+async def _outcome(check: Check, bench: Bench) -> tuple[Verdict, str, str]:
     assert check.run is not None
     over: BaseException | None = None
     remark = ""
@@ -110,10 +112,10 @@ async def _outcome(check: Check, bench: Bench) -> tuple[Verdict, str]:
     while isinstance(over, BaseExceptionGroup):
         over = over.exceptions[0]
     if isinstance(over, Over):
-        return over.verdict, str(over)
+        return over.verdict, str(over), over.option if isinstance(over, Untried) else ""
     if over is not None:
-        return Verdict.FAIL, str(over)
-    return Verdict.PASS, remark
+        return Verdict.FAIL, str(over), ""
+    return Verdict.PASS, remark, ""
 
 
 def judged(check: Check, talks: Sequence[Conversation]) -> Result:

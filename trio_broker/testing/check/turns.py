@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.check.bench import Bench
+from trio_broker.testing.check.bench import TOO_SHORT, Bench
 from trio_broker.testing.check.conversation import Conversation, Json, blocks, of_kind
 from trio_broker.testing.check.sessions import NOBODY
-from trio_broker.testing.check.verdict import ACP, Check, Failed, Unsupported
+from trio_broker.testing.check.verdict import ACP, Check, Failed, Unsupported, Untried, Way
 
 TURN, TOOLS, CONTENT = f"{ACP}prompt-turn", f"{ACP}tool-calls", f"{ACP}content"
 CANCELLING = f"{TURN}#cancellation"
+LONGER = "; if it was over anyway, give a longer --prompt-long"
+TRIES = 6  # to cancel a turn that is over soon
+PROOFS = 2  # turns that ran on after the cancel was read: one may have been ending just then
 REASONS = ("end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled")
 
 
@@ -46,22 +49,52 @@ async def link(bench: Bench) -> str:
 
 async def cancel(bench: Bench) -> str:
     async with bench.session() as talk:
-        prompt = await bench.long_turn(talk)
+        try:
+            prompt = await bench.long_turn(talk)
+        except Untried:
+            return await _cancel_soon(talk, bench)
         await talk.notify("session/cancel", {"sessionId": talk.session})
-        await _cancelled(talk, prompt, "; if it was over anyway, give a longer --prompt-long")
+        await _cancelled(talk, prompt)
         await bench.settle()
     return ""
 
 
-async def _cancelled(talk: Conversation, prompt: object, hint: str = "") -> None:
+async def _cancel_soon(talk: Conversation, bench: Bench) -> str:
+    """Cancel short turns, in turn at their first sign and at once.
+
+    A request goes behind each cancel. If it is answered before the prompt is, the turn was running when the cancel was
+    read, and has to end as cancelled. If not, nothing was shown: the agent may have been done before it read on.
+    """
+    ignored = 0
+    for attempt in range(TRIES):
+        prompt = await talk.prompt(bench.settings.long)
+        if attempt % 2 == 0:
+            await bench.begun(talk, prompt)
+        await talk.notify("session/cancel", {"sessionId": talk.session})
+        behind = await talk.request("_trio_broker_check/alive")
+        await talk.reply(behind, "a request behind session/cancel")
+        answer = await talk.reply(prompt, "session/prompt after session/cancel")
+        if "result" in answer and await talk.stop_reason(prompt) == "cancelled":
+            await bench.settle()
+            return "soon after its beginning"
+        answered = [
+            one.get("id")
+            for one in (frame.message for frame in talk.frames if frame.way is Way.CAME)
+            if isinstance(one, dict) and "method" not in one
+        ]
+        ignored += answered.index(behind) < answered.index(prompt)
+        if ignored == PROOFS:
+            await _cancelled(talk, prompt, ", and it was running when the cancel was read")
+    raise Untried(TOO_SHORT, "--prompt-long")
+
+
+async def _cancelled(talk: Conversation, prompt: object, hint: str = LONGER) -> None:
     answer = await talk.reply(prompt, "session/prompt after session/cancel")
     if "error" in answer:
         raise Failed(f"the cancelled turn was answered with an error: {answer['error']}")
     reason = await talk.stop_reason(prompt)
     if reason != "cancelled":
-        raise Failed(
-            f"the cancelled turn ended with {reason}; if it was over anyway, give a longer --prompt-long"
-        )
+        raise Failed(f"the cancelled turn ended with {reason}{hint}")
 
 
 async def cancel_next(bench: Bench) -> str:
@@ -153,12 +186,12 @@ async def ask_cancelled(bench: Bench) -> str:
 
 
 async def _question(talk: Conversation, bench: Bench, prompt: object) -> Json:
-    """The question that the turn comes to. Raises Unsupported if there is none, Failed if it can't be answered."""
+    """The question that the turn comes to. Raises Untried if there is none, Failed if it can't be answered."""
     asked = await talk.until(
         lambda: talk.asked() or ({} if bench.answered(talk, prompt) else None), "question or end of the turn"
     )
     if not asked:
-        raise Unsupported("it asked nothing; give a prompt that makes it ask with --prompt-ask")
+        raise Untried("it asked nothing; give a prompt that makes it ask with --prompt-ask", "--prompt-ask")
     params = asked.get("params")
     if not isinstance(params, dict) or params.get("sessionId") != talk.session:
         raise Failed("the question names another session, or none")

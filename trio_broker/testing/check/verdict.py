@@ -20,9 +20,9 @@ NOT_STARTED = "initialize was not answered, so there was no start"
 
 
 class Verdict(enum.StrEnum):
-    """`UNSUPPORTED`: the agent does not offer it, or did not come to do it; `SKIPPED`: it could not be tried.
+    """`UNSUPPORTED`: the agent does not offer it; `SKIPPED`: it is about something that there is not here.
 
-    `UNTRIED`: nothing was tried, as the agent did not start.
+    `UNTRIED`: it could be tried with another prompt, or after a login; or if the agent started.
     """
 
     PASS = "pass"  # noqa: S105  # no password
@@ -51,7 +51,17 @@ class Unsupported(Over):
 
 
 class Skipped(Over):
-    """The rule could not be tried here."""
+    """The rule can't be tried here."""
+
+
+class Untried(Over):
+    """The rule was not tried; with `option` of `trio-broker check`, the field of `Settings` so called, it would be."""
+
+    verdict = Verdict.UNTRIED
+
+    def __init__(self, why: str, option: str) -> None:
+        super().__init__(why)
+        self.option = option
 
 
 class Way(enum.StrEnum):
@@ -103,6 +113,7 @@ class Result:
     seconds: float = 0.0
     frames: Sequence[Frame] = ()
     stderr: Sequence[str] = ()  # lines, the last ones
+    option: str = ""  # that would let it be tried
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -117,6 +128,7 @@ class Result:
                 for frame in self.frames[-LAST:]
             ],
             "stderr": [*self.stderr],
+            **({"option": self.option} if self.option else {}),
         }
 
 
@@ -134,6 +146,14 @@ class Report:
     def count(self, verdict: Verdict) -> int:
         more = len(self.untried) if verdict is Verdict.UNTRIED else 0
         return more + sum(result.verdict is verdict for result in self.results)
+
+    def wanted(self) -> dict[str, list[str]]:
+        """The options that would let more be tried, with the ids of those checks."""
+        found: dict[str, list[str]] = {}
+        for result in self.results:
+            if result.option:
+                found.setdefault(result.option, []).append(result.check.id)
+        return found
 
     def counts(self) -> dict[str, int]:
         return {verdict.value: self.count(verdict) for verdict in Verdict}
