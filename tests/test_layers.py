@@ -106,6 +106,7 @@ MAY_IMPORT = {
     "cli": "errors model config paths installed catalog policy wire once client demo_agent marks",
     "cli.probing": "errors config catalog probe",  # it starts an agent itself: no broker need run
     "cli.doctor": "errors config catalog probe spawning",  # as above
+    "cli.mistakes": "errors config installed catalog strict tcp",  # what the daemon would say, before it is started
     "cli.pump": "errors wire link dial",
     "cli.daemon": "errors model config paths catalog policy wire client broker serve listen",  # it is the daemon
     "__main__": "cli demo_agent",
