@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.config import AgentConfig, BrokerConfig, Config, PolicyConfig, load, loads
+from trio_broker.config import AgentConfig, BrokerConfig, Config, PolicyConfig, load, loads, salvage
 from trio_broker.errors import ConfigError
 from trio_broker.paths import Paths
 from trio_broker.policy import Action, Policy, Rule, Unattended
+from trio_broker.strict import dotted
 
 FULL = """
 default_agent = "mine"
@@ -31,10 +32,34 @@ command = ["/opt/my agent", "--acp"]
 """
 
 
+DEFAULT = "default_agent = 'mine'\n"
+MINE = f"{DEFAULT}[agents.mine]\ncommand = 'x'\n"
+
+
 def problem(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         loads(text, "file.toml")
     return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (f"{MINE}[broker]\nqueue = 'x'\nliveness = -1", ["broker.queue", "broker.liveness"]),
+        (f"{DEFAULT}agents = 3", ["agents"]),
+        (
+            f"{DEFAULT}[agents]\na = 1\n[agents.b]\ncolour = 1",
+            ["agents.a", "agents.b.command", "agents.b.colour"],
+        ),
+        (f"{MINE}[[policy.rules]]\nkind = 'x'", ["policy.rules.1.action", "policy.rules.1.kind"]),
+        (f"{MINE}[agents.a]\ncommand = ''\ncolour = 1", ["agents.a.command", "agents.a.colour"]),
+        (f"{DEFAULT}broker = 1\n[listen]\nnope = 1", ["broker", "listen.nope"]),
+    ],
+)
+def test_what_fits_is_kept_beside_all_that_does_not(text: str, keys: list[str]) -> None:
+    config, found = salvage(text, "file.toml")
+    assert sorted(dotted(*where) for where, _ in found) == sorted(keys)
+    assert config.default_agent == "mine" and [*config.agents] in (["mine"], [])
 
 
 def test_a_missing_file_means_the_defaults(tmp_path: Path) -> None:
@@ -107,7 +132,10 @@ def test_a_full_file(tmp_path: Path) -> None:
         ("[policy]\nnotify = ['a', 1]", "policy.notify: expected a string, not a whole number 1"),
         ("[policy]\nrules = 1", "policy.rules: expected an array of tables: [[policy.rules]], not a whole"),
         ("[policy]\nrules = [1]", "policy.rules.1: expected a table, not a whole number 1"),
-        ("[[policy.rules]]", 'policy.rules.1.action: is missing; expected what to do, as in action = "ask"'),
+        (
+            f"{MINE}[[policy.rules]]",
+            'policy.rules.1.action: is missing; expected what to do, as in action = "ask"',
+        ),
         (
             "[[policy.rules]]\naction = 'ask'\n[[policy.rules]]\naction = 'yes'",
             "policy.rules.2.action: expected one of allow, deny, ask, not a string 'yes'",
@@ -124,11 +152,17 @@ def test_a_full_file(tmp_path: Path) -> None:
             "[[policy.rules]]\naction = 'ask'\ntitle = '('",
             "policy.rules.1.title: expected a regular expression, but '(' has an error: missing )",
         ),
-        ("[[policy.rules]]\naction = 'ask'\npath = ''", "policy.rules.1.path: expected a path: absolute"),
-        ("[[policy.rules]]\naction = 'ask'\npath = '~x'", "policy.rules.1.path: expected a path: absolute"),
+        (
+            f"{MINE}[[policy.rules]]\naction = 'ask'\npath = ''",
+            "policy.rules.1.path: expected a path: absolute",
+        ),
+        (
+            f"{MINE}[[policy.rules]]\naction = 'ask'\npath = '~x'",
+            "policy.rules.1.path: expected a path: absolute",
+        ),
         ("[agents.a]", "agents.a.command: is missing; expected a command"),
         ('[agents."a b"]', 'agents."a b".command: is missing'),
-        ("[agents.a]\ncommand = ''", "agents.a.command: expected a command, not the empty ''"),
+        (f"{MINE}[agents.a]\ncommand = ''", "agents.a.command: expected a command, not the empty ''"),
         ("[agents.a]\ncommand = []", "agents.a.command: expected a command, not the empty []"),
         (
             "[agents.a]\ncommand = 1",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -19,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from trio_broker import strict
 from trio_broker.errors import ConfigError
 from trio_broker.policy import KINDS, Action, Policy, Rule, Unattended
-from trio_broker.strict import Problem, Unfit, at_least, register, unfit
+from trio_broker.strict import Problem, Unfit, at_least, ranged, register, unfit
 
 MOVED = {"broker.policy": 'has moved: write default = "…" in [policy]'}
 
@@ -148,30 +147,35 @@ def load(path: Path, *, must_exist: bool = False) -> Config:
 
 def loads(text: str, file: str) -> Config:
     """As `load`, of a text; `file` is what errors call it."""
+    config, found = salvage(text, file)
+    if found:
+        raise config_error(file, found)
+    return config
+
+
+def salvage(text: str, file: str) -> tuple[Config, list[Problem]]:
+    """What of the text fits, and all that does not. Raises ConfigError for what is no TOML."""
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: is no TOML: {error}", file=file) from error
-    try:
-        config = _converter.structure(raw, Config)
-    except ClassValidationError as error:
-        raise _config_error(file, list(strict.problems(error, ()))) from error
-    if found := list(_out_of_range(config)):
-        raise _config_error(file, found)
-    return config
+    told: list[Problem] = []
+    while True:
+        try:
+            return _converter.structure(raw, Config), told
+        except ClassValidationError as error:
+            found = list(strict.problems(error, ()))
+            told = told or found  # later ones come of what was taken out
+            if not strict.without(raw, [where for where, _ in found]):
+                raise config_error(file, told) from error
 
 
-def _out_of_range(config: Config) -> Iterator[Problem]:
-    for name in ("broker", "listen", "policy", "journal"):
-        yield from strict.out_of_range(getattr(config, name), (name,))
-    for name, agent in config.agents.items():
-        yield from strict.out_of_range(agent, ("agents", name))
-
-
-def _config_error(file: str, problems: list[Problem]) -> ConfigError:
-    problems = [(key, MOVED.get(key, what)) for key, what in problems]
-    lines = [f"{file}: {key}: {what}" if key else f"{file}: {what}" for key, what in problems]
-    return ConfigError("\n".join(lines), file=file, keys=[key for key, _ in problems])
+def config_error(file: str, problems: list[Problem]) -> ConfigError:
+    """The error that tells all of these."""
+    named = [(strict.dotted(*where), what) for where, what in problems]
+    named = [(key, MOVED.get(key, what)) for key, what in named]
+    lines = [f"{file}: {key}: {what}" if key else f"{file}: {what}" for key, what in named]
+    return ConfigError("\n".join(lines), file=file, keys=[key for key, _ in named])
 
 
 def _agents(converter: cattrs.Converter, value: object) -> dict[str, AgentConfig]:
@@ -224,6 +228,24 @@ def _pattern(value: object, _: object) -> str:
     return text
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Of `HOST:PORT` or `[IPV6]:PORT`; port 0 is any that is free. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or not host or not port.isdecimal() or int(port) > 65535 or (":" in host and text[0] != "["):
+        raise ValueError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:8765 or [::1]:8765")
+    return host, int(port)
+
+
+def _address(value: object, _: object) -> str:
+    text = strict.string(value, str)
+    try:
+        host_and_port(text)
+    except ValueError as error:
+        raise Unfit(str(error)) from error
+    return text
+
+
 def _root(value: object, _: object) -> str:
     text = strict.string(value, str)
     if not text or (text.startswith("~") and not text.startswith("~/") and text != "~"):
@@ -249,12 +271,24 @@ def _make_converter() -> cattrs.Converter:
     )
     command = override(struct_hook=strict.command)
     notify = override(struct_hook=lambda value, kind: strict.command(value, kind) if value else ())
-    register(converter, PolicyConfig, make_dict_structure_fn(PolicyConfig, converter, notify=notify))
+    register(
+        converter,
+        PolicyConfig,
+        make_dict_structure_fn(PolicyConfig, converter, notify=notify, **ranged(PolicyConfig)),
+    )
     kind, title, path = (override(struct_hook=hook) for hook in (_kinds, _pattern, _root))
     register(converter, Rule, make_dict_structure_fn(Rule, converter, kind=kind, title=title, path=path))
-    register(converter, AgentConfig, make_dict_structure_fn(AgentConfig, converter, command=command))
-    for table in (BrokerConfig, ListenConfig, JournalConfig, Config):
-        register(converter, table, make_dict_structure_fn(table, converter))
+    register(
+        converter,
+        AgentConfig,
+        make_dict_structure_fn(AgentConfig, converter, command=command, **ranged(AgentConfig)),
+    )
+    listen = make_dict_structure_fn(
+        ListenConfig, converter, websocket=override(struct_hook=_address), **ranged(ListenConfig)
+    )
+    register(converter, ListenConfig, listen)
+    for table in (BrokerConfig, JournalConfig, Config):
+        register(converter, table, make_dict_structure_fn(table, converter, **ranged(table)))
     return converter
 
 

@@ -17,8 +17,10 @@ from cattrs.errors import (
     IterableValidationError,
     IterableValidationNote,
 )
+from cattrs.gen import override
 
-Problem = tuple[str, str]  # the dotted key, and what is wrong with it
+Where = tuple[str, ...]  # the keys that lead to a value
+Problem = tuple[Where, str]  # and what is wrong with it
 MISSING = {  # what has no default
     "command": 'a command, as in command = "my-agent --acp"',
     "action": 'what to do, as in action = "ask"; allow and deny are the others',
@@ -26,31 +28,65 @@ MISSING = {  # what has no default
 
 
 def at_least(default: Any, least: float, *, above: bool = False) -> Any:
-    """A field whose number is finite and at least (or `above`) `least`; `out_of_range` holds it to that."""
-    return attrs.field(default=default, metadata={"least": least, "above": above})
+    """A field whose number, whole if `default` is, is finite and at least (or `above`) `least`; see `ranged`."""
+    whole = isinstance(default, int)
+
+    def structured(value: object, _: object) -> Any:
+        number_of = integer if whole else number
+        found = number_of(value, None)
+        if not (found > least if above else found >= least) or found == float("inf"):
+            words = "above" if above else "of at least"
+            raise Unfit(f"expected a finite number {words} {least}, not {found}")
+        return found
+
+    return attrs.field(default=default, metadata={"hook": structured})
+
+
+def ranged(cls: type) -> dict[str, Any]:
+    """What cattrs is to be told of the fields of `cls` that are made by `at_least`."""
+    fields = [field for field in attrs.fields(cls) if "hook" in field.metadata]
+    return {field.name: override(struct_hook=field.metadata["hook"]) for field in fields}
 
 
 class Unfit(Exception):
     """A value that does not fit; the text says what was expected and what is there."""
 
 
-def problems(error: BaseException, where: tuple[str, ...]) -> Iterator[Problem]:
+def problems(error: BaseException, where: Where) -> Iterator[Problem]:
     """What cattrs' tree of errors says, flat."""
     match error:
         case ForbiddenExtraKeysError():
             known = [field.name for field in attrs.fields(error.cl)]
             for key in sorted(error.extra_fields):
-                yield dotted(*where, key), f"unknown key; {_near(key, known)}"
+                yield (*where, key), f"unknown key; {_near(key, known)}"
         case ClassValidationError() | IterableValidationError():
             for inner in error.exceptions:
                 yield from problems(inner, where + _step(inner))
         case KeyError():
-            yield dotted(*where), f"is missing; expected {MISSING[where[-1]]}"
+            yield where, f"is missing; expected {MISSING[where[-1]]}"
         case _:
-            yield dotted(*where), str(error)
+            yield where, str(error)
 
 
-def _step(error: BaseException) -> tuple[str, ...]:
+def without(raw: dict[str, Any], wheres: list[Where]) -> bool:
+    """Take out of nested tables what stands at these places, or the table that lacks it; whether anything was there."""
+    return sum(_taken_out(raw, where) for where in wheres) > 0  # all of them, so no any()
+
+
+def _taken_out(raw: dict[str, Any], where: Where) -> bool:
+    owner: dict[str, Any] | None = None
+    found: Any = raw
+    rest = [*where]
+    while rest and isinstance(found, dict) and rest[0] in found:
+        owner, key = found, rest.pop(0)
+        found = found[key]
+    if owner is None or (isinstance(found, dict) and len(rest) > 1):
+        return False  # it went with a table around it
+    del owner[key]
+    return True
+
+
+def _step(error: BaseException) -> Where:
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return (note.name,)
@@ -67,18 +103,6 @@ def _near(key: str, known: list[str]) -> str:
 def dotted(*parts: str) -> str:
     bare = [part if part.replace("-", "").replace("_", "").isalnum() else f'"{part}"' for part in parts]
     return ".".join(bare)
-
-
-def out_of_range(table: Any, where: tuple[str, ...]) -> Iterator[Problem]:
-    """The numbers of a table, an instance of an attrs class, that are not as `at_least` wants them."""
-    for field in attrs.fields(type(table)):
-        value, least = getattr(table, field.name), field.metadata.get("least")
-        if value is None or least is None:
-            continue
-        above = field.metadata["above"]
-        if not (value > least if above else value >= least) or value in (float("inf"),):
-            words = "above" if above else "of at least"
-            yield dotted(*where, field.name), f"expected a finite number {words} {least}, not {value}"
 
 
 _NAMES = {

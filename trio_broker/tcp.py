@@ -8,7 +8,7 @@ import ssl
 
 import trio
 
-from trio_broker.config import ListenConfig
+from trio_broker.config import ListenConfig, host_and_port
 from trio_broker.errors import ConfigError
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
@@ -19,13 +19,7 @@ async def open_listeners(config: ListenConfig) -> list[Listener]:
     if config.websocket is None:
         return []
     host, port = address_of(config.websocket)
-    tls = _tls(config)
-    if tls is None and not config.insecure_bind and not _is_loopback(host):
-        raise ConfigError(
-            f"[listen] websocket: {host} can be reached from other machines, and without TLS anybody on the way reads "
-            "the tokens; set tls_cert and tls_key, or insecure_bind = true (--insecure-bind) if something else "
-            "protects them"
-        )
+    tls = protection(config)
     try:
         plain = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
@@ -33,15 +27,25 @@ async def open_listeners(config: ListenConfig) -> list[Listener]:
     return [trio.SSLListener(one, tls, https_compatible=True) for one in plain] if tls else [*plain]
 
 
+def protection(config: ListenConfig) -> ssl.SSLContext | None:
+    """TLS as `[listen]` wants it. Raises ConfigError if its files can't be used, or if it must be and is not there."""
+    tls = _tls(config)
+    host = address_of(config.websocket)[0] if config.websocket is not None else "localhost"
+    if tls is None and not config.insecure_bind and not _is_loopback(host):
+        raise ConfigError(
+            f"[listen] websocket: {host} can be reached from other machines, and without TLS anybody on the way reads "
+            "the tokens; set tls_cert and tls_key, or insecure_bind = true (--insecure-bind) if something else "
+            "protects them"
+        )
+    return tls
+
+
 def address_of(text: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[IPV6]:PORT`; port 0 is any that is free. Raises ConfigError."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or not host or not port.isdecimal() or int(port) > 65535 or (":" in host and text[0] != "["):
-        raise ConfigError(
-            f"[listen] websocket: {text!r} is no HOST:PORT, such as 127.0.0.1:8765 or [::1]:8765"
-        )
-    return host, int(port)
+    try:
+        return host_and_port(text)
+    except ValueError as error:
+        raise ConfigError(f"[listen] websocket: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -85,6 +85,17 @@ def test_mistakes_of_the_configuration_are_told(home: Home) -> None:
     assert "there is no agent 'nobody'" in findings(home, code=1)["config"][1]
 
 
+def test_warnings_of_the_configuration_are_notes(home: Home) -> None:
+    home.config.write_text('[agents.a]\ncommand = "no-such-program"\n', encoding="utf-8")
+    done = home.run("doctor", "--no-agents", "--format", "json")
+    notes = [one for one in json.loads(done.stdout)["findings"] if one["what"] == "config"]
+    assert [one["state"] for one in notes] == ["note", "ok"]
+    assert "agents.a.command: no-such-program is not found" in notes[0]["text"]
+    home.config.write_text('[listen]\nwebsocket = "0.0.0.0:0"\n', encoding="utf-8")
+    state, text, _ = findings(home, "--no-agents", code=1)["config"]
+    assert state == "broken" and "listen.websocket: 0.0.0.0 can be reached" in text
+
+
 def test_what_others_may_do_is_told_with_the_chmod_against_it(home: Home) -> None:
     home.run("up")
     home.socket.chmod(0o666)

@@ -53,6 +53,7 @@ def test_init_writes_a_private_file_that_check_accepts(home: Home) -> None:
         "ok": True,
         "exists": True,
         "agents": 0,
+        "warnings": [],
     }
 
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import attrs
 
-from trio_broker import __version__, catalog, marks
+from trio_broker import __version__, marks
+from trio_broker.cli.mistakes import find
 from trio_broker.cli.orphans import living_instance
 from trio_broker.cli.run import State, listens, lock_is_held
-from trio_broker.errors import BrokerError, ConfigError, UnknownAgent
+from trio_broker.config import config_error
+from trio_broker.errors import BrokerError, ConfigError
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
 PYTHON = (3, 11)
@@ -56,13 +58,18 @@ def python(_: State) -> Iterator[Finding]:
 
 def config(state: State) -> Iterator[Finding]:
     path = state.paths.config
+    mend = f"edit {path}, then `trio-broker config check`"
     try:
-        agents = len(state.config.agents)
-        catalog.resolve(state.config.default_agent, state.config, installed=state.installed)
-    except (ConfigError, UnknownAgent) as error:
+        seen = find(path, state.installed, must_exist=state.paths.config_named)
+        if seen.mistakes:
+            raise config_error(str(path), seen.mistakes)
+    except ConfigError as error:
         for line in error.message.splitlines():
-            yield Finding("config", BROKEN, line, f"edit {path}, then `trio-broker config check`")
+            yield Finding("config", BROKEN, line, mend)
         return
+    for line in config_error(str(path), seen.warnings).message.splitlines():
+        yield Finding("config", NOTE, line, mend)
+    agents = len(seen.config.agents)
     if not path.exists():
         yield Finding("config", OK, f"none at {path}: the defaults are in force")
         return

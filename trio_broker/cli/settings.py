@@ -11,6 +11,7 @@ import attrs
 import click
 
 from trio_broker.cli.run import State, pass_state, print_json, reach
+from trio_broker.cli.text import safe
 from trio_broker.errors import Misuse
 
 
@@ -86,13 +87,33 @@ def _write_private(path: Path, text: str) -> None:
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @pass_state
 def check(state: State, style: str) -> None:
-    """Read the file; tell every mistake in it at once, with its key and what was expected."""
-    found = "" if state.paths.config.exists() else " (there is none, so the defaults are in force)"
-    agents = len(state.config.agents)
+    """Read the file; tell every mistake in it at once, with its key and what was expected.
+
+    A mistake is exit code 2. A warning is none: a program or a directory that is not there may be there in time.
+    """
+    from trio_broker.cli.mistakes import find
+    from trio_broker.config import config_error
+
+    path = state.paths.config
+    seen = find(path, state.installed, must_exist=state.paths.config_named)
+    warnings = config_error(str(path), seen.warnings).message.splitlines()
+    for line in warnings if seen.mistakes or style == "text" else ():
+        click.echo(f"trio-broker: warning: {safe(line)}", err=True)
+    if seen.mistakes:
+        raise config_error(str(path), seen.mistakes)
+    agents = len(seen.config.agents)
     if style == "json":
-        print_json({"path": str(state.paths.config), "ok": True, "exists": not found, "agents": agents})
+        told = {
+            "path": str(path),
+            "ok": True,
+            "exists": path.exists(),
+            "agents": agents,
+            "warnings": warnings,
+        }
+        print_json(told)
         return
-    click.echo(f"{state.paths.config}: ok, {agents} agent{'' if agents == 1 else 's'} configured{found}")
+    found = "" if path.exists() else " (there is none, so the defaults are in force)"
+    click.echo(f"{path}: ok, {agents} agent{'' if agents == 1 else 's'} configured{found}")
 
 
 @config_command.command("reload")
