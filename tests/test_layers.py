@@ -138,6 +138,7 @@ ONLY_STANDARD_LIBRARY = (
     "testing.scripted",
     "testing.stdio",
     "testing.talk",
+    "testing.warden",
     "__main__",
     "__init__",
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from trio_broker.testing.home import eventually, lives
 
 EXAMPLE = Path(__file__).parent.parent / "example"
 LIMIT = 120
@@ -15,9 +19,23 @@ LIMIT = 120
 
 def run(*words: str, cwd: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:
     """A pytest in that project, which knows nothing of ours."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(cwd), *words]
-    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=LIMIT, check=False)
+    return subprocess.run(
+        [*pytest_in(cwd), *words],
+        cwd=cwd,
+        env=plain_env(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def pytest_in(project: Path) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(project)]
+
+
+def plain_env() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
 def test_the_examples_pass() -> None:
@@ -63,6 +81,43 @@ def test_nothing_heavy_is_imported_before_a_fixture_is_used(tmp_path: Path) -> N
     no_others = ["-p", "no:trio", "-p", "no:hypothesispytest", "-p", "no:_hypothesis_pytestplugin"]
     done = run("-q", *no_others, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+BUSY = """
+import json, os, sys, time
+from pathlib import Path
+
+def test_it(daemon):
+    assert daemon.run("prompt", "-s", "k", "--no-wait", "setsid-child; hang").returncode == 0
+    daemon.until("k", "working")
+    status = daemon.status()
+    guardian = Path(f"/proc/{status['pid']}/task/{status['pid']}/children").read_text().split()
+    pids = [status["pid"], status["sessions"][0]["pid"], *map(int, guardian)]
+    Path("told.new").write_text(json.dumps({"home": str(daemon.path), "pids": pids}))
+    os.rename("told.new", "told")
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_killed_leaves_no_daemon(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "test_it.py").write_text(BUSY, encoding="utf-8")
+    told = tmp_path / "told"
+    with subprocess.Popen(
+        pytest_in(tmp_path), cwd=tmp_path, env=plain_env(), stdout=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            eventually(lambda: told.exists() or process.poll() is not None)
+            left = json.loads(told.read_text(encoding="utf-8"))
+            assert all(map(lives, left["pids"]))
+        finally:
+            os.killpg(process.pid, number)
+    try:
+        eventually(lambda: not any(map(lives, left["pids"])))
+        eventually(lambda: not Path(left["home"]).exists())
+    finally:
+        for pid in filter(lives, left["pids"]):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", __import__("trio_broker.testing").testing.__all__)

@@ -31,6 +31,7 @@ LIMIT = 30.0  # seconds for each single step: far more than it takes, far less t
 AFTER_DOWN = 5.0  # seconds for the daemon's interpreter to end when it has given its lock back
 TRIO_BROKER = (sys.executable, "-m", "trio_broker")
 FAKE = (sys.executable, "-S", "-E", str(Path(__file__).with_name("agent.py")))
+WARDEN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("warden.py")))
 CONFIG = f"""
 default_agent = "fake"
 
@@ -64,7 +65,8 @@ def lives(pid: int) -> bool:
 class Home:
     """TRIO_BROKER_HOME, with a short path as sockets want it, and the agent `fake` as the default one.
 
-    No daemon runs until a command starts one. Leaving ends it, and finds fault if that leaves a process behind.
+    No daemon runs until a command starts one. Leaving ends it, and finds fault if that leaves a process behind. When
+    this process is killed in the block, a warden ends the daemon and removes the directory.
     """
 
     def __init__(self, config: str = CONFIG, **env: str) -> None:
@@ -86,12 +88,24 @@ class Home:
         return file.read_text(encoding="utf-8") if file.exists() else ""
 
     def __enter__(self) -> Self:
+        null = subprocess.DEVNULL
+        self._warden = subprocess.Popen(
+            [*WARDEN, str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=null,
+            stderr=null,
+            cwd="/",
+            start_new_session=True,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
+        all_is_well = b""
         try:
             self.end()
+            all_is_well = b"q"
         finally:
+            self._warden.communicate(all_is_well)
             shutil.rmtree(self.path, ignore_errors=True)
 
     def end(self) -> None:
