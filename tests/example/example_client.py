@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from trio_broker.testing import Fault, Faulty, Habits, Home, Play, Rig, User, request, stillborn
+from trio_broker.testing import Fault, Faulty, Habits, Home, Play, Rig, User, allow, request, stillborn
 
 
 @pytest.fixture
@@ -28,6 +28,13 @@ async def test_an_agent_that_crashed_comes_back(broker: Rig, acp_client: User) -
     await acp_client.wait_phase("mine", "dead")
     assert await acp_client.prompt(session, "say two") == "end_turn"
     assert (await acp_client.view("mine"))["resumed"] == "exact"
+
+
+async def test_what_agents_ask_is_answered(acp_client: User) -> None:
+    acp_client.on_request = allow
+    session = await acp_client.open("mine")
+    assert await acp_client.prompt(session, "ask edit it; say done") == "end_turn"
+    assert acp_client.said(session) == "allowdone"
 
 
 async def test_another_client_sees_the_same(ws_client: User, acp_client: User) -> None:
@@ -51,8 +58,8 @@ async def test_bytes_that_come_one_by_one_are_lines_too(broker: Rig, play: Calla
 
 async def test_the_daemon_from_another_machine(daemon: Home, acp_client: User, ws_client: User) -> None:
     with trio.fail_after(60):
-        session = await ws_client.open("mine", agent="fake")
-        assert await acp_client.open("mine", agent="fake") == session
+        session = await ws_client.open("mine")
+        assert await acp_client.open("mine") == session
         assert await ws_client.prompt(session, "say hello") == "end_turn"
         assert ws_client.said(session) == "hello"
         assert (await acp_client.status())["clients"] == len((acp_client, ws_client, "who made its token"))
@@ -60,6 +67,6 @@ async def test_the_daemon_from_another_machine(daemon: Home, acp_client: User, w
 
 async def test_the_daemon_as_a_person_uses_it(daemon: Home, acp_client: User) -> None:
     with trio.fail_after(60):
-        session = await acp_client.open("mine", agent="fake")
+        session = await acp_client.open("mine")
         assert await acp_client.prompt(session, "say hello") == "end_turn"
         assert "mine" in (await trio.to_thread.run_sync(daemon.run, "status")).stdout

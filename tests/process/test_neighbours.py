@@ -11,7 +11,6 @@ import trio
 
 from trio_broker.errors import BrokerError, SpawnFailed
 from trio_broker.testing.real import (
-    allow,
     come_true,
     fake,
     home_with,
@@ -21,7 +20,7 @@ from trio_broker.testing.real import (
     visit,
     wait_queued,
 )
-from trio_broker.testing.rig import Rig, User
+from trio_broker.testing.rig import Rig, User, allow
 from trio_broker.wire.jsonrpc import Message
 
 STUBBORN = ("--ignore-term", "--ignore-eof")

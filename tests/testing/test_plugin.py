@@ -39,17 +39,19 @@ def plain_env() -> dict[str, str]:
 
 
 def test_the_examples_pass() -> None:
-    done = run("-q", "example_agent.py", "example_client.py", "example_sweep.py")
+    done = run("-q")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 passed" in done.stdout
+    assert "10 passed" in done.stdout
 
 
 def test_failing_examples_say_why() -> None:
-    told = run("-q", "example_failing.py").stdout
+    told = run("-q", "failing.py").stdout
     for words in (
         '!! << {"id": 1, "result": {"sessions": [{"key": "mine"}]}}',
         "!!    result.sessions is [], not ",
         "play 1 of test_no_answer: step 1 of 1: nothing came for 7 s",
+        "the test has not ended within 7 virtual days",
+        "session 'mine' is waiting for an answer to 'edit it': have a client with `on_request=allow`",
         "play 1 of test_a_play_that_nobody_acted_out: step 1 of 2: the play was left unfinished here",
         "still here: ['me']",
         "sweep: cancelled at step 1",
@@ -57,7 +59,7 @@ def test_failing_examples_say_why() -> None:
         "the fixture `broker` is for async tests that Trio runs: mark this one `@pytest.mark.trio`",
     ):
         assert words in told, f"no {words!r} in {told}"
-    assert "3 failed, 1 passed, 3 errors" in told.splitlines()[-1], told
+    assert "4 failed, 1 passed, 3 errors" in told.splitlines()[-1], told
 
 
 def test_where_pytest_trio_is_missing_the_fixtures_say_what_to_do(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 A broker in this process:
 
 * `open_rig(config, habits, spawn, journal)`: a broker whose agents live in memory, a `Rig`; hours pass in no time with
-  an autojump clock. `settings(queue=2)` is a configuration. `rig.connect()` is a client, a `User`.
+  an autojump clock. `settings(queue=2)` is a configuration. `rig.connect()` is a client, a `User`;
+  `rig.connect(allow)` says yes to whatever agents ask.
 * `Habits`, `MemoryAgent`, `MemoryAgents`: those agents, what they do, and what they have heard and said.
 * `open_web(rig)`: its WebSocket, a `Web`. `open_real()`: a broker here with agents that are processes.
 * `assert_sound(rig)`: every promise of the broker that can be looked at from inside; `broken(rig)` has the sentences.
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from trio_broker.testing.real import visit as visit
     from trio_broker.testing.rig import Rig as Rig
     from trio_broker.testing.rig import User as User
+    from trio_broker.testing.rig import allow as allow
     from trio_broker.testing.rig import open_rig as open_rig
     from trio_broker.testing.rig import settings as settings
     from trio_broker.testing.sweeps import sweep as sweep
@@ -67,7 +69,7 @@ _PUBLIC = {
     "plays": "Blank Play Unplayed notification request",
     "program": "open_agent",
     "real": "fake open_real visit",
-    "rig": "Rig User open_rig settings",
+    "rig": "Rig User allow open_rig settings",
     "sweeps": "sweep",
     "web": "Web open_web",
 }

@@ -80,11 +80,13 @@ async def broker(
 ) -> AsyncGenerator[Rig, None]:
     """A broker in this process whose agents live in memory; `broker.connect()` gives as many clients as are wanted.
 
-    The test runs in virtual time. At its end the broker is cancelled, whatever it is at.
+    The test runs in virtual time, and fails when it has not ended within a week of that. At its end the broker is
+    cancelled, whatever it is at.
     """
     from trio_broker.testing.rig import open_rig
 
     async with open_rig(broker_config, agent_habits) as rig:
+        rig.nursery.start_soon(rig.give_up)
         yield rig
 
 
@@ -114,7 +116,10 @@ def _aim(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 async def acp_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
-    """A client that is connected: to the `daemon` if the test has one, else to a `broker`."""
+    """A client that is connected: to the `daemon` if the test has one, else to a `broker`.
+
+    `acp_client.on_request = allow` answers what agents ask; without it the client abstains.
+    """
     from trio_broker.testing.rig import Rig
 
     if isinstance(_aim, Rig):

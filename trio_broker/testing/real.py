@@ -30,7 +30,6 @@ from trio_broker.link import Lines
 from trio_broker.spawning import spawn_agent
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
-from trio_broker.wire.jsonrpc import Message
 
 READY = "Ctrl-C ends it"  # what `serve` says when clients can connect
 LOOK = 0.01  # seconds between two looks at what only the system knows
@@ -43,7 +42,7 @@ def fake(*flags: str) -> list[str]:
 
 @asynccontextmanager
 async def open_real(agents: dict[str, AgentConfig] | None = None, **broker: Any) -> AsyncGenerator[Rig, None]:
-    """A broker with these settings and agents; `demo`, which `User.open` opens, is the scripted agent."""
+    """A broker with these settings and agents; `demo`, its default, is the scripted agent."""
     known = {"demo": AgentConfig(FAKE)} | (agents or {})
     config: Config = attrs.evolve(settings(**broker), agents=known)
     async with open_rig(config, spawn=spawn_agent) as rig:
@@ -51,7 +50,7 @@ async def open_real(agents: dict[str, AgentConfig] | None = None, **broker: Any)
 
 
 def home_with(**broker: object) -> Home:
-    """A home with these settings in its table `[broker]`; `demo`, which `User.open` opens, is the scripted agent."""
+    """A home with these settings in its table `[broker]`; `demo` is the scripted agent too."""
     lines = [f"{name} = {value}" for name, value in broker.items()]
     agent = f"[agents.demo]\ncommand = {json.dumps(FAKE)}"
     return Home("\n".join([CONFIG, agent, "[broker]", *lines]))
@@ -108,11 +107,6 @@ async def wait_ended(daemon: subprocess.Popen[str]) -> int:
     await come_true(lambda: daemon.poll() is not None)
     code: int = daemon.returncode
     return code
-
-
-async def allow(message: Message) -> object:  # noqa: ASYNC124  # an OnRequest
-    """Answers every permission question with yes."""
-    return {"outcome": {"outcome": "selected", "optionId": "allow"}}
 
 
 async def come_true(holds: Callable[[], object]) -> None:

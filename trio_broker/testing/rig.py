@@ -38,6 +38,9 @@ from trio_broker.wire.jsonrpc import Kind, Message
 
 Json = dict[str, Any]
 T = TypeVar("T")
+OnRequest = Callable[[Message], Awaitable[object]]
+
+FOREVER = 7 * 86400.0  # virtual seconds: what takes longer will never end
 
 
 @attrs.define(eq=False)
@@ -76,8 +79,12 @@ class Later(Generic[T]):
 
 @attrs.define(eq=False)
 class User:
-    """A client that keeps what it hears: `messages` in order, `events` the broker's own."""
+    """A client that keeps what it hears: `messages` in order, `events` the broker's own.
 
+    `on_request` answers what agents ask, such as `allow`; by default it abstains, and the turn waits for others.
+    """
+
+    on_request: OnRequest = refuse_all
     client: Client = attrs.field(init=False)
     nursery: trio.Nursery = attrs.field(init=False)
     messages: list[Message] = attrs.field(factory=list)
@@ -88,6 +95,9 @@ class User:
         self.messages.append(message)
         if message.method == "_trio_broker/event":
             self.events.append(jsonrpc.decode(message.params))
+
+    async def answer(self, message: Message) -> object:
+        return await self.on_request(message)
 
     def later(self, call: Callable[..., Awaitable[T]], *args: Any, **more: Any) -> Later[T]:
         """Call it in the background; the user's leaving ends it."""
@@ -101,11 +111,8 @@ class User:
         return await self.client.call(method, params)
 
     async def open(self, key: str, **more: Any) -> str:
-        """Get or create a session of the demo agent, or `agent=`, `command=`; its sessionId."""
-        asked = {"key": key, "cwd": "/tmp", **more}
-        if "command" not in asked:
-            asked.setdefault("agent", "demo")
-        opened = await self.call("_trio_broker/open", **asked)
+        """Get or create a session of the broker's default agent, or `agent=`, `command=`; its sessionId."""
+        opened = await self.call("_trio_broker/open", **{"key": key, "cwd": "/tmp", **more})
         id: str = opened["sessionId"]
         return id
 
@@ -166,14 +173,21 @@ def prompt_params(session: str, text: str, **meta: Any) -> Json:
     return params | ({"_meta": {"trio-broker": meta}} if meta else {})
 
 
+async def allow(message: Message) -> object:
+    """Answers a permission question with the first of its options that allows; abstains from any other request."""
+    options = (jsonrpc.decode(message.params) or {}).get("options", [])
+    chosen = next((one["optionId"] for one in options if one["kind"].startswith("allow")), None)
+    if chosen is None:
+        return await refuse_all(message)
+    return {"outcome": {"outcome": "selected", "optionId": chosen}}
+
+
 @asynccontextmanager
-async def connected(
-    link: Link, on_request: Callable[[Message], Awaitable[object]] = refuse_all
-) -> AsyncGenerator[User, None]:
+async def connected(link: Link, on_request: OnRequest = refuse_all) -> AsyncGenerator[User, None]:
     """A client at the other end of a link; leaving the block lets go of it, and whoever made the link closes it."""
-    user = User()
+    user = User(on_request)
     async with (
-        client_over(link, on_message=user.hear, on_request=on_request) as user.client,
+        client_over(link, on_message=user.hear, on_request=user.answer) as user.client,
         trio.open_nursery() as user.nursery,
     ):
         yield user
@@ -201,7 +215,7 @@ class Rig:
 
     @asynccontextmanager
     async def connect(
-        self, on_request: Callable[[Message], Awaitable[object]] = refuse_all, *, grant: Grant = OWNER
+        self, on_request: OnRequest = refuse_all, *, grant: Grant = OWNER
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection, which may what its `grant` says; leaving the block disconnects."""
         async with Lines(self.raw(grant)) as link, connected(link, on_request) as user:
@@ -222,9 +236,25 @@ class Rig:
     def session(self, key: str) -> Session:
         return self.broker.find(key=key)
 
+    async def give_up(self) -> None:
+        """Raise AssertionError after a week, which is nothing in virtual time, with what every session is doing."""
+        await trio.sleep(FOREVER)
+        told = [f"  session {session.key!r} is {_doing(session)}" for session in self.broker.pool.snapshot()]
+        raise AssertionError("\n".join(["the test has not ended within 7 virtual days", *told]))
+
     def agent(self, key: str) -> MemoryAgent:
         """The agent in memory that was started last for that key."""
         return next(agent for agent in reversed(self.agents.spawned) if agent.settings.key == key)
+
+
+def _doing(session: Session) -> str:
+    asks = session.relay.asks
+    if asks is None or not asks.open:
+        return session.phase.value
+    asked = ", ".join(repr(ask.title) for ask in asks.open)
+    return (
+        f"waiting for an answer to {asked}: have a client with `on_request=allow`, or `policy=` in its open"
+    )
 
 
 def settings(**broker: Any) -> Config:

@@ -23,10 +23,9 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.testing.invariants import Census, assert_sound
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.rig import FOREVER, Rig, open_rig
 
 T = TypeVar("T")
-FOREVER = 7 * 86400.0  # virtual seconds: what takes longer will never end
 
 
 @attrs.define(eq=False)

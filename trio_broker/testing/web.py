@@ -7,7 +7,7 @@ async with open_rig() as rig, open_web(rig) as web, web.connect() as user:
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -23,9 +23,8 @@ from trio_broker.grant import Grant, Scope
 from trio_broker.session import Session
 from trio_broker.tcp import Listener, open_listeners, url_of
 from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
-from trio_broker.testing.rig import Rig, User, connected, open_rig
+from trio_broker.testing.rig import OnRequest, Rig, User, connected, open_rig
 from trio_broker.webdoor import WebDoor
-from trio_broker.wire.jsonrpc import Message
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
 SETTLE = 30.0  # seconds: a wrong token waits for its answer for 5
@@ -43,7 +42,7 @@ class Web:
     @asynccontextmanager
     async def connect(
         self,
-        on_request: Callable[[Message], Awaitable[object]] = refuse_all,
+        on_request: OnRequest = refuse_all,
         *,
         token: str | None = None,
         query: str = "",

@@ -1,4 +1,7 @@
-"""What it looks like when something is wrong. Each of these fails, and says why."""
+"""What it looks like when something is wrong: each of these fails on purpose, and says why.
+
+`pytest failing.py` shows them; a plain `pytest` leaves this file out, by its name.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,10 @@ async def test_no_answer(broker: Rig, play: Callable[..., Play]) -> None:
     told = play(patience=7.0).expect({"method": "session/update"})
     async with broker.raw() as stream:
         await told.act(stream)
+
+
+async def test_a_question_that_nobody_answers(acp_client: User) -> None:
+    await acp_client.prompt(await acp_client.open("mine"), "ask edit it")
 
 
 def test_a_play_that_nobody_acted_out(play: Callable[..., Play]) -> None:
