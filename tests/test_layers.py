@@ -139,6 +139,7 @@ ONLY_STANDARD_LIBRARY = (
     "testing.stdio",
     "testing.talk",
     "testing.warden",
+    "testing.words",
     "__main__",
     "__init__",
 )

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from trio_broker.testing import agent
+from trio_broker.testing import agent, words
+from trio_broker.testing.acts import ACTS
+from trio_broker.testing.scripted import FLAGS
 from trio_broker.testing.talk import LIMIT, Json, Talk, said, updates
 
 SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
@@ -77,6 +79,15 @@ def test_an_unknown_flag_is_told() -> None:
     done = subprocess.run([*ARGV, "--nope"], capture_output=True, timeout=LIMIT, check=False)
     assert done.returncode == 1
     assert b"unknown flag '--nope'" in done.stderr and b"--slow-start" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_its_help_has_every_flag_and_every_word_of_a_prompt(word: str) -> None:
+    done = subprocess.run([*ARGV, word], capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(words.names()) == sorted(ACTS)
+    shown = {line.split()[0].rstrip(",") for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert shown | {"echo", "fds", "pid", "cwd", "prompt"} == ACTS.keys() | FLAGS.keys()
 
 
 def test_what_it_says_fits_the_published_schema() -> None:

@@ -2,9 +2,9 @@
 
     python -m trio_broker.testing.agent [--name X] [flags]        (or by the path of this file, with -S -E)
 
-A prompt's text is a list of acts, separated by `;` or newlines; other text is answered by "echo: TEXT". The
-acts are the methods `act_…` of `acts.Turn`, their arguments stand in `acts.ACTS`, the flags in `scripted.FLAGS`. An act
-whose arguments do not fit is taken for other text ("wait for me" is no `wait`).
+A prompt's text is a list of acts, separated by `;` or newlines; other text is answered by "echo: TEXT". `--help` lists
+acts and flags: the acts are the methods `act_…` of `acts.Turn`, their arguments stand in `acts.ACTS`, the flags in
+`scripted.FLAGS`. An act whose arguments do not fit is taken for other text ("wait for me" is no `wait`).
 
 Standard library only, and only what starts fast: two hundred of these are started in one test. The main thread reads
 stdin and answers at once; each turn has its own thread, so that a cancel is seen in mid-turn.

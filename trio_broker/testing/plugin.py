@@ -151,7 +151,10 @@ async def ws_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
 
 @pytest.fixture
 def fake_agent() -> Callable[..., list[str]]:
-    """The command of the scripted agent, as a function of its flags. `python -m trio_broker.testing.agent --help`."""
+    """The command of the scripted agent, as a function of its flags; a prompt's text is what it does.
+
+    `python -m trio_broker.testing.agent --help` lists the flags, and the words of prompts.
+    """
     from trio_broker.testing.real import fake
 
     return fake

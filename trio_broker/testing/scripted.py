@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from trio_broker.testing.acts import OPTIONS, Process, Session, Turn
 from trio_broker.testing.remembered import Memory
@@ -259,13 +260,21 @@ def parse_flags(words: list[str]) -> dict[str, str]:
     flags: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
+        if word in ("-h", "--help"):
+            _help()
         if word not in FLAGS:
-            sys.exit(
-                f"unknown flag {word!r}; known are\n" + "\n".join(f"  {k} {v}" for k, v in FLAGS.items())
-            )
+            known = "\n".join(f"  {name} {what}" for name, what in FLAGS.items())
+            sys.exit(f"unknown flag {word!r}; known are\n{known}\n  --help tells the words of prompts too")
         takes_value = re.match("[A-Z]+: ", FLAGS[word])
         flags[word] = next(rest, "") if takes_value else ""
     return flags
+
+
+def _help() -> NoReturn:
+    from trio_broker.testing.words import helped  # late: few starts are for this
+
+    write_all(1, helped(FLAGS).encode() + b"\n")
+    sys.exit(0)
 
 
 def _terminated(number: int, _: object) -> None:
