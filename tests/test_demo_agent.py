@@ -50,8 +50,10 @@ def test_a_turn_has_all_there_is_to_see(talk: Talk) -> None:
     assert tags >= {"agent_thought_chunk", "agent_message_chunk", "plan", "tool_call", "tool_call_update"}
     assert "usage_update" in tags
     calls = [update for update in updates(turn) if update["sessionUpdate"] == "tool_call"]
-    assert [(call["kind"], call["status"]) for call in calls] == [("read", "pending"), ("execute", "pending")]
+    assert [(call["kind"], call["status"]) for call in calls] == [("read", "pending"), ("edit", "pending")]
     assert calls[1]["content"][0]["type"] == "diff"
+    (asked,) = questions(turn)
+    assert asked["params"]["toolCall"]["kind"] == "edit", "what is asked about is what is done"
     states = [one["status"] for one in updates(turn) if one.get("toolCallId") == calls[0]["toolCallId"]]
     assert states == ["pending", "in_progress", "completed"]
     assert "“type the greeting”" in said(turn) and "typed" in said(turn)

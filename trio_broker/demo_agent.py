@@ -105,7 +105,7 @@ class Turn:
             "oldText": OLD,
             "newText": NEW,
         }
-        self.tool("Apply the change to greet.py", "execute", content=[diff])
+        self.tool("Apply the change to greet.py", "edit", content=[diff])
         self.pause(0.5)
         allowed = self._permitted(diff)
         self.pause(0.7)

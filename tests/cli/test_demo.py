@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing(home: Home, place: Path)
     assert re.search(r"build +\| \[cancelled\].*build +\| \[end_turn\]", done.stdout, re.DOTALL)
     assert re.search(r"build +working", done.stdout) and "1 queued" in done.stdout
     assert "down: 4 agents ended, 0 processes left behind" in done.stdout
+    printed = [line.strip().partition("  ")[0] for line in done.stdout.partition(" Next:\n")[2].splitlines()]
+    assert len(printed) >= 3
+    for command in printed:
+        helped = subprocess.run(
+            f"{command} --help", shell=True, capture_output=True, timeout=LIMIT, check=False, env=home.env
+        )
+        assert helped.returncode == 0, f"it works as it is printed: {command}"
     eventually(lambda: list(of_this_home(home)) == [])
     assert list(place.iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,22 +32,51 @@ def demo_command(state: State) -> None:
             run(show, private)
         finally:
             _stop(private)
-    click.echo(NEXT)
+    click.echo(_next())
 
 
 @click.command("demo-agent")
 def demo_agent_command() -> int:
-    """Be the demo's agent: ACP on stdin and stdout, no key, no network. Any ACP client can start it."""
+    """Be the demo's agent: ACP on stdin and stdout, no key, no network. Any ACP client can start it.
+
+    Each turn plays a small scene: it thinks, plans, reads, asks whether it may edit. Words in a prompt change that:
+
+    \b
+      build, build 30    a tool call that says nothing for a minute, or so many seconds; nothing is asked
+      fast               ten times as fast (but for such a build)
+
+    \b
+      trio-broker prompt -a demo --approve-all "fast: hello"
+
+    TRIO_BROKER_DEMO_SPEED=10 hurries it too.
+    """
     from trio_broker import demo_agent
 
     return demo_agent.main()
 
 
-NEXT = """
-What you saw: one agent in a tool call that said nothing, and nobody waited for it. Next:
-  trio-broker demo-agent           the agent you saw, for your editor to start
-  trio-broker prompt -a demo hi    a broker that stays, and a session of this directory
-  trio-broker agents list          the real agents it knows by name; try `trio-broker claude "…"`"""
+NEXT = {
+    "prompt -a demo hi": "a broker that stays, and a session of this directory",
+    "status": "what it is doing; `down` ends it",
+    "agents list": "the real agents it knows by name: `prompt -a claude …`",
+    "demo-agent": "the agent you saw, for your editor to start",
+}
+
+
+def _next() -> str:
+    told = "\nWhat you saw: one agent in a tool call that said nothing, and nobody waited for it. Next:"
+    return "\n".join([told, *(f"  {_command()} {words:<18} {what}" for words, what in NEXT.items())])
+
+
+def _command() -> str:
+    """What starts this program here: its bare name only where PATH has it."""
+    program = sys.argv[0]
+    if os.path.basename(program) != "trio-broker":
+        return f"{shlex.quote(sys.executable)} -m trio_broker"
+    if shutil.which("trio-broker"):
+        return "trio-broker"
+    near = os.path.relpath(program)
+    return shlex.quote(program if near.startswith("..") else near)
 
 
 @contextmanager
