@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home, eventually, lives
+from trio_broker.testing.home import LIMIT, Home, eventually, lives
 
 
 def kill_daemon(home: Home) -> None:
@@ -18,6 +18,24 @@ def kill_daemon(home: Home) -> None:
     pid = home.status()["pid"]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not lives(pid))
+
+
+def test_what_became_of_a_session_is_said_in_words(home: Home) -> None:
+    home.run("prompt", "-a", "demo", "-s", "k", "fast: build 0")
+    with home.start("watch", "-s", "k") as watching:
+        eventually(lambda: home.session("k")["clients"] == 1)
+        assert home.run("sessions", "restart", "-s", "k").returncode == 0
+        home.run("down")
+        _, told = watching.communicate(timeout=LIMIT)
+    assert "[agent] resumed the conversation goes on where it was" in told
+    assert "[session] suspended" in told and "[session] ended" not in told
+    home.run("prompt", "-a", "demo", "-s", "k", "fast: build 0")
+    history = home.run("sessions", "history", "-s", "k").stdout
+    assert "agent    resumed: the conversation goes on where it was" in history and "exact" not in history
+    assert "session  suspended" in history
+    shown = home.run("sessions", "show", "-s", "k").stdout
+    assert "resumed: exact: the conversation goes on where it was" in shown
+    assert "updates of other sessions: 0" in shown and "foreign" not in shown
 
 
 def test_after_a_kill_the_next_prompt_says_what_happened_and_history_shows_all(home: Home) -> None:

@@ -22,6 +22,11 @@ from trio_broker.cli.starting import HOW, tell_starting
 from trio_broker.cli.status import sessions_table
 from trio_broker.cli.text import safe
 
+LABELS = {
+    "foreign": "updates of other sessions",
+    "rejected_lines": "lines that are no messages",
+}  # for people
+
 
 @click.group("sessions")
 def sessions_command() -> None:
@@ -155,7 +160,9 @@ def show(state: State, session: str | None, agent: str | None, cwd: str | None, 
     elif style == "quiet":
         click.echo(view["sessionId"] or "")
     else:
-        click.echo("\n".join(f"{name}: {_field(value)}" for name, value in view.items()))
+        how = view.get("resumed")
+        shown = view | ({"resumed": f"{how}: {HOW[how]}"} if how in HOW else {})
+        click.echo("\n".join(f"{LABELS.get(name, name)}: {_field(value)}" for name, value in shown.items()))
 
 
 def _field(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What is told to a person who waits for an agent's start, which may take minutes when npx fetches it first."""
+"""What is told to a person of an agent's start, which may take minutes when npx fetches it first, and of its end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ HOW = {
     "loaded": "the agent has loaded the conversation",
     "new": "the agent does not remember the conversation; `trio-broker sessions history` still shows it",
 }
+
+
+def session_event(event: dict[str, Any]) -> str:
+    """What happened to a session in a word: one whose agent has ended is suspended, or dead, and comes back."""
+    what, phase = str(event.get("event")), str(event.get("phase"))
+    return safe(phase if what == "ended" and phase != "closed" else what)
 
 
 def tell_woken(opened: dict[str, Any]) -> None:

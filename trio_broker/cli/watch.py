@@ -98,7 +98,12 @@ def _tell(event: dict[str, Any]) -> None:
         click.echo(f"[ask] {safe(str(event.get('title')))}", err=True)
     elif kind in ("agent", "session", "note", "gap"):
         text = event.get("note") or event.get("text") or event.get("why") or event.get("error") or ""
-        click.echo(f"[{kind}] {event.get('event', '')} {safe(str(text))}".rstrip(), err=True)
+        from trio_broker.cli.starting import HOW, session_event  # late, as above
+
+        what = session_event(event) if kind == "session" else event.get("event", "")
+        if event.get("event") == "resumed":
+            text = text or HOW.get(event["how"], event["how"])
+        click.echo(f"[{kind}] {what} {safe(str(text))}".rstrip(), err=True)
 
 
 @click.command("wait")
