@@ -69,3 +69,8 @@ def test_ctrl_c_in_the_demo_leaves_nothing_and_it_never_touched_a_broker_of_your
     eventually(lambda: list(of_this_home(home)) == [])
     assert home.status()["sessions"] == []
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["build 30", "fast", "TRIO_BROKER_DEMO_SPEED"])
+def test_the_agents_words_are_in_its_help(home: Home, word: str) -> None:
+    assert word in home.run("demo-agent", "--help").stdout
