@@ -3,10 +3,10 @@
 Kinds and the members of their JSON objects:
 
     update    (not JSON: the agent's raw `session/update` lines)
-    queued    promptId, author, position, prompt: a prompt waits; `durable` if it runs after a restart too. Again, with
-              event (edited, moved) and by, when it says something else now, or stands elsewhere: then `order` has the
-              ids of all that wait
-    started   promptId, author, prompt: the prompt went to the agent; editedBy
+    queued    promptId, author, position, prompt: a prompt waits; `durable` if it runs after a restart too; `policy` if
+              it has one of its own. Again, with event (edited, moved) and by, when it says something else now, or
+              stands elsewhere: then `order` has the ids of all that wait
+    started   promptId, author, prompt, policy: the prompt went to the agent; editedBy
     ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
     ask       askId, method, title, params: the agent asks
     answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds), note; by a policy or a rule: no

@@ -97,7 +97,9 @@ def _turn(event: dict[str, Any]) -> Turn:
     params = jsonrpc.encode({"prompt": event["prompt"]})
     turn = Turn(params, author_name=event.get("author"), prompt_id=event["promptId"], durable=True)
     turn.text = text_of(turn.blocks)
-    turn.edited_by = event.get("by") if event.get("event") == "edited" else None
+    turn.edited_by = event.get("editedBy")
+    if (policy := event.get("policy")) is not None:  # its author might choose it, or it would not be queued
+        turn.policy = Policy(policy)
     return turn
 
 
@@ -120,7 +122,8 @@ class _Left:
     def _heed(self, record: Record, event: dict[str, Any]) -> None:
         id = event.get("promptId", "")
         if record.kind == "queued":  # again, when it was edited or moved
-            self.queued[id] = self.queued.get(id, {}) | event
+            edited = {"editedBy": event["by"]} if event.get("event") == "edited" else {}
+            self.queued[id] = self.queued.get(id, {}) | event | edited
             order = [other for other in event.get("order", ()) if other in self.queued]
             self.queued = {other: self.queued[other] for other in (*order, *self.queued)}
         elif record.kind == "started":

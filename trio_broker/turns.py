@@ -332,7 +332,8 @@ class Turns:
 
     def _note(self, kind: str, turn: Turn, **fields: Any) -> None:
         raws = {"prompt": turn.blocks}
-        self.log.append(kind, raws, promptId=turn.prompt_id, author=turn.author_name, **fields)
+        policy = None if turn.policy is None else turn.policy.value
+        self.log.append(kind, raws, promptId=turn.prompt_id, author=turn.author_name, policy=policy, **fields)
 
     def _note_end(self, turn: Turn, outcome: Outcome) -> int:
         return self.log.append("ended", promptId=turn.prompt_id, **told(outcome)).first

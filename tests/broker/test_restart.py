@@ -9,7 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.errors import NoSession
+from trio_broker.errors import Forbidden, NoSession
+from trio_broker.grant import Grant, Scope
 from trio_broker.journal import Journal
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import User, open_rig
@@ -20,6 +21,10 @@ LOAD = Habits(load=True)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.sqlite"
+
+
+def say(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 async def page(user: User, **which: Any) -> list[dict[str, Any]]:
@@ -96,6 +101,63 @@ async def test_prompts_that_nobody_waits_for_run_once_after_the_restart(path: Pa
             assert [(end["promptId"], end["outcome"]) for end in ends] == [
                 ("first", "unknown"), ("second", "completed"), ("third", "completed"),
             ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("of_session", "of_prompt", "by", "option"),
+    [
+        ("approve-all", "deny-all", "policy:deny-all", "reject"),
+        ("deny-all", "approve-all", "policy:approve-all", "allow"),
+        ("deny-all", None, "policy:deny-all", "reject"),
+    ],
+)
+async def test_such_a_prompt_has_the_policy_it_was_queued_with(
+    path: Path, of_session: str, of_prompt: str | None, by: str, option: str
+) -> None:
+    own = {} if of_prompt is None else {"policy": of_prompt}
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k", policy=of_session)
+            await user.submit(session, "hang")
+            await user.submit(session, "ask go", promptId="asks", **own)
+            await user.call("_trio_broker/queue_edit", key="k", promptId="asks", prompt=say("ask again"))
+            await user.call("_trio_broker/queue_edit", key="k", promptId="asks", position=1)
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="asks")
+            answers = [event for event in await page(user, key="k") if event["kind"] == "answer"]
+            assert [(answer["by"], answer["optionId"]) for answer in answers] == [(by, option)]
+
+
+async def test_a_policy_does_not_outlive_the_scope_it_needed(path: Path) -> None:
+    """What a token may not choose is in no queue, so it comes back with none."""
+    prompts_only = Grant("ci", frozenset({Scope.PROMPT}), roots=("/tmp",))
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect(grant=prompts_only) as user:
+            session = await user.open("k", policy="deny-all")
+            await user.submit(session, "hang")
+            with pytest.raises(Forbidden, match="the policy 'approve-all'"):
+                await user.submit(session, "ask no", promptId="asks", policy="approve-all")
+            await user.submit(session, "ask go", promptId="asks")
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="asks")
+            answers = [event for event in await page(user, key="k") if event["kind"] == "answer"]
+            assert [answer["by"] for answer in answers] == ["policy:deny-all"]
+
+
+async def test_who_edited_such_a_prompt_is_known_though_it_was_moved_then(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang")
+            for id in ("first", "second"):
+                await user.submit(session, f"say {id}", promptId=id)
+            await user.call("_trio_broker/queue_edit", key="k", promptId="second", prompt=say("say 2"))
+            await user.call("_trio_broker/queue_edit", key="k", promptId="second", position=1)
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="first")
+            begun = {one["promptId"]: one for one in await page(user, key="k") if one["kind"] == "started"}
+            assert begun["second"]["editedBy"].startswith("owner (client-")
+            assert "editedBy" not in begun["first"]
 
 
 async def test_what_was_said_in_such_a_turn_is_history_and_no_news(path: Path) -> None:
