@@ -130,13 +130,19 @@ class Broker:
         """A name for a new client, which no other has, in this broker or another; a token's name comes first."""
         return f"{'' if grant == OWNER else grant.name + '/'}client-{secrets.token_hex(4)}"
 
-    def stop(self) -> None:
-        """Begin to stop: nothing new is opened (RACES G6), every agent is told to end. Twice is once."""
+    def stop(self) -> int:
+        """Begin to stop: nothing new is opened (RACES G6), every agent is told to end. Twice is once.
+
+        Says how many prompts that wait are kept for the next start.
+        """
         self.stopping.set()
         for session in self.pool.snapshot():
             session.end(close=False)
         for control in self.registry.controls():
             control.life.request_end()
+        kept = sum(session.turns.left for session in self.pool.snapshot())
+        log.info("broker_stops queued_prompts_kept=%s", kept)
+        return kept
 
     def drain(self) -> None:
         """Begin nothing new, and stop as soon as every session is at rest; `stop` does not wait for that."""

@@ -177,15 +177,18 @@ class Life:
         if self.ending:
             raise self.cause or SessionOver(f"session {self.settings.key!r} was ended before it had started")
 
-    def request_end(self, cause: BrokerError | None = None) -> None:
-        """Begin to end it: who waits has an outcome now, the process goes by the ladder. The first call counts."""
+    def request_end(self, cause: BrokerError | None = None, told: BrokerError | None = None) -> None:
+        """Begin to end it: who waits has an outcome now, the process goes by the ladder. The first call counts.
+
+        `told`: what those hear who wait, where nothing is wrong and there is no `cause`.
+        """
         if self.ending:
             return
         self.cause = cause
         self._ending.set()
         self._start_scope.cancel()
         if self.line is not None:
-            self.line.fail(cause or SessionOver(f"session {self.settings.key!r} was ended"))
+            self.line.fail(cause or told or SessionOver(f"session {self.settings.key!r} was ended"))
         self.host.on_end(self)
 
     def forgo(self) -> None:

@@ -49,6 +49,11 @@ class Log:
         """The number of the newest event that readers may see, 0 if there is none; behind it one may be held."""
         return self.next - 1 if self._held is None else self._held - 1
 
+    @property
+    def lasts(self) -> bool:
+        """What is in it outlives the broker."""
+        return self.keeper.journal is not None and not self.keeper.failing
+
     def append(self, kind: str, raws: Mapping[str, bytes] = NONE, **fields: Any) -> Record:
         """Add one event with these JSON members, those that are None left out; `raws` are raw JSON already."""
         members = {name: value for name, value in fields.items() if value is not None}

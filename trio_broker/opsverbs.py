@@ -61,13 +61,13 @@ async def reload(connection: Connection, message: Message) -> bytes:
 def shutdown(connection: Connection, message: Message) -> bytes:
     """Stop the broker: every session is ended, then the daemon is gone, and with it this connection.
 
-    `drain`: nothing new is begun, and it stops when every session is at rest; meanwhile `status` says so.
+    `kept`: how many prompts that wait run after the next start. `drain`: nothing new is begun, and it stops when every
+    session is at rest; meanwhile `status` says so.
     """
     if structure(message.params, Shutdown).drain:
         connection.broker.drain()
-    else:
-        connection.broker.stop()
-    return b"{}"
+        return b"{}"
+    return jsonrpc.encode({"kept": connection.broker.stop()})
 
 
 AT_ONCE: dict[str, AtOnce] = {"shutdown": shutdown}

@@ -18,7 +18,7 @@ from trio_broker.ask import Ask
 from trio_broker.asks import RESTART, Asks
 from trio_broker.config import Restart
 from trio_broker.control import refuse
-from trio_broker.errors import AgentGone, BrokerError, RemoteError, SessionOver
+from trio_broker.errors import AgentGone, BrokerError, Draining, RemoteError, SessionOver
 from trio_broker.life import AUTH_REQUIRED, Life, Settings, Spawn
 from trio_broker.limits import Limits
 from trio_broker.line import Line, OnReply
@@ -213,9 +213,9 @@ class Session:
         if close:
             self.log.append("session", event="closed")
         if self.life is not None and not self.life.ending:
-            self.life.request_end()
+            self.life.request_end(told=self._over())
         else:
-            self.turns.close(self._over())
+            self.turns.close(self._over(), keep=not close)
         self._woken.set()
         self.save(self)
         self.note_phase()
@@ -276,7 +276,7 @@ class Session:
         except BrokerError as error:
             if not self.ending:
                 self.log.append("note", text=f"not restarted: {error.message}")
-            self.turns.close(error)
+            self.turns.close(error, keep=isinstance(error, Draining))
 
     # As the host of its lives
 
@@ -306,7 +306,7 @@ class Session:
         if self.relay.asks is not None:
             stops = RESTART if self._stopped else "agent gone"
             self.relay.asks.close("closed" if self.closed else stops)
-        self.turns.close(life.cause or self._over())
+        self.turns.close(life.cause or self._over(), keep=self._stopped and not self.closed)
         self.note_phase()
         phase = "closed" if self.closed else self.phase.value
         self.log.append("session", event="ended", phase=phase, error=life.cause and life.cause.message)
@@ -380,9 +380,8 @@ class Session:
             self.restart(error)
 
     def _over(self) -> SessionOver:
-        return SessionOver(
-            f"session {self.key!r} was {'closed' if self.closed else 'ended: the broker stops'}"
-        )
+        stops = f"the broker stops; session {self.key!r} is kept and can be resumed"
+        return SessionOver(f"session {self.key!r} was closed" if self.closed else stops)
 
     def _note_state(self, update: dict[str, Any]) -> None:
         if self.state.updated(update):

@@ -25,6 +25,7 @@ from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
 
 TEXT_SHOWN = 200  # characters of a queued prompt
+TEXT_NAMED = 40  # characters by which a sentence names a prompt
 TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
 KNOWN = 1000  # ended prompts whose ids are remembered
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
@@ -110,10 +111,9 @@ class Turns:
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     running: Turn | None = None
     done: int = 0
+    left: int = 0  # durable prompts that are left to a later broker
     ended_at: float = attrs.field(factory=trio.current_time)
-    ended: dict[str, dict[str, Any]] = attrs.field(
-        factory=dict
-    )  # prompt id to outcome, of the last KNOWN turns
+    ended: dict[str, dict[str, Any]] = attrs.field(factory=dict)  # the last KNOWN outcomes, by prompt id
     began: trio.Event = attrs.field(factory=trio.Event)  # set when the next turn begins
     _queue: deque[Turn] = attrs.field(factory=deque)
     _arrived: trio.Event = attrs.field(factory=trio.Event)
@@ -210,19 +210,25 @@ class Turns:
                 self._line.send(jsonrpc.notification("session/cancel", params))
         return "turn"
 
-    def close(self, error: BrokerError) -> None:
+    def close(self, error: BrokerError, *, keep: bool = False) -> None:
         """The agent is gone: settle all there are, the running one with `error`, the queued as never sent.
 
+        `keep`, when the broker ends: durable ones are left to the next one, so for the log they go on waiting.
         What is submitted from now on waits for the next `run`.
         """
         self._line = None
         if (running := self.running) is not None and running.outcome is None:
-            failed = Failed(error if running.number is not None else _never_sent(error))
+            failed = Failed(error if running.number is not None else _never_sent(error, running))
             answer = Cancelled(note=error.message) if running.cancelling else failed
             self._end(running, running.answer or answer)
             self._leave(running)
         while self._queue:
-            self._end(self._queue.popleft(), Failed(_never_sent(error)))
+            turn = self._queue.popleft()
+            if keep and turn.durable and self.log.lasts:
+                self.left += 1
+                turn.settle(Failed(_left(turn)))
+            else:
+                self._end(turn, Failed(_never_sent(error, turn)))
 
     async def run(self, line: Line, agent_session_id: str) -> None:
         """Run the queue over this line, for ever; the only task that holds `lock` for a turn."""
@@ -377,6 +383,17 @@ def _text(error: bytes) -> str:
     return remote_error(error).message
 
 
-def _never_sent(error: BrokerError) -> BrokerError:
-    details = {key: value for key, value in error.details.items() if key != "sent"}
-    return SessionOver(f"this prompt was never sent to the agent: {error.message}", sent=False, **details)
+def _never_sent(error: BrokerError, turn: Turn) -> BrokerError:
+    details = error.details | {"sent": False, "promptId": turn.prompt_id}
+    return SessionOver(f"the prompt {_named(turn)} was never sent to the agent: {error.message}", **details)
+
+
+def _left(turn: Turn) -> BrokerError:
+    text = f"the broker stops; the prompt {_named(turn)} is kept and runs after the next start"
+    return SessionOver(text, sent=False, promptId=turn.prompt_id)
+
+
+def _named(turn: Turn) -> str:
+    """A prompt in a sentence: the beginning of its text, or its id."""
+    more = "…" if len(turn.text) > TEXT_NAMED else ""
+    return repr(turn.text[:TEXT_NAMED] + more) if turn.text else turn.prompt_id

@@ -13,7 +13,7 @@ from trio_broker.errors import Forbidden, NoSession
 from trio_broker.grant import Grant, Scope
 from trio_broker.journal import Journal
 from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import User, open_rig
+from trio_broker.testing.rig import User, open_rig, settings
 
 LOAD = Habits(load=True)
 
@@ -158,6 +158,77 @@ async def test_who_edited_such_a_prompt_is_known_though_it_was_moved_then(path: 
             begun = {one["promptId"]: one for one in await page(user, key="k") if one["kind"] == "started"}
             assert begun["second"]["editedBy"].startswith("owner (client-")
             assert "editedBy" not in begun["first"]
+
+
+async def test_they_are_kept_over_a_polite_end_too_and_those_that_somebody_waits_for_end(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            running = user.later(user.prompt, session, "hang", promptId="running")
+            await user.wait_phase("k", "working")
+            for id in ("second", "third"):
+                await user.submit(session, f"say {id}", promptId=id)
+            waited = user.later(user.prompt, session, "say " + "long " * 20, promptId="waited")
+            again = user.later(user.prompt, session, "say third", promptId="third")
+            await user.call("_trio_broker/queue_edit", key="k", promptId="third", position=1)
+            assert await user.call("_trio_broker/shutdown") == {"kept": 2}
+            stops = "the broker stops; session 'k' is kept and can be resumed"
+            assert (await running.fails()).message == stops
+            begins = f"'{('say ' + 'long ' * 20)[:40]}…'"
+            assert (
+                await waited.fails()
+            ).message == f"the prompt {begins} was never sent to the agent: {stops}"
+            kept = "the broker stops; the prompt 'say third' is kept and runs after the next start"
+            assert (await again.fails()).message == kept
+            await rig.ended.wait()
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="second")
+            assert rig.agent("k").prompts() == ["say third", "say second"]
+            ends = [event for event in await page(user, key="k") if event["kind"] == "ended"]
+            assert [(end["promptId"], end["outcome"]) for end in ends] == [
+                ("running", "failed"), ("waited", "failed"), ("third", "completed"), ("second", "completed"),
+            ]  # fmt: skip
+
+
+async def test_a_drain_that_can_not_run_them_any_more_keeps_them(path: Path) -> None:
+    with trio.fail_after(60):
+        config = settings(cancel_grace=0.1)
+        async with open_rig(config, LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang-hard")
+            await user.wait_phase("k", "working")
+            await user.submit(session, "say later", promptId="later")
+            await user.call("_trio_broker/shutdown", drain=True)
+            await user.cancel(session)
+            await rig.ended.wait()
+        async with open_rig(config, LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="later")
+            assert rig.agent("k").prompts() == ["say later"]
+
+
+async def test_a_close_keeps_nothing(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang")
+            await user.submit(session, "say never", promptId="never")
+            await user.call("_trio_broker/close", key="k")
+            assert await user.call("_trio_broker/shutdown") == {"kept": 0}
+            await rig.ended.wait()
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            ends = [event for event in await page(user, sessionId=session) if event["kind"] == "ended"]
+            says = "the prompt 'say never' was never sent to the agent: session 'k' was closed"
+            assert ends[-1]["promptId"] == "never" and ends[-1]["error"] == says
+            assert rig.agents.spawned == []
+
+
+async def test_without_a_journal_nothing_is_promised(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang")
+            await user.submit(session, "say never")
+            assert await user.call("_trio_broker/shutdown") == {"kept": 0}
 
 
 async def test_what_was_said_in_such_a_turn_is_history_and_no_news(path: Path) -> None:

@@ -57,8 +57,27 @@ def test_down_ends_sessions_at_work_and_their_children(home: Home, tmp_path: Pat
     home.run("prompt", "hang-hard", "--no-wait", cwd=tmp_path)
     pids = [home.status()["pid"], *(view["pid"] for view in home.status()["sessions"]), child]
     assert all(lives(pid) for pid in pids)
-    assert home.json("down") == {"action": "broker_stopped", "socket": str(home.socket)}
+    assert home.json("down") == {"action": "broker_stopped", "socket": str(home.socket), "kept": 0}
     eventually(lambda: not any(lives(pid) for pid in pids))
+
+
+def test_what_is_queued_and_waited_for_by_nobody_runs_after_down_and_up(home: Home, tmp_path: Path) -> None:
+    home.run("sessions", "new", "-s", "k", cwd=tmp_path)
+    with home.start("prompt", "-s", "k", "hang", cwd=tmp_path) as running:
+        eventually(lambda: home.status()["sessions"][0]["phase"] == "working")
+        home.run("prompt", "-s", "k", "say later", "--no-wait", "--prompt-id", "later", cwd=tmp_path)
+        with home.start("prompt", "-s", "k", "say never", cwd=tmp_path) as waiting:
+            eventually(lambda: home.status()["sessions"][0]["queue"] == 2)
+            told = "the broker has ended, and its agents with it; 1 queued prompt is kept and runs after the next start"
+            assert home.run("down").stderr == f"{told}\n"
+            words = [process.communicate(timeout=LIMIT)[1] for process in (running, waiting)]
+    assert "the broker stops; session 'k' is kept and can be resumed" in words[0]
+    assert "the prompt 'say never' was never sent to the agent: the broker stops;" in words[1]
+    assert (running.returncode, waiting.returncode) == (1, 1)
+    home.run("up")
+    assert home.run("wait", "-s", "k", "--prompt-id", "later", "--timeout", "20").returncode == 0
+    told = home.run("sessions", "history", "-s", "k").stdout
+    assert "never sent" in told and told.rstrip().endswith("end_turn"), told
 
 
 def test_a_second_daemon_is_one_too_many(home: Home) -> None:

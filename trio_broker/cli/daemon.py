@@ -82,6 +82,9 @@ def up_command(state: State) -> None:
 def down_command(state: State, drain: bool, timeout: float | None, style: str) -> None:
     """Stop the broker: every session ends, and no process of any agent is left.
 
+    Sessions can be resumed after the next start. Prompts queued with --no-wait are kept and run then; those that
+    somebody waits for end, and say so.
+
     \b
       trio-broker down
       trio-broker down --drain --timeout 600
@@ -92,15 +95,18 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
     if not listens(state.paths):
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
-    run(_shut_down, state, drain, timeout)
+    kept = run(_shut_down, state, drain, timeout)
     _wait_gone(state)
     if style == "json":
-        print_json({"action": "broker_stopped", "socket": str(state.paths.socket)})
+        print_json({"action": "broker_stopped", "socket": str(state.paths.socket), "kept": kept})
     elif style == "text":
-        click.echo("the broker has ended, and its agents with it", err=True)
+        what = "1 queued prompt is kept and runs" if kept == 1 else f"{kept} queued prompts are kept and run"
+        more = f"; {what} after the next start" if kept else ""
+        click.echo(f"the broker has ended, and its agents with it{more}", err=True)
 
 
-async def _shut_down(state: State, drain: bool, seconds: float | None) -> None:
+async def _shut_down(state: State, drain: bool, seconds: float | None) -> int:
+    """How many prompts wait for the next start; of a drain, which ends when none is left, none."""
     import trio
 
     async with state.connect() as client:
@@ -108,12 +114,14 @@ async def _shut_down(state: State, drain: bool, seconds: float | None) -> None:
             await client.call("_trio_broker/shutdown", {"drain": True})
             with trio.move_on_after(float("inf") if seconds is None else seconds):
                 await client.gone.wait()
-                return
+                return 0
             click.echo(
                 f"some turns have not ended within {seconds:g} s (--timeout): they are ended now", err=True
             )
-        await client.call("_trio_broker/shutdown")
+        answer = await client.call("_trio_broker/shutdown")
         await client.gone.wait()
+    kept: int = answer.get("kept", 0)
+    return kept
 
 
 def _wait_gone(state: State) -> None:
