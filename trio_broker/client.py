@@ -59,8 +59,7 @@ class Client:
         Raises BrokerGone, one of the broker's own errors (NoSession, QueueFull, …), or a RemoteError with the agent's
         code and data. Cancelling it ends the waiting: a late reply is ignored, and what was begun goes on.
         """
-        if self.gone.is_set():
-            raise self._gone()
+        self.check_there()
         call = _Call()
         number = self._calls.open(call)
         self.outbox.put(jsonrpc.request(number, method, _params(params)))
@@ -69,6 +68,11 @@ class Client:
         finally:
             self._calls.forget(number)
         return _result(call.reply)
+
+    def check_there(self) -> None:
+        """Raises BrokerGone when the broker has closed the connection."""
+        if self.gone.is_set():
+            raise self._gone()
 
     def notify(self, method: str, params: object = None) -> None:
         """Send a notification; whether it arrives is not known."""

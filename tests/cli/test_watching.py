@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +14,20 @@ import pytest
 from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually, fake, lives
 
 EVIL = "\x1b[2Jowned\x9b"
+
+
+# watch
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_watch_whose_broker_goes_is_exit_6_and_says_so(home: Home, number: signal.Signals) -> None:
+    home.run("sessions", "new", "-s", "k")
+    with home.start("watch", "-s", "k") as process:
+        eventually(lambda: home.session("k")["clients"] == 1)
+        os.kill(home.status()["pid"], number)
+        _, stderr = process.communicate(timeout=LIMIT)
+    assert process.returncode == 6, stderr
+    assert "the broker closed the connection; look at its log, then `trio-broker up`" in stderr
 
 
 # wait

@@ -73,6 +73,8 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until, closed, nursery.cancel_scope)
             nursery.start_soon(_until, client.gone, nursery.cancel_scope)
+        if not closed.is_set():
+            client.check_there()
 
 
 async def _until(event: Any, scope: Any) -> None:
