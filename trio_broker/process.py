@@ -172,11 +172,16 @@ async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
 
 
 def _why(spec: AgentSpec, error: Exception) -> str:
-    missing = isinstance(error, FileNotFoundError) and not os.path.isdir(spec.cwd or "/")
-    what = f"its directory {spec.cwd} does not exist" if missing else str(error)
-    return (
-        f"agent {spec.name!r} could not be started: {what}; check `command` of [agents.{spec.name}] and PATH"
-    )
+    what, look = str(error), f"check `command` of [agents.{spec.name}] and PATH"
+    if spec.source == "command":
+        look = "check that command, and PATH"
+    if isinstance(error, FileNotFoundError):
+        if not os.path.isdir(spec.cwd or "/"):
+            what = f"its directory {spec.cwd} does not exist"
+        elif spec.source == "built-in":
+            what = f"it is not installed, or {spec.argv[0]!r} is not in the PATH of the broker"
+            look = f"install it, or write its `command` into [agents.{spec.name}]"
+    return f"agent {spec.name!r} could not be started: {what}; {look}"
 
 
 def _pipe(stream: T | None) -> T:

@@ -28,11 +28,17 @@ from trio_broker.testing.home import LIMIT, Home, eventually, fake, lives
         (["prompt", "die 7"], 1, "ended with exit code 7\nThe next prompt starts it anew"),
         (["prompt", "kill KILL"], 1, "ended with signal 9 (SIGKILL)\nThe next prompt starts it anew"),
         (["prompt", "wait 600", "--timeout", "0.2"], 3, "timed out after 0.2 s; the turn was cancelled"),
+        (
+            ["prompt", "ignore-cancel; wait 1", "--timeout", "0.2"],
+            3,
+            "the turn was cancelled, which its agent answered with end_turn (--timeout)",
+        ),
         (["cancel", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
         (["sessions", "show", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
         (["sessions", "close", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
-        (["prompt", "ask edit it"], 5, "allow with --approve-reads or --approve-all"),
-        (["prompt", "ask read it", "--deny-all"], 5, "allow with --approve-reads or --approve-all"),
+        (["prompt", "ask edit it"], 5, "denied; allow with --approve-all, or have each wait"),
+        (["prompt", "ask edit it", "--approve-reads"], 5, "denied; allow with --approve-all, or have each"),
+        (["prompt", "ask read it", "--deny-all"], 5, "allow with --approve-reads or --approve-all, or"),
     ],
 )
 def test_exit_code(shared: Home, tmp_path: Path, words: list[str], code: int, says: str) -> None:
@@ -58,7 +64,10 @@ def test_the_next_prompt_after_a_death_starts_anew(shared: Home, tmp_path: Path)
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("no-such-program --acp", "could not be started"),
+        (
+            "no-such-program --acp",
+            "could not be started: [Errno 2] No such file or directory: 'no-such-program'; check that command",
+        ),
         (
             fake("--exit-at-start", "3", "--stderr", "no key found"),
             "3 before it had a session; its last words: no",
@@ -74,6 +83,16 @@ def test_an_agent_that_does_not_start_is_exit_1_with_its_last_words(
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.count("\n") == 2, "what happened, and what to do"
+
+
+def test_an_agent_that_is_not_installed_is_told_so(home: Home, tmp_path: Path) -> None:
+    done = home.run("goose", "hi", env={"PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert (
+        "agent 'goose' could not be started: it is not installed, or 'goose' is not in the PATH"
+        in done.stderr
+    )
+    assert "install it, or write its `command` into [agents.goose]" in done.stderr
 
 
 def test_an_agents_error_is_told_with_its_data(home: Home, tmp_path: Path) -> None:

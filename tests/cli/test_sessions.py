@@ -190,8 +190,21 @@ def test_status_is_a_table_for_people(home: Home, tmp_path: Path) -> None:
     first, head, row, failing = home.run("status").stdout.splitlines()
     assert re.fullmatch(rf"broker {__version__} \(pid \d+\) up [\d.]+s, 1 client; sessions: 1 dead", first)
     assert head.split() == ["SESSION", "AGENT", "PHASE", "FOR", "QUIET", "QUEUE", "PID"]
-    assert row.startswith("two ") and row.endswith("agent 'fake' ended with exit code 3")
-    assert failing.startswith("no-such-program: failed to start, 1 in a row; next try in ")
+    assert row.startswith("two ") and row.endswith("  ended with exit code 3")
+    assert failing.startswith("no-such-program: failed to start, 1 in a row; the next prompt tries again: ")
+    for _ in range(2):
+        home.run("exec", "hi", "--command", "no-such-program", cwd=tmp_path)
+    *_, failing = home.run("status").stdout.splitlines()
+    assert re.match(r"no-such-program: failed to start, 3 in a row; it rests for [\d.]+s: ", failing)
+
+
+def test_status_marks_what_it_leaves_out(home: Home, tmp_path: Path) -> None:
+    noisy = fake("--exit-at-start", "3", "--stderr", "no key " * 30)
+    home.run("prompt", "hi", "-s", "k", "--command", noisy, cwd=tmp_path)
+    row = home.run("status").stdout.splitlines()[2]
+    assert "ended with exit code 3 before it had a session; its last words: no key" in row and row.endswith(
+        "…"
+    )
 
 
 def test_quiet_and_text_of_an_empty_list(home: Home) -> None:

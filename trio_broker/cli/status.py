@@ -9,6 +9,8 @@ import click
 from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.text import ago, safe, table
 
+ABOUT = 110  # characters
+
 
 @click.command("status")
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -43,10 +45,21 @@ def show(status: dict[str, Any]) -> None:
     if status["sessions"]:
         click.echo(sessions_table(status["sessions"]))
     for name, failing in status["failing"].items():
-        click.echo(
-            f"{safe(name)}: failed to start, {failing['failures']} in a row; next try in "
-            f"{ago(failing['retry_in'])}: {safe(failing['reason'])}"
+        rest = (
+            f"it rests for {ago(failing['retry_in'])}"
+            if failing["retry_in"]
+            else "the next prompt tries again"
         )
+        click.echo(
+            f"{safe(name)}: failed to start, {failing['failures']} in a row; {rest}: {safe(failing['reason'])}"
+        )
+
+
+def _about(view: dict[str, Any]) -> str:
+    """What went wrong, else the title. Who it is stands in a column already, and what is left out is marked."""
+    text = (view["error"] or view["title"] or "").split("\n")[0]
+    text = safe(text.removeprefix(f"agent {view['agent']!r} "))
+    return text if len(text) <= ABOUT else text[: ABOUT - 1] + "…"
 
 
 def sessions_table(sessions: list[dict[str, Any]]) -> str:
@@ -59,7 +72,7 @@ def sessions_table(sessions: list[dict[str, Any]]) -> str:
             ago(view["quiet_for"]),
             str(view["queue"] or "-"),
             str(view["pid"] or "-"),
-            safe((view["error"] or view["title"] or "").split("\n")[0][:80]),
+            _about(view),
         )
         for view in sessions
     ]

@@ -175,7 +175,8 @@ class Prompting:
 
     def _exit_code(self, reason: str, result: Any) -> int:
         if self.timed_out:
-            say(f"timed out after {self.seconds:g} s; the turn was cancelled (--timeout)")
+            how = "" if reason == "cancelled" else f", which its agent answered with {safe(reason)}"
+            say(f"timed out after {self.seconds:g} s; the turn was cancelled{how} (--timeout)")
             return TIMEOUT
         if self.interrupts:
             return INTERRUPTED
@@ -189,10 +190,16 @@ class Prompting:
             say(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
             return ERROR if reason == "refusal" else INTERRUPTED
         if refused:
-            way = "" if self._person else "; allow with --approve-reads or --approve-all"
-            say(f"every permission the agent asked for was denied{way}")
+            say(f"every permission the agent asked for was denied{self._way_out()}")
             return DENIED
         return OK
+
+    def _way_out(self) -> str:
+        """What would have allowed more; nothing where a person decided."""
+        if self._person or self.policy == Policy.ASK.value:
+            return ""
+        reads = "" if self.policy == Policy.APPROVE_READS.value else "--approve-reads or "
+        return f"; allow with {reads}--approve-all, or have each wait for an answer with --ask"
 
     @property
     def _person(self) -> bool:
