@@ -40,6 +40,8 @@ def test_an_option_and_a_mode_are_set(shared: Home, key: str) -> None:
     done = shared.run("set-mode", "-s", key, "code")
     assert (done.returncode, done.stderr) == (0, f"session {key}: mode is code\n")
     assert values(shared, key) == {"mode": "code", "model": "large"}
+    done = shared.run("set", "-s", key, "mode", "ask")
+    assert (done.returncode, done.stderr) == (0, f"session {key}: mode is ask\n")
     assert shared.json("set", "-s", key, "model", "small") == {
         "action": "option_set",
         "key": key,
@@ -55,8 +57,9 @@ def test_an_option_and_a_mode_are_set(shared: Home, key: str) -> None:
         (["set", "model", "huge"], "offers no model 'huge'; it offers small, large"),
         (
             ["set", "colour", "red"],
-            "offers no option 'colour'; it offers model; `trio-broker set` lists them",
+            "offers no option 'colour'; it offers mode, model; `trio-broker set` lists them",
         ),
+        (["set", "mode", "yolo"], "offers no mode 'yolo'; it offers ask, code"),
         (["set", "colour"], "offers no option 'colour'; `trio-broker set` lists what it offers"),
         (["set-mode", "yolo"], "offers no mode 'yolo'; it offers ask, code"),
         (["prompt", "hi", "--model", "huge"], "offers no model 'huge'; it offers small, large"),

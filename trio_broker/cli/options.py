@@ -87,9 +87,13 @@ async def _set_mode(state: State, scope: Scope, mode: str) -> Object:
         opened = await _open(client, scope)
         if not modes_of(opened) and _find(opened, MODE) is not None:
             return await choose(client, opened, MODE, mode)  # the way that is to replace modes
-        id = _pick(_named(opened, "mode"), modes_of(opened), mode)
-        await client.call("session/set_mode", {"sessionId": opened["sessionId"], "modeId": id})
-        return {"action": "mode_set", "key": opened["key"], "value": id}
+        return await _choose_mode(client, opened, mode)
+
+
+async def _choose_mode(client: Client, opened: Object, mode: str) -> Object:
+    id = _pick(_named(opened, "mode"), modes_of(opened), mode)
+    await client.call("session/set_mode", {"sessionId": opened["sessionId"], "modeId": id})
+    return {"action": "mode_set", "key": opened["key"], "value": id}
 
 
 async def _set(state: State, scope: Scope, name: str, value: str) -> Object:
@@ -100,8 +104,11 @@ async def _set(state: State, scope: Scope, name: str, value: str) -> Object:
 async def choose(client: Client, opened: Object, name: str, value: str) -> Object:
     """Set the option of that id or category; `opened` is the answer to `open`. Raises Misuse with what is offered."""
     option = _find(opened, name)
+    if option is None and name == MODE and modes_of(opened):  # no option, but listed as one
+        return await _choose_mode(client, opened, value)
     if option is None:
-        there = ", ".join(str(one["id"]) for one in options_of(opened)) or "none"
+        modes = [MODE] if modes_of(opened) and _find(opened, MODE) is None else []
+        there = ", ".join([*modes, *(str(one["id"]) for one in options_of(opened))]) or "none"
         raise Misuse(f"{_named(opened, 'option')} {name!r}; it offers {there}; `trio-broker set` lists them")
     chosen = _pick(f"{_named(opened, name)}", choices_of(option), value)
     params = {"sessionId": opened["sessionId"], "configId": option["id"], "value": chosen}
