@@ -39,8 +39,12 @@ class Archive:
             ]
             found = [saved for saved in fits if _sees(grant, saved)]
         if not found:
+            if key:
+                raise NoSession(f"there is no session {key!r}, live or closed", key=key)
             raise NoSession(
-                f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all"
+                f"there is no session {session_id!r}, live or closed; -s KEY finds the last closed one of that key, "
+                "and `sessions new` prints the id of each",
+                sessionId=session_id,
             )
         return max(found, key=lambda saved: saved.updated_at)
 

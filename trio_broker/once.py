@@ -40,6 +40,11 @@ def call(
 
 
 def no_broker(where: str | os.PathLike[str]) -> NoBroker:
+    """Nobody listens there. A broker that ends takes its socket away, so one that is still there tells of a death."""
+    if os.path.exists(where):
+        return NoBroker(
+            f"the broker at {os.fspath(where)} has died; its sessions are kept, and `trio-broker up` brings them back"
+        )
     return NoBroker(f"no broker listens at {os.fspath(where)}; start one with `trio-broker up`")
 
 

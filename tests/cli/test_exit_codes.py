@@ -119,6 +119,56 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.parametrize(
+    "words", [["prompt", "-a", "fake"], ["fake", "prompt"], ["sessions", "new", "-a", "fake"]]
+)
+def test_an_agent_and_a_command_are_one_too_many(shared: Home, words: list[str]) -> None:
+    done = shared.run(*words, "--command", fake(), "-s", "both", input="say hi")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "give the agent 'fake' or --command, not both" in done.stderr
+    assert shared.session("both") is None
+
+
+def test_words_behind_demo_are_told_how_to_reach_the_agent_of_that_name(shared: Home) -> None:
+    done = shared.run("demo", "fast: hello")
+    assert done.returncode == 2
+    assert (
+        "`demo` is the play, and takes no words; for the agent: `trio-broker prompt -a demo …`" in done.stderr
+    )
+
+
+def test_a_broker_that_died_is_told_apart_from_none(home: Home) -> None:
+    assert "start one with `trio-broker up`" in home.run("status").stderr
+    home.run("up")
+    pid = home.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not lives(pid))
+    for words in (["status"], ["watch"], ["prompt", "--no-autostart", "hi"]):
+        done = home.run(*words)
+        assert done.returncode == 6
+        assert "has died; its sessions are kept, and `trio-broker up` brings them back" in done.stderr
+
+
+def test_a_url_that_is_none_and_a_file_that_is_not_there_are_misuse(home: Home, tmp_path: Path) -> None:
+    done = home.run("--url", "foo", "status")
+    assert done.returncode == 2 and "'foo'" in done.stderr and "ws://" in done.stderr
+    missing = tmp_path / "nope.toml"
+    for words in (["status"], ["down"], ["sessions", "list"]):
+        done = home.run("--config", str(missing), *words)
+        assert done.returncode == 2 and f"{missing}: there is no such file" in done.stderr
+    assert home.run("--config", str(missing), "config", "init").returncode == 0
+    assert missing.exists()
+
+
+def test_a_closed_session_that_is_not_known_is_told_where_ids_come_from(shared: Home) -> None:
+    done = shared.run("sessions", "history", "--id", "nope")
+    assert done.returncode == 4
+    assert (
+        "no session 'nope', live or closed" in done.stderr
+        and "-s KEY finds the last closed one" in done.stderr
+    )
+
+
 def test_a_timeout_holds_while_the_session_starts(shared: Home, tmp_path: Path) -> None:
     slow = fake("--no-start")
     done = shared.run("prompt", "hi", "-s", "slow", "--command", slow, "--timeout", "0.3", cwd=tmp_path)

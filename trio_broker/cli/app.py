@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ import click
 from trio_broker import __version__
 from trio_broker.cli.run import State
 from trio_broker.cli.trouble import tell
-from trio_broker.errors import BrokerError, ConfigError
+from trio_broker.errors import BrokerError, ConfigError, Misuse
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -51,6 +52,7 @@ COMMANDS = {
     "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
 }
+LOOK_AT_IT = ("config", "doctor")  # these say themselves what is wrong with a configuration, or write it
 FOR_AN_AGENT = (
     "prompt",
     "exec",
@@ -151,6 +153,12 @@ def cli(context: click.Context, config: str | None, url: str | None, token: str 
     """
     state = context.ensure_object(State)
     state.config_path, state.url, state.token = config, url or None, token or None
+    if url and "://" not in url:
+        raise Misuse(f"--url: {url!r} is no URL; write ws://HOST:PORT or wss://HOST:PORT")
+    if config and context.invoked_subcommand not in LOOK_AT_IT and not Path(config).expanduser().exists():
+        raise ConfigError(
+            f"{config}: there is no such file; `trio-broker config init` writes one", file=config
+        )
 
 
 def main() -> int:

@@ -15,12 +15,16 @@ from pathlib import Path
 import click
 
 from trio_broker.cli.run import State, listens, pass_state, run, start
+from trio_broker.errors import Misuse
 
 
 @click.command("demo")
+@click.argument("words", nargs=-1, metavar="")
 @pass_state
-def demo_command(state: State) -> None:
+def demo_command(state: State, words: tuple[str, ...]) -> None:
     """Watch three demo agents share a broker of its own for some twenty seconds. Needs no key and no network."""
+    if words:
+        raise Misuse("`demo` is the play, and takes no words; for the agent: `trio-broker prompt -a demo …`")
     from trio_broker.cli.play import show
 
     with _home() as home:

@@ -73,7 +73,8 @@ def prompt_command(
     The session is that of agent and work tree, or -s KEY; it is created when there is none. A prompt for a busy
     session is queued. Ctrl-C cancels the turn, a second one leaves it to itself.
 
-    Exit code: 0 done, 1 error, 2 usage, 3 timeout, 4 no session, 5 permissions denied, 6 no broker, 130 interrupted.
+    Exit code: 0 done, 1 error, 2 usage, 3 timeout, 4 no session, 5 permissions denied, or the token does not allow it,
+    6 no broker, 130 interrupted.
     """
     from trio_broker.cli.turn import read_text
 

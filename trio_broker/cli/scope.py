@@ -55,7 +55,9 @@ def find_scope(
         raise Misuse(f"--cwd: there is no directory {here}")
     argv = _words(command) if command is not None else ()
     named = agent or state.agent
-    if named is not None and not argv:
+    if named is not None and argv:
+        raise Misuse(f"give the agent {named!r} or --command, not both: the command is the agent")
+    if named is not None:
         named = catalog.resolve(named, state.config, installed=state.installed).name
     root = str(git_root(here))
     name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
