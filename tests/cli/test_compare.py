@@ -57,6 +57,14 @@ def test_json_is_one_object(three: Home) -> None:
     assert "its last words: no key" in second["error"] and done.returncode == 1
 
 
+def test_an_agent_that_was_denied_everything_is_told_and_is_exit_5(three: Home) -> None:
+    done = three.run("compare", "fake", "other", "ask edit it; say done")
+    assert done.returncode == 5
+    for agent in ("fake", "other"):
+        assert f"trio-broker: {agent}: every permission it asked for was denied\n" in done.stderr
+    assert three.run("compare", "fake", "ask read it", "--format", "quiet").returncode == 0
+
+
 def test_quiet_is_the_answers_alone(three: Home) -> None:
     done = three.run("compare", "fake", "other", "say hello", "--format", "quiet")
     assert done.stdout == "hello\nhello\n"

@@ -24,13 +24,15 @@ from trio_broker.cli.scope import (
     model_option,
     policy_options,
 )
+from trio_broker.cli.starting import EVENT
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.cli.trouble import EXIT_CODES, what_of
-from trio_broker.cli.turn import CLOSE_PATIENCE, INTERRUPTED, read_text
+from trio_broker.cli.turn import ANSWERS, CLOSE_PATIENCE, DENIED, INTERRUPTED, read_text
 from trio_broker.cli.turn import TIMEOUT as TIMED_OUT
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
+from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
 
@@ -45,8 +47,13 @@ class Run:
     usage: dict[str, Any] | None = None
     seconds: float = 0.0
     code: int = 0
+    approved: int = 0
+    denied: int = 0
 
     def hear(self, message: Message) -> None:
+        if message.method == EVENT:
+            self._event(jsonrpc.decode(message.params))
+            return
         update = update_of(message)
         if update.get("sessionUpdate") == "agent_message_chunk":
             self.text += text_of(update.get("content"))
@@ -56,6 +63,15 @@ class Run:
     def end(self, reason: str) -> None:
         self.outcome = reason
         self.code = {"cancelled": INTERRUPTED, "refusal": 1}.get(reason, 0)
+        if self.denied and not self.approved:
+            self.code = self.code or DENIED
+            self.error = "every permission it asked for was denied"
+
+    def _event(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "answer" and event["outcome"] in ANSWERS:
+            allowed = str(event.get("optionKind") or "").startswith("allow")
+            self.approved += allowed
+            self.denied += not allowed
 
 
 @click.command("compare")
@@ -88,7 +104,8 @@ def compare_command(
     Each works in a session of its own, in the same directory: ask for words, not for changes. Reads are approved,
     the rest is denied, unless an option says otherwise; with --ask, questions wait for `trio-broker allow`.
 
-    Exit code: 0 if all are done, else that of the first agent, as they are named, that is not.
+    Exit code: 0 if all are done, else that of the first agent, as they are named, that is not; it is 5 where every
+    permission was denied.
     """
     agents, text = (
         (words, read_text((), file)) if file is not None else (words[:-1], read_text(words[-1:], None))
