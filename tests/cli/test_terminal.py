@@ -15,7 +15,7 @@ def test_a_question_is_asked_with_the_agents_options_and_answered_by_typing(
 ) -> None:
     with shared.terminal("prompt", "ask edit it; say done", cwd=tmp_path) as person:
         person.see("[permission] edit it\r\n  1) Allow\r\n  2) Always allow\r\n  3) Reject\r\n")
-        person.see("1-3, or Enter to give no answer: ")
+        person.see("1-3, or Enter to dismiss it for everybody: ")
         person.type("yes\n")
         person.see("'yes' is none of 1 to 3")
         person.type("4\n")
@@ -31,7 +31,7 @@ def test_no_and_no_answer_are_answers_and_exit_5(
 ) -> None:
     """An empty line, and the end of the input, choose nothing: no option is invented."""
     with shared.terminal("prompt", "ask edit it", "--format", "quiet", cwd=tmp_path) as person:
-        person.see("no answer: ")
+        person.see("for everybody: ")
         person.type(typed)
         assert person.end() == 5
         assert f"{answer}\r\n" in person.screen
@@ -40,14 +40,14 @@ def test_no_and_no_answer_are_answers_and_exit_5(
 
 def test_an_agent_that_ends_its_turn_as_cancelled_when_denied_is_exit_5(shared: Home, tmp_path: Path) -> None:
     with shared.terminal("prompt", "ask edit it; stop cancelled", cwd=tmp_path) as person:
-        person.see("no answer: ")
+        person.see("for everybody: ")
         person.type("3\n")
         assert person.end() == 5
 
 
 def test_a_cancel_after_a_denial_is_130(shared: Home, tmp_path: Path) -> None:
     with shared.terminal("prompt", "ask edit it; hang", "-s", "denied", cwd=tmp_path) as person:
-        person.see("no answer: ")
+        person.see("for everybody: ")
         person.type("3\n")
         shared.until("denied", "working")
         assert shared.run("cancel", "-s", "denied").returncode == 0
@@ -56,10 +56,10 @@ def test_a_cancel_after_a_denial_is_130(shared: Home, tmp_path: Path) -> None:
 
 def test_what_is_answered_elsewhere_closes_the_question_here(shared: Home, tmp_path: Path) -> None:
     with shared.terminal("prompt", "ask edit it; say done", "-s", "elsewhere", cwd=tmp_path) as person:
-        person.see("no answer: ")
+        person.see("for everybody: ")
         (ask,) = shared.json("pending")["asks"]
         assert shared.run("allow", ask["askId"]).returncode == 0
-        person.see("(answered elsewhere, or cancelled)")
+        person.see("[permission] edit it: allowed by owner (client-")
         person.see("done")
         assert person.end() == 0
 
@@ -76,10 +76,10 @@ def test_two_questions_one_after_the_other(shared: Home, tmp_path: Path) -> None
 def test_a_question_that_a_cancel_withdraws_asks_no_more(shared: Home, tmp_path: Path) -> None:
     """RACES D4, seen from the terminal."""
     with shared.terminal("prompt", "ask edit it", "-s", "withdrawn", cwd=tmp_path) as person:
-        person.see("no answer: ")
+        person.see("for everybody: ")
         shared.until("withdrawn", "waiting")
         assert shared.run("cancel", "-s", "withdrawn").returncode == 0
-        person.see("(answered elsewhere, or cancelled)")
+        person.see("(no answer is needed any more)")
         assert person.end() == 130
 
 
@@ -87,7 +87,7 @@ def test_with_a_policy_nobody_is_asked(shared: Home, tmp_path: Path) -> None:
     with shared.terminal("prompt", "ask edit it", "--approve-all", cwd=tmp_path) as person:
         assert person.end() == 0
         assert "edit it: allowed by policy:approve-all" in person.screen
-        assert "no answer" not in person.screen
+        assert "for everybody" not in person.screen
 
 
 def at_work(shared: Home, key: str, person: Terminal) -> None:
@@ -107,7 +107,7 @@ def test_ctrl_c_cancels_the_turn_and_is_130(shared: Home, tmp_path: Path) -> Non
 
 def test_ctrl_c_at_a_question_cancels_the_turn(shared: Home, tmp_path: Path) -> None:
     with shared.terminal("prompt", "ask edit it; hang", "-s", "asked", cwd=tmp_path) as person:
-        person.see("no answer: ")
+        person.see("for everybody: ")
         person.ctrl_c()
         person.see("[done] cancelled")
         assert person.end() == 130

@@ -25,7 +25,7 @@ async def ask_person(message: Message) -> dict[str, Any]:
     try:
         chosen = await _choose(len(asked.options))
     except trio.Cancelled:
-        say("  (answered elsewhere, or cancelled)")
+        say("  (no answer is needed any more)")
         raise
     outcome = acp.CANCELLED if chosen is None else acp.selected(asked.options[chosen].option_id)
     return {"outcome": outcome}
@@ -34,7 +34,7 @@ async def ask_person(message: Message) -> dict[str, Any]:
 async def _choose(count: int) -> int | None:
     """The index of the chosen option; None for an empty line, `c`, or the end of the input."""
     while True:
-        sys.stderr.write(f"  1-{count}, or Enter to give no answer: ")
+        sys.stderr.write(f"  1-{count}, or Enter to dismiss it for everybody: ")
         sys.stderr.flush()
         line = (await _read_line()).strip()
         if line in ("", "c"):

@@ -57,6 +57,7 @@ class Prompting:
     interrupts: int = 0
     playing: bool = False  # our turn: what comes before and after it is of other prompts
     timed_out: bool = False
+    typed: int = 0  # answers given here that the log has not told of yet
     unread: bool = False  # nobody reads our stdout any more
     code: int | None = None  # None: left before its end
     _all: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -64,7 +65,7 @@ class Prompting:
 
     async def run(self) -> int:
         """Open the session, prompt, show; the exit code. Raises BrokenPipeError when nobody reads what it shows."""
-        on_request = ask_person if self._person else refuse_all
+        on_request = self._ask_person if self._person else refuse_all
         async with (
             self.connect(on_message=self._hear, on_request=on_request) as client,
             trio.open_nursery() as nursery,  # of its own: whoever leaves is still written to its end
@@ -80,6 +81,11 @@ class Prompting:
                     await self._close(client)  # noqa: ASYNC102  # shielded there, and bounded
             nursery.cancel_scope.cancel()
         return self._leave()
+
+    async def _ask_person(self, message: Message) -> object:
+        answer = await ask_person(message)
+        self.typed += 1
+        return answer
 
     def _leave(self) -> int:
         if self.code is not None:
@@ -254,11 +260,11 @@ class Prompting:
         allowed = str(event.get("optionKind") or "").startswith("allow")
         self.approved += allowed
         self.denied += not allowed
+        if self._person and event.get("askId") and self.typed:
+            self.typed -= 1
+            return
         word = "allowed" if allowed else "denied"
-        if not (
-            self._person and event.get("askId")
-        ):  # else it was typed here, or said to be answered elsewhere
-            say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
+        say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
 
 
 def _ends_turn(reply: Message) -> bool:
