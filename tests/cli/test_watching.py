@@ -30,6 +30,18 @@ def test_a_watch_whose_broker_goes_is_exit_6_and_says_so(home: Home, number: sig
     assert "the broker closed the connection; look at its log, then `trio-broker up`" in stderr
 
 
+def test_a_watch_says_how_to_answer_and_that_a_session_is_suspended(home: Home) -> None:
+    home.run("prompt", "ask edit it", "-s", "k", "--no-wait", "--ask")
+    home.run("wait", "-s", "k", "--until", "ask")
+    (ask,) = home.json("pending")["asks"]
+    with home.start("watch", "-s", "k", "--since", "1") as process:
+        eventually(lambda: home.session("k")["clients"] == 1)
+        home.run("down")
+        _, stderr = process.communicate(timeout=LIMIT)
+    assert f"[ask] edit it: `trio-broker allow {ask['askId']}`, or deny\n" in stderr
+    assert "[session] suspended\n" in stderr and "[session] ended" not in stderr
+
+
 # wait
 
 

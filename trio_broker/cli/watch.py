@@ -97,7 +97,8 @@ def _tell(event: dict[str, Any]) -> None:
             err=True,
         )
     elif kind == "ask":
-        click.echo(f"[ask] {safe(str(event.get('title')))}", err=True)
+        id = safe(str(event.get("askId")))
+        click.echo(f"[ask] {safe(str(event.get('title')))}: `trio-broker allow {id}`, or deny", err=True)
     elif kind in ("agent", "session", "note", "gap"):
         text = event.get("note") or event.get("text") or event.get("why") or event.get("error") or ""
         from trio_broker.cli.starting import HOW, session_event  # late, as above
