@@ -205,14 +205,17 @@ async def test_history_tells_a_polite_end_from_an_end_for_good_and_how_it_went_o
 
 async def test_a_drain_that_can_not_run_them_any_more_keeps_them(path: Path) -> None:
     with trio.fail_after(60):
-        config = settings(cancel_grace=0.1)
+        config = settings(cancel_grace=0.01)
         async with open_rig(config, LOAD, journal=path) as rig, rig.connect() as user:
             session = await user.open("k")
             await user.submit(session, "hang-hard")
             await user.wait_phase("k", "working")
             await user.submit(session, "say later", promptId="later")
+            again = user.later(user.prompt, session, "say later", promptId="later")
             await user.call("_trio_broker/shutdown", drain=True)
             await user.cancel(session)
+            assert "is kept and runs after the next start" in (await again.fails()).message
+            assert await user.call("_trio_broker/shutdown") == {"kept": 1}
             await rig.ended.wait()
         async with open_rig(config, LOAD, journal=path) as rig, rig.connect() as user:
             await user.call("_trio_broker/wait", key="k", promptId="later")
