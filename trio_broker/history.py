@@ -64,8 +64,8 @@ def _event(record: Record) -> dict[str, Any]:
         "ask": event.get("title"),
         "answer": (event.get("outcome") != "expired" and event.get("option")) or event.get("outcome"),
         "ended": event.get("note") or event.get("error") or event.get("stopReason"),
-        "agent": event.get("note") or (f"resumed: {event['how']}" if "how" in event else event.get("event")),
-        "session": event.get("error") or event.get("phase") or event.get("event"),
+        "agent": event.get("note") or event.get("how") or event.get("event"),
+        "session": event.get("error") or event.get("event"),
         "note": event.get("text"),
         "gap": f"events {event.get('from')} to {event.get('to')} are lost: {event.get('why')}",
     }

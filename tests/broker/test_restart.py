@@ -190,19 +190,6 @@ async def test_they_are_kept_over_a_polite_end_too_and_those_that_somebody_waits
             ]  # fmt: skip
 
 
-async def test_history_tells_a_polite_end_from_an_end_for_good_and_how_it_went_on(path: Path) -> None:
-    with trio.fail_after(60):
-        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
-            await user.prompt(await user.open("k"), "say one")
-            await user.call("_trio_broker/shutdown")
-            await rig.ended.wait()
-        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
-            await user.prompt(await user.open("k"), "say two")
-            items = (await user.call("_trio_broker/history", key="k"))["items"]
-            said = [item["text"] for item in items if item["kind"] in ("agent", "session")]
-            assert said == ["started", "suspended", "exited", "started", "resumed: loaded"]
-
-
 async def test_a_drain_that_can_not_run_them_any_more_keeps_them(path: Path) -> None:
     with trio.fail_after(60):
         config = settings(cancel_grace=0.01)
