@@ -22,6 +22,7 @@ from tests.bench.tools import HERE, PATIENCE, Failed, checked
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trio-broker-bench"
 PACKAGES = ("@agentclientprotocol/sdk", "acpx", "stdio-to-ws", "ws")
+PINS = {"acpx": "0.19.1"}  # left to itself npm takes one of the year before on Node 20, where this one runs, too
 
 
 def install() -> None:
@@ -31,7 +32,8 @@ def install() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     (CACHE / "package.json").write_text('{"name":"peers","private":true,"type":"module"}\n', encoding="utf-8")
     quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-    done = subprocess.run(["npm", "install", *quiet, *PACKAGES], cwd=CACHE, check=False)
+    wanted = [f"{name}@{PINS[name]}" if name in PINS else name for name in PACKAGES]
+    done = subprocess.run(["npm", "install", *quiet, *wanted], cwd=CACHE, check=False)
     if done.returncode:
         raise Failed("--peers: npm could not install them: see above")
 
