@@ -174,8 +174,9 @@ class Keeper:
     async def _keep_writing(self) -> None:
         while True:
             await self._something.wait()
-            with trio.move_on_after(WINDOW):
-                await self._hurry.wait()
+            if not self._hurry.is_set():
+                with trio.move_on_after(WINDOW):
+                    await self._hurry.wait()
             await self._write()
             if self.failing:
                 await trio.sleep(RETRY)

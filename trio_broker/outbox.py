@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from trio_broker.log import Cursor
-from trio_broker.record import Record
 from trio_broker.wire.jsonrpc import MAX_LINE
+
+if TYPE_CHECKING:  # a client has an outbox, too, and no log: it need not import the journal
+    from trio_broker.log import Cursor
+    from trio_broker.record import Record
 
 WRITE = 256 * 1024  # bytes handed to one write: large enough to be cheap, small enough to show progress
 LIMIT = 2 * MAX_LINE  # bytes of frames that a client may be behind; it is one that does not read
 
-Render = Callable[[Record], bytes]
+Render = Callable[["Record"], bytes]
 Dress = Callable[[bytes], bytes]
 
 

@@ -8,7 +8,7 @@ it is one frame in the outbox, aimed at one turn, never at whatever runs when it
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ class Turn:
     params: bytes
     author: object = None
     author_name: str | None = None
-    prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    prompt_id: str = attrs.field(factory=lambda: secrets.token_hex(16))
     text: str = ""
     policy: Policy | None = None
     durable: bool = False  # runs after a restart of the broker, too; queued without anybody who waits for it
