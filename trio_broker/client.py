@@ -103,7 +103,7 @@ class Client:
                 told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
                 self.outbox.put(jsonrpc.error_response(id, told))
             finally:
-                del self._asked[id]
+                self._asked.pop(id, None)  # a broker that is none of ours may have asked twice under one id
 
     def _withdraw(self, message: Message) -> None:
         """The broker needs no answer any more: somebody else gave it, or the turn was cancelled."""

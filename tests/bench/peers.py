@@ -22,7 +22,9 @@ from tests.bench.tools import HERE, PATIENCE, Failed, checked
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trio-broker-bench"
 PACKAGES = ("@agentclientprotocol/sdk", "acpx", "stdio-to-ws", "ws")
-PINS = {"acpx": "0.19.1"}  # left to itself npm takes one of the year before on Node 20, where this one runs, too
+PINS = {
+    "acpx": "0.19.1"
+}  # left to itself npm takes one of the year before on Node 20, where this one runs, too
 
 
 def install() -> None:

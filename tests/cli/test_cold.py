@@ -52,6 +52,16 @@ def test_what_is_quick_leaves_out_all_that_is_heavy(shared: Home, words: list[st
     assert found & HEAVY == set()
 
 
+def test_a_prompt_that_asks_nothing_leaves_out_what_it_does_not_need(shared: Home) -> None:
+    shared.run("up")
+    assert not imported(shared, "prompt", "say hello") & {
+        "sqlite3",
+        "rich",
+        "trio_broker.log",
+        "trio_broker.wire.acp",
+    }
+
+
 def test_what_is_heavy_is_seen_where_it_is_needed(shared: Home) -> None:
     """So that a renamed module does not make the test above pass for ever."""
     shared.run("up")

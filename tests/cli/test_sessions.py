@@ -122,6 +122,7 @@ def test_a_key_belongs_to_its_agent(shared: Home, tmp_path: Path) -> None:
 
 
 def test_exec_leaves_no_session(shared: Home, tmp_path: Path) -> None:
+    shared.run("up")
     before = shared.status()["sessions"]
     for words, code in ((["say hi"], 0), (["die 1"], 1), (["hang", "--timeout", "0.2"], 3)):
         assert shared.run("exec", *words, cwd=tmp_path).returncode == code

@@ -9,8 +9,7 @@ import trio
 
 from trio_broker.cli.text import safe
 from trio_broker.errors import RemoteError
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure
+from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
 
@@ -18,6 +17,11 @@ async def ask_person(message: Message) -> dict[str, Any]:
     """Answer a permission request from the terminal. Cancelled when the answer is not needed any more."""
     if message.method != "session/request_permission":
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
+    from trio_broker.wire import (
+        acp,
+    )  # late: most prompts ask nothing
+    from trio_broker.wire.convert import structure
+
     asked = structure(message.params, acp.RequestPermissionRequest)
     say(f"\n[permission] {safe(str(asked.tool_call.get('title') or 'the agent asks'))}")
     for number, option in enumerate(asked.options, 1):

@@ -201,6 +201,8 @@ class Person:
             return await refuse_all(message)
         await trio.sleep(self.rng.uniform(0, 0.3))
         options = jsonrpc.decode(message.params)["options"]
+        if not options:  # a rude agent's
+            return {"outcome": {"outcome": "cancelled"}}
         return {"outcome": {"outcome": "selected", "optionId": self.rng.choice(options)["optionId"]}}
 
 

@@ -1,0 +1,38 @@
+"""A client of ours, at a broker that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+import trio.testing
+
+from trio_broker.client import client_over
+from trio_broker.link import Lines
+from trio_broker.testing.rig import allow
+from trio_broker.wire import jsonrpc
+
+
+async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    options = [{"optionId": "yes", "name": "Yes", "kind": "allow_once"}]
+    params = jsonrpc.encode({"sessionId": "s", "toolCall": {"toolCallId": "1"}, "options": options})
+    ask = b'{"jsonrpc":"2.0","id":"b","method":"session/request_permission","params":%b}\n' % params
+    both = trio.Event()
+
+    async def answer(message: jsonrpc.Message) -> Any:
+        waits.append(message)
+        if len(waits) == 2:
+            both.set()
+        await both.wait()
+        return await allow(message)
+
+    waits: list[jsonrpc.Message] = []
+    async with client_over(Lines(ours), on_request=answer):
+        await theirs.send_all(ask + ask)
+        said = b""
+        while said.count(b"\n") < 2:
+            said += await theirs.receive_some()
+    wanted = {"outcome": {"outcome": "selected", "optionId": "yes"}}
+    answers = [jsonrpc.decode(line) for line in said.splitlines()]
+    assert answers == [{"jsonrpc": "2.0", "id": "b", "result": wanted}] * 2
