@@ -79,6 +79,7 @@ class Journal:
     _folder: sqlite3.Connection
     moved_aside: Path | None = None
     _reading: threading.Lock = attrs.field(factory=threading.Lock)
+    _file: int | None = None  # closed after the connections: its end gives back their locks, too (POSIX)
 
     @classmethod
     def open(cls, path: Path, *, full: bool = False) -> Journal:
@@ -201,9 +202,15 @@ class Journal:
         ]
 
     def fold(self) -> None:
-        """Fold what is in the write-ahead log now into the file, beside a write. Two at once are not allowed."""
+        """Fold what is in the write-ahead log now into the file, beside a write. Two at once are not allowed.
+
+        SQLite syncs the file when it has folded the last of the log, and then all of it; this does it each time.
+        """
         with self._told():
             self._folder.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+            if self._file is None:
+                self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            os.fsync(self._file)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, and close it."""
@@ -213,6 +220,9 @@ class Journal:
         self._writer.close()
         with self._reading:
             self._reader.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     @contextlib.contextmanager
     def _statement(self) -> Iterator[sqlite3.Cursor]:
@@ -240,7 +250,7 @@ class Journal:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{self.path}: {error}") from error
 
     def _rows(self, query: str, *values: object) -> list[Any]:

@@ -31,9 +31,9 @@ CROWDED = (
     16 * 1024 * 1024
 )  # bytes not yet written above which agents are read no faster than they are journalled
 BATCH = 1024 * 1024  # bytes of one write
-SMALL = 256 * 1024  # ... while sessions come that wait for theirs: a few milliseconds
+SMALL = 64 * 1024  # ... while sessions come that wait for theirs: one block
 CAREFUL = 1.0  # seconds after one came
-SHARE = 64 * 1024  # bytes of them that one agent may add before it is looked at again
+SHARE = 64 * 1024  # bytes of them that a session may have at any time: who says little waits for no flood
 ROW = 1024  # bytes that the writing of one more record is worth
 PAGES = 4  # that a write takes beside what is written
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
@@ -70,6 +70,7 @@ class Keeper:
     _writing_now: list[_Entry] = attrs.field(factory=list)
     _urgent: set[int] = attrs.field(factory=set)  # sessions for which somebody waits
     _careful_until: float = -inf
+    _alone: bool = False  # the last batch was of those alone for whom somebody waits
     _heard: dict[int, trio.Event] = attrs.field(factory=dict)  # set when something of a session was written
     _something: trio.Event = attrs.field(factory=trio.Event)
     _hurry: trio.Event = attrs.field(factory=trio.Event)
@@ -127,14 +128,18 @@ class Keeper:
         first += [entry.number for entry in self._writing_now if session in (None, entry.change.session)][:1]
         return min(first, default=inf)
 
+    def crowded(self, session: int) -> bool:
+        """Whether so much waits to be written that the agent of this session, which has its share in that, had better
+        be read more slowly."""
+        return self._full and self._sizes[session] > SHARE
+
     @property
-    def crowded(self) -> bool:
-        """Whether so much waits to be written that agents had better be read more slowly."""
+    def _full(self) -> bool:
         return self._size > CROWDED and not self.failing
 
-    async def wait_room(self) -> None:
-        """Wait until it is not crowded any more; first come, first served, as many as there is room for."""
-        while self.crowded:
+    async def wait_room(self, session: int) -> None:
+        """Wait while it is crowded for a session; first come, first served, as many as there is room for."""
+        while self.crowded(session):
             self._hasten()
             await self._crowd.park()
 
@@ -197,7 +202,7 @@ class Keeper:
         self._progress = trio.Event()
         if self.failing or not self._queues:
             self._crowd.unpark_all()  # no write follows that would let in the rest
-        elif not self.crowded:
+        elif not self._full:
             self._crowd.unpark(count=max(1, (CROWDED - self._size) // SHARE))
         for session in [*self._heard] if self.failing else {entry.change.session for entry in batch}:
             if (heard := self._heard.pop(session, None)) is not None:
@@ -207,13 +212,14 @@ class Keeper:
         """The next batch: first of sessions for which somebody waits, those with the least to write, then the oldest.
 
         The order within a session stays, which is all that a reader can see. A batch is small, so that nobody waits
-        long for the one that is being written.
+        long for the one that is being written. Every other one at most is of those alone for whom somebody waits.
         """
         taken: list[_Entry] = []
         size, limit = 0, SMALL if trio.current_time() < self._careful_until else BATCH
         held = self._folding is not None and self._folding.holding
         urgent = sorted(self._urgent, key=self._sizes.__getitem__)
-        for session in urgent if held else [*urgent, *self._queues]:
+        self._alone = held or (bool(urgent) and not self._alone)
+        for session in urgent if self._alone else [*urgent, *self._queues]:
             queue = self._queue(session)
             while queue and size < limit:
                 entry = queue.popleft()

@@ -139,8 +139,8 @@ class Relay:
 
     async def wait_room(self) -> None:
         """An agent is read no faster than its words can be kept; it never waits for a client."""
-        if self.log.keeper.crowded:
-            await self.log.keeper.wait_room()
+        if self.log.keeper.crowded(self.log.number):
+            await self.log.keeper.wait_room(self.log.number)
 
     def outward(self, message: Message) -> bytes:
         """The parameters of a message of the agent as clients may see them."""

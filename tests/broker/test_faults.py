@@ -87,11 +87,10 @@ class FaultyKeeper(Keeper):
 class CrowdedKeeper(Keeper):
     """Waiting for room fails."""
 
-    @property
-    def crowded(self) -> bool:
+    def crowded(self, session: int) -> bool:
         return True
 
-    async def wait_room(self) -> None:
+    async def wait_room(self, session: int) -> None:
         await trio.lowlevel.checkpoint()
         raise Fault
 
