@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -161,19 +159,3 @@ async def test_at_rest_it_is_folded_and_what_a_flood_took_is_given_back(
         await keeper.flush()
         assert await trio.to_thread.run_sync(given.wait, 60)
         assert told.count("given back") == 1 and told[-1] == "given back"
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="has no glibc")
-def test_memory_that_is_not_used_is_given_back() -> None:
-    kept, between = [bytes(BLOCK)], list[bytes]()
-    for _ in range(1000):
-        between.append(bytes(BLOCK))
-        kept.append(bytes(3000))  # stands behind it in the heap
-    before = resident()
-    del between
-    give_back()
-    assert resident() < before - 500 * BLOCK, kept
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -36,6 +36,7 @@ def serve_command(state: State, log_level: str, websocket: str | None, insecure_
     """
     at_home(state, "serve")
     from trio_broker.listen import listen
+    from trio_broker.memory import collect_seldom
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -51,6 +52,7 @@ def serve_command(state: State, log_level: str, websocket: str | None, insecure_
         doors = " and ".join(where.values())
         click.echo(f"trio-broker {__version__} serves {doors} (pid {os.getpid()}); Ctrl-C ends it", err=True)
 
+    collect_seldom()
     run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
 
 
