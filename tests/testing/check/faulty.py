@@ -230,6 +230,71 @@ def _no_modes(agent: Agent, params: Json) -> object:
 FAULTS["session.modes"] = lambda: METHODS.update({"session/set_mode": _no_modes})
 
 
+def opens(change: Callable[[Json], Json]) -> Callable[[], None]:
+    """A fault: what `change` makes of the right answer to session/new."""
+
+    def changed(message: Json) -> object:
+        result = message.get("result")
+        opened = isinstance(result, dict) and "sessionId" in result
+        return [{**message, "result": change(_object(result))}] if opened else None
+
+    return sends(changed)
+
+
+def _with(result: Json, name: str, **members: object) -> Json:
+    return {**result, name: {**result[name], **members}}
+
+
+NEW: dict[str, Callable[[Json], Json]] = {
+    "session.modes/current": lambda result: _with(result, "modes", currentModeId="nobody"),
+    "session.modes/twice": lambda result: _with(
+        result, "modes", availableModes=result["modes"]["availableModes"] * 2
+    ),
+    "session.modes/none": lambda result: {**result, "modes": None},
+    "session.options/value": lambda result: _changed(result, currentValue="nothing of it"),
+    "session.options/none": lambda result: {**result, "configOptions": []},
+}
+SET = {
+    "session.options/untold": lambda _, result: {},
+    "session.options/fewer": lambda _, result: {"configOptions": []},
+    "session.options/unmoved": lambda _, result: _changed(result, currentValue="as before"),
+}
+LIST = {
+    "session.list/twice": lambda params, _: {"sessions": [{"sessionId": "a", "cwd": params["cwd"]}] * 2},
+    "session.list/untold": lambda _, result: {},
+    "session.list/endless": lambda _, result: {**result, "nextCursor": "more"},
+}
+FAULTS |= {name: opens(change) for name, change in NEW.items()}
+FAULTS |= {name: answers("session/set_config_option", change) for name, change in SET.items()}
+FAULTS |= {name: answers("session/list", change) for name, change in LIST.items()}
+
+
+def _changed(result: Json, **members: object) -> Json:
+    return {**result, "configOptions": [{**option, **members} for option in result["configOptions"]]}
+
+
+def loads(keep: Callable[[Json], bool]) -> Callable[[], None]:
+    """A fault: of the conversation only that is replayed for which `keep` holds."""
+
+    def plant() -> None:
+        right = METHODS["session/load"]
+
+        def load(agent: Agent, params: Json) -> object:
+            notify = agent.link.notify
+            put(agent.link, "notify", lambda method, told: notify(method, told) if keep(told) else None)
+            result = right(agent, params)
+            put(agent.link, "notify", notify)
+            return result
+
+        METHODS["session/load"] = load
+
+    return plant
+
+
+FAULTS["session.load/nothing"] = loads(lambda told: False)
+FAULTS["session.load/answers"] = loads(lambda told: told["update"]["sessionUpdate"] != "user_message_chunk")
+
+
 @fault("session.list")
 def _() -> None:
     METHODS["session/list"] = lambda agent, params: {"sessions": [{"sessionId": "a", "cwd": "/elsewhere"}]}

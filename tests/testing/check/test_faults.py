@@ -40,6 +40,32 @@ async def test_a_planted_fault_is_found(check: Check, tmp_path: Path) -> None:
     assert result.frames or check.judge
 
 
+@pytest.mark.parametrize(
+    ("fault", "verdict", "words"),
+    [
+        ("session.modes/current", Verdict.FAIL, "currentModeId 'nobody' is none of availableModes"),
+        ("session.modes/twice", Verdict.FAIL, "two of availableModes have the same id"),
+        ("session.modes/none", Verdict.UNSUPPORTED, "session/new named no modes"),
+        ("session.options/value", Verdict.FAIL, "is 'nothing of it', none of its options"),
+        ("session.options/none", Verdict.UNSUPPORTED, "session/new named no options to select from"),
+        ("session.options/untold", Verdict.FAIL, "was answered without configOptions"),
+        ("session.options/fewer", Verdict.FAIL, "and it must be all of them"),
+        ("session.options/unmoved", Verdict.FAIL, "and is told as ['as before']"),
+        ("session.list/twice", Verdict.FAIL, "a session is twice in the list"),
+        ("session.list/untold", Verdict.FAIL, "session/list was answered without sessions"),
+        ("session.list/endless", Verdict.FAIL, "session/list has a nextCursor even after"),
+        ("session.load/nothing", Verdict.FAIL, "nothing of the conversation was replayed before"),
+        ("session.load/answers", Verdict.FAIL, "the prompt is not among what was replayed"),
+    ],
+)
+async def test_what_else_is_wrong_is_said_in_other_words(
+    fault: str, verdict: Verdict, words: str, tmp_path: Path
+) -> None:
+    target = Program([*PYTHON, str(FAULTY), fault, "--memory", str(tmp_path / "memory")])
+    [result] = (await run(target, settings(tmp_path), chosen([fault.partition("/")[0]]))).results
+    assert result.verdict is verdict and words in result.why, f"{result.verdict}: {result.why}"
+
+
 async def test_without_a_fault_all_of_them_pass(tmp_path: Path) -> None:
     told: list[str] = []
     target = Program([*PYTHON, agent.__file__, "--memory", str(tmp_path / "memory")])
