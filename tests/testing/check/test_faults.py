@@ -17,8 +17,8 @@ OVER = ["prompt.reply", "cancel.turn"]  # the conversations that standing rules 
 PYTHON = (sys.executable, "-S", "-E")
 
 
-def settings(place: Path) -> Settings:
-    return Settings(str(place), timeout=4.0, exit_within=1.0, quiet=0.1)
+def settings(place: Path, exit_within: float = 1.0) -> Settings:
+    return Settings(str(place), timeout=4.0, exit_within=exit_within, quiet=0.1)
 
 
 def shown(report: Report) -> str:
@@ -54,6 +54,7 @@ async def test_a_planted_fault_is_found(check: Check, tmp_path: Path) -> None:
         ("session.list/twice", Verdict.FAIL, "a session is twice in the list"),
         ("session.list/untold", Verdict.FAIL, "session/list was answered without sessions"),
         ("session.list/endless", Verdict.FAIL, "session/list has a nextCursor even after"),
+        ("end.children", Verdict.FAIL, "after its end there still run: "),
         ("session.load/nothing", Verdict.FAIL, "nothing of the conversation was replayed before"),
         ("session.load/answers", Verdict.FAIL, "the prompt is not among what was replayed"),
     ],
@@ -62,7 +63,8 @@ async def test_what_else_is_wrong_is_said_in_other_words(
     fault: str, verdict: Verdict, words: str, tmp_path: Path
 ) -> None:
     target = Program([*PYTHON, str(FAULTY), fault, "--memory", str(tmp_path / "memory")])
-    [result] = (await run(target, settings(tmp_path), chosen([fault.partition("/")[0]]))).results
+    patient = settings(tmp_path, exit_within=4.0)
+    [result] = (await run(target, patient, chosen([fault.partition("/")[0]]))).results
     assert result.verdict is verdict and words in result.why, f"{result.verdict}: {result.why}"
 
 
