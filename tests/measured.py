@@ -18,7 +18,9 @@ EXACT = (  # what a turn, a log or a message hangs on: every line, and every bra
     "trio_broker/policy.py",
 )
 LEAST = 90.0  # percent of lines and branches, of every other module
-EXCEPTIONS: dict[str, str] = {}  # path to the reason why it can't be measured
+EXCEPTIONS: dict[str, str] = {  # path to the reason why it can't be measured
+    "trio_broker/testing/agent.py": "one line is for a start by its path, when it is no module of the package",
+}
 
 
 def short(found: Mapping[str, float], exceptions: Mapping[str, str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ FINE = {
     "trio_broker/log.py": 100.0,
     "trio_broker/policy.py": 100.0,
     "trio_broker/kin.py": 90.0,
+    "trio_broker/testing/agent.py": 83.0,  # an exception, with its reason
 }
 
 

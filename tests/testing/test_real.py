@@ -1,0 +1,25 @@
+"""What tests of real processes look with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from trio_broker.testing import agent
+from trio_broker.testing.real import zombies
+
+
+def test_zombies_are_the_children_that_have_ended_and_were_not_reaped() -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert child.pid in zombies(os.getpid())
+        assert zombies(child.pid) == []
+    assert child.pid not in zombies(os.getpid())
+
+
+def test_the_scripted_agent_is_started_by_its_path_too() -> None:
+    done = subprocess.run(
+        [sys.executable, agent.__file__, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "flood" in done.stdout
