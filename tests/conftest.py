@@ -30,6 +30,16 @@ from trio._core._run import SystemClock  # not public; the test of this file fai
 # A deadline per example would make tests depend on what else the machine does.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("house")
+# A state machine with a planted fault: the first that is found will do; the same search each time.
+hypothesis.settings.register_profile(
+    "search",
+    max_examples=200,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[hypothesis.Phase.generate],
+    report_multiple_bugs=False,
+)
 
 HERE = Path(__file__).parent
 WAIT, TOTAL = 0.05, 0.5

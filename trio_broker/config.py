@@ -134,15 +134,19 @@ def load(path: Path, *, must_exist: bool = False) -> Config:
 
     Raises ConfigError for a file that can't be read or is no TOML, and for keys and values that do not fit.
     """
+    return loads(read(path, must_exist=must_exist), str(path))
+
+
+def read(path: Path, *, must_exist: bool = False) -> str:
+    """The text of the file at `path`; of a missing one none, unless it `must_exist`. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: there is no such file", file=str(path)) from None
-        return Config()
+        return ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}", file=str(path)) from error
-    return loads(text, str(path))
 
 
 def loads(text: str, file: str) -> Config:

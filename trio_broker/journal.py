@@ -261,17 +261,18 @@ class Journal:
 def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # sqlite's other files get its mode
+    synchronous = f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}"
     with contextlib.ExitStack() as stack:  # all are closed before a damaged file is put aside
         writer = stack.enter_context(contextlib.closing(_connection(path)))
         _migrate(writer, path)
         writer.execute("PRAGMA journal_mode = WAL").close()
         writer.execute("PRAGMA wal_autocheckpoint = 0").close()  # `fold` does it
-        writer.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
+        writer.execute(synchronous).close()
         reader = stack.enter_context(contextlib.closing(_connection(path)))
         reader.execute("PRAGMA query_only = ON").close()
         reader.text_factory = _text
         folder = stack.enter_context(contextlib.closing(_connection(path)))
-        folder.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}").close()
+        folder.execute(synchronous).close()
         for probe in PROBES:
             reader.execute(probe).fetchall()
         stack.pop_all()

@@ -28,16 +28,7 @@ KEYS = st.sampled_from(["a", "b"])
 TEXTS = st.sampled_from(["say x", "wait 5; say y", "hang", "hang-hard", "die 3", "say z; late 3"])
 CONFIG = settings(cancel_grace=3, close_grace=1, term_grace=1, queue=3, idle_ttl=60)
 REFUSED = {"queue_full", "session_over", "agent_gone", "spawn_failed"}  # and the agent rests after failures
-# The first fault that is found will do; the same search each time.
-SEARCH = hypothesis.settings(
-    max_examples=200,
-    stateful_step_count=25,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[hypothesis.Phase.generate],
-    report_multiple_bugs=False,
-)
+SEARCH = hypothesis.settings(hypothesis.settings.get_profile("search"), stateful_step_count=25)
 
 
 class Machine(RuleBasedStateMachine):

@@ -177,16 +177,7 @@ TestPool = PoolMachine.TestCase
 TestPool.__name__ = TestPool.__qualname__ = "TestB1B2B5AnyOrderKeepsOneSessionAKeyAndTheLimit"
 TestPool.settings = hypothesis.settings(max_examples=30, stateful_step_count=20, deadline=None)
 
-# The first fault that is found will do; the same search each time.
-SEARCH = hypothesis.settings(
-    max_examples=200,
-    stateful_step_count=20,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[hypothesis.Phase.generate],
-    report_multiple_bugs=False,
-)
+SEARCH = hypothesis.settings(hypothesis.settings.get_profile("search"), stateful_step_count=20)
 
 
 def forget_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

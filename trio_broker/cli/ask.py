@@ -17,9 +17,8 @@ async def ask_person(message: Message) -> dict[str, Any]:
     """Answer a permission request from the terminal. Cancelled when the answer is not needed any more."""
     if message.method != "session/request_permission":
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
-    from trio_broker.wire import (
-        acp,
-    )  # late: most prompts ask nothing
+    # Late: most prompts ask nothing.
+    from trio_broker.wire import acp
     from trio_broker.wire.convert import structure
 
     asked = structure(message.params, acp.RequestPermissionRequest)

@@ -27,7 +27,7 @@ from trio_broker.cli.scope import (
 from trio_broker.cli.starting import EVENT
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.cli.trouble import EXIT_CODES, what_of
-from trio_broker.cli.turn import ANSWERS, CLOSE_PATIENCE, DENIED, INTERRUPTED, read_text
+from trio_broker.cli.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
 from trio_broker.cli.turn import TIMEOUT as TIMED_OUT
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
@@ -47,12 +47,13 @@ class Run:
     usage: dict[str, Any] | None = None
     seconds: float = 0.0
     code: int = 0
-    approved: int = 0
-    denied: int = 0
+    permissions: Permissions = attrs.field(factory=Permissions)
 
     def hear(self, message: Message) -> None:
         if message.method == EVENT:
-            self._event(jsonrpc.decode(message.params))
+            event = jsonrpc.decode(message.params)
+            if event["kind"] == "answer":
+                self.permissions.count(event)
             return
         update = update_of(message)
         if update.get("sessionUpdate") == "agent_message_chunk":
@@ -63,15 +64,9 @@ class Run:
     def end(self, reason: str) -> None:
         self.outcome = reason
         self.code = {"cancelled": INTERRUPTED, "refusal": 1}.get(reason, 0)
-        if self.denied and not self.approved:
+        if self.permissions.refused:
             self.code = self.code or DENIED
             self.error = "every permission it asked for was denied"
-
-    def _event(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "answer" and event["outcome"] in ANSWERS:
-            allowed = str(event.get("optionKind") or "").startswith("allow")
-            self.approved += allowed
-            self.denied += not allowed
 
 
 @click.command("compare")

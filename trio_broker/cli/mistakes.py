@@ -31,8 +31,7 @@ class Found:
 
 def find(path: Path, installed: Installed, *, must_exist: bool) -> Found:
     """Everything that is wrong with the file at `path`; a missing one is well. Raises ConfigError if it is no TOML."""
-    text = path.read_text(encoding="utf-8") if _readable(path, must_exist) else ""
-    fits, unfit = config.salvage(text, str(path))
+    fits, unfit = config.salvage(config.read(path, must_exist=must_exist), str(path))
     broken = [where[1] for where, _ in unfit if where[0] == "agents" and len(where) > 1]
     mistakes, warnings = [*unfit], [*_agents(fits), *_notify(fits)]
     listens = fits.listen.websocket is not None or any(where == ("listen", "websocket") for where, _ in unfit)
@@ -40,16 +39,6 @@ def find(path: Path, installed: Installed, *, must_exist: bool) -> Found:
     if fits.default_agent not in broken:
         mistakes += _default(fits, installed)
     return Found(fits, mistakes, warnings)
-
-
-def _readable(path: Path, must_exist: bool) -> bool:
-    """Raises ConfigError as `load` does; its own words are for what can't be read."""
-    try:
-        path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        config.load(path, must_exist=must_exist)
-        return False
-    return True
 
 
 def _listen(fits: Config) -> Iterator[Problem]:

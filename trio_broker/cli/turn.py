@@ -33,6 +33,28 @@ OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
 CLOSE_PATIENCE = 45.0  # seconds for the session of an `exec` to end; the broker escalates before that
 
 
+@attrs.define
+class Permissions:
+    """What became of those that an agent asked for."""
+
+    approved: int = 0
+    denied: int = 0
+
+    def count(self, event: dict[str, Any]) -> bool | None:
+        """Whether an `answer` event allows; None if it is none to a permission."""
+        if event["outcome"] not in ANSWERS:
+            return None
+        allowed = str(event.get("optionKind") or "").startswith("allow")
+        self.approved += allowed
+        self.denied += not allowed
+        return allowed
+
+    @property
+    def refused(self) -> bool:
+        """All of them, and there were some."""
+        return bool(self.denied and not self.approved)
+
+
 @attrs.define(eq=False)
 class Prompting:
     """Runs one prompt and counts what was answered on the way. `text` is the prompt.
@@ -52,8 +74,7 @@ class Prompting:
     prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     session_id: str = ""
     outcome: str | None = None  # as the broker's log has it
-    approved: int = 0
-    denied: int = 0
+    permissions: Permissions = attrs.field(factory=Permissions)
     interrupts: int = 0
     playing: bool = False  # our turn: what comes before and after it is of other prompts
     timed_out: bool = False
@@ -186,7 +207,7 @@ class Prompting:
             return TIMEOUT
         if self.interrupts:
             return INTERRUPTED
-        refused = self.denied and not self.approved
+        refused = self.permissions.refused
         by_itself = (
             reason == "cancelled" and self.outcome == "completed"
         )  # some agents end a turn so when denied
@@ -255,11 +276,8 @@ class Prompting:
         say(f"[queued] {event['position']} before this one{by}" if event["position"] else f"[queued]{by}")
 
     def _answered(self, event: dict[str, Any]) -> None:
-        if event["outcome"] not in ANSWERS:
+        if (allowed := self.permissions.count(event)) is None:
             return
-        allowed = str(event.get("optionKind") or "").startswith("allow")
-        self.approved += allowed
-        self.denied += not allowed
         if self._person and event.get("askId") and self.typed:
             self.typed -= 1
             return
