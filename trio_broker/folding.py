@@ -14,11 +14,12 @@ import attrs
 import trio
 
 from trio_broker.errors import JournalError
-from trio_broker.journal import Journal
+from trio_broker.journal import PAGE_SIZE, Journal
 from trio_broker.memory import give_back
 
 log = logging.getLogger(__name__)
 
+BESIDE = 4 * PAGE_SIZE  # bytes of log that a write takes beside what is written
 EVERY = 4 * 1024 * 1024  # bytes written between two foldings
 MOST = 32 * 1024 * 1024  # bytes of log above which floods wait
 REST = 1024 * 1024  # bytes that may be folded in the writer's turn: a few milliseconds
@@ -43,7 +44,8 @@ class Folding:
     _beside: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     def note(self, size: int) -> None:
-        """So many bytes were written, about."""
+        """So many bytes of records were written at once."""
+        size += BESIDE
         self._size += size
         self._since += size
         self._passed += size

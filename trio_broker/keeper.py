@@ -20,7 +20,7 @@ import trio
 from trio_broker.changes import Append, Change
 from trio_broker.errors import JournalError
 from trio_broker.folding import Folding
-from trio_broker.journal import PAGE_SIZE, Journal
+from trio_broker.journal import Journal
 from trio_broker.record import Record
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ SMALL = 64 * 1024  # ... while sessions come that wait for theirs: one block
 CAREFUL = 1.0  # seconds after one came
 SHARE = 64 * 1024  # bytes of them that a session may have at any time: who says little waits for no flood
 ROW = 1024  # bytes that the writing of one more record is worth
-PAGES = 4  # that a write takes beside what is written
 HELD = 64 * 1024 * 1024  # bytes held for a journal that fails
 RETRY = 1.0  # seconds between two tries of a journal that fails
 
@@ -244,7 +243,7 @@ class Keeper:
             log.warning("journal_recovered lost=%s", self.lost)
             self.failing = None
         if self._folding is not None:
-            self._folding.note(PAGE_SIZE * PAGES + sum(entry.size for entry in batch))
+            self._folding.note(sum(entry.size for entry in batch))
         for entry in batch:
             self._size -= entry.size
             if entry.owner is not None and isinstance(entry.change, Append):
