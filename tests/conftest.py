@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("house")
 # A state machine with a planted fault: the first that is found will do; the same search each time.
 hypothesis.settings.register_profile(
     "search",
-    max_examples=200,
+    max_examples=1000,
     deadline=None,
     database=None,
     derandomize=True,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from trio_broker import keeper as keepers
 from trio_broker.changes import Append
+from trio_broker.errors import JournalError
 from trio_broker.journal import Journal
 from trio_broker.keeper import BATCH, Keeper
 from trio_broker.log import Log
@@ -85,4 +87,51 @@ async def test_all_who_wait_for_room_get_it_though_there_is_room_for_few_at_once
                     readers.start_soon(keeper.wait_room, 1)
                 await trio.testing.wait_all_tasks_blocked()
                 await nursery.start(keeper.run)
+            nursery.cancel_scope.cancel()
+
+
+@attrs.define(eq=False)
+class Faulty:
+    """An owner that fails when it is told."""
+
+    def on_kept(self, last: int) -> None:
+        raise ValueError("a fault of ours")
+
+    def on_failing(self, why: str) -> None:
+        raise ValueError("a fault of ours")
+
+    def on_lost(self, first: int, last: int) -> None:
+        raise ValueError("a fault of ours")
+
+
+async def test_an_owner_that_fails_when_it_is_told_fails_alone(tmp_path: Path) -> None:
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    log, told = Log(keeper, 2), []
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            keeper.put(Append(1, Record(1, 1, 0.0, "note", b"{}")), Faulty())
+            log.hold(log.append("ended").first, lambda: told.append(log.kept))
+            await keeper.flush()
+            assert told == [1]
+            nursery.cancel_scope.cancel()
+
+
+async def test_those_who_wait_are_told_when_the_journal_begins_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise JournalError("the disk is full")
+
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    log, told = Log(keeper, 2), []
+    monkeypatch.setattr(Journal, "write", fail)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            keeper.put(Append(1, Record(1, 1, 0.0, "note", b"{}")), Faulty())
+            log.hold(log.append("ended").first, lambda: told.append(keeper.failing))
+            assert log.last == 0
+            await keeper.flush()
+            assert told == ["the disk is full"] and log.last == 1 and log.kept == 0
             nursery.cancel_scope.cancel()

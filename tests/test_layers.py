@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "journal": "errors record exported changes",
     "memory": "",
     "folding": "errors journal memory",
-    "keeper": "errors record changes journal folding",
+    "keeper": "containment errors record changes journal folding",
     "tokens": "errors grant",
     "log": "errors record changes keeper wire",
     "scopes": "errors grant",

@@ -103,6 +103,7 @@ class Broker:
             async with trio.open_nursery() as self._root:
                 try:
                     self._restore()
+                    await self.keeper.flush()  # nobody is told how it ended before that is on disk
                     self._root.start_soon(self._sweep)
                     task_status.started()
                     await self.stopping.wait()

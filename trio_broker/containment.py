@@ -1,9 +1,12 @@
-"""The one place that catches broadly: a session, or a client, fails alone (DESIGN D14)."""
+"""The one place that catches broadly: a session, a client, or who is told of something, fails alone (DESIGN D14)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -20,3 +23,11 @@ async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callab
         log.exception("failed name=%s", name, exc_info=group)
     finally:
         over()
+
+
+def tell(hear: Callable[[T], None], what: T) -> None:
+    """Call `hear(what)`; what it raises is logged, and the caller, who has others to tell, goes on."""
+    try:
+        hear(what)
+    except* Exception as group:
+        log.exception("failed hearing=%r", hear, exc_info=group)

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from trio_broker.changes import Append, Change
+from trio_broker.containment import tell
 from trio_broker.errors import JournalError
 from trio_broker.folding import Folding
 from trio_broker.journal import Journal
@@ -40,9 +41,11 @@ RETRY = 1.0  # seconds between two tries of a journal that fails
 
 
 class Owner(Protocol):
-    """Whoever's records are kept: told the number of the last one that is safe, or of those that were lost."""
+    """Whoever's records are kept: told the number of the last one that is safe, or of those that were lost, and when
+    none will be safe for a while."""
 
     def on_kept(self, last: int) -> None: ...
+    def on_failing(self, why: str) -> None: ...
     def on_lost(self, first: int, last: int) -> None: ...
 
 
@@ -98,19 +101,27 @@ class Keeper:
     async def flush(self, session: int | None = None) -> None:
         """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only.
 
-        What was put of one `session`, where only that is waited for, goes before that of others: their floods hold
-        nobody up.
+        Where only one `session` is waited for: as `hasten`, and at once where that is not promised.
         """
         wanted = self._put
         if session is None:
             while not self.failing and self._oldest() <= wanted:
                 self._hasten()
                 await self._progress.wait()
-        while session is not None and not self.failing and self._oldest(session) <= wanted:
-            self._urgent.add(session)
-            self._careful_until = trio.current_time() + CAREFUL
-            self._hasten()
+        while session is not None and self._oldest(session) <= wanted and self.hasten(session):
             await self._heard.setdefault(session, trio.Event()).wait()
+
+    def hasten(self, session: int) -> bool:
+        """Have what was put of this session written before that of others: their floods hold nobody up.
+
+        False where nobody should wait for that: it is not promised, or the journal fails.
+        """
+        if not self.durable or self.failing:
+            return False
+        self._urgent.add(session)
+        self._careful_until = trio.current_time() + CAREFUL
+        self._hasten()
+        return True
 
     def _hasten(self) -> None:
         if self._queues:
@@ -244,24 +255,29 @@ class Keeper:
             self.failing = None
         if self._folding is not None:
             self._folding.note(sum(entry.size for entry in batch))
+        kept: dict[Owner, int] = {}
         for entry in batch:
             self._size -= entry.size
             if entry.owner is not None and isinstance(entry.change, Append):
-                entry.owner.on_kept(entry.change.record.last)
+                kept[entry.owner] = entry.change.record.last
+        for owner, last in kept.items():
+            tell(owner.on_kept, last)
         losses, self._losses = self._losses, {}
         for owner, (first, last) in losses.items():
             owner.on_lost(first, last)
 
     def _failed(self, error: JournalError, batch: list[_Entry]) -> None:
-        if not self.failing:
-            log.error("journal_failing sessions_go_on=True why=%s", error.message)
-        self.failing = error.message
+        before, self.failing = self.failing, error.message
         for entry in reversed(batch):
             self._queue(entry.change.session).appendleft(entry)
             self._sizes[entry.change.session] += entry.size
         self._something.set()
         if self._size > HELD:
             self._drop()
+        if not before:
+            log.error("journal_failing sessions_go_on=True why=%s", error.message)
+            for owner in {entry.owner for entry in chain.from_iterable(self._queues.values()) if entry.owner}:
+                tell(owner.on_failing, error.message)
 
     def _drop(self) -> None:
         """Give up the oldest records, down to half of what may be held; the rest of the changes are small and stay."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
@@ -42,12 +43,12 @@ class Log:
     cursors: set[Cursor] = attrs.field(factory=set)
     _ring: list[Record] = attrs.field(factory=list)
     _bytes: int = 0
-    _held: int | None = None
+    _held: deque[tuple[int, Callable[[], None]]] = attrs.field(factory=deque)
 
     @property
     def last(self) -> int:
         """The number of the newest event that readers may see, 0 if there is none; behind it one may be held."""
-        return self.next - 1 if self._held is None else self._held - 1
+        return (self._held[0][0] if self._held else self.next) - 1
 
     @property
     def lasts(self) -> bool:
@@ -74,21 +75,27 @@ class Log:
             cursor.wake()
         return record
 
-    def hold(self, number: int) -> None:
-        """Show nothing from this number on to anybody until `reveal`: a turn's end is on disk before it is told."""
-        self._held = number
+    def hold(self, number: int, then: Callable[[], None] = lambda: None) -> None:
+        """Show nothing from this number on to anybody until it is on disk, then call `then`: what is told is not lost.
 
-    def reveal(self) -> None:
-        """Show all there is."""
-        if self._held is not None:
-            self._held = None
+        At once where that is not promised (`durability` in [journal]), and while the journal fails.
+        """
+        self._held.append((number, then))
+        self._show()
+
+    def _show(self) -> None:
+        shown = False
+        while self._held and (self._held[0][0] <= self.kept or not self.keeper.hasten(self.number)):
+            _, then = self._held.popleft()
+            then()
+            shown = True
+        if shown:
             for cursor in self.cursors:
                 cursor.wake()
 
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
-        if self.keeper.durable:
-            await self.keeper.flush(self.number)
+        await self.keeper.flush(self.number)
 
     def cursor(self, since: int, wake: Callable[[], None] = lambda: None) -> Cursor:
         """A reader from number `since` on; `wake` is called, and must not wait, when there is more."""
@@ -99,6 +106,10 @@ class Log:
     def on_kept(self, last: int) -> None:
         self.kept = last
         self._trim()
+        self._show()
+
+    def on_failing(self, why: str) -> None:
+        self._show()
 
     def on_lost(self, first: int, last: int) -> None:
         why = "the journal could not be written"

@@ -158,21 +158,11 @@ async def wait(connection: Connection, message: Message) -> bytes:
     cursor = session.log.cursor(session.log.last + 1, stir)
     try:
         while not _is_so(session, asked):
-            await _stirred(session, stirred)
+            await stirred.wait()
     finally:
         cursor.close()
     ended = session.turns.ended.get(asked.prompt_id or "")
     return jsonrpc.encode({"phase": session.phase.value, "ended": ended})
-
-
-async def _stirred(session: Session, stirred: trio.Event) -> None:
-    """Something was added to the log, or the running turn has been told: the two do not coincide."""
-    running = session.turns.running
-    if running is not None and running.answer is not None:
-        await running.wait()
-        await trio.lowlevel.checkpoint()
-    else:
-        await stirred.wait()
 
 
 def _is_so(session: Session, asked: Until) -> bool:

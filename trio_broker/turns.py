@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -50,7 +51,8 @@ async def while_alive(wait: Callable[[], Awaitable[Any]], alive: Callable[[], bo
 
 @attrs.define(eq=False)
 class Turn:
-    """One prompt from queue to outcome. `answer` is what came of it; `settle` tells so, exactly once."""
+    """One prompt from queue to outcome. `answer` is what came of it; `settle` tells so, exactly once, when the log has
+    it on disk."""
 
     params: bytes
     author: object = None
@@ -80,8 +82,11 @@ class Turn:
             heed(outcome)
 
     def on_end(self, heed: Callable[[Outcome], None]) -> None:
-        """Have `heed` told of the outcome, too; call it before the turn is settled."""
-        self._heeding.append(heed)
+        """Have `heed` told of the outcome, too; at once, if there is one."""
+        if self.outcome is None:
+            self._heeding.append(heed)
+        else:
+            heed(self.outcome)
 
     async def wait(self) -> Outcome:
         """Wait for the outcome. Cancelling this ends the waiting only; the turn goes on."""
@@ -116,6 +121,7 @@ class Turns:
     ended: dict[str, dict[str, Any]] = attrs.field(factory=dict)  # the last KNOWN outcomes, by prompt id
     began: trio.Event = attrs.field(factory=trio.Event)  # set when the next turn begins
     _queue: deque[Turn] = attrs.field(factory=deque)
+    _ending: list[Turn] = attrs.field(factory=list)  # those whose end is not on disk yet
     _arrived: trio.Event = attrs.field(factory=trio.Event)
     _line: Line | None = None
     _agent_session_id: str = ""
@@ -187,9 +193,9 @@ class Turns:
         return tuple(self._queue)
 
     def find(self, match: Callable[[Turn], bool]) -> Turn | None:
-        """The running or first queued turn that matches."""
+        """The first turn that matches and has no outcome: the one that runs, one that waits, or one that ends."""
         running = (self.running,) if self.running is not None else ()
-        return next((turn for turn in (*running, *self._queue) if match(turn)), None)
+        return next((turn for turn in (*running, *self._queue, *self._ending) if match(turn)), None)
 
     def cancel(self, turn: Turn, why: str | None = None) -> str:
         """Cancel this very turn and say what it was: `queued` (gone at once), `turn` (told the agent), `nothing`.
@@ -211,22 +217,22 @@ class Turns:
         return "turn"
 
     def close(self, error: BrokerError, *, keep: bool = False) -> None:
-        """The agent is gone: settle all there are, the running one with `error`, the queued as never sent.
+        """The agent is gone: end all there are, the running one with `error`, the queued as never sent.
 
         `keep`, when the broker ends: durable ones are left to the next one, so for the log they go on waiting.
         What is submitted from now on waits for the next `run`.
         """
         self._line = None
-        if (running := self.running) is not None and running.outcome is None:
-            failed = Failed(error if running.number is not None else _never_sent(error, running))
-            answer = Cancelled(note=error.message) if running.cancelling else failed
-            self._end(running, running.answer or answer)
+        if (running := self.running) is not None:
+            if running.answer is None:
+                failed = Failed(error if running.number is not None else _never_sent(error, running))
+                self._end(running, Cancelled(note=error.message) if running.cancelling else failed)
             self._leave(running)
         while self._queue:
             turn = self._queue.popleft()
             if keep and turn.durable and self.log.lasts:
                 self.left += 1
-                turn.settle(Failed(_left(turn)))
+                self.log.hold(self.log.next - 1, partial(turn.settle, Failed(_left(turn))))
             else:
                 self._end(turn, Failed(_never_sent(error, turn)))
 
@@ -255,19 +261,15 @@ class Turns:
         self.began.set()
         self.began = trio.Event()
         self.on_change()
-        try:
-            if turn.durable:
-                await self.log.wait_kept()  # else a crash in this moment would send it a second time
-            if turn.answer is None:  # else its session has ended meanwhile
-                self._send(turn, line)
-            if not await while_alive(turn.changed.wait, line.agent.alive, self.every):
-                self.on_lost(AgentGone("the agent's process is gone"))
-            elif turn.answer is None:
-                await self._await_cancel(turn, line)
-            await self._tell(turn)
-        finally:
-            if turn.outcome is not None:  # else we were cancelled, and `close` gives it one
-                self._leave(turn)
+        if turn.durable:
+            await self.log.wait_kept()  # else a crash in this moment would send it a second time
+        if turn.answer is None:  # else its session has ended meanwhile
+            self._send(turn, line)
+        if not await while_alive(turn.changed.wait, line.agent.alive, self.every):
+            self.on_lost(AgentGone("the agent's process is gone"))
+        elif turn.answer is None:
+            await self._await_cancel(turn, line)
+        await turn.wait()
 
     def _leave(self, turn: Turn) -> None:
         if self.running is turn:
@@ -278,7 +280,7 @@ class Turns:
 
     def _send(self, turn: Turn, line: Line) -> None:
         if turn.cancelling:  # before it was sent: nothing to tell the agent (RACES D2)
-            self._answered(turn, Cancelled(note=turn.why or "cancelled before it was sent to the agent"))
+            self._end(turn, Cancelled(note=turn.why or "cancelled before it was sent to the agent"))
             return
         try:
             params = turn.params
@@ -286,29 +288,23 @@ class Turns:
                 params = jsonrpc.with_fields(params, sessionId=self._agent_session_id)
             turn.number = line.request("session/prompt", params, lambda reply: self._reply(turn, reply))
         except AgentGone as error:
-            self._answered(turn, Failed(error))
-
-    async def _tell(self, turn: Turn) -> None:
-        """The turn's end is on disk before anybody hears of it."""
-        await self.log.wait_kept()
-        if turn.outcome is None and turn.answer is not None:
-            self._settle(turn, turn.answer)
+            self._end(turn, Failed(error))
 
     def _reply(self, turn: Turn, reply: Reply) -> None:
         if turn.answer is not None:
             return
         if isinstance(reply, BrokerError):
-            self._answered(turn, Cancelled(note=reply.message) if turn.cancelling else Failed(reply))
+            self._end(turn, Cancelled(note=reply.message) if turn.cancelling else Failed(reply))
         elif reply.error is None:
             result = reply.result or b"null"
             cancelled = turn.cancelling and _stop_reason(result) == "cancelled"
-            self._answered(turn, Cancelled(result, turn.why) if cancelled else Answered(result))
+            self._end(turn, Cancelled(result, turn.why) if cancelled else Answered(result))
         elif turn.cancelling:  # agents that predate the rule answer a cancelled prompt with an error
-            self._answered(
+            self._end(
                 turn, Cancelled(note=f"the agent answered the cancel with an error: {_text(reply.error)}")
             )
         else:
-            self._answered(turn, Failed(remote_error(reply.error)))
+            self._end(turn, Failed(remote_error(reply.error)))
 
     async def _await_cancel(self, turn: Turn, line: Line) -> None:
         turn.changed = trio.Event()
@@ -319,30 +315,24 @@ class Turns:
             self._end(turn, Cancelled(note=why))
             self.on_lost(SessionOver(why))
 
-    def _answered(self, turn: Turn, answer: Outcome) -> None:
-        # The end stands in the log right behind the turn's last update, whatever is still to be awaited.
+    def _end(self, turn: Turn, answer: Outcome) -> None:
+        """Its end stands in the log now, right behind its last update; it is told when that is on disk."""
         turn.answer = answer
-        self.log.hold(self._note_end(turn, answer))
         turn.changed.set()
-
-    def _end(self, turn: Turn, outcome: Outcome) -> None:
-        if turn.answer is None:
-            self._note_end(turn, outcome)
-        self._settle(turn, outcome)
+        self._ending.append(turn)
+        number = self.log.append("ended", promptId=turn.prompt_id, **told(answer)).first
+        self.log.hold(number, partial(self._settle, turn, answer))
 
     def _settle(self, turn: Turn, outcome: Outcome) -> None:
+        self._ending.remove(turn)
         self.note_ended(turn.prompt_id, told(outcome))
-        if turn is self.running:  # a queued one has nothing to reveal: what is held is the running turn's end
-            self.log.reveal()
         turn.settle(outcome)
+        self._leave(turn)
 
     def _note(self, kind: str, turn: Turn, **fields: Any) -> None:
         raws = {"prompt": turn.blocks}
         policy = None if turn.policy is None else turn.policy.value
         self.log.append(kind, raws, promptId=turn.prompt_id, author=turn.author_name, policy=policy, **fields)
-
-    def _note_end(self, turn: Turn, outcome: Outcome) -> int:
-        return self.log.append("ended", promptId=turn.prompt_id, **told(outcome)).first
 
     def note_ended(self, prompt_id: str, how: dict[str, Any]) -> None:
         """Remember what became of a prompt, so that sending it again does no harm."""

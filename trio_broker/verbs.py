@@ -167,6 +167,9 @@ def submit(connection: Connection, message: Message) -> None:
     if (known := _known(session, asked.prompt_id)) is not None:
         connection.reply(message, jsonrpc.encode(known))
         return
+    if asked.prompt_id is not None and (there := _turn(session, asked.prompt_id)) is not None:
+        there.on_end(lambda _: connection.reply(message, jsonrpc.encode(_known(session, there.prompt_id))))
+        return
     blocks = jsonrpc.members(message.params).get("prompt", b"null")
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
     turn = new_turn(connection, sent)
@@ -191,8 +194,11 @@ def _known(session: Session, prompt_id: str | None) -> dict[str, Any] | None:
     return {"promptId": prompt_id, "position": places[prompt_id]} if prompt_id in places else None
 
 
-def cancel(connection: Connection, message: Message) -> bytes:
-    """Cancel one prompt, or the running turn: says which it was. Takes no lock and waits for nothing (DESIGN D10)."""
+def cancel(connection: Connection, message: Message) -> bytes | None:
+    """Cancel one prompt, or the running turn: says which it was. Takes no lock and waits for no agent (DESIGN D10).
+
+    That a prompt which waited is cancelled is said when it is on disk: it does not run after a crash then.
+    """
     asked = structure(message.params, Which)
     session = which(connection, asked)
     connection.check_controls(session)
@@ -200,9 +206,12 @@ def cancel(connection: Connection, message: Message) -> bytes:
     if turn is not None and not may_cancel(connection.grant, session, turn):
         demand(connection.grant, Scope.ADMIN, "to cancel a waiting prompt of another")
     what = "nothing" if turn is None or session.ending else session.cancel(turn)
-    return jsonrpc.encode(
-        {"cancelled": what, "promptId": turn.prompt_id if turn and what != "nothing" else None}
-    )
+    id = turn.prompt_id if turn and what != "nothing" else None
+    result = jsonrpc.encode({"cancelled": what, "promptId": id})
+    if turn is None or what != "queued":
+        return result
+    turn.on_end(lambda _: connection.reply(message, result))
+    return None
 
 
 def _turn(session: Session, prompt_id: str | None) -> Turn | None:

@@ -11,7 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.keeper import Keeper
+from trio_broker.changes import Change
+from trio_broker.errors import BrokerError
+from trio_broker.keeper import Keeper, Owner
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig
@@ -24,12 +26,27 @@ STUBBORN = Habits(ignores_eof=True, ignores_term=True)
 
 @attrs.define(eq=False)
 class SlowKeeper(Keeper):
-    """Nothing is on disk until `free` is set."""
+    """Nothing is on disk until it is let `go`."""
 
-    free: trio.Event = attrs.field(factory=trio.Event)
+    _free: trio.Event = attrs.field(factory=trio.Event)
+    _later: list[tuple[Change, Owner | None]] = attrs.field(factory=list)
+
+    def put(self, change: Change, owner: Owner | None = None) -> None:
+        if self._free.is_set():
+            super().put(change, owner)
+        else:
+            self._later.append((change, owner))
+
+    def hasten(self, session: int) -> bool:
+        return not self._free.is_set()
 
     async def flush(self, session: int | None = None) -> None:
-        await self.free.wait()
+        await self._free.wait()
+
+    def go(self) -> None:
+        self._free.set()
+        for change, owner in self._later:
+            super().put(change, owner)
 
 
 @asynccontextmanager
@@ -66,7 +83,7 @@ async def test_a7_only_the_end_of_a_turn_waits_for_the_disk(autojump_clock: Mock
             assert (await user.view("k"))["phase"] == "working"
         await trio.sleep(60)
         assert user.said(session) == "hello" and not turn.done
-        slow.free.set()
+        slow.go()
         assert await turn.wait() == "end_turn"
 
 
@@ -76,15 +93,52 @@ async def test_the_end_of_a_turn_is_shown_to_nobody_before_it_is_on_disk(autojum
         await trio.sleep(MOMENT)
         second = user.later(user.prompt, session, "say never", promptId="second")
         await trio.sleep(MOMENT)
-        assert await user.cancel(session, promptId="second") == "queued"
-        assert await second.wait() == "cancelled"
+        cancel = user.later(user.cancel, session, promptId="second")
         await trio.sleep(60)
-        assert ends(user) == [] and not first.done
+        assert ends(user) == [] and not (first.done or second.done or cancel.done)
         assert rig.agent("k").prompts() == ["say hello"]
-        slow.free.set()
+        slow.go()
         assert await first.wait() == "end_turn"
+        assert (await second.wait(), await cancel.wait()) == ("cancelled", "queued")
         await trio.sleep(MOMENT)
         assert ends(user) == ["first", "second"]
+
+
+async def test_what_is_asked_of_a_prompt_whose_end_is_not_on_disk_yet(autojump_clock: MockClock) -> None:
+    async with open_slow() as (rig, user, session, slow):
+        user.later(user.prompt, session, "hang", promptId="first")
+        await trio.sleep(MOMENT)
+        second = user.later(user.prompt, session, "say never", promptId="second")
+        await trio.sleep(MOMENT)
+        user.later(user.cancel, session, promptId="second")
+        await trio.sleep(MOMENT)
+        again = user.later(user.prompt, session, "say never", promptId="second")
+        queued = user.later(user.submit, session, "say never", promptId="second")
+        waiting = user.later(user.call, "_trio_broker/wait", key="k", promptId="second")
+        await trio.sleep(MOMENT)
+        assert (await user.view("k"))["queue"] == 0
+        assert await user.cancel(session, promptId="second") == "nothing"
+        with pytest.raises(BrokerError, match="has just ended"):
+            await user.call("_trio_broker/queue", key="k", promptId="second")
+        await trio.sleep(60)
+        assert not (second.done or again.done or queued.done or waiting.done)
+        slow.go()
+        assert (await second.wait(), await again.wait()) == ("cancelled", "cancelled")
+        assert (await queued.wait())["ended"]["outcome"] == "cancelled"
+        assert (await waiting.wait())["ended"]["outcome"] == "cancelled"
+        assert rig.agent("k").prompts() == ["hang"] and len(logged(rig.session("k"), "ended")) == 1
+
+
+async def test_a_journal_that_begins_to_fail_holds_no_end_back(autojump_clock: MockClock) -> None:
+    async with open_slow() as (rig, user, session, _):
+        turn = user.later(user.prompt, session, "say hello", promptId="p")
+        await trio.sleep(60)
+        assert not turn.done
+        rig.session("k").log.keeper = Keeper(failing="the disk is full")
+        rig.session("k").log.on_failing("the disk is full")
+        assert await turn.wait() == "end_turn"
+        await trio.sleep(MOMENT)
+        assert ends(user) == ["p"]
 
 
 async def test_d2_a_prompt_that_is_cancelled_before_it_is_on_disk_never_reaches_the_agent(
@@ -94,7 +148,7 @@ async def test_d2_a_prompt_that_is_cancelled_before_it_is_on_disk_never_reaches_
         user.later(user.submit, session, "say never", promptId="p")
         await user.wait_phase("k", "working")
         assert await user.cancel(session) == "turn"
-        slow.free.set()
+        slow.go()
         assert await user.prompt(session, "say hello") == "end_turn"
         assert [event["outcome"] for event in logged(rig.session("k"), "ended")] == ["cancelled", "completed"]
         assert rig.agent("k").prompts() == ["say hello"] and not rig.agent("k").got("session/cancel")
@@ -111,23 +165,31 @@ async def test_e2_a_prompt_whose_session_ends_before_it_is_on_disk_ends_once_and
         closing = other.later(other.call, "_trio_broker/close", key="k")
         await other.wait_phase("k", "closed")
         await trio.sleep(after)
-        slow.free.set()
+        slow.go()
         await closing.wait()
+        await trio.sleep(MOMENT)
         (ended,) = logged(closed, "ended")
         assert "never sent" in ended["error"]
         assert rig.agents.spawned[0].prompts() == []
         assert ends(user) == [ended["promptId"]]
 
 
-async def test_e2_a_turn_that_was_answered_is_answered_though_its_session_ends_before_that_is_on_disk(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize("text", ["say hello", "hang"])
+async def test_e2_a_turn_whose_session_ends_before_its_end_is_on_disk_has_one_outcome(
+    text: str, autojump_clock: MockClock
 ) -> None:
-    async with open_slow() as (rig, user, session, _):
-        turn = user.later(user.prompt, session, "say hello")
+    async with open_slow() as (rig, user, session, slow):
+        turn = user.later(user.prompt, session, text)
         await trio.sleep(MOMENT)
-        assert not turn.done
         rig.agent("k").kill()
-        assert await turn.wait() == "end_turn"
+        await trio.sleep(MOMENT)
+        assert (await user.view("k"))["phase"] == "dead" and not turn.done
+        slow.go()
+        if text == "hang":
+            with pytest.raises(BrokerError, match="ended with signal 9"):
+                await turn.wait()
+        else:
+            assert await turn.wait() == "end_turn"
 
 
 @pytest.mark.parametrize("how", ["open", "attach", "load", "events"])
@@ -140,7 +202,7 @@ async def test_who_comes_before_the_end_of_a_turn_is_on_disk_misses_nothing(
         await comer.call("initialize", protocolVersion=1)
         await trio.sleep(MOMENT)
         page = await come(comer, session, how)
-        slow.free.set()
+        slow.go()
         assert await turn.wait() == "end_turn"
         await trio.sleep(MOMENT)
         if page is not None:

@@ -104,10 +104,6 @@ def at_write(session: Session, agent: FaultyAgent) -> None:
     line_of(session).send(b"{}\n")
 
 
-def at_flush(session: Session, agent: FaultyAgent) -> None:
-    session.log.keeper = FaultyKeeper()
-
-
 def at_read(session: Session, agent: FaultyAgent) -> None:
     session.log.keeper = CrowdedKeeper()
 
@@ -137,7 +133,7 @@ async def outcome(call: Later[str]) -> str:
         return error.code
 
 
-FAULTS: list[Callable[[Session, FaultyAgent], None]] = [at_watch, at_write, at_flush, at_read, at_look]
+FAULTS: list[Callable[[Session, FaultyAgent], None]] = [at_watch, at_write, at_read, at_look]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -160,14 +156,29 @@ async def test_e2_after_a_fault_at_any_await_each_prompt_has_one_outcome(
             assert isinstance(agent, FaultyAgent)
             fault(rig.session("k"), agent)
             outcomes = sorted([await outcome(call) for call in calls])
-            running = "end_turn" if fault is at_flush else "session_over"  # it was answered before
-            assert outcomes == [running, "session_over", "session_over"]
+            assert outcomes == ["session_over"] * 3
             await trio.sleep(60)
             assert agent.exit is not None and await calm.wait() == "end_turn"
             answers = [message.id for message in user.messages if message.kind is Kind.RESPONSE]
             assert len(answers) == len(set(answers))
             assert "failed in it" in (await user.view("k"))["error"]
             assert await user.prompt(await user.open("k"), "say again") == "end_turn"
+
+
+async def test_e2_after_a_fault_at_the_wait_for_the_disk_a_prompt_has_one_outcome(
+    autojump_clock: MockClock,
+) -> None:
+    """It is waited for before a prompt is sent that runs whatever happens."""
+    with trio.fail_after(600):
+        async with open_rig() as rig, rig.connect() as user, rig.connect() as other:
+            session = await user.open("k")
+            await other.call("_trio_broker/attach", key="k")
+            rig.session("k").log.keeper = FaultyKeeper()
+            user.later(user.submit, session, "say never", promptId="p")
+            await other.wait_phase("k", "dead")
+            assert "failed in it" in (await other.view("k"))["error"]
+            assert [event["promptId"] for event in other.events if event["kind"] == "ended"] == ["p"]
+            assert rig.agents.spawned[0].prompts() == []
 
 
 async def test_g5_a_ladder_that_leads_nowhere_does_not_outlast_the_budget(autojump_clock: MockClock) -> None:

@@ -14,6 +14,15 @@ from trio_broker.testing.home import TRIO_BROKER
 BOUND = 240.0
 CALM = 10_000.0  # seconds between two faults: none comes
 
+SLOW_DISK = """
+import time
+from trio_broker.journal import Journal
+_write = Journal.write
+def _slowly(self, batch):
+    time.sleep(0.15)
+    return _write(self, batch)
+Journal.write = _slowly
+"""
 DROPS = """
 from trio_broker.log import Log
 _add = Log.append_updates
@@ -67,6 +76,14 @@ async def test_each_kind_of_fault_is_survived() -> None:
     assert report.faults.keys() == WEIGHTS.keys() and len(told) == report.faults.total()
     assert report.lives == 1 + report.faults["kill_broker"] + report.faults["restart_broker"]
     assert report.outcomes["completed"] > 0 and report.events > 0
+
+
+async def test_what_was_told_outlives_a_kill_however_slow_the_disk_is() -> None:
+    """A prompt that was cancelled while it waited, or ended with its agent, was told so before that was on disk."""
+    faults = ("kill_broker", "kill_agent", "full_queue")
+    with trio.fail_after(BOUND):
+        report = await run(Plan(1, 3, sessions=2, clients=6, every=0.12, plant=SLOW_DISK, only=faults))
+    assert report.violations == [] and report.lives > 1
 
 
 @pytest.mark.slow

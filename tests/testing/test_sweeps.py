@@ -15,11 +15,11 @@ from trio.testing import MockClock
 from trio_broker.connection import Connection
 from trio_broker.log import Log
 from trio_broker.pool import Pool
+from trio_broker.record import Record
 from trio_broker.testing.invariants import broken
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, open_rig
 from trio_broker.testing.sweeps import sound_rig, sweep
-from trio_broker.turns import Turns
 
 STUBBORN = Habits(ignores_eof=True)  # else it ends by itself when its stdin does
 
@@ -91,13 +91,14 @@ def keep_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def end_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Turns._note_end
+    real = Log.append
 
-    def note_end(self: Turns, *args: Any) -> int:
-        real(self, *args)
-        return real(self, *args)
+    def append(self: Log, kind: str, *args: Any, **fields: Any) -> Record:
+        if kind == "ended":
+            real(self, kind, *args, **fields)
+        return real(self, kind, *args, **fields)
 
-    monkeypatch.setattr(Turns, "_note_end", note_end)
+    monkeypatch.setattr(Log, "append", append)
 
 
 FAULTS: dict[Callable[[pytest.MonkeyPatch], None], str] = {

@@ -17,7 +17,7 @@ import psutil
 import trio
 
 from trio_broker.client import Client, open_client
-from trio_broker.errors import BrokerError
+from trio_broker.errors import BrokerError, NoSession
 from trio_broker.testing.chaos.evidence import Evidence, Json, outcome_of, violations
 from trio_broker.testing.chaos.faults import Fault, schedule
 from trio_broker.testing.chaos.garbage import garbage
@@ -164,6 +164,13 @@ class Chaos:
             while not await self._answers() or self.last["journal"]["failing"]:  # noqa: ASYNC110
                 await trio.sleep(PAUSE)
 
+    async def _until_all_is_kept(self) -> None:
+        """What was told while the disk was full is on it, too: the broker answers from the journal when it is."""
+        with trio.fail_after(BACK):
+            async with open_client(self.home.socket) as client:
+                with suppress(NoSession):
+                    await client.call("_trio_broker/events", {"sessionId": "none"})
+
     async def _until_it_ended(self) -> None:
         with trio.fail_after(BACK):
             await come_true(lambda: self.daemon.poll() is not None)
@@ -294,6 +301,7 @@ class Chaos:
         await trio.sleep(DISK_FULL)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
         await self._until_it_answers()
+        await self._until_all_is_kept()
 
     async def _clock_jump(self, fault: Fault, nursery: trio.Nursery) -> None:
         jump = (fault.draw - 0.5) * 2 * 86400
