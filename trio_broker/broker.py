@@ -32,6 +32,7 @@ from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
 from trio_broker.link import Ending
 from trio_broker.log import Log
+from trio_broker.model import Phase
 from trio_broker.notify import Hook
 from trio_broker.opening import Opening, check_end, sees
 from trio_broker.pool import Pool
@@ -41,7 +42,7 @@ from trio_broker.session import Session
 from trio_broker.spawning import spawn_agent
 from trio_broker.state import State
 from trio_broker.tokens import Tokens
-from trio_broker.view import ask_view, counts, session_view
+from trio_broker.view import ask_view, session_view
 from trio_broker.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -341,7 +342,8 @@ class Broker:
 
     def sessions(self, grant: Grant = OWNER) -> list[Session]:
         """Those that this grant has any business with, dead ones included."""
-        return [session for session in self.pool.snapshot() if sees(grant, session)]
+        everyone = self.pool.snapshot()
+        return [*everyone] if grant.admin else [session for session in everyone if sees(grant, session)]
 
     def find(self, *, session_id: str | None = None, key: str | None = None, grant: Grant = OWNER) -> Session:
         """The session of that id or key, dead ones included. Raises NoSession, also if this grant has none such."""
@@ -382,17 +384,20 @@ class Broker:
         views = [session_view(session) for session in self.sessions(grant)]
         failing = self.registry.failing() if grant.admin else {}
         times = {"uptime": trio.current_time() - self.begun_at, "failing": failing}
-        return self.facts(grant) | times | {"sessions": views}
+        return self._facts(grant, [view["phase"] for view in views]) | times | {"sessions": views}
 
     def facts(self, grant: Grant = OWNER) -> dict[str, Any]:
         """What the picture has besides the sessions, and without the times; paths of this host for admins only."""
+        return self._facts(grant, [session.phase.value for session in self.sessions(grant)])
+
+    def _facts(self, grant: Grant, phases: list[str]) -> dict[str, Any]:
         limits = self.config.broker
         return {
             "pid": os.getpid(),
             "version": __version__,
             **(self.where if grant.admin else {}),
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
-            "counts": counts(self.sessions(grant)),
+            "counts": {phase.value: phases.count(phase.value) for phase in Phase},
             "clients": len(self.clients),
             "draining": self.draining,
             "tasks": trio.lowlevel.current_statistics().tasks_living,

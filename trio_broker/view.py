@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import trio
 
 from trio_broker.ask import Ask
-from trio_broker.model import Phase
 from trio_broker.session import Session
 from trio_broker.turns import Turn
 
@@ -19,14 +17,13 @@ def session_view(session: Session) -> dict[str, Any]:
     now = trio.current_time()
     line = session.life.line if session.life is not None else None
     running, asks = session.turns.running, session.relay.asks
-    return session_facts(session) | {
-        "phase_for": now - session.phase_since,
-        "quiet_for": now - line.heard_at if line is not None else None,
-        "turn_for": now - running.started_at
-        if running is not None and running.started_at is not None
-        else None,
-        "asks": len(asks.open) if asks is not None else 0,
-    }
+    began = running.started_at if running is not None else None
+    view = session_facts(session)
+    view["phase_for"] = now - session.phase_since
+    view["quiet_for"] = now - line.heard_at if line is not None else None
+    view["turn_for"] = now - began if began is not None else None
+    view["asks"] = len(asks.open) if asks is not None else 0
+    return view
 
 
 def session_facts(session: Session) -> dict[str, Any]:
@@ -78,11 +75,3 @@ def ask_view(session: Session, ask: Ask) -> dict[str, Any]:
 def turn_view(turn: Turn, position: int) -> dict[str, Any]:
     """A prompt that waits, or runs, and the beginning of its text."""
     return {"promptId": turn.prompt_id, "text": turn.text, "position": position}
-
-
-def counts(sessions: Iterable[Session]) -> dict[str, int]:
-    """How many sessions are in each phase; every phase is named."""
-    number = {phase.value: 0 for phase in Phase}
-    for session in sessions:
-        number[session.phase.value] += 1
-    return number
