@@ -51,7 +51,6 @@ CREATED, WOKEN, LIVE = "created", "woken", "live"
 STILLBORN_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
 SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
-DRAIN_LOOK = 0.2  # seconds
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
 
 
@@ -108,7 +107,8 @@ class Broker:
                     self._root.start_soon(self._sweep)
                     task_status.started()
                     await self.stopping.wait()
-                    with trio.move_on_after(self._patience()):
+                    graces = self.config.broker.close_grace + self.config.broker.term_grace
+                    with trio.move_on_after(graces + END_MARGIN):
                         await self._wait_all_gone()
                     self._root.cancel_scope.cancel()
                 finally:
@@ -154,12 +154,10 @@ class Broker:
             self._root.start_soon(self._stop_at_rest)
 
     async def _stop_at_rest(self) -> None:
-        while any(session.turns.busy for session in self.pool.snapshot()):  # noqa: ASYNC110  # once in a broker's life
-            await trio.sleep(DRAIN_LOOK)
+        for session in self.pool.snapshot():
+            while (turn := session.turns.find(lambda _: True)) is not None:
+                await turn.wait()
         self.stop()
-
-    def _patience(self) -> float:
-        return self.config.broker.close_grace + self.config.broker.term_grace + END_MARGIN
 
     def _restore(self) -> None:
         """Sessions of the last broker stand here as suspended; what it had promised to run is run."""
@@ -342,8 +340,7 @@ class Broker:
 
     def sessions(self, grant: Grant = OWNER) -> list[Session]:
         """Those that this grant has any business with, dead ones included."""
-        everyone = self.pool.snapshot()
-        return [*everyone] if grant.admin else [session for session in everyone if sees(grant, session)]
+        return [session for session in self.pool.snapshot() if grant.admin or sees(grant, session)]
 
     def find(self, *, session_id: str | None = None, key: str | None = None, grant: Grant = OWNER) -> Session:
         """The session of that id or key, dead ones included. Raises NoSession, also if this grant has none such."""
@@ -384,14 +381,12 @@ class Broker:
         views = [session_view(session) for session in self.sessions(grant)]
         failing = self.registry.failing() if grant.admin else {}
         times = {"uptime": trio.current_time() - self.begun_at, "failing": failing}
-        return self._facts(grant, [view["phase"] for view in views]) | times | {"sessions": views}
+        return self.facts(grant, [view["phase"] for view in views]) | times | {"sessions": views}
 
-    def facts(self, grant: Grant = OWNER) -> dict[str, Any]:
+    def facts(self, grant: Grant = OWNER, phases: list[str] | None = None) -> dict[str, Any]:
         """What the picture has besides the sessions, and without the times; paths of this host for admins only."""
-        return self._facts(grant, [session.phase.value for session in self.sessions(grant)])
-
-    def _facts(self, grant: Grant, phases: list[str]) -> dict[str, Any]:
         limits = self.config.broker
+        phases = phases or [session.phase.value for session in self.sessions(grant)]
         return {
             "pid": os.getpid(),
             "version": __version__,
