@@ -39,7 +39,7 @@ def servers(bench: Bench) -> Iterator[dict[str, Server]]:
 
 @contextmanager
 def doors(bench: Bench) -> Iterator[dict[str, Server]]:
-    """This project by its two doors, each of a daemon of its own: what one has still to write slows the other."""
+    """This project by its two doors, a daemon each: what one still has to write would slow the other."""
     with Daemon(bench.tools.agent) as one, Daemon(bench.tools.agent) as other:
         yield {WEBSOCKET: Server(one.websocket, one.token, one), UNIX: Server(other.unix, "", other)}
 
