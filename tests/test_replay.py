@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import jsonschema
 import pytest
 from hypothesis import given
@@ -167,6 +168,29 @@ def test_history_is_for_people_and_in_order() -> None:
         (9, "end", "it died"),
         (10, "gap", "events 10 to 12 are lost: full"),
     ]
+
+
+def test_history_says_of_a_prompt_that_was_never_sent_what_it_was() -> None:
+    def queued(number: int, id: str, *blocks: Json, **more: Any) -> Record:
+        fields = {"promptId": id, **({"prompt": list(blocks)} if blocks else {}), **more}
+        return Record(number, 1, 0.0, "queued", json.dumps(fields).encode())
+
+    def ended(number: int, id: str) -> Record:
+        return Record(number, 1, 0.0, "ended", json.dumps({"promptId": id, "outcome": "cancelled"}).encode())
+
+    found = history(
+        [
+            queued(1, "a", text("first")),
+            queued(2, "b", text("second")),
+            queued(3, "b", text("another"), event="edited"),
+            queued(4, "b", event="moved", position=1),
+            attrs.evolve(started(text("first"), id="a"), first=5),
+            ended(6, "b"),
+            ended(7, "a"),
+        ]
+    )
+    ends = {item["promptId"]: item.get("prompt") for item in found if item["kind"] == "end"}
+    assert ends == {"a": None, "b": "another"}
 
 
 def test_history_has_a_place_for_what_it_has_no_words_for() -> None:

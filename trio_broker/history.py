@@ -22,16 +22,30 @@ KINDS = {
 def history(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """One JSON object a thing, in order: `n` (number of its first event), `at`, `kind`, `text`, and its details.
 
-    Kinds: prompt, text, thought, tool, plan, update, ask, answer, end, agent, session, note, gap.
+    Kinds: prompt, text, thought, tool, plan, update, ask, answer, end, agent, session, note, gap. The end of a prompt
+    that was never sent, and so stands nowhere else, has its text as `prompt`.
     """
     replay = Replay("")
     events: list[dict[str, Any]] = []
+    waiting: dict[object, str] = {}  # what they say that were queued and not sent, by prompt id
     for record in records:
         replay.feed(record)
-        if record.kind not in ("update", "started", "queued"):
-            events.append(_event(record))
+        if record.kind in ("queued", "started"):
+            _heed_queue(record, waiting)
+        elif record.kind != "update":
+            event = _event(record)
+            unsent = waiting.pop(event.get("promptId"), None)
+            events.append(event if unsent is None else event | {"prompt": unsent})
     items = [_item(item) for item in replay.items]
     yield from sorted([*events, *items], key=lambda entry: entry["n"])
+
+
+def _heed_queue(record: Record, waiting: dict[object, str]) -> None:
+    event = jsonrpc.decode(record.data)
+    if record.kind == "started":
+        waiting.pop(event["promptId"], None)
+    elif "prompt" in event:  # one that was moved says nothing new
+        waiting[event["promptId"]] = " ".join(map(_words, event["prompt"]))
 
 
 def _item(item: Item) -> dict[str, Any]:

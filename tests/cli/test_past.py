@@ -78,6 +78,17 @@ def test_a_prompt_that_was_queued_runs_after_the_kill_once(home: Home) -> None:
     assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "second\n"
 
 
+def test_a_prompt_that_was_removed_from_the_queue_does_not_run_after_a_kill(home: Home) -> None:
+    for id, text in (("one", "hang"), ("two", "say second"), ("three", "say third")):
+        assert home.run("fake", "-s", "k", text, "--no-wait", "--prompt-id", id).returncode == 0
+    assert home.run("queue", "remove", "-s", "k", "two").returncode == 0
+    kill_daemon(home)
+    assert home.run("up").returncode == 0
+    assert home.run("wait", "-s", "k", "--prompt-id", "three").returncode == 0
+    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "third\n"
+    assert "cancelled 'say second': removed" in home.run("sessions", "history", "-s", "k").stdout
+
+
 def test_export_import_close_delete_and_prune(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "k.ndjson"
     assert home.run("fake", "-s", "k", "say hello").returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from textwrap import shorten
 from typing import Any, BinaryIO
 
 import click
@@ -16,6 +17,7 @@ from trio_broker.errors import Misuse
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PAGE = 500  # lines of one call
+NAMED = 60  # characters by which a prompt is named
 
 
 def seconds(text: str) -> float:
@@ -46,7 +48,10 @@ def _line(item: dict[str, Any]) -> str:
         note = f": {safe(item['note'])}" if item.get("note") else ""
         return f"{safe(str(item.get('title')))}: {text}, by {safe(str(item.get('by')))}{after}{note}"
     if item["kind"] == "end":
-        return f"{safe(item['outcome'])}: {text}" if text else safe(item["outcome"])
+        how = safe(item["outcome"])
+        if (unsent := item.get("prompt")) is not None:  # nothing else tells of it
+            how += f" {shorten(safe(unsent), NAMED, placeholder='…')!r}"
+        return f"{how}: {text}" if text else how
     if item["kind"] == "plan":
         entries = [entry for entry in item["entries"] or () if isinstance(entry, dict)]
         return "; ".join(safe(f"[{entry.get('status')}] {entry.get('content')}") for entry in entries)
