@@ -48,7 +48,8 @@ MAY_IMPORT = {
     "marks": "",
     "guardian": "",
     "kin": "marks guardian",
-    "process": "errors model catalog",
+    "atonce": "",
+    "process": "errors model catalog atonce",
     "notify": "marks process",
     "line": "errors model wire process",
     "turns": "errors model wire policy line log",
@@ -76,7 +77,7 @@ MAY_IMPORT = {
     "journal keeper log archive tokens opening control life state saving session ask notify",
     # the doors
     "outbox": "record wire log",
-    "link": "wire",
+    "link": "atonce wire",
     "httphead": "errors",
     "tcp": "errors config",
     "websocket": "link wire",

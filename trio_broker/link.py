@@ -6,7 +6,6 @@ A line is one JSON-RPC message, without its newline on the way in, and with it o
 from __future__ import annotations
 
 import enum
-import os
 import select
 from collections.abc import Sequence
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Protocol, Self
 
 import trio
 
+from trio_broker.atonce import written
 from trio_broker.wire.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536
@@ -112,21 +112,10 @@ async def send_in_steps(stream: trio.abc.SendStream, data: bytes | bytearray | m
     What the system takes at once, which is all of most messages, is sent without a checkpoint.
     """
     view = memoryview(data)
-    for start in range(_sent_at_once(stream, view), len(view), WRITE):
+    sent = written(stream.socket.fileno(), view) if isinstance(stream, trio.SocketStream) else 0
+    for start in range(sent, len(view), WRITE):
         with trio.fail_after(WRITE_PATIENCE):
             await stream.send_all(view[start : start + WRITE])
-
-
-def _sent_at_once(stream: trio.abc.SendStream, data: memoryview) -> int:
-    """How many bytes went into a socket that has room for them."""
-    if not isinstance(stream, trio.SocketStream):
-        return 0
-    try:
-        return os.write(stream.socket.fileno(), data)
-    except BlockingIOError:
-        return 0
-    except OSError as error:
-        raise trio.BrokenResourceError from error
 
 
 def both_closed(stream: trio.SocketStream) -> bool:

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
+from trio_broker.atonce import written
 from trio_broker.catalog import AgentSpec
 from trio_broker.errors import SpawnFailed
 from trio_broker.model import Exit
@@ -87,6 +88,26 @@ class Output(trio.abc.ReceiveStream):
         await self._stream.aclose()
 
 
+class Input(trio.abc.SendStream):
+    """What a process is told. It writes, and waits if there is no room: trio's own stream yields before it tries."""
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        assert isinstance(stream, trio.lowlevel.FdStream)
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data)
+        sent = written(self._stream.fileno(), view)
+        if sent < len(view):
+            await self._stream.send_all(view[sent:])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 @attrs.define(eq=False)
 class AgentProcess:
     """A running agent and its group; `exited` is set, with `exit`, once it has been reaped."""
@@ -103,7 +124,7 @@ class AgentProcess:
 
     @property
     def stdin(self) -> trio.abc.SendStream:
-        return _pipe(self.process.stdin)
+        return Input(_pipe(self.process.stdin))
 
     @property
     def stdout(self) -> trio.abc.ReceiveStream:
