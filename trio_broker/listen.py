@@ -47,28 +47,30 @@ async def listen(
     cancelling this, kills what is left. Raises BrokerRuns, and Misuse when the runtime directory can't be trusted.
     """
     make_private(paths.runtime)
-    with only_one(paths) as instance, unix_socket(paths.socket) as door:
+    with only_one(paths) as instance:
         web = await open_listeners(config.listen)
         where = {"socket": str(paths.socket)} | ({"websocket": url_of(web)} if web else {})
         tokens = await trio.to_thread.run_sync(Tokens.open, paths.tokens)
         journal = await trio.to_thread.run_sync(_open_journal, paths, config)
-        async with _kindred(paths, instance) as sweeper, trio.open_nursery() as nursery:
-            broker = Broker(
-                config,
-                partial(spawn_agent, sweeper=sweeper),
-                Keeper(journal, durable=config.journal.durability is not Durability.OFF),
-                tokens,
-                where={"home": str(paths.runtime), **where},
-                installed=Installed(paths.agents),
-                reread=partial(load, paths.config, must_exist=paths.config_named),
-            )
-            nursery.start_soon(kin.reap_adopted, broker.owned)
-            doors: list[Door] = [
-                partial(let_in, broker, door),
-                *([partial(WebDoor(broker).run, web)] if web else []),
-            ]
-            await _serve_clients(broker, doors, partial(on_ready, where))
-            nursery.cancel_scope.cancel()
+        # The socket comes after what may fail: whoever gets through to it takes the broker for one that has started.
+        with unix_socket(paths.socket) as door:
+            async with _kindred(paths, instance) as sweeper, trio.open_nursery() as nursery:
+                broker = Broker(
+                    config,
+                    partial(spawn_agent, sweeper=sweeper),
+                    Keeper(journal, durable=config.journal.durability is not Durability.OFF),
+                    tokens,
+                    where={"home": str(paths.runtime), **where},
+                    installed=Installed(paths.agents),
+                    reread=partial(load, paths.config, must_exist=paths.config_named),
+                )
+                nursery.start_soon(kin.reap_adopted, broker.owned)
+                doors: list[Door] = [
+                    partial(let_in, broker, door),
+                    *([partial(WebDoor(broker).run, web)] if web else []),
+                ]
+                await _serve_clients(broker, doors, partial(on_ready, where))
+                nursery.cancel_scope.cancel()
 
 
 def _open_journal(paths: Paths, config: Config) -> Journal:

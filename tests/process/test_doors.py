@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import trio
 
-from trio_broker.config import Config
+from trio_broker.config import Config, ListenConfig
 from trio_broker.connection import Connection
-from trio_broker.errors import BrokerRuns, Misuse
+from trio_broker.errors import BrokerRuns, ConfigError, Misuse
 from trio_broker.listen import listen, make_private, only_one
 from trio_broker.outbox import LIMIT
 from trio_broker.paths import Paths
@@ -81,6 +81,16 @@ def test_a_file_in_the_place_of_the_socket_is_replaced(tmp_path: Path) -> None:
     with unix_socket(path):
         assert stat.S_ISSOCK(path.lstat().st_mode)
     assert not path.exists()
+
+
+async def test_a_broker_that_can_not_serve_opens_no_door(tmp_path: Path) -> None:
+    """`up` and a first prompt take an open socket for a broker that has started."""
+    paths = Paths.from_env({"TRIO_BROKER_HOME": str(tmp_path)})
+    paths.runtime.mkdir()
+    paths.socket.write_text("opening would replace it")
+    with trio.fail_after(60), pytest.raises(ConfigError):
+        await listen(paths, Config(listen=ListenConfig(websocket="127.0.0.1:0", tls_cert="/no/cert.pem")))
+    assert paths.socket.read_text() == "opening would replace it"
 
 
 def linked(directory: Path) -> None:
