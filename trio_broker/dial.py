@@ -5,6 +5,7 @@ Whatever is in the way is a NoBroker that says what to do next; a sentence with 
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -97,11 +98,19 @@ async def _secured(stream: trio.SocketStream, host: str, url: str) -> trio.SSLSt
         await secured.do_handshake()
     except trio.BrokenResourceError as error:
         await trio.aclose_forcefully(stream)
-        why = f"{url}: TLS failed: {error.__cause__ or 'it hung up'}"
-        raise NoBroker(
-            f"{why}; ws:// is without TLS, and SSL_CERT_FILE names an authority of your own"
-        ) from error
+        raise NoBroker(f"{url}: TLS failed: {error.__cause__ or 'it hung up'}; {_trust()}") from error
     return secured
+
+
+def _trust() -> str:
+    """What to do about a certificate that is not trusted. ssl passes over a file that it can't read."""
+    named = os.environ.get("SSL_CERT_FILE")
+    if named and not os.access(named, os.R_OK):
+        return f"SSL_CERT_FILE names {named}, which can't be read: name a copy of the broker's tls_cert"
+    return (
+        "ws:// is without TLS; an authority of your own, or a certificate that signed itself, is trusted when "
+        "SSL_CERT_FILE names a copy of it"
+    )
 
 
 async def _upgraded(

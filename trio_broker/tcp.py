@@ -61,13 +61,49 @@ def _tls(config: ListenConfig) -> ssl.SSLContext | None:
     if config.tls_cert is None:
         raise ConfigError("[listen] tls_key is there, and tls_cert is missing")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    cert = _readable("tls_cert", config.tls_cert)
+    key = _readable("tls_key", config.tls_key) if config.tls_key is not None else None
     try:
-        context.load_cert_chain(
-            os.path.expanduser(config.tls_cert), config.tls_key and os.path.expanduser(config.tls_key)
-        )
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"[listen] tls_cert, tls_key: {config.tls_cert} can't be used: {error}") from error
+        context.load_cert_chain(cert, key, password=_no_passphrase)
+    except ssl.SSLError as error:
+        raise ConfigError(f"[listen] tls_cert, tls_key: {_pair_trouble(config, error)}") from error
     return context
+
+
+def _readable(name: str, path: str) -> str:
+    """The file's whole path. ssl tells neither which of its files is missing, nor what is wrong with a directory."""
+    whole = os.path.expanduser(path)
+    try:
+        with open(whole, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ConfigError(f"[listen] {name}: {path} can't be read: {error.strerror}") from error
+    return whole
+
+
+def _no_passphrase() -> str:
+    """Instead of a question on the terminal, which a daemon has none of. Raises ConfigError."""
+    raise ConfigError(
+        "[listen] tls_cert, tls_key: the key has a passphrase, and nobody is there to type it; give a key without one "
+        "(`openssl pkey -in KEY -out PLAIN` writes it), readable by nobody else"
+    )
+
+
+def _pair_trouble(config: ListenConfig, error: ssl.SSLError) -> str:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        other = config.tls_key or "the key in the same file"
+        return (
+            f"{other} is not the key of the certificate {config.tls_cert}; name the two that belong together"
+        )
+    if config.tls_key is None:
+        return (
+            f"{config.tls_cert} can't be used alone: it wants a certificate and its key in PEM ({error}); "
+            "set tls_key if the key is in a file of its own"
+        )
+    return (
+        f"{config.tls_cert} and {config.tls_key} can't be used: the first wants a certificate, the second its key, "
+        f"in PEM ({error})"
+    )
 
 
 def url_of(listeners: list[Listener]) -> str:

@@ -67,7 +67,7 @@ def test_check_tells_ranges_and_what_the_machine_lacks_beside_what_does_not_fit(
         "policy.expire: expected a finite number of at least 0, not -3.0",
         "agents.b.command: is missing; expected a command",
         "agents.b.env: expected a table, not a whole number 3",
-        "listen.tls_cert: /no/such.pem can't be used: ",
+        "listen.tls_cert: /no/such.pem can't be read: No such file or directory",
         "default_agent: there is no agent 'nosuch'; ",
     ]
     assert len(told) == len(starts), told
@@ -86,6 +86,8 @@ def test_check_warns_of_what_may_be_there_in_time(home: Home) -> None:
     ]
     found = home.json("config", "check")
     assert found["ok"] and len(found["warnings"]) == 3
+    _, told = told_by_check(home, f'[listen]\ntls_cert = "{home.config}"\ntls_key = "/no/key.pem"\n')
+    assert told == ["warning: listen.tls_key: /no/key.pem can't be read: No such file or directory"]
 
 
 def test_check_tells_what_the_broker_would_not_start_with(home: Home) -> None:

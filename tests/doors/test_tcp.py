@@ -23,7 +23,7 @@ LIMIT = 60
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A certificate for 127.0.0.1 that nobody signed, and its key."""
+    """A certificate for 127.0.0.1 that nobody signed, and its key; beside them files that will not do."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl in PATH")
     place = tmp_path_factory.mktemp("tls")
@@ -31,6 +31,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=broker"
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]
     subprocess.run(["openssl", *words.split(), *names], check=True, capture_output=True)
+    for more in (
+        "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out other.pem",
+        "pkey -in key.pem -aes256 -passout pass:secret -out locked.pem",
+    ):
+        subprocess.run(["openssl", *more.split()], check=True, capture_output=True, cwd=place)
+    (place / "words.pem").write_text("none")
     return cert, key
 
 
@@ -39,7 +45,11 @@ async def test_over_tls_all_is_as_without(pair: tuple[str, str], monkeypatch: py
     with trio.fail_after(LIMIT):
         async with open_door(tls_cert=cert, tls_key=key) as web:
             assert web.url.startswith("wss://127.0.0.1:")
-            with pytest.raises(NoBroker, match="TLS failed"):
+            with pytest.raises(NoBroker, match=r"TLS failed: .* is trusted when SSL_CERT_FILE names a copy"):
+                async with dialled(web.url, web.token):
+                    pytest.fail("it trusts anybody")
+            monkeypatch.setenv("SSL_CERT_FILE", "/no/cert.pem")
+            with pytest.raises(NoBroker, match=r"SSL_CERT_FILE names /no/cert\.pem, which can't be read"):
                 async with dialled(web.url, web.token):
                     pytest.fail("it trusts anybody")
             monkeypatch.setenv("SSL_CERT_FILE", cert)
@@ -101,14 +111,33 @@ async def test_what_is_no_address_is_told(address: str) -> None:
         await open_listeners(ListenConfig(websocket=address))
 
 
-async def test_a_port_that_is_taken_and_a_key_without_certificate_are_told(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_and_a_key_without_certificate_are_told() -> None:
     with trio.fail_after(LIMIT):
         async with open_door() as web:
             with pytest.raises(ConfigError, match="can't be bound"):
                 await open_listeners(ListenConfig(websocket=f"127.0.0.1:{web.port}"))
         with pytest.raises(ConfigError, match="tls_cert is missing"):
             await open_listeners(ListenConfig(websocket="127.0.0.1:0", tls_key="x"))
-        (tmp_path / "cert.pem").write_text("none")
-        for cert in ("cert.pem", "nothing.pem"):
-            with pytest.raises(ConfigError, match="can't be used"):
-                await open_listeners(ListenConfig(websocket="127.0.0.1:0", tls_cert=str(tmp_path / cert)))
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "told"),
+    [
+        ("none.pem", "key.pem", "tls_cert: .*none.pem can't be read: No such file"),
+        ("cert.pem", "none.pem", "tls_key: .*none.pem can't be read: No such file"),
+        ("cert.pem", None, "cert.pem can't be used alone: .*set tls_key if"),
+        ("key.pem", "cert.pem", "the first wants a certificate, the second its key"),
+        ("words.pem", "key.pem", "the first wants a certificate, the second its key"),
+        ("cert.pem", "other.pem", "other.pem is not the key of the certificate .*cert.pem; name the two"),
+        ("cert.pem", "locked.pem", "the key has a passphrase, .*openssl pkey"),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate_or_its_key_is_told(
+    cert: str, key: str | None, told: str, pair: tuple[str, str]
+) -> None:
+    place = Path(pair[0]).parent
+    listen = ListenConfig(
+        websocket="127.0.0.1:0", tls_cert=str(place / cert), tls_key=key and str(place / key)
+    )
+    with trio.fail_after(LIMIT), pytest.raises(ConfigError, match=told):
+        await open_listeners(listen)

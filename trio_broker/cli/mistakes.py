@@ -41,6 +41,9 @@ def find(path: Path, installed: Installed, *, must_exist: bool) -> Found:
     return Found(fits, mistakes, warnings)
 
 
+LISTEN_KEYS = ("websocket", "tls_cert", "tls_key")
+
+
 def _listen(fits: Config) -> Iterator[Problem]:
     from trio_broker.tcp import protection  # late: it imports trio
 
@@ -48,8 +51,9 @@ def _listen(fits: Config) -> Iterator[Problem]:
         protection(fits.listen)
     except ConfigError as error:
         what = error.message.removeprefix("[listen] ")
-        key = "tls_cert" if what.startswith("tls") else "websocket"
-        yield ("listen", key), what.removeprefix("websocket: ").removeprefix("tls_cert, tls_key: ")
+        keys, _, why = what.partition(": ")
+        key = keys.partition(",")[0]
+        yield ("listen", key if key in LISTEN_KEYS else "tls_cert"), why if key in LISTEN_KEYS else what
 
 
 def _default(fits: Config, installed: Installed) -> Iterator[Problem]:
