@@ -31,7 +31,10 @@ class Ending(enum.Enum):
     TOO_SLOW = (1008, "too far behind; come back with the last number you have")
     TOO_LONG = (1009, "the message is too long; raise max_line in [broker]")
     FAILED = (1011, "the broker failed; its log says more")
-    EXPIRED = (4401, "the token has expired or was revoked")
+    EXPIRED = (
+        4401,
+        "the token has expired or was revoked; `trio-broker token new` beside the broker makes one",
+    )
 
     @property
     def code(self) -> int:

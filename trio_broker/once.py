@@ -49,8 +49,9 @@ def no_broker(where: str | os.PathLike[str]) -> NoBroker:
 
 
 def gone(farewell: str = "") -> BrokerGone:
-    """The broker has closed the connection; `farewell`: what it said at its leaving."""
-    return BrokerGone(f"the broker closed the connection{farewell}; look at its log, then `trio-broker up`")
+    """The broker has closed the connection; `farewell`: its last words, a next step behind a semicolon."""
+    step = "" if ";" in farewell else "; look at its log, then `trio-broker up`"
+    return BrokerGone(f"the broker closed the connection{farewell}{step}")
 
 
 def _answer(lines: BinaryIO) -> Any:
