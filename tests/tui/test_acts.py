@@ -10,7 +10,7 @@ import pytest
 
 from trio_broker.tui.acts import pressed
 from trio_broker.tui.keys import Key
-from trio_broker.tui.state import LOOK, Call, Command, Effect, Mode, State, Tab, saw
+from trio_broker.tui.state import LOOK, Call, Command, Effect, Mode, State, Tab, lost, saw
 
 Json = dict[str, Any]
 Make = Callable[..., Json]
@@ -172,6 +172,22 @@ def test_a_new_session_is_made_in_three_lines(state: State) -> None:
     state, effects = press(state, "ctrl-u", "x", "enter")
     assert calls(effects) == [("open", {"key": "x", "cwd": "/srv/work", "agent": "demo"})]
     assert press(state, "n", "enter", "esc")[1] == []
+
+
+def test_without_a_broker_nothing_is_asked_for_and_nothing_typed_is_lost(state: State) -> None:
+    gone = lost(state, "it died", NOW)
+    for key in "pincxKXR1er[":
+        after, effects = press(attrs.evolve(gone, tab=Tab.QUEUE, detail=True), key)
+        assert (after.mode, effects) == (Mode.TABLE, []) and said(after), key
+    typing, _ = press(state, "p", "h", "i")
+    after, effects = press(lost(typing, "it died", NOW), "enter")
+    assert (after.mode, after.editor.text, effects) == (Mode.PROMPT, "hi", [])
+    assert said(after) == "there is no broker to tell that; Enter tries again, Esc leaves it"
+    back, effects = press(attrs.evolve(after, gone=None), "enter")
+    assert back.mode is Mode.TABLE and calls(effects)[0][0] == "submit"
+    asking, _ = press(state, "X")
+    after, effects = press(lost(asking, "it died", NOW), "y")
+    assert (after.mode, effects, said(after)) == (Mode.TABLE, [], "there is no broker to tell that")
 
 
 def test_filter_sort_and_help(state: State) -> None:

@@ -84,16 +84,20 @@ def test_what_an_agent_says_on_stderr_is_a_tab_and_ctrl_l_draws_all_anew(home: H
         assert window.end() == 0
 
 
-def test_what_is_done_while_no_broker_is_there_is_told_to_be_lost(home: Home) -> None:
+def test_what_is_typed_while_no_broker_is_there_waits_for_it(home: Home) -> None:
     prompt(home, "one", "say ready")
     with Window(home.env, "top") as window:
         window.see("ready")
-        assert home.run("down").returncode == 0
-        window.see("no broker for")
         window.type("p")
         window.see("one >")
+        assert home.run("down").returncode == 0
+        window.see("no broker for", "all below is how it was then")
         window.type("say on" + ENTER)
-        window.see("there is no broker to tell that")
+        window.see("there is no broker to tell that; Enter tries again", "one > say on")
+        assert home.run("up").returncode == 0
+        window.see_no("no broker for")
+        window.type(ENTER)
+        window.see("> say on", "prompted")
         window.type("q")
         assert window.end() == 0
 

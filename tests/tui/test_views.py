@@ -14,6 +14,7 @@ import attrs
 import pytest
 from rich.cells import cell_len
 
+from trio_broker.tui import look
 from trio_broker.tui.questions import questions
 from trio_broker.tui.screen import Screen, screen
 from trio_broker.tui.screen import picture as picture_of
@@ -155,7 +156,28 @@ def test_titles_of_all_scripts_and_hostile_ones(session: Make, picture: Make) ->
 
 
 def test_a_broker_that_is_gone(seen: State) -> None:
-    check("gone", lost(seen, "no broker listens at /run/broker.sock", 110.0), 175.0)
+    gone = lost(seen, "no broker listens at /run/broker.sock; start one with `trio-broker up`", 110.0)
+    check("gone", gone, 175.0)
+    for width, height in (*SIZES, (40, 8)):
+        shown = screen(gone, 175.0, width, height).lines
+        told = [at for at, line in enumerate(shown) if any(part.style == look.ALARM for part in line)]
+        assert told == list(range(1, 1 + len(told))) and told
+        old = [part for line in (shown[0], *shown[told[-1] + 1 : -1]) for part in line if part.text.strip()]
+        assert all(part.style and part.style.dim and not part.style.color for part in old)
+    assert any(part.style and part.style.color for part in screen(seen, 100.0, 80, 24).lines[0])
+
+
+def test_what_is_told_while_something_is_typed_stands_above_it(seen: State) -> None:
+    editor = attrs.evolve(seen.editor, text="fix it " * 100, cursor=0)
+    typing = attrs.evolve(seen, mode=Mode.EDIT, editor=editor)
+    told = lost(tell(typing, "an empty prompt is none", 100.0, mishap=True), "it died", 100.0)
+    for width, height in (*SIZES, (40, 8)):
+        before, after = screen(typing, 100.0, width, height), screen(told, 100.0, width, height)
+        assert len(after.lines) == height
+        assert before.cursor == after.cursor
+        assert before.cursor is not None
+        above = "".join(part.text for part in after.lines[before.cursor[1] - 1])
+        assert above.strip() == "an empty prompt is none"
 
 
 def test_before_the_first_picture() -> None:

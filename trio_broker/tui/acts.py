@@ -10,10 +10,11 @@ from trio_broker.tui import deeds, forms
 from trio_broker.tui.deeds import Done
 from trio_broker.tui.forms import back
 from trio_broker.tui.keys import Key
-from trio_broker.tui.state import SORTS, Command, Mode, State, Tab, select, settled, tell
+from trio_broker.tui.state import NO_BROKER, SORTS, Call, Command, Mode, State, Tab, select, settled, tell
 
 PAGE = 10  # lines
 END = 10**6  # lines or sessions: more than there are
+NEED_BROKER = frozenset("pincxKXR")  # they would ask for words, or for a yes, before there is nobody to tell
 
 
 def pressed(state: State, key: Key, now: float) -> Done:
@@ -24,10 +25,23 @@ def pressed(state: State, key: Key, now: float) -> Done:
         return state, [Command.SUSPEND]
     if key.name == "ctrl-c":
         return (state, [Command.QUIT]) if state.mode is Mode.TABLE else (back(state), [])
-    return _MODES[state.mode](state, key, now)
+    after, effects = _MODES[state.mode](state, key, now)
+    if state.gone is not None and any(isinstance(effect, Call) for effect in effects):
+        return _kept(state, now), []
+    return after, effects
+
+
+def _kept(state: State, now: float) -> State:
+    """Instead of a call to a broker that is gone: what was typed stays where it is, until there is one again."""
+    if state.mode is Mode.CONFIRM:
+        return tell(back(state), NO_BROKER, now, mishap=True)
+    typing = "" if state.mode is Mode.TABLE else "; Enter tries again, Esc leaves it"
+    return tell(state, f"{NO_BROKER}{typing}", now, mishap=True)
 
 
 def _in_table(state: State, key: Key, now: float) -> Done:
+    if state.gone is not None and key.name in NEED_BROKER:
+        return tell(state, NO_BROKER, now, mishap=True), []
     if key.name.isdigit():
         return deeds.answer(state, int(key.name), now)
     act = _ACTS.get(key.name)

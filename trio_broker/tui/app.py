@@ -20,6 +20,7 @@ from trio_broker.tui.deeds import attach
 from trio_broker.tui.keys import Keys
 from trio_broker.tui.screen import screen
 from trio_broker.tui.state import (
+    NO_BROKER,
     Call,
     Command,
     Effect,
@@ -151,7 +152,7 @@ class App:
         try:
             while next is not None:
                 if self._client is None:
-                    raise BrokerGone("there is no broker to tell that")
+                    raise BrokerGone(NO_BROKER)
                 result = await self._client.call(next.method, next.params)
                 if next.gives is not None:
                     self.become(next.gives(self.state, result, trio.current_time()))

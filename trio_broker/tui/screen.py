@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
+from rich.style import Style
 
 from trio_broker.tui import look
 from trio_broker.tui.detail import Extent, detail
@@ -21,6 +22,8 @@ TALL = 30  # lines from which on table and detail are both there
 DETAIL = 9  # lines for which a detail pane is worth it, with what divides it from the table
 INPUT_LINES = 6
 NOTICE_LINES = 3
+GONE_LINES = 3
+OLD = Style(dim=True, reverse=True)
 KEY_GAP = 3
 
 
@@ -46,7 +49,8 @@ def screen(state: State, now: float, width: int, height: int) -> Screen:
     if width < LEAST[0] or height < LEAST[1]:
         return _too_small(width, height)
     foot, cursor = _foot(state, width)
-    lines = [_header(state, now, width), *_gone(state, now, width), *([[]] if height >= TALL else [])]
+    told = _gone(state, now, width, min(GONE_LINES, height // 8))
+    lines = [_header(state, now, width), *told, *([[]] if height >= TALL else [])]
     room = height - len(lines) - len(foot)
     asked = questions(state, now, width, room // 2)
     if asked:
@@ -57,6 +61,8 @@ def screen(state: State, now: float, width: int, height: int) -> Screen:
     lines += middle
     lines = lines[: height - len(foot)]
     lines += [[]] * (height - len(foot) - len(lines))
+    if state.gone is not None and state.picture is not None and state.mode is not Mode.HELP:
+        lines = [line if at in range(1, 1 + len(told)) else _old(line) for at, line in enumerate(lines)]
     shown = None if cursor is None else (cursor[0], cursor[1] + len(lines))
     return Screen([fit(line, width) for line in (*lines, *foot)], shown, extent)
 
@@ -64,7 +70,7 @@ def screen(state: State, now: float, width: int, height: int) -> Screen:
 def picture(state: State, now: float, width: int) -> Screen:
     """All there is to see, as high as it needs: for `--once`, which has no window to fit into."""
     rows = len(state.rows())
-    lines = [_header(state, now, width), *_gone(state, now, width)]
+    lines = [_header(state, now, width), *_gone(state, now, width, GONE_LINES)]
     if asked := questions(state, now, width, 4):
         lines += [[], *asked]
     lines += [[], *(table(state, now, width, rows + 1) if rows else _nobody(state))]
@@ -98,12 +104,18 @@ def _header(state: State, now: float, width: int) -> Line:
     return [*left, Segment(" " * space), Segment(facts, look.DIM)] if space > 0 else left
 
 
-def _gone(state: State, now: float, width: int) -> list[Line]:
+def _old(line: Line) -> Line:
+    """What was so when the broker went: without the colours that say that it is so."""
+    return [Segment(part.text, OLD if part.style == look.CHOSEN else look.DIM) for part in line]
+
+
+def _gone(state: State, now: float, width: int, height: int) -> list[Line]:
     lines: list[Line] = []
     if state.gone is not None:
         since, why = state.gone
-        text = f" no broker for {ago(now - since)}; trying again: {visible(why)}"
-        lines.append([Segment(clip(text, width), look.ALARM)])
+        old = "" if state.picture is None else "; all below is how it was then"
+        text = f"no broker for {ago(now - since)}{old}. Trying again: {visible(why)}"
+        lines += [[Segment(f" {line}", look.ALARM)] for line in _wrapped(text, width - 2, height)]
     journal = state.picture["broker"]["journal"] if state.picture else {}
     if journal.get("failing"):
         lines.append([Segment(clip(f" the journal fails: {visible(journal['failing'])}", width), look.ALARM)])
@@ -147,7 +159,9 @@ def _foot(state: State, width: int) -> tuple[list[Line], tuple[int, int] | None]
     if state.mode is Mode.HELP:
         return [words((" any key goes back", look.DIM))], None
     if state.mode in LABELS:
-        return _input(state, width)
+        lines, (column, row) = _input(state, width)
+        above = [] if state.notice is None else _notice(*state.notice, width)[:1]
+        return [*above, *lines], (column, row + len(above))
     if state.notice is not None:
         return _notice(*state.notice, width), None
     return [_keys(state, width)], None
@@ -156,10 +170,15 @@ def _foot(state: State, width: int) -> tuple[list[Line], tuple[int, int] | None]
 def _notice(text: str, until: float, mishap: bool, width: int) -> list[Line]:
     """A line, or for what went wrong as many as it takes, within reason: its end says what to do."""
     style = look.BAD if mishap else look.GOOD
-    lines = wrap(visible(text), width - 2)
-    if len(lines) > NOTICE_LINES or not mishap:
-        lines = [*lines[: NOTICE_LINES - 1], clip(" ".join(lines[NOTICE_LINES - 1 :]), width - 2)]
-    return [words((f" {line}", style)) for line in (lines if mishap else [clip(visible(text), width - 2)])]
+    lines = _wrapped(visible(text), width - 2, NOTICE_LINES if mishap else 1)
+    return [words((f" {line}", style)) for line in lines]
+
+
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    lines = wrap(text, width)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], clip(" ".join(lines[most - 1 :]), width)]
+    return lines
 
 
 FORM = ("agent", "directory", "key")
@@ -211,17 +230,11 @@ def _pieces(line: str, room: int) -> list[str]:
 def _keys(state: State, width: int) -> Line:
     """The keys that matter now, the most telling first; as many as there is room for."""
     view = state.view
-    runs = view is not None and view["turn_since"] is not None
     keys = [("?", " help"), ("q", "uit")]
     if state.filter:
         keys.append(("Esc", f" clears “{clip(visible(state.filter), 16)}”"))
-    if state.asks():
-        keys.append(("1-9", " answer"))
-    if state.tab is Tab.QUEUE and view is not None and view["queued"]:
-        keys += [("e", "dit"), ("x", " drop"), ("[ ]", " move")]
-    keys += [("p", "rompt")] if view is not None else []
-    keys += [("c", "ancel"), ("i", "nterrupt")] if runs else []
-    keys += [("n", "ew"), ("/", " filter"), ("s", f"ort: {state.sort}")]
+    keys += [*_deeds(state, view), ("n", "ew")] if state.gone is None else []
+    keys += [("/", " filter"), ("s", f"ort: {state.sort}")]
     if view is not None:
         keys += [("Enter", " back" if state.detail else " details"), ("Tab", " " + _next(state.tab).value)]
     left, shown = width - 1, []
@@ -235,6 +248,17 @@ def _keys(state: State, width: int) -> Line:
     for key, text in (*rest, *ends):
         line += [Segment(key, look.KEYS), Segment(f"{text}{' ' * KEY_GAP}", look.DIM)]
     return line
+
+
+def _deeds(state: State, view: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """The keys that do something to a session."""
+    keys = [("1-9", " answer")] if state.asks() else []
+    if view is None:
+        return keys
+    if state.tab is Tab.QUEUE and view["queued"]:
+        keys += [("e", "dit"), ("x", " drop"), ("[ ]", " move")]
+    runs = view["turn_since"] is not None
+    return [*keys, ("p", "rompt"), *([("c", "ancel"), ("i", "nterrupt")] if runs else [])]
 
 
 def _next(tab: Tab) -> Tab:

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 SAMPLES = 8  # of a sparkline
 SAMPLE = 2.0  # seconds between two of them
 NOTICE = 6.0  # seconds a notice stays
+NO_BROKER = "there is no broker to tell that"
 ELICITATION = "elicitation/create"
 LOOK = 0.4  # seconds a question must have been on the screen before a key answers it
 
