@@ -27,7 +27,6 @@ from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.grant import OWNER, Grant
 from trio_broker.installed import Installed
-from trio_broker.journal import Saved
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
 from trio_broker.link import Ending
@@ -160,25 +159,23 @@ class Broker:
         self.stop()
 
     def _restore(self) -> None:
-        """Sessions of the last broker stand here as suspended; what it had promised to run is run."""
+        """Sessions of the last broker stand here as suspended, in its order; what it had promised to run is run."""
         if self.keeper.journal is None:
             return
+        newest: dict[str, Restored] = {}  # a broker that failed may have left older ones of a key
         for saved in reversed(self.keeper.journal.sessions()):
             if saved.state == "open":
-                self._restore_one(saved)
-
-    def _restore_one(self, saved: Saved) -> None:
-        found = restored(saved, self.keeper, self.config, self.registry.resolve)
-        if found is None:
-            self.keeper.put(Delete(saved.number))  # it never got as far as a conversation
-            return
-        session = self._make(found.settings, found.log, found.state)
-        if self.pool.claim(saved.key, session) is not session:
-            return  # an older one of that key, left by a broker that failed
-        if session.session_id is not None:
-            self._by_id[session.session_id] = session
-        self._start(session)
-        self._take_over(session, found)
+                found = restored(saved, self.keeper, self.config, self.registry.resolve)
+                if found is None:
+                    self.keeper.put(Delete(saved.number))  # it never got as far as a conversation
+                else:
+                    newest.setdefault(saved.key, found)
+        for key, found in reversed(newest.items()):
+            session = self.pool.claim(key, self._make(found.settings, found.log, found.state))
+            if session.session_id is not None:
+                self._by_id[session.session_id] = session
+            self._start(session)
+            self._take_over(session, found)
 
     def _take_over(self, session: Session, found: Restored) -> None:
         """The turn that ran is unknown, and never sent again; prompts that nobody waited for run, once (DESIGN D9)."""

@@ -41,9 +41,9 @@ async def test_b13_every_session_is_listed_and_taken_up(path: Path) -> None:
                 assert await user.prompt(session, f"say {key}") == "end_turn"
         async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
             views = (await user.status())["sessions"]
-            assert {(view["key"], view["sessionId"], view["phase"]) for view in views} == {
+            assert [(view["key"], view["sessionId"], view["phase"]) for view in views] == [
                 (key, session, "suspended") for key, session in ids.items()
-            }
+            ], "the order is that of before, too"
             await user.call("initialize", protocolVersion=1)
             listed = (await user.call("session/list"))["sessions"]
             assert {session["sessionId"] for session in listed} == set(ids.values())
