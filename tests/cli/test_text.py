@@ -26,6 +26,11 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert table(["A", "LONG"], [["wide", "x"], ["", "y"]]) == "A     LONG\nwide  x\n      y"
 
 
+def test_columns_line_up_whatever_the_width_of_a_character() -> None:
+    told = table(["A", "B"], [["会話/日本", "x"], ["e\u0301te\u0301", "y"], ["🎉", "z"]])
+    assert told == "A          B\n会話/日本  x\ne\u0301te\u0301        y\n🎉         z"
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
