@@ -168,14 +168,10 @@ def table(state: State, now: float, width: int, height: int) -> list[Line]:
     top = max(0, min(place - room // 2, len(rows) - room))
     shown = rows[top : top + room]
     at = state.clock(now)
-    lines = [
-        _head(columns, widths, state),
+    return [
+        _head(columns, widths, state, len(rows) - len(shown)),
         *(_row(Sight(view, state, at), columns, widths) for view in shown),
     ]
-    if top + room < len(rows) or top:
-        hidden = len(rows) - len(shown)
-        lines[0].append(Segment(f"  {hidden} more", look.DIM))
-    return lines
 
 
 def _widths(columns: list[Column], rows: list[Json], width: int) -> list[int]:
@@ -195,7 +191,8 @@ def _key_width(rows: list[Json], width: int) -> int:
     )
 
 
-def _head(columns: list[Column], widths: list[int], state: State) -> Line:
+def _head(columns: list[Column], widths: list[int], state: State, hidden: int) -> Line:
+    """The titles; with the first one, how many sessions there was no room for."""
     line = [Segment("  ")]
     sorted_by = {"key": "SESSION", "memory": "MEM", "updates": "UPDATES/S", "opened": ""}.get(
         state.sort, state.sort.upper()
@@ -203,7 +200,11 @@ def _head(columns: list[Column], widths: list[int], state: State) -> Line:
     for column, width in zip(columns, widths, strict=True):
         arrow = ("▴" if state.reverse else "▾") if column.title and column.title == sorted_by else ""
         style = look.TITLE if arrow else look.DIM
-        line.append(Segment(pad(f"{column.title}{arrow}", width, right=column.right), style))
+        title = f"{column.title}{arrow}"
+        if column is KEY and hidden:
+            fits = [more for more in (f"  +{hidden} more", f" +{hidden}") if len(title + more) <= width]
+            title += fits[0] if fits else ""
+        line.append(Segment(pad(title, width, right=column.right), style))
         line.append(Segment(" " * GAP))
     return line[:-1]
 
