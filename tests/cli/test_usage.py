@@ -68,6 +68,9 @@ def test_readme_and_help_have_the_same_commands(home: Home) -> None:
         (["sessions", "frobnicate"], "No such command"),
         (["prompt", "--format", "xml", "hi"], "'xml' is not one of"),
         (["prompt", "--timeout", "0", "hi"], "--timeout"),
+        (["prompt", "--timeout", "1m", "hi"], "'--timeout': '1m' is no number; write one such as 30 or 2.5"),
+        (["watch", "--since", "x"], "'--since': 'x' is no whole number; write one such as 3"),
+        (["sessions", "close", "mine"], "unexpected extra argument (mine). A session is named with -s KEY."),
         (["exec", "--no-wait", "hi"], "--no-wait"),
         (["prompt", "-a", "nobody", "hi"], "there is no agent 'nobody'; known are"),
         (["prompt", "--cwd", "/no/such/place", "hi"], "--cwd: there is no directory /no/such/place"),
@@ -84,6 +87,12 @@ def test_a_mistake_is_exit_2_and_told_without_starting_anything(
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not home.socket.exists()
+
+
+def test_a_group_alone_shows_its_help(home: Home) -> None:
+    done = home.run("sessions")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: trio-broker sessions ") and "Error" not in done.stderr
 
 
 def test_an_agents_name_may_stand_first(shared: Home, tmp_path: Path) -> None:

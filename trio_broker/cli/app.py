@@ -13,7 +13,7 @@ import click
 
 from trio_broker import __version__
 from trio_broker.cli.run import State
-from trio_broker.cli.trouble import tell
+from trio_broker.cli.trouble import tell, tell_misuse
 from trio_broker.errors import BrokerError, ConfigError, Misuse
 
 if TYPE_CHECKING:
@@ -170,8 +170,7 @@ def main() -> int:
     try:
         code = cli.main(prog_name="trio-broker", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return tell_misuse(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokerError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import click
 
@@ -35,6 +36,31 @@ def tell(error: BrokerError) -> int:
     if step := _next(error):
         click.echo(step, err=True)
     return EXIT_CODES.get(error.code, 1)
+
+
+NUMBERS = {
+    "float": "is no number; write one such as 30 or 2.5",
+    "integer": "is no whole number; write one such as 3",
+}
+
+
+def tell_misuse(error: click.ClickException) -> int:
+    """Tell what click has found wrong with a command line, in words of people; its exit code."""
+    if isinstance(error, click.UsageError) and (plain := _plainly(error)) is not None:
+        error = click.UsageError(plain, error.ctx)
+    error.show()
+    return error.exit_code
+
+
+def _plainly(error: click.UsageError) -> str | None:
+    """None where click's own words will do."""
+    text = error.format_message()
+    if found := re.fullmatch(r"(.*) is not a valid (float|integer)(?: range)?\.", text, re.DOTALL):
+        return f"{found[1]} {NUMBERS[found[2]]}"
+    options = [] if error.ctx is None else [one.name for one in error.ctx.command.params]
+    if "session" in options and text.startswith("Got unexpected extra argument"):
+        return f"{text}. A session is named with -s KEY."
+    return None
 
 
 def what_of(error: BrokerError) -> str:
