@@ -46,6 +46,12 @@ def test_help_of_what_acts_on_sessions_has_an_example(words: tuple[str, ...]) ->
         assert f"\n      trio-broker {' '.join(words)}" in f"{command.help}\n", command.help
 
 
+@pytest.mark.parametrize("group", sorted({words[0] for words in commands() if len(words) > 1}))
+def test_help_of_a_group_cuts_nothing_off(home: Home, group: str) -> None:
+    told = home.run(group, "--help").stdout.partition("\nCommands:\n")[2]
+    assert told and "..." not in told
+
+
 def test_help_names_every_command(home: Home) -> None:
     done = home.run("--help")
     assert all(f"\n  {name} " in done.stdout for name in COMMANDS)

@@ -14,6 +14,7 @@ import click
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.completing import agent_names
+from trio_broker.cli.group import Group
 from trio_broker.cli.run import State, pass_state, print_json, run
 from trio_broker.cli.text import safe, table
 from trio_broker.errors import BrokerError, Misuse
@@ -29,7 +30,7 @@ FORMAT = click.option(
 NAME = click.argument("name", shell_complete=agent_names)
 
 
-@click.group("agents")
+@click.group("agents", cls=Group)
 def agents_command() -> None:
     """The agents that can be named: configured, installed and built-in ones."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from trio_broker.cli.group import Group
 from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.cli.scope import find_scope, format_option, scope_options
 from trio_broker.cli.text import ago, safe, table
@@ -15,7 +16,7 @@ ID = click.argument("prompt_id", metavar="ID")
 SHOWN = 60  # characters of a prompt in the list
 
 
-@click.group("queue")
+@click.group("queue", cls=Group)
 def queue_command() -> None:
     """See and change what waits for a session. Without -s it is the one of this work tree.
 

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, TextIO
 import click
 
 from trio_broker.cli.completing import agent_names
+from trio_broker.cli.group import Group
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
@@ -28,7 +29,7 @@ LABELS = {
 }  # for people
 
 
-@click.group("sessions")
+@click.group("sessions", cls=Group)
 def sessions_command() -> None:
     """Create, list, show and close sessions. Without -s it is the one of this work tree."""
 

@@ -10,12 +10,13 @@ from typing import Any
 import attrs
 import click
 
+from trio_broker.cli.group import Group
 from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.cli.text import safe
 from trio_broker.errors import Misuse
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def config_command() -> None:
     """The configuration file and what it says."""
 

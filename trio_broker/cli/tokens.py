@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from trio_broker.cli.group import Group
 from trio_broker.cli.past import seconds
 from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.cli.text import safe, table
@@ -15,7 +16,7 @@ from trio_broker.cli.text import safe, table
 SCOPES = ("observe", "prompt", "answer", "admin")
 
 
-@click.group("token")
+@click.group("token", cls=Group)
 def token_command() -> None:
     """Let others in: make, list and end the tokens by which a client that is not you is known."""
 
