@@ -186,6 +186,10 @@ def test_status_is_a_table_for_people(home: Home, tmp_path: Path) -> None:
     home.run("up")
     assert home.run("status").stdout.endswith("1 client; sessions: none\n")
     assert home.run("sessions", "list").stdout == "no sessions\n"
+    assert home.run("sessions", "list", "-a", "demo").stdout == "no sessions\n"
+    mistyped = home.run("sessions", "list", "-a", "dmo")
+    assert (mistyped.returncode, mistyped.stdout) == (2, "")
+    assert "there is no agent 'dmo'; did you mean demo?" in mistyped.stderr
     home.run("prompt", "die 3", "-s", "two", cwd=tmp_path)
     home.run("exec", "hi", "--command", "no-such-program", cwd=tmp_path)
     first, head, row, failing = home.run("status").stdout.splitlines()

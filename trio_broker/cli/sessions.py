@@ -133,6 +133,12 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     """
     asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
     found = state.ask("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
+    if agent and not found["sessions"] and state.url is None:
+        from trio_broker import catalog
+
+        catalog.resolve(
+            agent, state.config, installed=state.installed
+        )  # raises where no session can be one's
     if style == "json":
         print_json(found)
     elif style == "quiet":
