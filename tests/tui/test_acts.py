@@ -139,7 +139,9 @@ def test_a_queued_prompt_is_edited_whole(state: State) -> None:
     whole = {"promptId": "p1", "prompt": [{"type": "text", "text": "all of it"}]}
     state = call.gives(state, whole, NOW)
     assert state.mode is Mode.EDIT and state.editor.text == "all of it"
-    _, effects = press(state, "!", "enter")
+    edited, effects = press(state, "!", "enter")
+    again, _ = press(edited, "p", "up")
+    assert again.editor.text == "all of it!", "it is not lost when the prompt runs by now, and is not changed"
     blocks = [{"type": "text", "text": "all of it!"}]
     assert calls(effects) == [("queue_edit", {"key": "busy", "promptId": "p1", "prompt": blocks})]
     picture = {"promptId": "p1", "prompt": [{"type": "image", "data": ""}]}

@@ -94,7 +94,8 @@ def editing(state: State, key: Key, now: float) -> Done:
         return tell(state, "an empty prompt is none; Esc leaves it as it was, x drops it", now), []
     blocks = [{"type": "text", "text": text}]
     params = {"key": state.selected, "promptId": state.editing, "prompt": blocks}
-    return back(state), [Call(f"{OURS}queue_edit", params, "it stands in the queue as you wrote it")]
+    left = attrs.evolve(back(state), history=_remembered(state))  # it may have begun to run, and be refused
+    return left, [Call(f"{OURS}queue_edit", params, "it stands in the queue as you wrote it")]
 
 
 def making(state: State, key: Key, now: float) -> Done:
