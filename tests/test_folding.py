@@ -86,6 +86,24 @@ async def test_while_it_is_folded_what_somebody_waits_for_is_written_and_a_flood
         assert flooding.kept == 16 * BATCH // BLOCK
 
 
+async def test_a_flood_that_waits_for_a_folding_is_written_when_both_are_stopped(tmp_path: Path) -> None:
+    may_end = threading.Event()
+
+    class Slow(Journal):
+        def fold(self) -> None:
+            may_end.wait(60)
+            super().fold()
+
+    async with running(Slow.open(tmp_path / "journal.sqlite")) as keeper:
+        log = Log(keeper, 1)
+        flood(log, 16 * BATCH)
+        while log.kept < 2 * BATCH // BLOCK:  # noqa: ASYNC110  # more than may be there unfolded
+            await trio.sleep(0.001)
+        assert log.kept < 8 * BATCH // BLOCK
+        may_end.set()
+    assert log.kept == 16 * BATCH // BLOCK
+
+
 async def test_a_folding_that_fails_stops_nobody_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -179,6 +179,7 @@ class Keeper:
                     nursery.start_soon(self._folding.run)
                 await self._keep_writing()
         finally:
+            self._folding = None  # it was stopped, maybe while floods had to wait for it
             with trio.CancelScope(shield=True):  # bounded: what there is, and sqlite's own patience
                 await self._write()
                 while self._queues and not self.failing:
