@@ -135,3 +135,15 @@ async def test_those_who_wait_are_told_when_the_journal_begins_to_fail(
             await keeper.flush()
             assert told == ["the disk is full"] and log.last == 1 and log.kept == 0
             nursery.cancel_scope.cancel()
+
+
+async def test_what_is_about_to_be_written_when_it_is_cancelled_is_written(tmp_path: Path) -> None:
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    log, told = Log(keeper, 1), []
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            await trio.testing.wait_all_tasks_blocked()
+            log.hold(log.append("ended").first, lambda: told.append(log.kept))
+            nursery.cancel_scope.cancel()
+    assert told == [1]

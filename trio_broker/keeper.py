@@ -203,7 +203,8 @@ class Keeper:
             return
         changes = [entry.change for entry in batch]
         try:
-            await trio.to_thread.run_sync(self.journal.write, changes, limiter=self._writing)
+            with trio.CancelScope(shield=True):  # else the batch is lost, and who waits for it
+                await trio.to_thread.run_sync(self.journal.write, changes, limiter=self._writing)
         except JournalError as error:
             self._failed(error, batch)
         else:
