@@ -147,3 +147,21 @@ async def test_what_is_about_to_be_written_when_it_is_cancelled_is_written(tmp_p
             log.hold(log.append("ended").first, lambda: told.append(log.kept))
             nursery.cancel_scope.cancel()
     assert told == [1]
+
+
+async def test_what_is_put_last_is_written_though_all_is_cancelled(tmp_path: Path) -> None:
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    log, told = Log(keeper, 1), []
+    with trio.fail_after(60), trio.CancelScope() as axe:
+        async with keeper.at_work():
+            log.append("started")
+            try:
+                axe.cancel()
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    while log.kept < 1:  # noqa: ASYNC110  # until it rests again, or has ended
+                        await trio.sleep(0.01)
+                    await trio.testing.wait_all_tasks_blocked()
+                log.hold(log.append("ended").first, lambda: told.append(log.kept))
+    assert told == [2]

@@ -96,8 +96,7 @@ class Broker:
 
         Cancelling it is the axe: every agent's group gets SIGKILL.
         """
-        async with trio.open_nursery() as keeping:
-            await keeping.start(self.keeper.run)
+        async with self.keeper.at_work(), trio.open_nursery() as keeping:
             keeping.start_soon(self.tokens.run)
             async with trio.open_nursery() as self._root:
                 try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from itertools import chain
 from math import inf
 from operator import attrgetter
@@ -168,6 +169,23 @@ class Keeper:
         """Have the journal changed in the writer's thread, after what was put before is on disk."""
         await self.flush()
         return await trio.to_thread.run_sync(action, limiter=self._writing)
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncGenerator[None, None]:
+        """`run` within the block and until it is over, cancelled or not: what it put last is written, and told, too."""
+        scope = trio.CancelScope()
+
+        async def write(*, task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC128  # `run` calls it
+            with scope:
+                await self.run(task_status=task_status)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(write)
+            scope.shield = True
+            try:
+                yield
+            finally:
+                scope.cancel()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled; then what is left is written before this returns."""

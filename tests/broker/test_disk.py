@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,10 +13,13 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.changes import Change
-from trio_broker.errors import BrokerError
+from trio_broker.errors import BrokerError, SessionOver
+from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper, Owner
+from trio_broker.life import Settings
+from trio_broker.process import Ladder
 from trio_broker.session import Session
-from trio_broker.testing.memory import Habits
+from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, User, open_rig
 from trio_broker.wire import jsonrpc
 
@@ -225,3 +229,35 @@ async def come(user: User, session: str, how: str) -> Any:
         page = await user.call(f"_trio_broker/{how}", sessionId=session)
         return page if how == "events" else None
     return None
+
+
+@attrs.define(eq=False)
+class LingeringAgent(MemoryAgent):
+    """It takes a moment to be gone, as a real process does."""
+
+    async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None:
+        await super().end(ladder, hang_up)
+        await trio.sleep(0.02)
+
+
+async def test_g7_at_the_axe_each_is_told_how_the_turn_ended_and_the_journal_has_it(tmp_path: Path) -> None:
+    async def spawn(settings: Settings) -> MemoryAgent:
+        await trio.lowlevel.checkpoint()
+        agent = LingeringAgent(1, settings)
+        rigs[0].nursery.start_soon(agent.run)
+        return agent
+
+    rigs: list[Rig] = []
+    path = tmp_path / "journal.sqlite"
+    with trio.fail_after(60):
+        async with open_rig(journal=path, spawn=spawn) as rig, rig.connect() as user:
+            rigs.append(rig)
+            turn = user.later(user.prompt, await user.open("k"), "hang", promptId="p")
+            await user.wait_phase("k", "working")
+            rig.axe.cancel()
+            with pytest.raises(SessionOver):
+                await turn.wait()
+    journal = Journal.open(path)
+    (last,) = [jsonrpc.decode(record.data) for record in journal.turns(1) if record.kind == "ended"]
+    journal.close()
+    assert (last["promptId"], last["outcome"]) == ("p", "failed")
