@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from math import inf
 from typing import Any, Protocol
 
 import attrs
@@ -148,6 +149,7 @@ class Life:
     line: Line | None = None
     introduction: bytes = b'{"protocolVersion":1}'
     cause: BrokerError | None = None
+    axed: bool = False  # it was cancelled, and so the broker is
     started: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
     _ending: trio.Event = attrs.field(factory=trio.Event)
@@ -166,6 +168,7 @@ class Life:
             if self.agent is not None and self.line is not None:
                 await self._live(self.agent, self.line)
         finally:
+            self.axed = trio.current_effective_deadline() == -inf
             text = f"session {self.settings.key!r} was ended: the broker stops, or failed in it; see its log"
             self.request_end(cause=SessionOver(text))
             self._end_start()

@@ -303,10 +303,10 @@ class Session:
 
     def on_end(self, life: Life) -> None:
         # Synchronous and complete: whoever waits for anything of this session has its outcome when this returns.
+        stops = self._stopped or life.axed
         if self.relay.asks is not None:
-            stops = RESTART if self._stopped else "agent gone"
-            self.relay.asks.close("closed" if self.closed else stops)
-        self.turns.close(life.cause or self._over(), keep=self._stopped and not self.closed)
+            self.relay.asks.close("closed" if self.closed else RESTART if stops else "agent gone")
+        self.turns.close(life.cause or self._over(), keep=stops and not self.closed)
         self.note_phase()
         phase = "closed" if self.closed else self.phase.value
         self.log.append("session", event="ended", phase=phase, error=life.cause and life.cause.message)
