@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "process": "errors model catalog atonce",
     "notify": "marks process",
     "line": "errors model wire process",
-    "turns": "errors model wire policy line log",
+    "turns": "containment errors model wire policy line log",
     "ask": "errors wire policy line log",
     "asks": "errors model wire policy life line log turns ask",
     "relay": "errors model wire policy ask asks line log",

@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.containment import tell
 from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.line import Line, Reply, remote_error
 from trio_broker.log import Log
@@ -79,7 +80,7 @@ class Turn:
         self.settled.set()
         self.changed.set()
         for heed in self._heeding:
-            heed(outcome)
+            tell(heed, outcome)
 
     def on_end(self, heed: Callable[[Outcome], None]) -> None:
         """Have `heed` told of the outcome, too; at once, if there is one."""

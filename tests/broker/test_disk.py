@@ -145,6 +145,25 @@ async def test_a_journal_that_begins_to_fail_holds_no_end_back(autojump_clock: M
         assert ends(user) == ["p"]
 
 
+async def test_d14_who_can_not_be_told_how_a_turn_ended_keeps_nobody_else_from_it(
+    autojump_clock: MockClock,
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("a fault of ours")
+
+    async with open_slow() as (rig, user, session, slow):
+        first = user.later(user.prompt, session, "say hello", promptId="p")
+        await trio.sleep(MOMENT)
+        running = rig.session("k").turns.running
+        assert running is not None
+        running.on_end(fail)
+        again = user.later(user.prompt, session, "say hello", promptId="p")
+        await trio.sleep(MOMENT)
+        slow.go()
+        assert (await first.wait(), await again.wait()) == ("end_turn", "end_turn")
+        assert await user.prompt(session, "say again") == "end_turn"
+
+
 async def test_d2_a_prompt_that_is_cancelled_before_it_is_on_disk_never_reaches_the_agent(
     autojump_clock: MockClock,
 ) -> None:
