@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,30 @@ async def test_while_it_is_folded_what_somebody_waits_for_is_written_and_a_flood
             may_end.set()
         await keeper.flush()
         assert flooding.kept == 16 * BATCH // BLOCK
+
+
+async def test_while_it_is_folded_all_who_wait_at_once_are_served(tmp_path: Path) -> None:
+    may_end = threading.Event()
+
+    class Slow(Journal):
+        def fold(self) -> None:
+            may_end.wait(60)
+            super().fold()
+
+    async with running(Slow.open(tmp_path / "journal.sqlite")) as keeper:
+        try:
+            flooding, quiet = Log(keeper, 1), [Log(keeper, number) for number in range(2, 4)]
+            flood(flooding, 16 * BATCH)
+            while flooding.kept < 2 * BATCH // BLOCK:  # noqa: ASYNC110  # more than may be there unfolded
+                await trio.sleep(0.001)
+            told = list[int]()
+            for log in quiet:  # each is a batch of its own
+                log.hold(log.append("ended", note="x" * BLOCK).first, partial(told.append, log.number))
+            while len(told) < len(quiet):  # noqa: ASYNC110  # nobody asks for one of them again
+                await trio.sleep(0.001)
+            assert flooding.kept < 8 * BATCH // BLOCK
+        finally:
+            may_end.set()
 
 
 async def test_a_flood_that_waits_for_a_folding_is_written_when_both_are_stopped(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ class Keeper:
             if size >= limit:
                 break
         self._something, self._hurry = trio.Event(), trio.Event()
-        if not held:
+        if not held or self._urgent:
             self._hasten()
         return taken
 
