@@ -71,9 +71,13 @@ class Log:
         self._bytes += len(data)
         self.keeper.put(Append(self.number, record), self)
         self._trim()
+        self.wake()
+        return record
+
+    def wake(self) -> None:
+        """Have every reader look again."""
         for cursor in self.cursors:
             cursor.wake()
-        return record
 
     def hold(self, number: int, then: Callable[[], None] = lambda: None) -> None:
         """Show nothing from this number on to anybody until it is on disk, then call `then`: what is told is not lost.
@@ -90,8 +94,7 @@ class Log:
             then()
             shown = True
         if shown:
-            for cursor in self.cursors:
-                cursor.wake()
+            self.wake()
 
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""

@@ -133,6 +133,7 @@ class Session:
         if (phase := self.phase) is not self._phase_seen:
             self._phase_seen = phase
             self.phase_since = trio.current_time()
+            self.log.wake()  # who waits for a phase looks, too
 
     def active_at(self) -> float:
         """When anything last happened: the agent spoke, a turn ended, a client came (monotonic; RACES G3, G4)."""

@@ -316,3 +316,14 @@ async def test_a_page_of_long_events_is_short_and_says_where_to_read_on(tmp_path
                 assert len(jsonrpc.encode(page)) < 2 * 1024 * 1024
             assert [event["seq"] for event in found] == list(range(1, page["last"] + 1))
             assert pages > 2
+
+
+async def test_wait_hears_that_a_start_has_come_to_its_end(autojump_clock: MockClock) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=Habits(start=5)) as rig, rig.connect() as user, rig.connect() as waiter:
+            user.later(user.open, "k")
+            await trio.sleep(1)
+            waiting = waiter.later(waiter.call, "_trio_broker/wait", key="k")
+            await trio.sleep(3)
+            assert not waiting.done
+            assert (await waiting.wait())["phase"] == "idle"
