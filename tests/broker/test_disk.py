@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,14 +14,17 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.changes import Change
-from trio_broker.errors import BrokerError, SessionOver
+from trio_broker.errors import AgentGone, BrokerError, SessionOver
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper, Owner
 from trio_broker.life import Settings
+from trio_broker.log import Log
+from trio_broker.model import Failed
 from trio_broker.process import Ladder
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, User, open_rig
+from trio_broker.turns import Turn, Turns
 from trio_broker.wire import jsonrpc
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
@@ -215,6 +219,34 @@ async def test_e2_a_turn_whose_session_ends_before_its_end_is_on_disk_has_one_ou
             assert await turn.wait() == "end_turn"
 
 
+async def test_a_turn_whose_agent_died_is_not_the_next_ones_though_its_end_is_not_on_disk_yet(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_slow() as (rig, user, session, slow):
+        turn = user.later(user.prompt, session, "hang")
+        await trio.sleep(MOMENT)
+        rig.agent("k").kill()
+        await user.wait_phase("k", "dead")
+        await user.open("k")
+        assert (await user.view("k"))["phase"] == "idle" and not turn.done
+        slow.go()
+        assert isinstance(await turn.fails(), AgentGone)
+
+
+async def test_that_a_prompt_is_kept_for_the_next_start_is_said_when_all_of_it_is_on_disk(
+    tmp_path: Path,
+) -> None:
+    keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
+    turns = Turns(Log(keeper, 1))
+    turn = Turn(b'{"prompt":[]}', durable=True)
+    turns.submit(turn)
+    turns.close(SessionOver("the broker stops"), keep=True)
+    assert turns.left == 1 and turn.outcome is None
+    with trio.fail_after(60):
+        async with keeper.at_work():
+            assert isinstance(await turn.wait(), Failed)
+
+
 @pytest.mark.parametrize("how", ["open", "attach", "load", "events"])
 async def test_who_comes_before_the_end_of_a_turn_is_on_disk_misses_nothing(
     how: str, autojump_clock: MockClock
@@ -281,3 +313,20 @@ async def test_g7_at_the_axe_each_is_told_how_the_turn_ended_and_the_journal_has
     (last,) = [jsonrpc.decode(record.data) for record in journal.turns(1) if record.kind == "ended"]
     journal.close()
     assert (last["promptId"], last["outcome"]) == ("p", "failed")
+
+
+async def test_how_a_turn_ended_that_the_last_broker_left_is_on_disk_before_anybody_hears_of_it(
+    tmp_path: Path,
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    with trio.fail_after(60):
+        async with open_rig(journal=old / "journal.sqlite") as rig, rig.connect() as user:
+            await user.submit(await user.open("k"), "hang", promptId="p")
+            while not rig.agent("k").prompts():  # noqa: ASYNC110  # it is sent when that is on disk
+                await trio.sleep(0.001)
+            shutil.copytree(old, new)  # as a broker that is killed now leaves it
+        async with open_rig(journal=new / "journal.sqlite") as rig:
+            log = rig.session("k").log
+            assert rig.session("k").turns.ended["p"]["outcome"] == "unknown"
+            assert log.kept == log.next - 1
