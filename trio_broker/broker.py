@@ -153,7 +153,7 @@ class Broker:
 
     async def _stop_at_rest(self) -> None:
         for session in self.pool.snapshot():
-            while (turn := session.turns.find(lambda _: True)) is not None:
+            while session.live and (turn := session.turns.find(lambda _: True)) is not None:
                 await turn.wait()
         self.stop()
 
@@ -355,12 +355,16 @@ class Broker:
         return found
 
     async def close(self, session: Session, *, kill: bool = False) -> None:
-        """End a session for good; wait until no process of its group is left. Cancelling it ends the waiting only."""
+        """End a session for good; wait until no process of its group is left, and who waited for a turn was told.
+
+        Cancelling it ends the waiting only.
+        """
         session.end(close=True)
         if kill:
             session.hurry()
         await session.gone.wait()
         self.pool.release(session.key, session)
+        await session.log.wait_kept()
 
     async def delete(self, session: Session) -> None:
         """Close a session and forget it, with its log."""

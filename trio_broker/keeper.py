@@ -10,6 +10,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import chain
 from math import inf
 from operator import attrgetter
@@ -284,7 +285,7 @@ class Keeper:
             tell(owner.on_kept, last)
         losses, self._losses = self._losses, {}
         for owner, (first, last) in losses.items():
-            owner.on_lost(first, last)
+            tell(partial(owner.on_lost, first), last)
 
     def _failed(self, error: JournalError, batch: list[_Entry]) -> None:
         before, self.failing = self.failing, error.message

@@ -303,7 +303,7 @@ class Session:
             await self.turns.run(line, self.relay.agent_session_id or "")
 
     def on_end(self, life: Life) -> None:
-        # Synchronous and complete: whoever waits for anything of this session has its outcome when this returns.
+        # Synchronous and complete: whatever waits in this session has come to its end when this returns.
         stops = self._stopped or life.axed
         if self.relay.asks is not None:
             self.relay.asks.close("closed" if self.closed else RESTART if stops else "agent gone")

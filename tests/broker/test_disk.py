@@ -247,6 +247,18 @@ async def test_that_a_prompt_is_kept_for_the_next_start_is_said_when_all_of_it_i
             assert isinstance(await turn.wait(), Failed)
 
 
+async def test_a_close_is_answered_after_the_turns_that_it_ended(autojump_clock: MockClock) -> None:
+    async with open_slow() as (_, user, session, slow):
+        turn = user.later(user.prompt, session, "hang")
+        await user.wait_phase("k", "working")
+        closing = user.later(user.call, "_trio_broker/close", key="k")
+        await trio.sleep(60)
+        assert not closing.done and not turn.done
+        slow.go()
+        await closing.wait()
+        assert turn.done
+
+
 @pytest.mark.parametrize("how", ["open", "attach", "load", "events"])
 async def test_who_comes_before_the_end_of_a_turn_is_on_disk_misses_nothing(
     how: str, autojump_clock: MockClock

@@ -209,6 +209,27 @@ async def test_a_drain_that_can_not_run_them_any_more_keeps_them(path: Path) -> 
             assert rig.agent("k").prompts() == ["say later"]
 
 
+async def test_a_drain_does_not_wait_for_a_queue_that_found_no_room_after_the_restart(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            for key in ("one", "other"):
+                session = await user.open(key)
+                await user.submit(session, "hang")
+                await user.submit(session, "wait 0.01", promptId=f"of {key}")
+            await user.call("_trio_broker/shutdown")
+            await rig.ended.wait()
+        small = settings(max_sessions=1)
+        async with open_rig(small, LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/shutdown", drain=True)
+            await rig.ended.wait()
+            ran = [agent.prompts() for agent in rig.agents.spawned]
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="other", promptId="of other")
+            await user.call("_trio_broker/wait", key="one", promptId="of one")
+            ran += [agent.prompts() for agent in rig.agents.spawned]
+        assert ran == [["wait 0.01"], ["wait 0.01"]]
+
+
 async def test_a_close_keeps_nothing(path: Path) -> None:
     with trio.fail_after(60):
         async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
