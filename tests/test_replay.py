@@ -193,6 +193,17 @@ def test_history_says_of_a_prompt_that_was_never_sent_what_it_was() -> None:
     assert ends == {"a": None, "b": "another"}
 
 
+def test_history_shows_a_log_that_leaves_out_ids() -> None:
+    records = [
+        Record(1, 1, 0.0, "queued", b'{"prompt":null}'),
+        Record(2, 1, 0.0, "started", b"{}"),
+        Record(3, 1, 0.0, "queued", b'{"prompt":[{"type":"text","text":"x"}]}'),
+        Record(4, 1, 0.0, "note", b'{"text":"n"}'),
+    ]
+    assert [item["text"] for item in history(records)] == ["n"]
+    assert "prompt" not in list(history(records))[0]
+
+
 def test_history_has_a_place_for_what_it_has_no_words_for() -> None:
     plan = {"sessionUpdate": "plan", "entries": [{"content": "x", "priority": "low", "status": "pending"}]}
     new = {"sessionUpdate": "of_tomorrow", "x": 1}

@@ -34,7 +34,7 @@ def history(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
             _heed_queue(record, waiting)
         elif record.kind != "update":
             event = _event(record)
-            unsent = waiting.pop(event.get("promptId"), None)
+            unsent = waiting.pop(event.get("promptId"), None) if record.kind == "ended" else None
             events.append(event if unsent is None else event | {"prompt": unsent})
     items = [_item(item) for item in replay.items]
     yield from sorted([*events, *items], key=lambda entry: entry["n"])
@@ -43,9 +43,9 @@ def history(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
 def _heed_queue(record: Record, waiting: dict[object, str]) -> None:
     event = jsonrpc.decode(record.data)
     if record.kind == "started":
-        waiting.pop(event["promptId"], None)
+        waiting.pop(event.get("promptId"), None)
     elif "prompt" in event:  # one that was moved says nothing new
-        waiting[event["promptId"]] = " ".join(map(_words, event["prompt"]))
+        waiting[event.get("promptId")] = " ".join(map(_words, event["prompt"] or ()))
 
 
 def _item(item: Item) -> dict[str, Any]:
