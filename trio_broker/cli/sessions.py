@@ -136,9 +136,8 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     if agent and not found["sessions"] and state.url is None:
         from trio_broker import catalog
 
-        catalog.resolve(
-            agent, state.config, installed=state.installed
-        )  # raises where no session can be one's
+        # It raises for a name that no session's agent can have.
+        catalog.resolve(agent, state.config, installed=state.installed)
     if style == "json":
         print_json(found)
     elif style == "quiet":

@@ -57,13 +57,6 @@ def _width(text: str) -> int:
     """How many columns of a terminal it takes: ideographs and most emoji two, what goes onto the one before none."""
     if text.isascii():
         return len(text)
-    import unicodedata  # late: most tables do without
+    from rich.cells import cell_len  # late: most tables do without
 
-    return sum(
-        0
-        if unicodedata.category(one) in ("Mn", "Me", "Cf")
-        else 2
-        if unicodedata.east_asian_width(one) in "WF"
-        else 1
-        for one in text
-    )
+    return cell_len(text)
