@@ -40,9 +40,32 @@ async def running(journal: Journal) -> AsyncIterator[Keeper]:
             nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def slowly_folding(path: Path) -> AsyncIterator[tuple[Keeper, threading.Event]]:
+    """A keeper whose foldings last until the event is set, at the latest on leaving."""
+    may_end = threading.Event()
+
+    class Slow(Journal):
+        def fold(self) -> None:
+            may_end.wait(60)
+            super().fold()
+
+    async with running(Slow.open(path)) as keeper:
+        try:
+            yield keeper, may_end
+        finally:
+            may_end.set()
+
+
 def flood(log: Log, size: int) -> None:
     for _ in range(size // BLOCK):
         log.append_updates(1, b"x" * (BLOCK - 1) + b"\n")
+
+
+async def until_it_waits(flooding: Log) -> None:
+    """... for the folding: more of it is written than may be there unfolded."""
+    while flooding.kept < 2 * BATCH // BLOCK:  # noqa: ASYNC110  # nobody is told of that
+        await trio.sleep(0.001)
 
 
 async def test_a_flood_does_not_make_the_log_grow_and_a_turns_end_does_not_wait_for_it(
@@ -66,66 +89,37 @@ async def test_a_flood_does_not_make_the_log_grow_and_a_turns_end_does_not_wait_
 async def test_while_it_is_folded_what_somebody_waits_for_is_written_and_a_flood_is_not(
     tmp_path: Path,
 ) -> None:
-    may_end = threading.Event()
-
-    class Slow(Journal):
-        def fold(self) -> None:
-            may_end.wait(60)
-            super().fold()
-
-    async with running(Slow.open(tmp_path / "journal.sqlite")) as keeper:
-        try:
-            flooding, quiet = Log(keeper, 1), Log(keeper, 2)
-            flood(flooding, 16 * BATCH)
-            for number in range(1, 101):
-                quiet.append("ended")
-                await quiet.wait_kept()
-                assert quiet.kept == number and flooding.kept <= 4 * BATCH // BLOCK
-        finally:
-            may_end.set()
+    async with slowly_folding(tmp_path / "journal.sqlite") as (keeper, may_end):
+        flooding, quiet = Log(keeper, 1), Log(keeper, 2)
+        flood(flooding, 16 * BATCH)
+        for number in range(1, 101):
+            quiet.append("ended")
+            await quiet.wait_kept()
+            assert quiet.kept == number and flooding.kept <= 4 * BATCH // BLOCK
+        may_end.set()
         await keeper.flush()
         assert flooding.kept == 16 * BATCH // BLOCK
 
 
 async def test_while_it_is_folded_all_who_wait_at_once_are_served(tmp_path: Path) -> None:
-    may_end = threading.Event()
-
-    class Slow(Journal):
-        def fold(self) -> None:
-            may_end.wait(60)
-            super().fold()
-
-    async with running(Slow.open(tmp_path / "journal.sqlite")) as keeper:
-        try:
-            flooding, quiet = Log(keeper, 1), [Log(keeper, number) for number in range(2, 4)]
-            flood(flooding, 16 * BATCH)
-            while flooding.kept < 2 * BATCH // BLOCK:  # noqa: ASYNC110  # more than may be there unfolded
-                await trio.sleep(0.001)
-            told = list[int]()
-            for log in quiet:  # each is a batch of its own
-                log.hold(log.append("ended", note="x" * BLOCK).first, partial(told.append, log.number))
-            while len(told) < len(quiet):  # noqa: ASYNC110  # nobody asks for one of them again
-                await trio.sleep(0.001)
-            assert flooding.kept < 8 * BATCH // BLOCK
-        finally:
-            may_end.set()
+    async with slowly_folding(tmp_path / "journal.sqlite") as (keeper, _):
+        flooding, quiet = Log(keeper, 1), [Log(keeper, number) for number in range(2, 4)]
+        flood(flooding, 16 * BATCH)
+        await until_it_waits(flooding)
+        told = list[int]()
+        for log in quiet:  # each is a batch of its own
+            log.hold(log.append("ended", note="x" * BLOCK).first, partial(told.append, log.number))
+        while len(told) < len(quiet):  # noqa: ASYNC110  # nobody asks for one of them again
+            await trio.sleep(0.001)
+        assert flooding.kept < 8 * BATCH // BLOCK
 
 
 async def test_a_flood_that_waits_for_a_folding_is_written_when_both_are_stopped(tmp_path: Path) -> None:
-    may_end = threading.Event()
-
-    class Slow(Journal):
-        def fold(self) -> None:
-            may_end.wait(60)
-            super().fold()
-
-    async with running(Slow.open(tmp_path / "journal.sqlite")) as keeper:
+    async with slowly_folding(tmp_path / "journal.sqlite") as (keeper, _):
         log = Log(keeper, 1)
         flood(log, 16 * BATCH)
-        while log.kept < 2 * BATCH // BLOCK:  # noqa: ASYNC110  # more than may be there unfolded
-            await trio.sleep(0.001)
+        await until_it_waits(log)
         assert log.kept < 8 * BATCH // BLOCK
-        may_end.set()
     assert log.kept == 16 * BATCH // BLOCK
 
 

@@ -97,7 +97,7 @@ class Faulty:
     def on_kept(self, last: int) -> None:
         raise ValueError("a fault of ours")
 
-    def on_failing(self, why: str) -> None:
+    def on_failing(self) -> None:
         raise ValueError("a fault of ours")
 
     def on_lost(self, first: int, last: int) -> None:

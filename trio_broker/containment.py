@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVarTuple
 
-T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callab
         over()
 
 
-def tell(hear: Callable[[T], None], what: T) -> None:
-    """Call `hear(what)`; what it raises is logged, and the caller, who has others to tell, goes on."""
+def tell(hear: Callable[[*Ts], None], *what: *Ts) -> None:
+    """Call `hear(*what)`; what it raises is logged, and the caller, who has others to tell, goes on."""
     try:
-        hear(what)
+        hear(*what)
     except* Exception as group:
         log.exception("failed hearing=%r", hear, exc_info=group)

@@ -10,7 +10,6 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from itertools import chain
 from math import inf
 from operator import attrgetter
@@ -47,7 +46,7 @@ class Owner(Protocol):
     none will be safe for a while."""
 
     def on_kept(self, last: int) -> None: ...
-    def on_failing(self, why: str) -> None: ...
+    def on_failing(self) -> None: ...
     def on_lost(self, first: int, last: int) -> None: ...
 
 
@@ -285,7 +284,7 @@ class Keeper:
             tell(owner.on_kept, last)
         losses, self._losses = self._losses, {}
         for owner, (first, last) in losses.items():
-            tell(partial(owner.on_lost, first), last)
+            tell(owner.on_lost, first, last)
 
     def _failed(self, error: JournalError, batch: list[_Entry]) -> None:
         before, self.failing = self.failing, error.message
@@ -298,7 +297,7 @@ class Keeper:
         if not before:
             log.error("journal_failing sessions_go_on=True why=%s", error.message)
             for owner in {entry.owner for entry in chain.from_iterable(self._queues.values()) if entry.owner}:
-                tell(owner.on_failing, error.message)
+                tell(owner.on_failing)
 
     def _drop(self) -> None:
         """Give up the oldest records, down to half of what may be held; the rest of the changes are small and stay."""

@@ -111,7 +111,7 @@ class Log:
         self._trim()
         self._show()
 
-    def on_failing(self, why: str) -> None:
+    def on_failing(self) -> None:
         self._show()
 
     def on_lost(self, first: int, last: int) -> None:

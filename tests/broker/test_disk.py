@@ -143,7 +143,7 @@ async def test_a_journal_that_begins_to_fail_holds_no_end_back(autojump_clock: M
         await trio.sleep(60)
         assert not turn.done
         rig.session("k").log.keeper = Keeper(failing="the disk is full")
-        rig.session("k").log.on_failing("the disk is full")
+        rig.session("k").log.on_failing()
         assert await turn.wait() == "end_turn"
         await trio.sleep(MOMENT)
         assert ends(user) == ["p"]
