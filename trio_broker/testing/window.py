@@ -95,7 +95,7 @@ class Window:
         os.write(self._master, text.encode())
 
     def press(self, key: str, *, until: str) -> None:
-        """Press a key again and again until this stands on the screen."""
+        """Press a key again and again until this stands on the screen: something that a press too many leaves there."""
         deadline = time.monotonic() + LIMIT
         while until not in self.text:
             assert time.monotonic() < deadline, f"no {until!r} in:\n{self.text}"
