@@ -85,12 +85,14 @@ MAY_IMPORT = {
     "degrade": "wire",
     "connection": "errors grant scopes degrade link model wire policy record catalog line log turns control session "
     "broker outbox",
-    "upward": "errors grant scopes degrade opening model wire record replay line log turns session broker connection",
+    "prompting": "errors opening wire turns session connection",
+    "upward": "errors grant scopes degrade opening model wire record replay line log session broker connection "
+    "prompting",
     "logverbs": "errors model wire record history log session connection upward",
     "tokenverbs": "errors grant wire connection",
     "askverbs": "errors grant wire record ask session connection upward view logverbs",
     "queueverbs": "errors grant scopes opening wire turns session connection upward view logverbs",
-    "verbs": "errors grant scopes opening model wire catalog turns session broker connection upward view logverbs "
+    "verbs": "errors grant scopes opening model wire catalog turns session broker connection prompting view logverbs "
     "tokenverbs askverbs queueverbs opsverbs",
     "reloading": "config notify broker",
     "opsverbs": "errors config opening reloading wire connection logverbs",

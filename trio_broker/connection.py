@@ -247,6 +247,11 @@ class Connection:
 
     # Sessions
 
+    def check_introduced(self) -> None:
+        """Raises BadMessage before the client has said who it is."""
+        if not self.introduced:
+            raise BadMessage("the first ACP request must be initialize")
+
     def session(self, message: Message) -> Session:
         """The session that a message names. Raises NoSession, or BadMessage if it names none."""
         if message.session_id is None:

@@ -19,25 +19,23 @@ from trio_broker import __version__
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.degrade import Abilities, choice_of, degraded, facts_for
-from trio_broker.errors import BadMessage, BrokerError, Busy, Misuse, NoSession, RemoteError
+from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.grant import Scope
 from trio_broker.line import Reply
 from trio_broker.log import Log
 from trio_broker.model import Phase
-from trio_broker.opening import Opening, check_servers, chosen_policy, may_cancel, may_end, prompt_params
+from trio_broker.opening import Opening, check_servers, may_end
+from trio_broker.prompting import META, cancel, cancel_request, prompt
 from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.turns import Turn, text_of
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure, unstructure
 from trio_broker.wire.jsonrpc import Message, id_key
 
-META = "trio-broker"
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
-IF_BUSY = ("queue", "reject", "interrupt")
 SETTINGS = ("session/set_mode", "session/set_config_option")
 
 
@@ -82,7 +80,7 @@ def _can_log_in(method: Any, client: dict[str, Any]) -> bool:
 
 async def new_session(connection: Connection, message: Message) -> None:
     """Create the session, or get the one of the key that this connection is bound to; the agent's result, untouched."""
-    _introduced(connection)
+    connection.check_introduced()
     asked = structure(message.params, acp.NewSessionRequest)
     bound = bound_of(connection)
     opening = Opening(
@@ -124,7 +122,7 @@ async def resume_session(connection: Connection, message: Message) -> None:
 
 
 async def _taken_up(connection: Connection, message: Message) -> Session:
-    _introduced(connection)
+    connection.check_introduced()
     session = connection.session(message)
     check_servers(connection.grant, message.params)
     connection.detach(session)
@@ -173,92 +171,9 @@ def _key(connection: Connection, bound: Bound, cwd: str) -> str:
     return f"{bound.key or f'{bound.spec.name}:{cwd}'}#{uuid.uuid4().hex[:8]}"
 
 
-def prompt(connection: Connection, message: Message) -> None:
-    """Queue the prompt; its reply is the turn's outcome. Raises QueueFull, NoSession, SessionOver."""
-    _introduced(connection)
-    session = connection.session(message)
-    turn = new_turn(connection, message.params)
-    if (ended := session.turns.ended.get(turn.prompt_id)) is not None:
-        raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
-    there = session.turns.find(lambda other: other.prompt_id == turn.prompt_id)
-    if (
-        there is not None
-    ):  # sent again, by one who lost its connection perhaps: it runs once, and both are told
-        connection.attach(session)
-        turn = there
-    turn.on_end(partial(connection.settle, message, session))
-    connection.prompts[id_key(message.id or b"null")] = session, turn
-    if there is None:
-        submit_if(connection, session, turn, options_of(message.params).get("ifBusy"))
-
-
-def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: object = None) -> int:
-    """Queue a turn; what if the session is busy: `queue` it, `reject` it, or `interrupt` what runs. Its position.
-
-    Raises Misuse, Busy (rejected), QueueFull (nothing is interrupted then), SessionOver.
-    """
-    if if_busy not in (None, *IF_BUSY):
-        raise Misuse(f"ifBusy: expected one of {', '.join(IF_BUSY)}, not {if_busy!r}")
-    turns = session.turns
-    if if_busy == "reject" and turns.busy:
-        what = "a turn runs" if turns.running is not None else "prompts wait"
-        raise Busy(f"session {session.key!r} is busy: {what}; queue this one, or interrupt", key=session.key)
-    position = connection.submit(session, turn, first=if_busy == "interrupt")
-    if if_busy == "interrupt" and turns.running is not None:
-        session.cancel(turns.running, f"interrupted by {connection.who}")
-    return position
-
-
-def new_turn(connection: Connection, params: bytes) -> Turn:
-    """A turn for raw `session/prompt` parameters, with the options in their `_meta["trio-broker"]`."""
-    members = jsonrpc.members(params)
-    blocks = members.get("prompt", b"")
-    if not blocks.startswith(b"["):
-        raise BadMessage(
-            "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
-        )
-    options = options_of(params)
-    chosen = options.get("policy")
-    turn = Turn(prompt_params(connection.grant, params), author=connection, text=text_of(blocks))
-    turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
-    if isinstance(wanted := options.get("promptId"), str):
-        turn.prompt_id = wanted
-    return turn
-
-
-def options_of(params: bytes) -> dict[str, Any]:
-    """What a `session/prompt` says to the broker, in its `_meta["trio-broker"]`."""
-    meta = jsonrpc.decode(jsonrpc.members(params).get("_meta", b"null"))
-    options = meta.get(META) if isinstance(meta, dict) else None
-    return options if isinstance(options, dict) else {}
-
-
-def cancel(connection: Connection, message: Message) -> None:
-    """`session/cancel`: the running turn's agent hears it at once, and the caller's own queued prompts end (D10)."""
-    session = connection.session(message)
-    connection.check_controls(session)
-    for turn in session.turns.queued():
-        if turn.author is connection:
-            session.cancel(turn)
-    if session.turns.running is not None:
-        session.cancel(session.turns.running)
-
-
-def cancel_request(connection: Connection, message: Message) -> None:
-    """`$/cancel_request`: a prompt's turn is cancelled; what was passed on is cancelled under its id there (D2)."""
-    token = jsonrpc.members(message.params).get("requestId", b"null")
-    if found := connection.prompts.get(id_key(token)):
-        session, turn = found
-        if may_cancel(connection.grant, session, turn):  # a prompt sent again may be another's
-            session.cancel(turn)
-    elif passed := connection.passed.get(id_key(token)):
-        agent, number = passed
-        agent.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
-
-
 async def close_session(connection: Connection, message: Message) -> bytes:
     """Detach while others listen, or if it is another's (D8); else end it, and answer when its processes are gone."""
-    _introduced(connection)
+    connection.check_introduced()
     session = connection.session(message)
     others = [listener for listener in session.relay.listeners if listener is not connection]
     if others or not may_end(connection.grant, session):
@@ -278,7 +193,7 @@ def _cancel_all(session: Session) -> None:
 
 def list_sessions(connection: Connection, message: Message) -> bytes:
     """The sessions that live in this broker; all on one page."""
-    _introduced(connection)
+    connection.check_introduced()
     asked = structure(message.params, acp.ListSessionsRequest)
     found = [
         acp.SessionInfo(session.session_id, session.settings.cwd, session.state.title)
@@ -290,7 +205,7 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
 
 async def delete_session(connection: Connection, message: Message) -> bytes:
     """End the session, and forget it with its log, closed or not. One that is forgotten already is no error."""
-    _introduced(connection)
+    connection.check_introduced()
     archive = connection.broker.archive
     try:
         session = connection.session(message)
@@ -317,7 +232,7 @@ def pass_on(connection: Connection, message: Message) -> None:
     method = message.method or ""
     if method.startswith("_trio_broker/"):
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}", {"method": method})
-    _introduced(connection)
+    connection.check_introduced()
     if message.session_id is None:
         demand(connection.grant, Scope.ADMIN, f"{method} without params.sessionId")
         connection.nursery.start_soon(_pass_to_control, connection, message)
@@ -374,11 +289,6 @@ def _reply_for(connection: Connection, reply: Message) -> Message:
     if connection.can.booleans or not isinstance(result, dict):
         return reply
     return msgspec.structs.replace(reply, result=jsonrpc.encode(facts_for(result, connection.can)))
-
-
-def _introduced(connection: Connection) -> None:
-    if not connection.introduced:
-        raise BadMessage("the first ACP request must be initialize")
 
 
 AT_ONCE: dict[str, AtOnce] = {

@@ -1,0 +1,121 @@
+"""Prompts of clients, and their cancels: which turn each comes to, and what its sender is told."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from trio_broker.connection import Connection
+from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
+from trio_broker.opening import chosen_policy, may_cancel, prompt_params
+from trio_broker.session import Session
+from trio_broker.turns import Turn, text_of
+from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message, id_key
+
+META = "trio-broker"
+IF_BUSY = ("queue", "reject", "interrupt")
+
+
+def prompt(connection: Connection, message: Message) -> bytes | None:
+    """Queue the prompt; its reply is the turn's outcome. Raises QueueFull, NoSession, SessionOver.
+
+    One that is sent `again` is not queued: its turn is waited for, or its outcome is told. Raises NoPrompt for one that
+    is not known, and what the turn failed with.
+    """
+    connection.check_introduced()
+    session = connection.session(message)
+    turn, options = new_turn(connection, message.params), options_of(message.params)
+    again = options.get("again") is True
+    if (ended := session.turns.ended.get(turn.prompt_id)) is not None:
+        if again:
+            return _outcome(ended)
+        raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
+    there = session.turns.find(lambda other: other.prompt_id == turn.prompt_id)
+    if there is not None:  # its sender has lost the connection perhaps: it runs once, and both are told
+        connection.attach(session)
+        turn = there
+    elif again:
+        raise NoPrompt(
+            f"the broker knows nothing of the prompt {turn.prompt_id!r}: if it has not run, send it anew"
+        )
+    turn.on_end(partial(connection.settle, message, session))
+    connection.prompts[id_key(message.id or b"null")] = session, turn
+    if there is None:
+        submit_if(connection, session, turn, options.get("ifBusy"))
+    return None
+
+
+def _outcome(ended: dict[str, Any]) -> bytes:
+    """The result of a prompt that ended earlier. Raises what it failed with."""
+    if (reason := ended.get("stopReason")) is not None:
+        note = ended.get("note")
+        meta = {} if note is None else {"_meta": {META: {"note": note}}}
+        return jsonrpc.encode({"stopReason": reason, **meta})
+    why = ended.get("error") or ended.get("note") or "what came of it is not known"
+    kind = ended.get("code") or SessionOver.code
+    raise from_rpc({"message": why, "data": {"kind": kind, "ended": ended}})
+
+
+def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: object = None) -> int:
+    """Queue a turn; what if the session is busy: `queue` it, `reject` it, or `interrupt` what runs. Its position.
+
+    Raises Misuse, Busy (rejected), QueueFull (nothing is interrupted then), SessionOver.
+    """
+    if if_busy not in (None, *IF_BUSY):
+        raise Misuse(f"ifBusy: expected one of {', '.join(IF_BUSY)}, not {if_busy!r}")
+    turns = session.turns
+    if if_busy == "reject" and turns.busy:
+        what = "a turn runs" if turns.running is not None else "prompts wait"
+        raise Busy(f"session {session.key!r} is busy: {what}; queue this one, or interrupt", key=session.key)
+    position = connection.submit(session, turn, first=if_busy == "interrupt")
+    if if_busy == "interrupt" and turns.running is not None:
+        session.cancel(turns.running, f"interrupted by {connection.who}")
+    return position
+
+
+def new_turn(connection: Connection, params: bytes) -> Turn:
+    """A turn for raw `session/prompt` parameters, with the options in their `_meta["trio-broker"]`."""
+    members = jsonrpc.members(params)
+    blocks = members.get("prompt", b"")
+    if not blocks.startswith(b"["):
+        raise BadMessage(
+            "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
+        )
+    options = options_of(params)
+    chosen = options.get("policy")
+    turn = Turn(prompt_params(connection.grant, params), author=connection, text=text_of(blocks))
+    turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
+    if isinstance(wanted := options.get("promptId"), str):
+        turn.prompt_id = wanted
+    return turn
+
+
+def options_of(params: bytes) -> dict[str, Any]:
+    """What a `session/prompt` says to the broker, in its `_meta["trio-broker"]`."""
+    meta = jsonrpc.decode(jsonrpc.members(params).get("_meta", b"null"))
+    options = meta.get(META) if isinstance(meta, dict) else None
+    return options if isinstance(options, dict) else {}
+
+
+def cancel(connection: Connection, message: Message) -> None:
+    """`session/cancel`: the running turn's agent hears it at once, and the caller's own queued prompts end (D10)."""
+    session = connection.session(message)
+    connection.check_controls(session)
+    for turn in session.turns.queued():
+        if turn.author is connection:
+            session.cancel(turn)
+    if session.turns.running is not None:
+        session.cancel(session.turns.running)
+
+
+def cancel_request(connection: Connection, message: Message) -> None:
+    """`$/cancel_request`: a prompt's turn is cancelled; what was passed on is cancelled under its id there (D2)."""
+    token = jsonrpc.members(message.params).get("requestId", b"null")
+    if found := connection.prompts.get(id_key(token)):
+        session, turn = found
+        if may_cancel(connection.grant, session, turn):  # a prompt sent again may be another's
+            session.cancel(turn)
+    elif passed := connection.passed.get(id_key(token)):
+        agent, number = passed
+        agent.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
