@@ -110,7 +110,7 @@ MAY_IMPORT = {
     "cli.probing": "errors config catalog probe",  # it starts an agent itself: no broker need run
     "cli.doctor": "errors config catalog probe spawning",  # as above
     "cli.mistakes": "errors config installed catalog strict tcp",  # what the daemon would say, before it is started
-    "cli.pump": "errors wire link dial",
+    "cli.pump": "errors link websocket dial",
     "cli.daemon": "errors model config paths catalog policy wire client broker serve listen memory",  # the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything

@@ -1,6 +1,7 @@
 """A client's way to a broker elsewhere: a Link at a ws:// or wss:// URL.
 
-Whatever is in the way is a NoBroker that says what to do next; a sentence with which a door refuses is told as it is.
+Whatever is in the way is a NoBroker that says what to do next; a sentence with which a door refuses is told as it is,
+and the HTTP status in its details.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def _refused(url: str, group: BaseExceptionGroup[ConnectionRejected]) -> NoBroke
     step = (
         "; give it with --token or TRIO_BROKER_TOKEN" if error.status_code == HTTPStatus.UNAUTHORIZED else ""
     )
-    return NoBroker(f"{shown(url)} refused with HTTP {error.status_code}: {body or 'no reason given'}{step}")
+    words = f"{shown(url)} refused with HTTP {error.status_code}: {body or 'no reason given'}{step}"
+    return NoBroker(words, status=error.status_code)
 
 
 def shown(url: str) -> str:

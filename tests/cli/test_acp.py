@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from trio_broker.cli.bridge import AGAIN, GONE
 from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
-from trio_broker.testing.talk import Talk, said
+from trio_broker.testing.talk import Talk, said, updates
 
 
 @contextmanager
@@ -99,23 +100,61 @@ def test_when_nobody_reads_its_stdout_it_ends(shared: Home, tmp_path: Path) -> N
         assert process.stderr.read() == ""
 
 
-def test_a_broker_that_dies_is_exit_6_with_what_to_do(home: Home, tmp_path: Path) -> None:
+def test_it_outlives_a_broker_that_dies_with_its_session_and_tells_what_became_of_the_prompt(
+    home: Home, tmp_path: Path
+) -> None:
     home.run("up")
-    with editor(home) as talk:
+    with editor(home, "-s", "outlives") as talk:
         talk.start(str(tmp_path))
-        talk.prompt("hang")
+        running = talk.prompt("say working; hang")
+        assert updates([talk.message()])
+        assert home.run("sessions", "export", "-s", "outlives").returncode == 0  # from disk: it is there now
         status = home.status()
         os.kill(status["pid"], signal.SIGKILL)
-        assert talk.process.wait(LIMIT) == 6
-        eventually(lambda: b"start this agent again" in talk.stderr)
-    eventually(lambda: not lives(status["sessions"][0]["pid"]))  # its stdin has ended
+        eventually(lambda: not lives(status["sessions"][0]["pid"]))  # its stdin has ended
+        assert home.run("up").returncode == 0
+        assert "not sent again" in talk.until(running)[-1]["error"]["message"]
+        assert said(talk.turn("say hello")) == "hello"
+        view = home.session("outlives")
+        assert (view["sessionId"], view["clients"]) == (talk.session, 1)
+        assert talk.hang_up() == 0
+    assert talk.stderr.decode().split("\n") == [
+        f"trio-broker: {GONE}; waiting for another",
+        f"trio-broker: {AGAIN}",
+        "",
+    ]
 
 
-def test_a_broker_that_is_stopped_is_exit_6_as_well(home: Home, tmp_path: Path) -> None:
+def test_a_broker_that_was_stopped_is_started_when_the_editor_asks(home: Home, tmp_path: Path) -> None:
     with editor(home) as talk:
         talk.start(str(tmp_path))
+        before = home.status()["pid"]
         assert home.run("down").returncode == 0
-        assert talk.process.wait(LIMIT) == 6
+        talk.cancel()  # asks for nothing
+        assert said(talk.turn("say hello")) == "hello"
+        assert home.status()["pid"] != before
+        assert talk.hang_up() == 0
+
+
+def test_without_autostart_the_editor_is_told_what_to_do_and_goes_on_after_it(
+    home: Home, tmp_path: Path
+) -> None:
+    home.run("up")
+    with editor(home, "--no-autostart") as talk:
+        talk.start(str(tmp_path))
+        home.run("down")
+        error = talk.turn("say hello")[-1]["error"]
+        assert error["data"]["kind"] == "no_broker" and "`trio-broker up`" in error["message"]
+        home.run("up")
+        assert said(talk.turn("say hello")) == "hello"
+        assert talk.hang_up() == 0
+
+
+def test_an_editor_that_goes_while_there_is_no_broker_ends_it(home: Home, tmp_path: Path) -> None:
+    with editor(home) as talk:
+        talk.start(str(tmp_path))
+        home.run("down")
+        assert talk.hang_up() == 0
 
 
 @pytest.mark.parametrize(

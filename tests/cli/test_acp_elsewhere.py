@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
 
 import pytest
 
+from trio_broker.cli.bridge import AGAIN
 from trio_broker.testing.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
 from trio_broker.testing.talk import Talk, said
+
+WEBSOCKET = CONFIG + '\n[listen]\nwebsocket = "127.0.0.1:0"\n'
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    with Home(CONFIG + '\n[listen]\nwebsocket = "127.0.0.1:0"\n') as home:
+    with Home(WEBSOCKET) as home:
         yield home
 
 
@@ -23,8 +29,74 @@ def home() -> Iterator[Home]:
 def remote(home: Home, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words that say to go over the WebSocket."""
     root = str(tmp_path_factory.getbasetemp())
-    token = home.json("token", "new", "--name", "zed", "--scope", "prompt", "--root", root)["token"]
+    token = home.json(
+        "token", "new", "--name", "zed", "--scope", "prompt", "--scope", "answer", "--root", root
+    )["token"]
     return ["--url", home.status()["websocket"], "--token", token]
+
+
+class Way:
+    """A way to the broker that can be cut: what connects to it reaches the broker at `to`, or nobody."""
+
+    def __init__(self, url: str) -> None:
+        self.to = urlsplit(url)
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._let_in)]
+
+    def leads(self, remote: list[str]) -> list[str]:
+        """The words for the broker, this way."""
+        port = self._door.getsockname()[1]
+        return ["--url", f"ws://127.0.0.1:{port}/acp", *remote[remote.index("--token") :]]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._door.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(LIMIT)
+        self.cut()
+        for thread in self._threads[1:]:
+            thread.join(LIMIT)
+        for end in (self._door, *self._ends):
+            end.close()
+
+    def cut(self) -> None:
+        """Break off every connection there is."""
+        for end in self._ends:
+            _break(end)
+
+    def _let_in(self) -> None:
+        with contextlib.suppress(OSError):  # until the door is shut
+            while True:
+                near, _ = self._door.accept()
+                self._ends.append(near)
+                try:
+                    far = socket.create_connection((self.to.hostname, self.to.port))
+                except ConnectionRefusedError:
+                    _break(near)
+                else:
+                    self._ends.append(far)
+                    self._join(near, far)
+
+    def _join(self, near: socket.socket, far: socket.socket) -> None:
+        for one, other in ((near, far), (far, near)):
+            self._threads.append(threading.Thread(target=_copy, args=(one, other)))
+            self._threads[-1].start()
+
+
+def _copy(one: socket.socket, other: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    _break(one)
+    _break(other)
+
+
+def _break(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is broken already
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def editor(home: Home, remote: list[str], *words: str) -> Talk:
@@ -82,10 +154,54 @@ def test_what_the_broker_refuses_is_told_on_stderr_and_stdout_stays_clean(
     assert "there is no agent 'nobody'" in done.stderr
 
 
-# The last one here: the broker of this module is gone after it.
-def test_a_broker_that_dies_is_exit_6_with_what_to_do(home: Home, remote: list[str], tmp_path: Path) -> None:
-    with editor(home, remote, "-s", "killed") as talk:
+def test_a_connection_that_is_cut_is_made_again_and_the_turn_is_waited_for(
+    home: Home, remote: list[str], tmp_path: Path
+) -> None:
+    with Way(home.status()["websocket"]) as way, editor(home, way.leads(remote), "-s", "cut") as talk:
         talk.start(str(tmp_path))
-        os.kill(home.status()["pid"], signal.SIGKILL)
+        running = talk.prompt("say working; ask go on; say done")
+        while (question := talk.message()).get("method") != "session/request_permission":
+            pass
+        way.cut()
+        assert talk.message() == {
+            "jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": question["id"]}
+        }  # fmt: skip
+        talk.send(id=question["id"], result={"outcome": {"outcome": "cancelled"}})  # goes nowhere
+        while (anew := talk.message()).get("method") != "session/request_permission":
+            pass
+        assert anew["params"] == question["params"] and anew["id"] != question["id"]
+        talk.send(id=anew["id"], result={"outcome": {"outcome": "selected", "optionId": "allow"}})
+        turn = talk.until(running)
+        assert said(turn) == "allowdone" and turn[-1]["result"] == {"stopReason": "end_turn"}
+        assert talk.hang_up() == 0
+    assert f"{AGAIN}\n" in talk.stderr.decode() and home.session("cut")["turns"] == 1
+
+
+def test_it_outlives_a_broker_that_is_stopped(tmp_path: Path) -> None:
+    with Home(WEBSOCKET) as home:
+        token = home.json("token", "new", "--name", "zed", "--scope", "prompt", "--root", str(tmp_path))[
+            "token"
+        ]
+        with (
+            Way(home.status()["websocket"]) as way,
+            editor(home, way.leads(["--token", token]), "-s", "stopped") as talk,
+        ):
+            talk.start(str(tmp_path))
+            assert home.run("down").returncode == 0
+            error = talk.turn("say hello")[-1]["error"]
+            assert error["data"]["kind"] == "no_broker"
+            assert home.run("up").returncode == 0
+            way.to = urlsplit(home.status()["websocket"])
+            eventually(lambda: home.session("stopped")["clients"] == 1)
+            assert said(talk.turn("say hello")) == "hello"
+            assert talk.hang_up() == 0
+
+
+def test_a_token_that_is_revoked_is_exit_6_with_what_to_do(home: Home, tmp_path: Path) -> None:
+    made = home.json("token", "new", "--name", "short", "--scope", "prompt", "--root", str(tmp_path))
+    remote = ["--url", home.status()["websocket"], "--token", made["token"]]
+    with editor(home, remote, "-s", "revoked") as talk:
+        talk.start(str(tmp_path))
+        assert home.run("token", "revoke", "short").returncode == 0
         assert talk.process.wait(LIMIT) == 6
-        eventually(lambda: b"start this agent again" in talk.stderr)
+        eventually(lambda: b"`trio-broker token new` beside the broker makes one" in talk.stderr)
