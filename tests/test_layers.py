@@ -83,8 +83,9 @@ MAY_IMPORT = {
     "websocket": "link wire",
     "dial": "errors link wire websocket",
     "degrade": "wire",
-    "connection": "errors grant scopes degrade link model wire policy record catalog line log turns control session "
-    "broker outbox",
+    "frames": "record wire",
+    "connection": "errors grant scopes degrade link model wire policy record frames catalog line log turns control "
+    "session broker outbox",
     "prompting": "errors opening wire turns session connection",
     "upward": "errors grant scopes degrade opening model wire record replay line log session broker connection "
     "prompting",

@@ -21,6 +21,7 @@ from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
 from trio_broker.degrade import Abilities, degraded
 from trio_broker.errors import BadMessage, BrokerError, Forbidden
+from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.line import OnReply, Reply
 from trio_broker.link import Ending
@@ -37,7 +38,6 @@ from trio_broker.wire.jsonrpc import Kind, Message, id_key
 
 log = logging.getLogger(__name__)
 
-EVENT = "_trio_broker/event"
 LAST_WRITE = 5.0  # seconds
 IdKey = tuple[type, object]
 
@@ -87,6 +87,7 @@ class Connection:
     ending: Ending | None = None
     cut_off: bool = False
     events: bool = False
+    positions: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     can: Abilities = attrs.field(factory=Abilities)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
@@ -289,6 +290,8 @@ class Connection:
             self.attached[session] = cursor
             self.outbox.follow(cursor, partial(self._render, session))
             session.relay.attach(self, observes=observes or not self.grant.may(Scope.ANSWER))
+            if self.positions:
+                self.send(position_frame(session.session_id, cursor.next))
         return self.attached[session]
 
     def detach(self, session: Session) -> None:
@@ -301,23 +304,14 @@ class Connection:
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
         if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            return record.data if self.events or record.plain else degraded(record.data, self.can)
-        if self.events:
-            facts: dict[str, object] = {
-                "kind": record.kind,
-                "sessionId": session.session_id,
-                "key": session.key,
-            }
-            facts |= {"seq": record.first, "at": record.at}
-            params = (
-                jsonrpc.encode(facts)[:-1] + b"," + record.data[1:]
-                if len(record.data) > 2
-                else jsonrpc.encode(facts)
-            )
-            return jsonrpc.notification(EVENT, params)
-        if record.kind == "started":
-            return prompt_frames(session.session_id or "", record, but=self.name)
-        return b""
+            told = record.data if self.events or record.plain else degraded(record.data, self.can)
+        elif self.events:
+            told = event_frame(session.session_id, session.key, record)
+        else:
+            told = prompt_frames(session.session_id or "", record, but=self.name)
+        if self.positions:
+            return position_frame(session.session_id, record.first, record.count, told.count(b"\n")) + told
+        return told
 
     def submit(self, session: Session, turn: Turn, *, first: bool = False) -> int:
         """Queue a turn, or put it `first`; its place: 0 runs at once. Raises QueueFull, SessionOver."""
@@ -359,23 +353,6 @@ class Connection:
             if isinstance(agent, Control):  # which lives for as long as somebody waits for an answer of it
                 agent.forget(number)
         self.outbox.close()
-
-
-def prompt_frames(session_id: str, record: Record, but: str | None = None) -> bytes:
-    """A `started` event as the `user_message_chunk`s of an ACP conversation; b"" for the prompts of `but`."""
-    event = jsonrpc.decode(record.data)
-    if but is not None and event.get("author") == but and not event.get("editedBy"):
-        return b""  # it knows what it said
-    id = f"prompt-{event.get('promptId')}"
-    meta = {"trio-broker": {"author": event.get("author"), "seq": record.first}}
-    updates = [
-        {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id, "_meta": meta}
-        for block in event.get("prompt") or ()
-    ]
-    return b"".join(
-        jsonrpc.notification("session/update", jsonrpc.encode({"sessionId": session_id, "update": update}))
-        for update in updates
-    )
 
 
 def _cancelled(outcome: Cancelled) -> bytes:

@@ -91,6 +91,14 @@ def detach(connection: Connection, message: Message) -> bytes:
     return b"{}"
 
 
+def positions(connection: Connection, message: Message) -> bytes:
+    """From now on be told where in its log each session is: before what its next `count` events, from number `seq` on,
+    are for this client, which is so many `lines`. `session/resume` takes such a number as `since`.
+    """
+    connection.positions = True
+    return b"{}"
+
+
 async def events(connection: Connection, message: Message) -> bytes:
     """A page of a session's log, of a closed one too: at most `limit` events, and the number of the `next`.
 
@@ -216,7 +224,7 @@ def which(connection: Connection, asked: Which) -> Session:
     return connection.find(session_id=asked.session_id, key=asked.key)
 
 
-AT_ONCE: dict[str, AtOnce] = {"attach": attach, "detach": detach}
+AT_ONCE: dict[str, AtOnce] = {"attach": attach, "detach": detach, "positions": positions}
 WAITING: dict[str, Waiting] = {
     "events": events,
     "history": history_of,

@@ -38,6 +38,7 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/agents": Scope.OBSERVE,
     "_trio_broker/attach": Scope.OBSERVE,
     "_trio_broker/detach": Scope.OBSERVE,
+    "_trio_broker/positions": Scope.OBSERVE,
     "_trio_broker/asks": Scope.OBSERVE,
     "_trio_broker/events": Scope.OBSERVE,
     "_trio_broker/history": Scope.OBSERVE,

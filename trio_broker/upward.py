@@ -25,7 +25,7 @@ from trio_broker.line import Reply
 from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.opening import Opening, check_servers, may_end
-from trio_broker.prompting import META, cancel, cancel_request, prompt
+from trio_broker.prompting import META, cancel, cancel_request, options_of, prompt
 from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
@@ -114,10 +114,11 @@ async def load_session(connection: Connection, message: Message) -> None:
 
 
 async def resume_session(connection: Connection, message: Message) -> None:
-    """The same without what was said before."""
+    """The same without what was said before; or from a number of the log on, in `_meta["trio-broker"]` as `since`."""
     session = await _taken_up(connection, message)
+    since = options_of(message.params).get("since")
     connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
-    connection.attach(session)
+    connection.attach(session, since if type(since) is int and since > 0 else None)
     tell_commands(connection, session)
 
 

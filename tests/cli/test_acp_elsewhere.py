@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -175,6 +175,23 @@ def test_a_connection_that_is_cut_is_made_again_and_the_turn_is_waited_for(
         assert said(turn) == "allowdone" and turn[-1]["result"] == {"stopReason": "end_turn"}
         assert talk.hang_up() == 0
     assert f"{AGAIN}\n" in talk.stderr.decode() and home.session("cut")["turns"] == 1
+
+
+def test_what_was_said_while_it_was_cut_comes_later_and_nothing_comes_twice(
+    home: Home, remote: list[str], tmp_path: Path
+) -> None:
+    texts = [f"{number}," for number in range(300)]
+    with Way(home.status()["websocket"]) as way, editor(home, way.leads(remote), "-s", "gap") as talk:
+        talk.start(str(tmp_path))
+        running = talk.prompt("; ".join(f"say {text}; wait 0.01" for text in texts))
+        heard: list[Any] = []
+        for _ in range(3):
+            heard += [talk.message() for _ in range(20)]
+            way.cut()
+        heard += talk.until(running)
+        assert said(heard) == "".join(texts) and heard[-1]["result"] == {"stopReason": "end_turn"}
+        assert talk.hang_up() == 0
+    assert AGAIN in talk.stderr.decode()
 
 
 def test_it_outlives_a_broker_that_is_stopped(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def greet(bridge: Bridge) -> list[Json]:
 def bridge() -> Bridge:
     """Between an editor that has session s, and its first broker."""
     bridge = Bridge({"key": "k"})
-    assert [message["method"] for message in greet(bridge)] == ["_trio_broker/bind"]
+    greet(bridge)
     asked(bridge, 1, "initialize", protocolVersion=1)
     answered(bridge, 1, protocolVersion=1)
     asked(bridge, "two", "session/new", cwd="/tmp", mcpServers=[])
@@ -61,7 +61,8 @@ def bridge() -> Bridge:
 def test_what_a_broker_knew_the_next_one_is_told(bridge: Bridge) -> None:
     sent = asked(bridge, 3, "session/prompt", sessionId="s", prompt=[])
     assert bridge.lost("gone") == b""
-    bind, initialize, resume, prompt = greet(bridge)
+    positions, bind, initialize, resume, prompt = greet(bridge)
+    assert positions["method"] == "_trio_broker/positions"
     assert (bind["method"], bind["params"]) == ("_trio_broker/bind", {"key": "k"})
     assert (initialize["method"], initialize["params"]) == ("initialize", {"protocolVersion": 1})
     assert (resume["method"], resume["params"]["sessionId"]) == ("session/resume", "s")
@@ -78,7 +79,7 @@ def test_a_prompt_that_was_answered_and_a_session_that_was_closed_are_not_told(b
     asked(bridge, 4, "session/close", sessionId="s")
     answered(bridge, 4)
     bridge.lost("gone")
-    assert [message["method"] for message in greet(bridge)] == ["_trio_broker/bind", "initialize"]
+    assert [message["method"] for message in greet(bridge)][2:] == ["initialize"]
 
 
 def test_the_editors_own_prompt_id_counts(bridge: Bridge) -> None:
@@ -97,7 +98,7 @@ def test_what_else_waits_is_told_that_the_broker_went(bridge: Bridge) -> None:
 def test_an_introduction_that_waits_is_repeated() -> None:
     bridge = Bridge(None)
     first = asked(bridge, 1, "initialize", protocolVersion=1)
-    assert bridge.lost("gone") == b"" and greet(bridge) == [first]
+    assert bridge.lost("gone") == b"" and greet(bridge)[1:] == [first]
 
 
 def test_questions_of_one_broker_are_not_those_of_the_next(bridge: Bridge) -> None:
@@ -125,6 +126,48 @@ def test_a_question_that_is_withdrawn_is_withdrawn_by_the_id_that_the_editor_kno
     (told,) = lines(bridge.back(line(method="$/cancel_request", params={"requestId": 1}) + b"\n"))
     assert told["params"]["requestId"] == asks["id"]
     assert bridge.lost("gone") == b""
+
+
+def place(**at: int) -> bytes:
+    return line(method="_trio_broker/position", params={"sessionId": "s", **at}) + b"\n"
+
+
+def update(text: str) -> bytes:
+    return line(method="session/update", params={"sessionId": "s", "update": {"text": text}}) + b"\n"
+
+
+def since(bridge: Bridge) -> int:
+    """From which number on the next broker is asked for session s."""
+    bridge.lost("gone")
+    (resume,) = (message for message in greet(bridge) if message["method"] == "session/resume")
+    number: int = resume["params"]["_meta"]["trio-broker"]["since"]
+    return number
+
+
+@pytest.mark.parametrize(
+    ("came", "number"),
+    [
+        (place(seq=5, count=0, lines=0), 5),
+        (place(seq=5, count=3, lines=3), 5),
+        (place(seq=5, count=3, lines=3) + update("a"), 6),
+        (place(seq=5, count=3, lines=3) + update("a") * 3, 8),
+        (place(seq=5, count=3, lines=3) + update("a") * 3 + place(seq=8, count=1, lines=0), 9),
+        (place(seq=5, count=3, lines=2) + update("a"), 5),  # which of the three is missing is not known
+        (place(seq=5, count=3, lines=2) + update("a") * 2, 8),
+        (place(seq=5, count=1, lines=1) + update("a") + update("not of the log"), 6),
+    ],
+)
+def test_a_session_goes_on_where_it_was_in_its_log(bridge: Bridge, came: bytes, number: int) -> None:
+    told = bridge.back(came)
+    assert b"position" not in told and told.count(b"\n") == came.count(b"session/update")
+    assert since(bridge) == number
+
+
+def test_what_comes_in_pieces_is_counted_all_the_same(bridge: Bridge) -> None:
+    came = place(seq=5, count=3, lines=3) + update('"id"') * 3 + update("of no record")
+    told = b"".join(bridge.back(piece + b"\n") for piece in came.split(b"\n")[:-1])
+    assert told == update('"id"') * 3 + update("of no record")
+    assert since(bridge) == 8
 
 
 def test_updates_pass_as_they_came(bridge: Bridge) -> None:
@@ -158,7 +201,7 @@ def test_a_session_that_can_not_be_taken_up_is_told_once_and_not_tried_again(bri
 
 def test_what_the_next_broker_refuses_is_raised(bridge: Bridge) -> None:
     bridge.lost("gone")
-    (bind,) = lines(next(bridge.greeting()))
+    bind = lines(next(bridge.greeting()))[-1]
     error = {"code": -32602, "message": "no such agent", "data": {"kind": "unknown_agent"}}
     with pytest.raises(UnknownAgent, match="no such"):
         bridge.back(line(id=bind["id"], error=error) + b"\n")

@@ -24,6 +24,24 @@ META = "trio-broker"
 OPENING = ("session/new", "session/load", "session/resume")
 ENDING = ("session/close", "session/delete")
 WITHDRAWN = "$/cancel_request"
+POSITION = b'{"jsonrpc":"2.0","method":"_trio_broker/position",'
+
+
+@attrs.define
+class _Place:
+    """Where a session is in its log: `lines` of the editor's are `count` events, from `seq` on; `seen` have passed."""
+
+    seq: int
+    count: int
+    lines: int
+    seen: int = 0
+
+    @property
+    def next(self) -> int:
+        """The number of the first event that the editor has not, as far as that can be told."""
+        if self.lines == self.count:
+            return self.seq + self.seen
+        return self.seq + (self.count if self.seen == self.lines else 0)
 
 
 @attrs.define(eq=False)
@@ -35,6 +53,8 @@ class Bridge:
     _hello: bytes | None = None
     _sessions: dict[str, bytes] = attrs.field(factory=dict)  # with what to resume each
     _owing: dict[bytes, Message] = attrs.field(factory=dict)  # what the editor waits for, by id
+    _places: dict[str, _Place] = attrs.field(factory=dict)
+    _now: _Place = attrs.field(factory=lambda: _Place(0, 0, 0))  # that of the lines which come now
     _asking: set[bytes] = attrs.field(
         factory=set
     )  # what the broker waits for, by the ids that the editor sees
@@ -81,9 +101,25 @@ class Bridge:
 
     def back(self, block: bytes) -> bytes:
         """Whole lines of the broker as the editor is to have them."""
-        if b'"id"' not in block and WITHDRAWN.encode() not in block:  # updates
-            return block
-        return b"".join(map(self._back, jsonrpc.lines_of(block)))
+        told = []
+        while block:
+            if (due := self._now.lines - self._now.seen) > 0:  # of a session, and for the editor as they are
+                *lines, rest = block.split(b"\n", due)
+                self._now.seen += len(lines)
+                told.append(block.removesuffix(rest))
+                block = rest
+                continue
+            others, mark, rest = block.partition(POSITION)
+            told += map(self._back, jsonrpc.lines_of(others))
+            if mark:
+                place, _, rest = rest.partition(b"\n")
+                self._note(jsonrpc.peek(mark + place).params)
+            block = rest
+        return b"".join(told)
+
+    def _note(self, place: bytes) -> None:
+        at = jsonrpc.decode(place)
+        self._now = self._places[at["sessionId"]] = _Place(at["seq"], at["count"], at["lines"])
 
     def _back(self, line: bytes) -> bytes:
         message = jsonrpc.peek(line)
@@ -116,6 +152,7 @@ class Bridge:
             self._sessions[id] = jsonrpc.with_fields(request.params, sessionId=id)
         elif request.method in ENDING and request.session_id is not None:
             self._sessions.pop(request.session_id, None)
+            self._places.pop(request.session_id, None)
 
     # A broker is gone, and another is there
 
@@ -129,6 +166,7 @@ class Bridge:
         self.brokers += 1
         self._asking.clear()
         self._own.clear()
+        self._now = _Place(0, 0, 0)
         return b"".join(told)
 
     @property
@@ -141,17 +179,24 @@ class Bridge:
 
         `back` raises what it refuses.
         """
+        yield self._request("_trio_broker/positions", b"{}")
         if self.asked is not None:
             yield self._request("_trio_broker/bind", jsonrpc.encode(self.asked))
         if self._hello is not None:
             yield self._request("initialize", self._hello)
-        yield b"".join(self._request("session/resume", params, id) for id, params in self._sessions.items())
+        yield b"".join(map(self._resumption, self._sessions))
         yield b"".join(_marked(owed, again=True).raw + b"\n" for owed in self._owing.values())
 
     def told(self) -> list[str]:
         """What could not be taken up again, and why, for who reads stderr; each once."""
         troubles, self._troubles = self._troubles, []
         return troubles
+
+    def _resumption(self, id: str) -> bytes:
+        params = self._sessions[id]
+        if id in self._places:
+            params = _with_options(params, since=self._places[id].next)
+        return self._request("session/resume", params, id)
 
     def _request(self, method: str, params: bytes, session: str = "") -> bytes:
         id = b'"trio-broker:%d"' % len(self._own)
@@ -169,16 +214,20 @@ class Bridge:
 
 
 def _marked(request: Message, **options: object) -> Message:
-    """A prompt with these options for the broker, of which those that the editor gave count; all else as it is."""
+    """A prompt with these options for the broker; all else as it is."""
     if request.method != "session/prompt":
         return request
     try:
-        meta = _object(jsonrpc.decode(jsonrpc.members(request.params).get("_meta", b"{}")))
+        params = _with_options(request.params, **options)
     except BadMessage:
         return request  # the broker says what is wrong with it
-    meta |= {META: options | _object(meta.get(META))}
-    params = jsonrpc.with_fields(request.params, _meta=meta)
     return jsonrpc.peek(_request(request.id or b"null", "session/prompt", params).strip())
+
+
+def _with_options(params: bytes, **options: object) -> bytes:
+    """Parameters with these options for the broker, of which those that the editor gave count."""
+    meta = _object(jsonrpc.decode(jsonrpc.members(params).get("_meta", b"{}")))
+    return jsonrpc.with_fields(params, _meta=meta | {META: options | _object(meta.get(META))})
 
 
 def _object(value: object) -> dict[str, Any]:

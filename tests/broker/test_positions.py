@@ -1,0 +1,94 @@
+"""A plain client that is told positions knows where it is in a log, and goes on there over another connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from trio_broker.testing.rig import Rig, User, open_rig
+from trio_broker.wire import jsonrpc
+
+
+async def plain(rig: Rig, user: User, session: str, since: int | None = None) -> None:
+    """Introduced, told positions, and back in the session."""
+    await user.call("initialize", protocolVersion=1)
+    await user.call("_trio_broker/positions")
+    meta = {} if since is None else {"_meta": {"trio-broker": {"since": since}}}
+    await user.call("session/resume", sessionId=session, cwd="/tmp", mcpServers=[], **meta)
+
+
+def heard(user: User, session: str) -> list[tuple[int, list[str]]]:
+    """Each position of this session, and the texts that were heard there; checks their counts."""
+    found: list[tuple[int, list[str]]] = []
+    due = 0
+    for message in user.messages:
+        if message.method == "_trio_broker/position":
+            assert due == 0, "lines of a record are missing"
+            at: dict[str, Any] = jsonrpc.decode(message.params)
+            if found and found[-1][0] == at["seq"]:
+                assert found.pop()[1] == []
+            found.append((at["seq"], []))
+            due = at["lines"]
+        elif message.method == "session/update" and message.session_id == session:
+            found[-1][1].append(jsonrpc.decode(message.params)["update"]["content"]["text"])
+            due -= 1
+    return found
+
+
+async def whole(user: User, session: str) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = (await user.call("_trio_broker/events", sessionId=session))["events"]
+    return events
+
+
+async def test_positions_are_those_of_the_log() -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as one, rig.connect() as two:
+            session = await one.open("k")
+            await plain(rig, two, session)
+            await one.prompt(session, "say a; say b")
+            await two.prompt(session, "say c")
+            events = {event["seq"]: event for event in await whole(one, session)}
+            told = heard(two, session)
+            assert [text for _, texts in told for text in texts] == ["say a; say b", "a", "b", "c"]
+            for seq, texts in told:
+                for number, text in enumerate(texts, seq):
+                    event = events[number]
+                    block = event["prompt"][0] if event["kind"] == "started" else event["update"]["content"]
+                    assert block["text"] == text
+            assert told[-1][0] == max(events)
+
+
+@pytest.mark.parametrize("back", range(6))
+async def test_a_client_goes_on_wherever_it_was(back: int) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as one:
+            session = await one.open("k")
+            await one.prompt(session, "say 0; say 1; say 2; say 3; say 4")
+            events = await whole(one, session)
+            since = len(events) - back
+            async with rig.connect() as two:
+                await plain(rig, two, session, since)
+                await one.prompt(session, "say more")
+                rest = [event for event in await whole(one, session) if event["seq"] >= since]
+                texts = [
+                    (event["prompt"][0] if event["kind"] == "started" else event["update"]["content"])["text"]
+                    for event in rest
+                    if event["kind"] in ("started", "update")
+                ]
+                await two.prompt(session, "say last")
+                assert [text for _, texts in heard(two, session) for text in texts] == [*texts, "last"]
+
+
+@pytest.mark.parametrize("since", [10**6, "x", True, -1, None])
+async def test_a_number_that_is_none_or_beyond_the_end_is_from_here(since: object) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as one, rig.connect() as two:
+            session = await one.open("k")
+            await one.prompt(session, "say before")
+            await two.call("initialize", protocolVersion=1)
+            meta = {"trio-broker": {"since": since}}
+            await two.call("session/resume", sessionId=session, cwd="/tmp", mcpServers=[], _meta=meta)
+            await two.prompt(session, "say after")
+            assert two.said(session) == "after"
