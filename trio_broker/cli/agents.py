@@ -15,6 +15,7 @@ from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.completing import agent_names
 from trio_broker.cli.group import Group
+from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.run import State, pass_state, print_json, run
 from trio_broker.cli.text import safe, table
 from trio_broker.errors import BrokerError, Misuse
@@ -148,9 +149,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 @agents_command.command("test", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, metavar="NAME | -- COMMAND…", shell_complete=agent_names)
 @click.option("--cwd", metavar="DIR", default=".", help="Open the session there instead of here.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Give up after that."
-)
+@click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Give up after that.")
 @FORMAT
 @pass_state
 def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, style: str) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.run import print_json, run
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ SECONDS = 60.0  # in a minute
 
 
 @click.command("chaos")
-@click.option(
-    "--minutes", default=1.0, type=click.FloatRange(min=0, min_open=True), help="Of faults; 1 unless given."
-)
+@click.option("--minutes", default=1.0, type=ABOVE_ZERO, help="Of faults; 1 unless given.")
 @click.option("--seed", type=click.IntRange(min=0), help="Repeats a schedule of faults.")
 @click.option("--sessions", default=20, type=click.IntRange(min=1), help="20 unless given.")
 @click.option("--clients", default=20, type=click.IntRange(min=1), help="20 unless given.")

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from trio_broker import catalog
+from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.run import State, pass_state, print_json, run
 from trio_broker.cli.text import safe
 from trio_broker.errors import Misuse
@@ -24,7 +25,6 @@ MARKS = {"pass": "ok  ", "fail": "FAIL", "not supported": " -  ", "not tried": "
 SHOWN = 12  # frames of a failure
 STDERR = 3  # lines of stderr of a failure
 WIDE = 160  # characters of one
-SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("check")
@@ -44,12 +44,15 @@ SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--cwd", metavar="DIR", help="Of the sessions; an empty directory, which is deleted again, unless given."
 )
-@click.option("--timeout", type=SECONDS, default=30.0, help="Seconds for any one answer; 30 unless given.")
+@click.option("--timeout", type=ABOVE_ZERO, default=30.0, help="Seconds for any one answer; 30 unless given.")
 @click.option(
-    "--exit-within", type=SECONDS, default=10.0, help="Seconds from end of stdin to exit; 10 unless given."
+    "--exit-within", type=ABOVE_ZERO, default=10.0, help="Seconds from end of stdin to exit; 10 unless given."
 )
 @click.option(
-    "--quiet", type=SECONDS, default=0.3, help="Seconds to listen for what must not come; 0.3 unless given."
+    "--quiet",
+    type=ABOVE_ZERO,
+    default=0.3,
+    help="Seconds to listen for what must not come; 0.3 unless given.",
 )
 @click.option(
     "--jobs",

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from trio_broker import __version__
+from trio_broker.cli.numbers import FROM_ZERO
 from trio_broker.cli.run import State, at_home, listens, lock_is_held, pass_state, print_json, run, start
 from trio_broker.config import BrokerConfig
 from trio_broker.errors import BrokerError, ConfigError
@@ -75,7 +76,7 @@ def up_command(state: State) -> None:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=FROM_ZERO,
     metavar="S",
     help="With --drain: after S seconds stop it as without.",
 )

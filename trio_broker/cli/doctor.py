@@ -14,6 +14,7 @@ import trio
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.checks import BROKEN, CHECKS, NOTE, OK, Finding
+from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.progress import progress
 from trio_broker.cli.run import State, at_home, pass_state, print_json, run
 from trio_broker.cli.text import safe
@@ -28,7 +29,7 @@ AT_ONCE = 4  # agents that are looked at together: some take half a GiB
 @click.option("--agents/--no-agents", default=True, help="Start the agents in PATH, and ask who they are.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=ABOVE_ZERO,
     default=15.0,
     show_default=True,
     metavar="S",

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import click
 
+from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
@@ -23,9 +24,7 @@ from trio_broker.cli.scope import (
 
 TEXT = click.argument("text", nargs=-1)
 FILE = click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
-TIMEOUT = click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Cancel after S seconds."
-)
+TIMEOUT = click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Cancel after S seconds.")
 
 
 @click.command("prompt")

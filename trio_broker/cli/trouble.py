@@ -57,6 +57,8 @@ def _plainly(error: click.UsageError) -> str | None:
     text = error.format_message()
     if found := re.fullmatch(r"(.*) is not a valid (float|integer)(?: range)?\.", text, re.DOTALL):
         return f"{found[1]} {NUMBERS[found[2]]}"
+    if found := re.fullmatch(r"(.*) is not in the range x>(=?)(\d+)\.", text, re.DOTALL):
+        return f"{found[1]} is too little; write {f'{found[3]} or more' if found[2] else f'more than {found[3]}'}"
     options = [] if error.ctx is None else [one.name for one in error.ctx.command.params]
     if "session" in options and text.startswith("Got unexpected extra argument"):
         return f"{text}. A session is named with -s KEY."
