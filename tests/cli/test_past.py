@@ -143,6 +143,29 @@ def test_a_bad_file_is_not_imported(home: Home, tmp_path: Path) -> None:
     assert done.returncode == 1 and "line 1 is not what `sessions export` writes" in done.stderr
 
 
+def test_a_file_that_is_no_text_is_not_imported(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"\xff\xfe")
+    done = home.run("sessions", "import", "bad", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "bad is not what `sessions export` writes: it is no UTF-8" in done.stderr
+
+
+def test_what_is_exported_can_be_imported_whatever_ends_a_line_elsewhere(home: Home, tmp_path: Path) -> None:
+    home.run("prompt", "say a\u2028b\u0085c", "-s", "k")
+    assert home.run("sessions", "export", "-s", "k", "-o", "k.ndjson", cwd=tmp_path).returncode == 0
+    home.run("sessions", "delete", "-s", "k")
+    done = home.run("sessions", "import", "k.ndjson", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "a\u2028b\\x85c\n"
+
+
+def test_an_export_to_where_nothing_can_be_written_says_so(home: Home) -> None:
+    home.run("sessions", "new", "-s", "k")
+    done = home.run("sessions", "export", "-s", "k", "-o", "/no/such/place")
+    assert (done.returncode, done.stdout) == (1, "") and "Traceback" not in done.stderr
+    assert "'/no/such/place': No such file or directory" in done.stderr
+
+
 def test_watch_follows_from_any_number_until_it_is_closed(home: Home) -> None:
     assert home.run("fake", "-s", "k", "say one").returncode == 0
     watching = home.start("watch", "-s", "k", "--since", "1", "--format", "json")

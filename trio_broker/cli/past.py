@@ -77,6 +77,14 @@ async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) ->
     return count
 
 
+def lines_of(file: BinaryIO) -> list[str]:
+    """Those of an export: only a newline ends one. Raises Misuse for what is no text."""
+    try:
+        return [line.decode() for line in file.read().splitlines()]
+    except UnicodeDecodeError as error:
+        raise Misuse(f"{file.name} is not what `sessions export` writes: it is no UTF-8: {error}") from error
+
+
 async def call_slowly(state: State, what: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
     """One call that may take long, as it reads or clears whole logs; a person sees for how long it has."""
     async with state.connect() as client, progress(what):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -290,19 +290,20 @@ def export(
 
 
 @sessions_command.command("import")
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("rb"))
 @format_option
 @pass_state
-def import_(state: State, file: TextIO, style: str) -> None:
+def import_(state: State, file: BinaryIO, style: str) -> None:
     """Take in an exported session, as a closed one: `sessions history --id` shows it.
 
     \b
       trio-broker sessions import review.ndjson
     """
-    from trio_broker.cli.past import call_slowly
+    from trio_broker.cli.past import call_slowly, lines_of
 
+    asked = {"lines": lines_of(file)}
     reach(state, autostart=True)
-    done = run(call_slowly, state, "import", "_trio_broker/import", {"lines": file.read().splitlines()})
+    done = run(call_slowly, state, "import", "_trio_broker/import", asked)
     _tell(style, {"action": "session_imported", **done}, "imported")
 
 
