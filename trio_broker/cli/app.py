@@ -108,7 +108,8 @@ class Group(click.Group):
             raise
         except BrokerError:
             near = difflib.get_close_matches(word, [*COMMANDS, *catalog.names(state.config)], n=3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            one_word = " A prompt of one word wants `trio-broker prompt WORD`."
+            hint = f" Did you mean {' or '.join(near)}?" if near else one_word
             raise click.UsageError(f"{word!r} is neither a command nor an agent.{hint}", context) from None
         return _implied(rest)
 

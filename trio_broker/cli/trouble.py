@@ -43,6 +43,12 @@ NUMBERS = {
     "integer": "is no whole number; write one such as 3",
 }
 
+INSTEAD = {  # of a command that shows all, when it was given one
+    "trio-broker agents list": "`trio-broker agents show NAME` tells of one.",
+    "trio-broker sessions list": "`trio-broker sessions show -s KEY` tells of one.",
+    "trio-broker status": "`trio-broker sessions show -s KEY` tells of one.",
+}
+
 
 def tell_misuse(error: click.ClickException) -> int:
     """Tell what click has found wrong with a command line, in words of people; its exit code."""
@@ -59,9 +65,25 @@ def _plainly(error: click.UsageError) -> str | None:
         return f"{found[1]} {NUMBERS[found[2]]}"
     if found := re.fullmatch(r"(.*) is not in the range x>(=?)(\d+)\.", text, re.DOTALL):
         return f"{found[1]} is too little; write {f'{found[3]} or more' if found[2] else f'more than {found[3]}'}"
-    options = [] if error.ctx is None else [one.name for one in error.ctx.command.params]
-    if "session" in options and text.startswith("Got unexpected extra argument"):
-        return f"{text}. A session is named with -s KEY."
+    if error.ctx is None:
+        return None
+    if isinstance(error, click.NoSuchOption):
+        return _misplaced(error, error.ctx)
+    if text.startswith("Got unexpected extra argument"):
+        options = [one.name for one in error.ctx.command.params]
+        instead = INSTEAD.get(error.ctx.command_path)
+        named = "A session is named with -s KEY." if "session" in options else None
+        return f"{text}. {instead or named}" if instead or named else None
+    return None
+
+
+def _misplaced(error: click.NoSuchOption, context: click.Context) -> str | None:
+    """Where an option belongs that stands on the wrong side of the command; None for one that is not known at all."""
+    root, name = context.find_root(), error.option_name
+    if context is root:
+        return f"{error.format_message()} Options of a command stand after it: `trio-broker COMMAND {name} …`"
+    if any(name in option.opts for option in root.command.params):
+        return f"{name} stands before the command: `trio-broker {name} … {context.info_name}`"
     return None
 
 
