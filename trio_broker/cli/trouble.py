@@ -25,6 +25,7 @@ EXIT_CODES = {
 NEXT = {  # for those whose message does not say it
     "busy": "`--if-busy queue` waits for its turn; `--if-busy interrupt` cancels what runs.",
     "agent_gone": "The next prompt starts it anew; `trio-broker sessions show` tells more.",
+    "no_session": "If it was closed, `trio-broker sessions history -s KEY` shows what was said and done in it.",
     "session_over": "`trio-broker status` shows what there is; the next prompt starts the session anew.",
     "spawn_failed": "`trio-broker agents list` shows the command line behind each name.",
 }
@@ -103,4 +104,6 @@ def _next(error: BrokerError) -> str | None:
         return (
             "Log in with the agent's own program, or name the keys it needs in `inherit_env`; then try again."
         )
+    if error.code == "no_session" and "live or closed" in error.message:
+        return None  # the closed ones were looked through
     return NEXT.get(error.code)
