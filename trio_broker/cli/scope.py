@@ -50,6 +50,7 @@ def find_scope(
     """The session meant by these options: `-s`, else the one of agent and work tree. Raises Misuse, UnknownAgent."""
     from trio_broker import catalog  # late: it reads the configuration's rules, which completion does without
 
+    _check_given(("-s", session), ("-a", agent), ("--cwd", cwd))
     here = Path(cwd or os.getcwd()).expanduser().resolve()
     if not here.is_dir():
         raise Misuse(f"--cwd: there is no directory {here}")
@@ -62,6 +63,16 @@ def find_scope(
     root = str(git_root(here))
     name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
     return Scope(session or f"{name}:{root}", root, named, argv)
+
+
+WITHOUT = {"-s": "for the session of this work tree", "-a": "for the default one", "--cwd": "to work here"}
+
+
+def _check_given(*options: tuple[str, str | None]) -> None:
+    """An empty word is a variable that was not set: what it was to name is not guessed."""
+    for option, word in options:
+        if word is not None and not word.strip():
+            raise Misuse(f"{option} is empty; leave it out {WITHOUT[option]}")
 
 
 def _words(command: str) -> tuple[str, ...]:

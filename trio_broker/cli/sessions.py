@@ -256,8 +256,8 @@ def history(
     """
     from trio_broker.cli.past import call_slowly, show_history
 
-    reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
+    reach(state, autostart=True)
     asked = {"sessionId": id} if id else {"key": scope.key}
     more = {} if since is None else {"since": since}
     found = run(call_slowly, state, "replay", "_trio_broker/history", asked | more)
@@ -283,8 +283,8 @@ def export(
     """
     from trio_broker.cli.past import fetch_export
 
-    reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
+    reach(state, autostart=True)
     count = run(fetch_export, state, {"sessionId": id} if id else {"key": scope.key}, output)
     click.echo(f"{count} lines", err=True)
 
@@ -340,8 +340,8 @@ def delete(
     \b
       trio-broker sessions delete -s review
     """
-    reach(state, autostart=True)
     scope = find_scope(state, session, agent, cwd)
+    reach(state, autostart=True)
     which = {"sessionId": id} if id else {"key": scope.key}
     state.ask("_trio_broker/forget", which)
     _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or scope.key)} is forgotten")
