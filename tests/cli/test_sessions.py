@@ -153,6 +153,8 @@ def test_no_wait_queues_and_comes_back_with_an_id(shared: Home, tmp_path: Path) 
     gone = shared.run("cancel", "-s", "queue", "--prompt-id", second["promptId"])
     assert gone.stderr == "the queued prompt is withdrawn\n"
     assert [one["text"] for one in shared.session("queue")["queued"]] == ["say third"]
+    gone = shared.run("cancel", "-s", "queue", "--prompt-id", "mistyped")
+    assert "prompt 'mistyped' neither runs nor waits there; `trio-broker queue list` shows" in gone.stderr
     assert shared.run("cancel", "-s", "queue").stderr == "the running turn is cancelled\n"
     eventually(lambda: shared.session("queue")["turns"] == 2)
     assert shared.run("cancel", "-s", "queue").stderr == "nothing runs there: nothing to cancel\n"

@@ -21,6 +21,7 @@ from trio_broker.cli.scope import (
     policy_options,
     scope_options,
 )
+from trio_broker.cli.text import safe
 
 TEXT = click.argument("text", nargs=-1)
 FILE = click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
@@ -210,8 +211,12 @@ def cancel_command(
     if style == "json":
         print_json({"action": "cancelled", "key": scope.key, **cancelled})
     elif style == "text":
+        nothing = "nothing runs there: nothing to cancel"
+        if prompt_id is not None:
+            shown = "`trio-broker queue list` shows those that do"
+            nothing = f"prompt {safe(prompt_id)!r} neither runs nor waits there; {shown}"
         words = {"turn": "the running turn is cancelled", "queued": "the queued prompt is withdrawn"}
-        click.echo(words.get(cancelled["cancelled"], "nothing runs there: nothing to cancel"), err=True)
+        click.echo(words.get(cancelled["cancelled"], nothing), err=True)
     return 0
 
 
