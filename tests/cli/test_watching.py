@@ -42,6 +42,18 @@ def test_a_watch_says_how_to_answer_and_that_a_session_is_suspended(home: Home) 
     assert "[session] suspended\n" in stderr and "[session] ended" not in stderr
 
 
+def test_a_watch_says_which_answer_was_given_and_why_a_turn_has_failed(shared: Home) -> None:
+    shared.run("prompt", "ask edit it", "-s", "why", "--deny-all")
+    shared.run("prompt", "die 7", "-s", "why")
+    with shared.start("watch", "-s", "why", "--since", "1") as process:
+        eventually(lambda: shared.session("why")["clients"] == 1)
+        shared.run("sessions", "close", "-s", "why")
+        stdout, stderr = process.communicate(timeout=LIMIT)
+    assert "[permission] edit it: Reject by policy:deny-all\n" in stderr
+    assert "[agent] exited exit code 7\n" in stderr
+    assert "[done] failed: agent 'fake' ended with exit code 7" in stdout
+
+
 # wait
 
 

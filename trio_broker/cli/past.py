@@ -11,7 +11,7 @@ import click
 
 from trio_broker.cli.progress import progress
 from trio_broker.cli.run import State
-from trio_broker.cli.starting import HOW, session_event
+from trio_broker.cli.starting import HOW, exited, session_event
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.errors import Misuse
 
@@ -56,8 +56,7 @@ def _line(item: dict[str, Any]) -> str:
         entries = [entry for entry in item["entries"] or () if isinstance(entry, dict)]
         return "; ".join(safe(f"[{entry.get('status')}] {entry.get('content')}") for entry in entries)
     if item["kind"] == "agent" and item.get("event") == "exited":
-        how = f"signal {item['signal']}" if item.get("signal") else f"exit code {item.get('exitCode')}"
-        return f"exited (pid {item.get('pid')}): {how}"
+        return f"exited (pid {item.get('pid')}): {exited(item)}"
     if item["kind"] == "agent" and item.get("event") == "resumed":
         return f"resumed: {text if item.get('note') else HOW.get(text, text)}"
     if item["kind"] == "session" and not item.get("error"):

@@ -25,6 +25,17 @@ def session_event(event: dict[str, Any]) -> str:
     return safe(phase if what == "ended" and phase != "closed" else what)
 
 
+def exited(event: dict[str, Any]) -> str:
+    """How an agent's process has ended."""
+    return f"signal {event['signal']}" if event.get("signal") else f"exit code {event.get('exitCode')}"
+
+
+def given(event: dict[str, Any]) -> str:
+    """The answer that a question got, as its agent calls it; else what became of it."""
+    option = event.get("option") if event.get("outcome") != "expired" else None
+    return safe(str(option or event.get("outcome")))
+
+
 def tell_woken(opened: dict[str, Any]) -> None:
     """Tell, on stderr, what became of a session that was woken: its last turn, and whether its agent remembers."""
     if not opened["woken"]:

@@ -65,7 +65,10 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
         elif style == "text":
             _tell(event)
         if event["kind"] == "ended":
-            shown.end(str(event.get("stopReason") or event["outcome"]))
+            why = event.get("note") or event.get("error")
+            shown.end(
+                str(event.get("stopReason") or (f"{event['outcome']}: {why}" if why else event["outcome"]))
+            )
         if event["kind"] == "session" and event.get("event") == "closed":
             closed.set()
 
@@ -84,6 +87,8 @@ async def _until(event: Any, scope: Any) -> None:
 
 
 def _tell(event: dict[str, Any]) -> None:
+    from trio_broker.cli.starting import HOW, exited, given, session_event  # late, as above
+
     kind = event["kind"]
     if kind == "queued" and "event" in event:
         click.echo(
@@ -94,7 +99,7 @@ def _tell(event: dict[str, Any]) -> None:
         click.echo(f"[prompt] {safe(' '.join(texts))}", err=True)
     elif kind == "answer":
         click.echo(
-            f"[permission] {safe(str(event.get('title')))}: {event.get('outcome')} by {event.get('by')}",
+            f"[permission] {safe(str(event.get('title')))}: {given(event)} by {safe(str(event.get('by')))}",
             err=True,
         )
     elif kind == "ask":
@@ -102,9 +107,9 @@ def _tell(event: dict[str, Any]) -> None:
         click.echo(f"[ask] {safe(str(event.get('title')))}: `trio-broker allow {id}`, or deny", err=True)
     elif kind in ("agent", "session", "note", "gap"):
         text = event.get("note") or event.get("text") or event.get("why") or event.get("error") or ""
-        from trio_broker.cli.starting import HOW, session_event  # late, as above
-
         what = session_event(event) if kind == "session" else event.get("event", "")
+        if event.get("event") == "exited":
+            text = exited(event)
         if event.get("event") == "resumed":
             text = text or HOW.get(event["how"], event["how"])
         click.echo(f"[{kind}] {what} {safe(str(text))}".rstrip(), err=True)
