@@ -15,11 +15,13 @@ import pytest
 from rich.cells import cell_len
 
 from trio_broker.tui import look
+from trio_broker.tui.acts import pressed
+from trio_broker.tui.keys import Key
 from trio_broker.tui.questions import questions
 from trio_broker.tui.screen import Screen, screen
 from trio_broker.tui.screen import picture as picture_of
 from trio_broker.tui.state import Call as BrokerCall
-from trio_broker.tui.state import Mode, Pending, State, Tab, lost, read, saw, tell
+from trio_broker.tui.state import Mode, Pending, State, Tab, lost, read, saw, scrolled, tell
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = ((80, 24), (140, 40))
@@ -237,6 +239,30 @@ def test_a_wide_window_has_every_column(three: list[Json], picture: Make) -> Non
 
 def test_help(seen: State) -> None:
     check("help", attrs.evolve(seen, mode=Mode.HELP))
+
+
+def test_help_that_does_not_fit_is_scrolled_to_its_end(seen: State) -> None:
+    helping, _ = pressed(seen, Key("?", "?"), 100.0)
+    assert "↑ ↓ scroll, any other key goes back" in text_of(screen(helping, 100.0, 60, 15))
+    assert "scroll, any" not in text_of(screen(helping, 100.0, 140, 40))
+    told = ""
+    for _ in range(40):
+        shown = screen(helping, 100.0, 60, 15)
+        assert shown.extent is not None
+        told += text_of(shown)
+        helping = scrolled(helping, shown.extent.lines, shown.extent.scroll)
+        helping, _ = pressed(helping, Key("down", ""), 100.0)
+    shown = screen(helping, 100.0, 60, 15)
+    assert shown.extent is not None
+    helping, end = scrolled(helping, shown.extent.lines, shown.extent.scroll), text_of(shown)
+    assert "restart its agent" in told and "Esc        leave it" in end
+    assert text_of(screen(pressed(helping, Key("up", ""), 100.0)[0], 100.0, 60, 15)) != end
+    assert pressed(helping, Key("x", "x"), 100.0)[0] == seen
+
+
+def test_the_last_key_is_whole_where_there_is_just_room_for_it(seen: State) -> None:
+    for width in range(40, 160):
+        assert "…" not in text_of(screen(seen, 100.0, width, 40)).splitlines()[-1], width
 
 
 @pytest.mark.parametrize("size", [(39, 24), (80, 7), (1, 1), (10, 3)])

@@ -14,6 +14,7 @@ from trio_broker.tui.state import NO_BROKER, SORTS, Call, Command, Mode, State, 
 
 PAGE = 10  # lines
 END = 10**6  # lines or sessions: more than there are
+SCROLLS = {"up": -1, "down": 1, "pageup": -PAGE, "pagedown": PAGE, "home": -END, "end": END}
 NEED_BROKER = frozenset("pincxKXR")  # they would ask for words, or for a yes, before there is nobody to tell
 
 
@@ -123,7 +124,9 @@ def _confirming(state: State, key: Key, now: float) -> Done:
 
 
 def _helping(state: State, key: Key, now: float) -> Done:
-    return attrs.evolve(state, mode=Mode.TABLE), []
+    if (lines := SCROLLS.get(key.name)) is not None:
+        return attrs.evolve(state, help_at=max(0, state.help_at + lines)), []
+    return attrs.evolve(state, mode=Mode.TABLE, help_at=0), []
 
 
 _MODES: dict[Mode, Callable[[State, Key, float], Done]] = {

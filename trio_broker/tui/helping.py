@@ -73,17 +73,16 @@ RIGHT: tuple[Group, ...] = (
 )
 
 
-def help_lines(width: int, height: int) -> list[Line]:
-    """As many as there is room for."""
+def help_lines(width: int) -> list[Line]:
     if width < 2 * COLUMN:
-        return [[], *_column(LEFT), [], *_column(RIGHT)][:height]
+        return [[], *_column(LEFT), [], *_column(RIGHT)]
     left, right = _column(LEFT), _column(RIGHT)
     longest = max(len(left), len(right))
     column = max(COLUMN, min(56, width // 2))
     return [
         [],
         *([*fit(_line(left, at), column), *_line(right, at)] for at in range(longest)),
-    ][:height]
+    ]
 
 
 def _line(lines: list[Line], at: int) -> Line:

@@ -58,6 +58,8 @@ def screen(state: State, now: float, width: int, height: int) -> Screen:
         lines += asked
     room -= len(asked)
     middle, extent = _middle(state, now, width, room, height >= TALL)
+    if state.mode is Mode.HELP and extent is not None and extent.lines > room:
+        foot = [words((" ↑ ↓ scroll, any other key goes back", look.DIM))]
     lines += middle
     lines = lines[: height - len(foot)]
     lines += [[]] * (height - len(foot) - len(lines))
@@ -124,7 +126,9 @@ def _gone(state: State, now: float, width: int, height: int) -> list[Line]:
 
 def _middle(state: State, now: float, width: int, room: int, tall: bool) -> tuple[list[Line], Extent | None]:
     if state.mode is Mode.HELP:
-        return help_lines(width, room), None
+        whole = help_lines(width)
+        top = max(0, min(state.help_at, len(whole) - room))
+        return whole[top : top + room], Extent(len(whole), top)
     rows = len(state.rows())
     if not rows:
         return _nobody(state), None
@@ -247,6 +251,8 @@ def _keys(state: State, width: int) -> Line:
     line: Line = [Segment(" ")]
     for key, text in (*rest, *ends):
         line += [Segment(key, look.KEYS), Segment(f"{text}{' ' * KEY_GAP}", look.DIM)]
+    if sum(width_of(part.text) for part in line) > width:  # only the gap after the last of them does not fit
+        line[-1] = Segment(line[-1].text.rstrip(), look.DIM)
     return line
 
 

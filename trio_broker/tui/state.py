@@ -133,6 +133,7 @@ class State:
     tab: Tab = Tab.TRANSCRIPT
     scroll: int = 0
     extent: int = 0
+    help_at: int = 0
     chosen: str | None = None
     editor: Editor = attrs.field(factory=Editor)
     history: tuple[str, ...] = ()
@@ -291,7 +292,9 @@ def select(state: State, key: str | None) -> State:
 
 
 def scrolled(state: State, lines: int, scroll: int) -> State:
-    """A frame was drawn, with the pane so long and scrolled so far."""
+    """A frame was drawn, with the pane, or the help, so long and scrolled so far."""
+    if state.mode is Mode.HELP:
+        return state if state.help_at == scroll else attrs.evolve(state, help_at=scroll)
     if not state.scroll or (state.extent, state.scroll) == (lines, scroll):
         return state
     return attrs.evolve(state, scroll=scroll, extent=lines if scroll else 0)
