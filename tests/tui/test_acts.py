@@ -167,13 +167,49 @@ def test_an_answer_waits_until_the_question_was_seen(session: Make, ask: Make, p
 def test_a_new_session_is_made_in_three_lines(state: State) -> None:
     state, effects = press(state, "n")
     assert state.editor.text == "demo"
-    state, _ = press(state, "enter")
-    assert state.editor.text == "/srv/work"
+    state, effects = press(state, "enter")
+    assert state.editor.text == "/srv/work" and calls(effects) == [("bind", {"agent": "demo"})]
     state, _ = press(state, "enter")
     assert state.editor.text == "demo:/srv/work"
     state, effects = press(state, "ctrl-u", "x", "enter")
     assert calls(effects) == [("open", {"key": "x", "cwd": "/srv/work", "agent": "demo"})]
-    assert press(state, "n", "enter", "esc")[1] == []
+    assert calls(press(state, "n", "enter", "esc")[1]) == [("bind", {"agent": "demo"})]
+
+
+def test_an_agent_that_there_is_not_is_asked_for_again_at_once(state: State) -> None:
+    state, (effect,) = press(state, "n", "ctrl-u", "x", "enter")
+    assert isinstance(effect, Call) and effect.fails is not None
+    again = effect.fails(state, NOW)
+    assert (again.mode, again.form, again.editor.text) == (Mode.NEW, (), "x")
+    typed, _ = press(state, "/", "a")
+    for elsewhere in (typed, press(state, "esc")[0], press(state, "enter")[0]):
+        assert effect.fails(elsewhere, NOW) == elsewhere
+
+
+def test_a_new_session_that_is_refused_is_offered_again_as_it_was_typed(state: State) -> None:
+    state, (*_, call) = press(state, "n", "enter", "/", "x", "enter", "ctrl-u", "k", "enter")
+    assert isinstance(call, Call) and call.gives is not None
+    offered, _ = press(state, "n")
+    for text in ("demo", "/srv/work/x", "k"):
+        assert offered.editor.text == text
+        offered, _ = press(offered, "enter")
+    state, (*_, other) = press(state, "n", "enter", "enter", "ctrl-u", *"demo:/srv/work/x", "enter")
+    assert isinstance(other, Call)
+    assert press(state, "n", "enter", "2", "enter")[0].editor.text == "demo:/srv/work/x2"
+    there = attrs.evolve(call.gives(state, {}, NOW), selected="idle")
+    assert press(there, "n", "enter", "enter")[0].editor.text == "demo:/srv/work"
+
+
+def test_a_new_session_is_looked_at_unless_the_person_is_elsewhere(
+    state: State, session: Make, picture: Make
+) -> None:
+    state, (*_, call) = press(state, "n", "enter", "enter", "ctrl-u", "k", "enter")
+    assert isinstance(call, Call) and call.gives is not None
+    assert call.gives(state, {}, NOW).selected == "busy"  # no picture has it yet
+    state = saw(state, picture(*state.sessions, session("k")), NOW)
+    assert call.gives(state, {}, NOW).selected == "k"
+    for elsewhere in (press(state, "down")[0], press(state, "p")[0]):
+        assert call.gives(elsewhere, {}, NOW).selected == elsewhere.selected
 
 
 def test_without_a_broker_nothing_is_asked_for_and_nothing_typed_is_lost(state: State) -> None:

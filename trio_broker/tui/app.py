@@ -160,6 +160,8 @@ class App:
                     self._tell(next.done)
                 next = next.then
         except BrokerError as error:
+            if next is not None and next.fails is not None:
+                self.become(next.fails(self.state, trio.current_time()))
             self._tell(error.message, mishap=True)
 
     def _tell(self, text: str, *, mishap: bool = False) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 
 from trio_broker.tui.deeds import OURS, Done, ask_first, observed
 from trio_broker.tui.editor import Editor
 from trio_broker.tui.keys import Key
-from trio_broker.tui.state import Call, Json, Mode, State, settled, tell
+from trio_broker.tui.state import Call, Json, Mode, State, select, settled, tell
 from trio_broker.tui.text import visible
 
 
@@ -40,9 +41,21 @@ def _history(state: State) -> tuple[str, ...]:
 
 
 def begin_new(state: State, now: float) -> Done:
-    view = state.view
-    agent = Editor.of(str(view["agent"]) if view else "")
-    return attrs.evolve(state, mode=Mode.NEW, form=(), editor=agent, notice=None), []
+    return attrs.evolve(state, mode=Mode.NEW, form=(), editor=Editor.of(_offered(state, ())), notice=None), []
+
+
+def _offered(state: State, form: tuple[str, ...]) -> str:
+    """What the next line of the form says before anything is typed: as it was sent, if that was refused."""
+    view, draft = state.view, state.draft
+    if len(form) == 2:
+        return draft[2] if draft and draft[2] != _own_key(draft) else _own_key(form)
+    if draft:
+        return draft[len(form)]
+    return (state.cwd if form else "") if view is None else str(view["cwd" if form else "agent"])
+
+
+def _own_key(form: tuple[str, ...]) -> str:
+    return f"{form[0] or 'agent'}:{form[1]}"
 
 
 def filtering(state: State, key: Key, now: float) -> Done:
@@ -105,13 +118,30 @@ def making(state: State, key: Key, now: float) -> Done:
         return attrs.evolve(state, editor=state.editor.typed(key)), []
     form = (*state.form, state.editor.text.strip())
     if len(form) < 3:
-        view = state.view
-        place = str(view["cwd"]) if view is not None else state.cwd
-        offered = place if len(form) == 1 else f"{form[0] or 'agent'}:{form[1]}"
-        return attrs.evolve(state, form=form, editor=Editor.of(offered)), []
+        state = attrs.evolve(state, form=form, editor=Editor.of(_offered(state, form)))
+        return state, [_check_agent(state)] if len(form) == 1 and form[0] else []
     agent, cwd, name = form
     key_of_it = name or f"{agent}:{cwd}"
     asked = {"key": key_of_it, "cwd": os.path.expanduser(cwd)} | ({"agent": agent} if agent else {})
     leave = Call(f"{OURS}detach", {"key": key_of_it})
-    state = tell(back(state), f"{visible(key_of_it)}: starting …", now)
-    return state, [Call(f"{OURS}open", asked, f"{visible(key_of_it)}: is here", leave)]
+    state = tell(attrs.evolve(back(state), draft=form), f"{visible(key_of_it)}: starting …", now)
+    is_here = partial(_is_here, key_of_it, state.selected)
+    return state, [Call(f"{OURS}open", asked, f"{visible(key_of_it)}: is here", leave, is_here)]
+
+
+def _check_agent(state: State) -> Call:
+    """Have the broker look whether there is that agent, and whether sessions of it may be opened from here."""
+
+    def again(now_there: State, now: float) -> State:
+        if (now_there.mode, now_there.form, now_there.editor) != (state.mode, state.form, state.editor):
+            return now_there  # the person is further, or elsewhere: being told will do
+        return attrs.evolve(now_there, form=(), editor=Editor.of(state.form[0]))
+
+    return Call(f"{OURS}bind", {"agent": state.form[0]}, fails=again)
+
+
+def _is_here(key: str, before: str | None, state: State, result: Json, now: float) -> State:
+    """The new session is looked at, unless the person has gone on to something else meanwhile."""
+    state = attrs.evolve(state, draft=())
+    there = any(view["key"] == key for view in state.rows())
+    return select(state, key) if there and (state.mode, state.selected) == (Mode.TABLE, before) else state

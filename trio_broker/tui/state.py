@@ -83,7 +83,7 @@ class Trend:
 class Call:
     """A call to make to the broker; `done` is told when it has worked. `then`: another call after it.
 
-    `gives`: what its result makes of the state, at the caller's time.
+    `gives`: what its result makes of the state, at the caller's time; `fails`: what a refusal makes of it.
     """
 
     method: str
@@ -91,6 +91,7 @@ class Call:
     done: str = ""
     then: Call | None = None
     gives: Callable[[State, Json, float], State] | None = None
+    fails: Callable[[State, float], State] | None = None
 
 
 class Command(enum.Enum):
@@ -116,6 +117,7 @@ class State:
 
     `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `chosen`: a prompt that
     is queued, `editing`: the one in the editor. `extent`: how many lines the pane had when it was scrolled.
+    `draft`: a form that was sent, until there is its session.
     `last_words`: what an agent wrote to stderr, and those lines of its stdout that were no messages.
     """
 
@@ -138,6 +140,7 @@ class State:
     editor: Editor = attrs.field(factory=Editor)
     history: tuple[str, ...] = ()
     form: tuple[str, ...] = ()
+    draft: tuple[str, ...] = ()
     pending: Pending | None = None
     notice: tuple[str, float, bool] | None = None  # text, until when, whether it is a mishap
     transcript: Transcript | None = None
