@@ -78,6 +78,7 @@ def test_readme_and_help_have_the_same_commands(home: Home) -> None:
             ["prompt", "--timeout", "nan", "hi"],
             "'--timeout': 'nan' is no number; write one such as 30 or 2.5",
         ),
+        (["wait", "--timeout", "0"], "'--timeout': 0.0 is too little; write more than 0"),
         (["down", "--timeout", "-1"], "'--timeout': -1.0 is too little; write 0 or more"),
         (["queue", "move", "4f1c", "0"], "'POSITION': 0 is too little; write 1 or more"),
         (["prompt", "--timeout", "1m", "hi"], "'--timeout': '1m' is no number; write one such as 30 or 2.5"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.numbers import FROM_ZERO
+from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import find_scope, format_option, scope_options
 from trio_broker.cli.text import safe
@@ -127,7 +127,7 @@ def _tell(event: dict[str, Any]) -> None:
     "--since", type=click.IntRange(min=1), metavar="N", help="For text: from this number of its log on."
 )
 @click.option("--prompt-id", metavar="ID", help="Until this prompt has ended.")
-@click.option("--timeout", type=FROM_ZERO, metavar="S", help="Give up after S seconds (exit code 3).")
+@click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Give up after S seconds (exit code 3).")
 @format_option
 @pass_state
 def wait_command(
