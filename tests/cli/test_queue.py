@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, eventually
+from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home, eventually
 
 
 def fill(home: Home, key: str, *words: str) -> None:
@@ -77,13 +78,29 @@ def test_an_edit_from_a_file_and_from_an_editor(shared: Home, tmp_path: Path) ->
     assert shared.run("sessions", "close", "--kill", "-s", "file").returncode == 0
 
 
+def test_what_was_written_in_an_editor_is_shown_when_the_prompt_waits_no_more(
+    shared: Home, tmp_path: Path
+) -> None:
+    fill(shared, "late", "a")
+    editor = tmp_path / "editor"
+    remove = shlex.join([*TRIO_BROKER, "queue", "remove", "-s", "late", "a"])
+    editor.write_text(f'#!/bin/sh\n{remove}\necho "say precious words" > "$1"\n', encoding="utf-8")
+    editor.chmod(0o755)
+    shared.env["EDITOR"] = str(editor)
+    with shared.terminal("queue", "edit", "-s", "late", "a") as person:
+        person.see("say precious words")
+        person.see("has ended already")
+        assert person.end() == 1
+    assert shared.run("sessions", "close", "--kill", "-s", "late").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
         (["remove", "errors-runs"], 1, "runs already; cancel it instead"),
         (["move", "nope", "1"], 1, "is not there; `trio-broker queue list` shows those that wait"),
-        (["edit", "a", ""], 2, "the prompt is empty"),
-        (["move", "a", "0"], 2, "0 is not in the range x>=1"),
+        (["edit", "a", ""], 2, "the prompt is empty; give it as words, or with -f FILE"),
+        (["move", "a", "0"], 2, "0 is too little; write 1 or more"),
     ],
 )
 def test_what_can_not_be_changed_is_told(shared: Home, words: list[str], code: int, says: str) -> None:

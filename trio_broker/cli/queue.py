@@ -10,7 +10,8 @@ import click
 from trio_broker.cli.group import Group
 from trio_broker.cli.run import State, pass_state, print_json, reach
 from trio_broker.cli.scope import find_scope, format_option, scope_options
-from trio_broker.cli.text import ago, safe, table
+from trio_broker.cli.text import ago, safe, safe_lines, table
+from trio_broker.errors import BrokerError
 
 ID = click.argument("prompt_id", metavar="ID")
 SHOWN = 60  # characters of a prompt in the list
@@ -109,10 +110,16 @@ def edit(
     """
     from trio_broker.cli.turn import read_text
 
-    if not text and file is None and sys.stdin.isatty():
+    by_hand = not text and file is None and sys.stdin.isatty()
+    if by_hand:
         text = (_edited(state, session, agent, cwd, prompt_id),)
     blocks = [{"type": "text", "text": read_text(text, file)}]
-    _change(state, session, agent, cwd, prompt_id, style, prompt=blocks)
+    try:
+        _change(state, session, agent, cwd, prompt_id, style, prompt=blocks)
+    except BrokerError:
+        if by_hand:  # it stands nowhere else: the editor's file is gone
+            click.echo(f"what you wrote:\n{safe_lines(text[0])}", err=True)
+        raise
 
 
 def _edited(state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str) -> str:

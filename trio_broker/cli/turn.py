@@ -26,7 +26,7 @@ from trio_broker.policy import Policy
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
-HOW = 'give it as words, `trio-broker prompt "…"`, or with -f FILE, or on stdin'
+HOW = "give it as words, or with -f FILE, or on stdin"
 ENDED = ("dead", "closed")
 ANSWERS = ("selected", "cancelled", "expired")  # to permissions
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
