@@ -42,6 +42,16 @@ def test_a_watch_says_how_to_answer_and_that_a_session_is_suspended(home: Home) 
     assert "[session] suspended\n" in stderr and "[session] ended" not in stderr
 
 
+def test_a_quiet_watch_says_each_answer_once(shared: Home) -> None:
+    for word in ("one", "two"):
+        shared.run("prompt", f"say {word}", "-s", "once")
+    with shared.start("watch", "-s", "once", "--since", "1", "--format", "quiet") as process:
+        eventually(lambda: shared.session("once")["clients"] == 1)
+        shared.run("sessions", "close", "-s", "once")
+        stdout, _ = process.communicate(timeout=LIMIT)
+    assert stdout == "one\ntwo\n"
+
+
 def test_a_watch_says_which_answer_was_given_and_why_a_turn_has_failed(shared: Home) -> None:
     shared.run("prompt", "ask edit it", "-s", "why", "--deny-all")
     shared.run("prompt", "die 7", "-s", "why")

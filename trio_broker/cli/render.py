@@ -59,6 +59,7 @@ class Quiet:
     def end(self, reason: str) -> None:
         text = safe_lines("".join(self.parts))
         write(text if text.endswith("\n") or not text else text + "\n")
+        self.parts.clear()  # a watch goes on
 
 
 class Text:
