@@ -120,6 +120,13 @@ print(json.dumps({"jsonrpc": "2.0", "id": json.loads(input())["id"], "error": er
 sys.stdin.read()
 """
 
+OTHER_ID = """
+import json, sys
+id, result = str(json.loads(input())["id"]), {"protocolVersion": 1}
+print(json.dumps({"jsonrpc": "2.0", "id": id, "result": result}), flush=True)
+sys.stdin.read()
+"""
+
 
 @pytest.mark.parametrize(
     ("only", "command", "why"),
@@ -138,6 +145,7 @@ sys.stdin.read()
         ),
         ("*", (sys.executable, "-c", "print('Usage: agent')"), "the process ended with exit code 0"),
         ("session.new", (sys.executable, "-c", WANTS_A_LOGIN), "initialize needs a login"),
+        ("session.new", (sys.executable, "-c", OTHER_ID), 'a response came with id "1", and 1 was asked'),
         ("session.new", ("no-such-program",), "no-such-program could not be started: "),
     ],
 )

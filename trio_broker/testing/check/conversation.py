@@ -85,7 +85,22 @@ class Conversation:
             for index, frame in enumerate(self.frames)
             if frame.way is Way.SENT and _is(frame.message, id)
         )
-        return await self.until(lambda: self._reply(id, sent), f"answer to {method}")
+        try:
+            return await self.until(lambda: self._reply(id, sent), f"answer to {method}")
+        except Failed as failure:
+            raise Failed(f"{failure}{self._stray(id, sent)}") from failure
+
+    def _stray(self, id: object, since: int) -> str:
+        """Words for a response under an id that nobody has used: it is likely the one that is missed."""
+        used = [
+            frame.message["id"] for frame in self.frames if frame.way is Way.SENT and _has_id(frame.message)
+        ]
+        for frame in self.frames[since:]:
+            if frame.way is Way.CAME and _has_id(frame.message) and "method" not in frame.message:
+                found = frame.message["id"]
+                if found is not None and not any(same_id(found, one) for one in used):
+                    return f"; a response came with id {json.dumps(found)}, and {json.dumps(id)} was asked"
+        return ""
 
     def _reply(self, id: object, since: int) -> Json | None:
         for frame in self.frames[since:]:
@@ -267,9 +282,13 @@ def is_message(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _is(message: object, id: object) -> bool:
+def _is(message: Any, id: object) -> bool:
     """Whether a message has that very id: 1 is neither "1" nor true."""
-    return isinstance(message, dict) and "id" in message and same_id(message["id"], id)
+    return _has_id(message) and same_id(message["id"], id)
+
+
+def _has_id(message: object) -> bool:
+    return isinstance(message, dict) and "id" in message
 
 
 def same_id(one: object, other: object) -> bool:
