@@ -230,6 +230,35 @@ def _no_modes(agent: Agent, params: Json) -> object:
 FAULTS["session.modes"] = lambda: METHODS.update({"session/set_mode": _no_modes})
 
 
+def says(holds: Callable[[bytes], bool], data: bytes) -> Callable[[], None]:
+    """A fault: a line for which `holds` is answered with this one."""
+
+    def plant() -> None:
+        right = Link._lines
+
+        def lines(self: Link) -> Iterator[bytes]:
+            for line in right(self):
+                if holds(line):
+                    self.write(data + b"\n")
+                else:
+                    yield line
+
+        put(Link, "_lines", lines)
+
+    return plant
+
+
+REFUSED = b'{"jsonrpc":"2.0","id":"in a batch","error":{"code":-32601,"message":"Method not found"}}'
+FAULTS |= {
+    "lines.batch/array": says(lambda line: line.startswith(b"["), b"[" + REFUSED + b"]"),
+    "lines.no-json/trace": says(no_json, b"Traceback (most recent call last):"),
+    "lines.no-object/result": says(lambda line: line == b"42", b'{"jsonrpc":"2.0","id":null,"result":{}}'),
+    "lines.no-message/code": says(
+        lambda line: line == b"{}", b'{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"what?"}}'
+    ),
+}
+
+
 def opens(change: Callable[[Json], Json]) -> Callable[[], None]:
     """A fault: what `change` makes of the right answer to session/new."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from trio_broker.testing.check.bench import Bench
@@ -14,11 +14,12 @@ from trio_broker.testing.check.conversation import (
     same_id,
     words_of,
 )
-from trio_broker.testing.check.verdict import ACP, Check, Failed, Skipped, Unsupported, Way
+from trio_broker.testing.check.verdict import ACP, Check, Failed, Frame, Skipped, Unsupported, Way
 
 JSONRPC = "https://www.jsonrpc.org/specification"
 TRANSPORTS, EXTENSIBILITY, SCHEMA = f"{ACP}transports", f"{ACP}extensibility", f"{ACP}schema"
 NONE = "_trio_broker_check/none"  # a method that nobody has
+OF_NOBODY = (-32700, -32600)  # codes of errors whose id is null: no JSON, no request
 EXACT = 2**53 - 1  # the last integer up to which JavaScript knows each one
 BEYOND = 2**53 + 1
 LONG_LINE = 1024 * 1024
@@ -161,13 +162,25 @@ async def nonsense(data: bytes, words: str, bench: Bench) -> str:
         since = len(talk.frames)
         await talk.write(data)
         await talk.alive(words)
-        errors = [
-            words_of(frame.message["error"])
-            for frame in talk.frames[since:]
-            if frame.way is Way.CAME and is_message(frame.message) and frame.message.get("id") is None
-            if "error" in frame.message
-        ]
-    return f"answered with error {errors[0]}" if errors else "it took no notice"
+        came = [frame for frame in talk.frames[since:] if frame.way is Way.CAME]
+    return _borne(came, words)
+
+
+def _borne(came: Sequence[Frame], words: str) -> str:
+    """A remark on what came in answer to nonsense: if anything, an error to nobody. Raises Failed for what is none."""
+    remark = "it took no notice"
+    for frame in came:
+        message = frame.message
+        if not isinstance(message, dict):
+            raise Failed(f"{words} was answered with what is no message: {frame.text()[:200]!r}")
+        if "method" in message or message.get("id") is not None:
+            continue  # the answer to what came behind it, or to what was in it
+        error = message.get("error")
+        if not isinstance(error, dict) or error.get("code") not in OF_NOBODY:
+            what = "a result" if error is None else f"error {words_of(error)}"
+            raise Failed(f"{words} was answered with {what}, not with error -32700 or -32600")
+        remark = f"answered with error {words_of(error)}"
+    return remark
 
 
 async def stray(bench: Bench) -> str:
