@@ -471,6 +471,27 @@ def _() -> None:
     put(Turn, "answer", lambda turn: turn.link.reply(turn.id, {"stopReason": "end_turn"}))
 
 
+@fault("ask.reject/asks-only", "ask.cancel/asks-only")
+def _() -> None:
+    def ask(turn: Turn, title: str, id: object = None) -> None:
+        call = {"toolCallId": "x", "title": title}
+        params = {"sessionId": turn.session.id, "toolCall": call, "options": acts.OPTIONS}
+        turn.link.send({"id": "asked", "method": "session/request_permission", "params": params})
+
+    put(Turn, "_ask", ask)
+
+
+@fault("ask.reject/does")
+def _() -> None:
+    right = Turn._ask
+
+    def ask(turn: Turn, title: str, id: object = None) -> None:
+        right(turn, title, id)
+        turn.update("tool_call_update", toolCallId=f"call-{turn.calls}", status="completed")
+
+    put(Turn, "_ask", ask)
+
+
 @fault("end.idle", "end.session", "end.turn")
 def _() -> None:
     Process.ignores_eof = True

@@ -166,11 +166,25 @@ async def _answered(bench: Bench, kind: str) -> str:
         if chosen is None:
             raise Unsupported(f"it asks, but offers no option to {kind}")
         talk.permit = lambda options: of_kind(options, kind)
+        since = len(talk.frames)
         await talk.choose(asked, chosen)
         reason = await talk.stop_reason(prompt)
         if reason not in REASONS:
             raise Failed(f"stopReason {reason!r} is none of {', '.join(REASONS)}")
+        if kind == "reject" and _was_done(talk, asked, since):
+            raise Failed(
+                f"option {chosen!r} was chosen, and the tool call was told as completed all the same"
+            )
         return f"option {chosen!r} was chosen, and the turn ended with {reason}"
+
+
+def _was_done(talk: Conversation, asked: Json, since: int) -> bool:
+    """Whether the tool call that was asked about was told as completed, which is: with success."""
+    call = asked["params"].get("toolCall")
+    id = call.get("toolCallId") if isinstance(call, dict) else None
+    return any(
+        one.get("toolCallId") == id and one.get("status") == "completed" for one in talk.updates(since=since)
+    )
 
 
 async def ask_cancelled(bench: Bench) -> str:
@@ -181,7 +195,7 @@ async def ask_cancelled(bench: Bench) -> str:
         await talk.notify("session/cancel", {"sessionId": talk.session})
         await talk.choose(asked, "")
         talk.permit = lambda _: ""
-        await _cancelled(talk, prompt)
+        await _cancelled(talk, prompt, "")
     return ""
 
 
@@ -200,6 +214,9 @@ async def _question(talk: Conversation, bench: Bench, prompt: object) -> Json:
         raise Failed("the question has no options")
     if len(set(map(str, ids))) != len(ids):
         raise Failed("two options of the question have the same optionId")
+    await bench.settle()
+    if bench.answered(talk, prompt):
+        raise Failed("the turn ended while its question was open: no answer was waited for")
     return asked
 
 
