@@ -105,7 +105,7 @@ def test_junit_is_what_ci_systems_read(home: Home) -> None:
 
 LOST = [sys.executable, "-c", "raise SystemExit('there is no key')"]
 WHY = "no answer to initialize: the process ended with exit code 1; stderr: there is no key"
-BEHIND = "initialize was not answered, so there was no start"
+BEHIND = "initialize came to nothing, so there was no start"
 
 
 def test_a_start_that_fails_is_told_once_and_all_behind_it_in_a_line(home: Home) -> None:

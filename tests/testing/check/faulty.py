@@ -172,6 +172,11 @@ def _() -> None:
     put(Agent, "handle", handle)
 
 
+FAULTS["methods.unknown/words"] = sends(
+    lambda message: [{**message, "error": "what?"}] if "error" in message else None
+)
+
+
 @fault("methods.notifications")
 def _() -> None:
     def handled(self: Link, message: Json, handle: Callable[[Json], object]) -> None:

@@ -54,6 +54,7 @@ async def test_a_planted_fault_is_found(check: Check, tmp_path: Path) -> None:
         ("session.list/twice", Verdict.FAIL, "a session is twice in the list"),
         ("session.list/untold", Verdict.FAIL, "session/list was answered without sessions"),
         ("session.list/endless", Verdict.FAIL, "session/list has a nextCursor even after"),
+        ("methods.unknown/words", Verdict.FAIL, 'was answered with an error that is no object: "what?"'),
         ("ask.reject/asks-only", Verdict.FAIL, "the turn ended while its question was open"),
         ("ask.cancel/asks-only", Verdict.FAIL, "the turn ended while its question was open"),
         ("ask.reject/does", Verdict.FAIL, "and the tool call was told as completed all the same"),

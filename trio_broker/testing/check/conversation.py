@@ -126,9 +126,11 @@ class Conversation:
         """The error that a request is answered with. Raises Failed for a result."""
         reply = await self.call(method, params)
         error = reply.get("error")
-        if not isinstance(error, dict):
-            raise Failed(f"{method} was answered with a result: {json.dumps(reply.get('result'))[:200]}")
-        return error
+        if isinstance(error, dict):
+            return error
+        if error is not None:
+            raise Failed(f"{method} was answered with an error that is no object: {words_of(error)}")
+        raise Failed(f"{method} was answered with a result: {json.dumps(reply.get('result'))[:200]}")
 
     async def alive(self, after: str) -> None:
         """See that it still answers. Raises Failed."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ACP = "https://agentclientprotocol.com/protocol/"
 KEPT = 2000  # characters of one frame that a report keeps
 LAST = 100  # frames of one check that a report keeps
-NOT_STARTED = "initialize was not answered, so there was no start"
+NOT_STARTED = "initialize came to nothing, so there was no start"
 
 
 class Verdict(enum.StrEnum):
