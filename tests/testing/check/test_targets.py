@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from trio_broker import catalog
 from trio_broker.config import Config
 from trio_broker.errors import NoBroker
+from trio_broker.link import WRITE_PATIENCE
 from trio_broker.testing import agent
 from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
 from trio_broker.testing.check.junit import as_junit
@@ -239,6 +241,25 @@ async def test_what_an_agent_says_on_stderr_and_does_not_die_of_is_told(tmp_path
     assert result.stderr[0].startswith("Traceback") and result.stderr[-1] == "KeyError: 'nobody'"
     assert result.as_json()["stderr"] == [*result.stderr]
     assert f"<system-err>{result.stderr[0]}\n" in as_junit(report)
+
+
+READS_NO_MORE = """
+import json, time
+result = {"protocolVersion": 1}
+print(json.dumps({"jsonrpc": "2.0", "id": json.loads(input())["id"], "result": result}), flush=True)
+time.sleep(600)
+"""
+
+
+async def test_an_agent_that_does_not_read_is_waited_for_no_longer_than_for_any_answer(
+    tmp_path: Path,
+) -> None:
+    target = Program([sys.executable, "-c", READS_NO_MORE])
+    with trio.fail_after(WRITE_PATIENCE / 2):
+        report = await run(target, Settings(str(tmp_path), timeout=1.0), chosen(["lines.long"]))
+    [result] = report.results
+    assert result.why == "no answer to _trio_broker_check/none within 1 s"
+    assert b"it does not read any more" in [frame.raw for frame in result.frames]
 
 
 async def test_an_agent_that_wants_a_login_is_skipped_where_it_matters(tmp_path: Path) -> None:

@@ -49,14 +49,18 @@ class Conversation:
     # what is written
 
     async def write(self, data: bytes) -> None:
-        """Send bytes as they are; what they are is written down line by line. An agent that is gone is no error."""
+        """Send bytes as they are; what they are is written down line by line. An agent that is gone is no error.
+
+        Nor is one that does not read: that costs its patience once, for the link is broken then.
+        """
         for line in data.splitlines() or [data]:
             self._note(Way.SENT, line, parsed(line))
-        async with self._writing:
-            try:
-                await self.link.send(self.link.dress(data))
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-                self.event("it does not read any more")
+        try:
+            with trio.fail_after(self.patience):
+                async with self._writing:
+                    await self.link.send(self.link.dress(data))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            self.event("it does not read any more")
 
     async def send(self, message: Json) -> None:
         await self.write(line_of(message))
