@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from trio_broker.testing.check import CHECKS
-from trio_broker.testing.home import FAKE, Home
+from trio_broker.testing.home import FAKE, LIMIT, Home, eventually, lives
 
 # An agent that says something with which a terminal could be led astray, and ends its turns as nobody may.
 RUDE = """
@@ -137,6 +138,28 @@ def test_a_start_that_fails_as_junit(home: Home) -> None:
     assert error is not None and error.get("message") == WHY
     assert suite[1].get("name") == f"{len(CHECKS) - 1} checks"
     assert skipped is not None and skipped.get("message") == f"not tried: {BEHIND}"
+
+
+STAYS = """
+import os, signal, time
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+print(os.getpid(), file=open("pid", "w"), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_check_that_is_ended_leaves_no_agent_behind(
+    number: signal.Signals, home: Home, tmp_path: Path
+) -> None:
+    checking = home.start("check", "--", sys.executable, "-c", STAYS, cwd=tmp_path)
+    pid = tmp_path / "pid"
+    eventually(lambda: pid.exists() and pid.read_text(encoding="utf-8").endswith("\n"))
+    checking.send_signal(number)
+    checking.communicate(timeout=LIMIT)
+    assert checking.returncode == 130
+    assert not lives(int(pid.read_text(encoding="utf-8")))
 
 
 def test_an_agent_by_its_name(home: Home) -> None:

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from trio_broker import catalog
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import State, pass_state, print_json, run
+from trio_broker.cli.run import State, pass_state, print_json, run_to_a_signal
 from trio_broker.cli.text import safe
 from trio_broker.errors import Misuse
 
@@ -174,7 +174,7 @@ def _checked(
     wanted = {names.get(name, name): value for name, value in wishes.items() if value is not None}
     settings = check.Settings(cwd, **wanted)
     tell = partial(_tell, verbose) if style == "text" else lambda _: None
-    return run(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
+    return run_to_a_signal(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
 
 
 def _list(checks: Sequence[Check]) -> None:

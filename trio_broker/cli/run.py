@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ import click
 from trio_broker.errors import BrokerError, Misuse, NoBroker
 
 if TYPE_CHECKING:
+    import trio
+
     from trio_broker.client import Client
     from trio_broker.config import Config
     from trio_broker.installed import Installed
@@ -98,6 +101,31 @@ def run(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     if failure is not None:
         raise failure
     return result
+
+
+def run_to_a_signal(main: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """`run` for what has processes of its own: SIGTERM and a closed terminal end them too, as Ctrl-C does."""
+    result: T = run(_to_a_signal, main, *args)
+    return result
+
+
+async def _to_a_signal(main: Callable[..., Awaitable[T]], *args: Any) -> T:
+    import trio
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_heed_signals)
+        result = await main(*args)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def _heed_signals(*, task_status: trio.TaskStatus[None]) -> None:
+    import trio
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            raise KeyboardInterrupt
 
 
 def _first(group: BaseExceptionGroup[Any]) -> Any:
