@@ -103,6 +103,39 @@ async def test_a_broken_broker_is_found_out(plant: str, words: str) -> None:
     assert any(words in violation for violation in report.violations), report
 
 
+DIES = """
+import os, sys, threading
+if "serve" in sys.argv:
+    threading.Timer(3, os._exit, (5,)).start()
+"""
+STAYS = """
+import signal, trio
+_receive = trio.open_signal_receiver
+def _deaf(*numbers):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return _receive(signal.SIGUSR1)
+trio.open_signal_receiver = _deaf
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "fault", "words"),
+    [
+        (DIES, "cut_client", "the broker ended by itself, with exit code 5"),
+        (STAYS, "restart_broker", "the broker did not end within 30 s"),
+    ],
+    ids=["dies", "stays"],
+)
+async def test_a_broker_with_which_one_can_not_go_on_is_a_finding_too(
+    plant: str, fault: str, words: str
+) -> None:
+    plan = Plan(1, 6, sessions=2, clients=2, every=0.5, plant=plant, only=(fault,))
+    with trio.fail_after(BOUND):
+        report = await run(plan)
+    assert report.violations[0].startswith(words) and report.faults, report
+
+
 CHAOS = [*TRIO_BROKER, "chaos", "--minutes", "0.005", "--seed", "3", "--sessions", "2", "--clients", "2"]
 
 

@@ -95,11 +95,14 @@ class Evidence:
     restarts: int = 0
     left: list[str] = attrs.field(factory=list)  # processes that nobody owns any more
     unanswered: list[str] = attrs.field(factory=list)  # sentences about calls
+    cut_short: str = ""  # why there are no logs
     growth: dict[str, tuple[float, float]] = attrs.field(factory=dict)  # what there is at rest, and its bound
 
 
 def violations(evidence: Evidence) -> list[str]:
     """Every broken promise, as a sentence."""
+    if evidence.cut_short:
+        return [evidence.cut_short, *evidence.unanswered]
     return [
         *_numbers(evidence.logs),
         *_settled(evidence),
