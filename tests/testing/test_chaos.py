@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 import trio
 
+from trio_broker.cli.chaos import _show
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
-from trio_broker.testing.chaos.run import Plan, run
+from trio_broker.testing.chaos.run import Plan, Report, run
 from trio_broker.testing.home import TRIO_BROKER
 
 BOUND = 240.0
@@ -167,3 +169,13 @@ async def test_the_command_tells_people_the_same() -> None:
     lines = dict(line.split(maxsplit=1) for line in done.stdout.decode().splitlines())
     assert list(lines) == ["faults", "prompts", "events", "status", "broken"]
     assert lines["events"].endswith("over 1 lives of the broker") and lines["broken"] == "nothing"
+
+
+def test_where_a_promise_was_broken_status_is_not_told_as_answered_always(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report(
+        Plan(1), Counter(), Counter(), 0, 1, 0.2, ["status was not answered within 10 s, in life 0"]
+    )
+    _show(report)
+    assert "status    answered within 200 ms at most\nbroken    1\n" in capsys.readouterr().out

@@ -60,7 +60,8 @@ def _show(report: Report) -> None:
     click.echo(f"faults    {counted or 'none'}")
     click.echo(f"prompts   {ends or 'none'}")
     click.echo(f"events    {report.events} in the logs, over {report.lives} lives of the broker")
-    click.echo(f"status    answered always, within {report.slowest_status * 1000:.0f} ms at most")
+    always = "" if report.violations else "always, "
+    click.echo(f"status    answered {always}within {report.slowest_status * 1000:.0f} ms at most")
     click.echo(f"broken    {len(report.violations) or 'nothing'}")
     for violation in report.violations:
         click.echo(f"  {violation}")
