@@ -14,6 +14,7 @@ from trio_broker.testing.chaos.run import Plan, Report, run
 from trio_broker.testing.home import TRIO_BROKER
 
 BOUND = 240.0
+NEW_LIVES = ("kill_broker", "restart_broker", "second_signal")
 CALM = 10_000.0  # seconds between two faults: none comes
 
 SLOW_DISK = """
@@ -69,14 +70,14 @@ async def test_our_broker_keeps_its_promises() -> None:
 
 async def test_each_kind_of_fault_is_survived() -> None:
     """A short run whose schedule has one of each at least."""
-    plan = Plan(seed=169, seconds=2.5, sessions=3, clients=4, every=0.2)
+    plan = Plan(seed=6518, seconds=3, sessions=3, clients=4, every=0.2)
     assert {fault.name for fault in schedule(plan.seed, plan.seconds, plan.every)} == WEIGHTS.keys()
     told: list[str] = []
     with trio.fail_after(BOUND):
         report = await run(plan, told.append)
     assert report.violations == []
     assert report.faults.keys() == WEIGHTS.keys() and len(told) == report.faults.total()
-    assert report.lives == 1 + report.faults["kill_broker"] + report.faults["restart_broker"]
+    assert report.lives == 1 + sum(report.faults[name] for name in NEW_LIVES)
     assert report.outcomes["completed"] > 0 and report.events > 0
 
 
@@ -110,6 +111,16 @@ import os, sys, threading
 if "serve" in sys.argv:
     threading.Timer(3, os._exit, (5,)).start()
 """
+WON_T_WAIT = """
+import os
+from trio_broker.folding import Folding
+_note = Folding.note
+def _hold(self, size):
+    _note(self, size)
+    if self.holding:
+        os._exit(7)
+Folding.note = _hold
+"""
 STAYS = """
 import signal, trio
 _receive = trio.open_signal_receiver
@@ -125,9 +136,10 @@ trio.open_signal_receiver = _deaf
     ("plant", "fault", "words"),
     [
         (DIES, "cut_client", "the broker ended by itself, with exit code 5"),
+        (WON_T_WAIT, "flood", "the broker ended by itself, with exit code 7"),
         (STAYS, "restart_broker", "the broker did not end within 30 s"),
     ],
-    ids=["dies", "stays"],
+    ids=["dies", "folds", "stays"],
 )
 async def test_a_broker_with_which_one_can_not_go_on_is_a_finding_too(
     plant: str, fault: str, words: str

@@ -25,9 +25,10 @@ SECONDS = 60.0  # in a minute
 def chaos_command(minutes: float, seed: int | None, sessions: int, clients: int, style: str) -> int:
     """Let a broker of its own suffer, and see whether it keeps its promises.
 
-    Its agents and the broker itself are killed and stopped, its clients cut off and stalled, its disk filled, its clock
-    turned; meanwhile clients prompt, cancel and watch. Then every log is held against what the clients were told:
-    nothing lost, nothing twice, in order, each prompt settled once and truly, no process and no descriptor left.
+    Its agents and the broker itself are killed and stopped, its clients cut off and stalled, its journal flooded, its
+    disk filled, its clock turned; meanwhile clients prompt, cancel and watch. Then every log is held against what the
+    clients were told: nothing lost, nothing twice, in order, each prompt settled once and truly, no process and no
+    descriptor left.
     Exit code 1 if anything was found. No running broker of yours is touched.
 
     \b

@@ -16,9 +16,11 @@ WEIGHTS = {
     "rude_client": 4,
     "rude_agent": 6,
     "full_queue": 2,
+    "flood": 1,
     "full_disk": 1,
     "clock_jump": 2,
     "restart_broker": 1,
+    "second_signal": 1,
     "kill_broker": 2,
 }
 

@@ -6,9 +6,10 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import attrs
@@ -30,6 +31,9 @@ QUIET = 120.0  # seconds for all that was queued to be done with, when no more f
 MEMORY = 400 * 1024 * 1024
 SPARE = {"file descriptors": 12, "tasks": 4}  # over what there was in the beginning: the journal's readers
 DISK_FULL = 1.5
+OVERFULL = 24  # prompts, of which a queue takes 16
+FLOOD, PIECE = 400, 60_000  # pieces on average, and characters of one: 24 MB, and from 32 MiB on floods wait
+STOPPING = 0.4  # seconds at most from a first signal to a second one: a stop takes about that long
 SETTINGS = (
     "[broker]\nrestart = 'lazy'\nterm_grace = 1.0\nclose_grace = 1.0\ncancel_grace = 2.0\nliveness = 1.0\n"
 )
@@ -231,16 +235,23 @@ class Chaos:
         return self.world.keys[int(fault.draw * len(self.world.keys))]
 
     async def _full_queue(self, fault: Fault, nursery: trio.Nursery) -> None:
-        person = self.people[int(fault.draw * len(self.people))]
-        nursery.start_soon(self._fill, person, self._key(fault))
-
-    async def _fill(self, person: Person, key: str) -> None:
         """More prompts than a queue takes; each is refused, or done."""
+        person = self.people[int(fault.draw * len(self.people))]
+        nursery.start_soon(self._fill, person, self._key(fault), OVERFULL)
+
+    async def _flood(self, fault: Fault, nursery: trio.Nursery) -> None:
+        """An agent that says so much at once that the journal is folded while it writes, and floods wait for that."""
+        person = self.people[int(fault.draw * len(self.people))]
+        words = f"flood {int(FLOOD * (0.5 + fault.draw))} {PIECE}"
+        nursery.start_soon(self._fill, person, self._key(fault), 1, [words])
+
+    async def _fill(self, person: Person, key: str, number: int, more: Sequence[str] = ()) -> None:
+        """So many prompts at once for one session, with these acts beside their words."""
         try:
             async with open_client(self.victim.home.socket) as client:
                 opened = await client.call("_trio_broker/open", {"key": key, "cwd": "/tmp"})
-                for _ in range(24):
-                    await person.submit(client, opened["sessionId"])
+                for _ in range(number):
+                    await person.submit(client, opened["sessionId"], more)
         except* BrokerError:
             pass
 
@@ -260,6 +271,16 @@ class Chaos:
     async def _restart_broker(self, fault: Fault, nursery: trio.Nursery) -> None:
         self.evidence.restarts += 1
         await self._again(signal.SIGTERM)
+
+    async def _second_signal(self, fault: Fault, nursery: trio.Nursery) -> None:
+        """It is told to stop once more while it stops: the axe, which has to keep all promises, too."""
+        self.evidence.restarts += 1
+        nursery.start_soon(self._once_more, self.victim.process, STOPPING * fault.draw)
+        await self._again(signal.SIGTERM)
+
+    async def _once_more(self, process: subprocess.Popen[bytes], after: float) -> None:
+        await trio.sleep(after)
+        process.terminate()
 
     async def _kill_broker(self, fault: Fault, nursery: trio.Nursery) -> None:
         self.evidence.restarts += 1
