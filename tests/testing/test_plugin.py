@@ -85,6 +85,25 @@ def test_nothing_heavy_is_imported_before_a_fixture_is_used(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+FAILS = """
+from trio_broker.testing import request
+
+def test_it(play):
+    play().feed(request(1, "initialize"))
+    assert False, "for a reason of its own"
+
+def test_another(play):
+    play().feed(request(1, "initialize"))
+"""
+
+
+def test_a_test_that_failed_is_not_blamed_for_its_unfinished_play_too(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(FAILS, encoding="utf-8")
+    told = run("-q", cwd=tmp_path).stdout
+    assert told.splitlines()[-1].startswith("1 failed, 1 passed, 1 error"), told
+    assert "play 1 of test_another: step 1 of 1: the play was left unfinished here" in told
+
+
 BUSY = """
 import json, os, sys, time
 from pathlib import Path

@@ -171,9 +171,11 @@ def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Play]]:
         plays.append(Play(title=f"play {len(plays) + 1} of {request.node.name}", **options))
         return plays[-1]
 
+    failed = request.session.testsfailed
     yield begin
+    told = request.session.testsfailed > failed  # the test has said already what went wrong
     for one in plays:
-        if not one.failed:  # else the test has said so already
+        if not one.failed and not told:
             one.check_finished()
 
 
