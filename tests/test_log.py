@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -216,6 +217,35 @@ async def test_a_page_that_can_not_be_read_is_a_gap_that_says_why(
                 "what is in memory is there"
             )
             nursery.cancel_scope.cancel()
+
+
+async def test_a_reader_for_whom_the_journal_was_closed_is_told_of_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker stops, and a client that lags is cancelled only when the journal is closed already."""
+    monkeypatch.setattr(logs, "RING_SMALL", 10)
+    with trio.fail_after(60):
+        keeper = Keeper(Journal.open(tmp_path / "j"))
+        log = Log(keeper, 1)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            for _ in range(20):
+                log.append_updates(1, lines(log.next, 1))
+            await keeper.flush()
+            nursery.cancel_scope.cancel()
+        told: list[Record] = []
+
+        async def read() -> None:
+            told.append(await log.cursor(1).take())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            for reader in "abcd":  # all that may read at once: the first one has read by then
+                await keeper._reading.acquire_on_behalf_of(reader)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert told == []
 
 
 def test_a_record_is_cut_at_any_of_its_numbers() -> None:

@@ -81,6 +81,7 @@ class Keeper:
     _progress: trio.Event = attrs.field(factory=trio.Event)
     _losses: dict[Owner, tuple[int, int]] = attrs.field(factory=dict)
     _folding: Folding | None = None
+    _closed: bool = False
     _writing: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
     _reading: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4))
 
@@ -155,10 +156,20 @@ class Keeper:
             await self._crowd.park()
 
     async def read(self, session: int, since: int, limit: int) -> list[Record]:
-        """A page of a session's records from number `since` on, about `limit` bytes. Raises JournalError."""
+        """A page of a session's records from number `since` on, about `limit` bytes. Raises JournalError.
+
+        When the journal is closed it waits to be cancelled, as readers are then: what was kept would be taken for lost.
+        """
         if self.journal is None:
             return []
-        return await trio.to_thread.run_sync(self.journal.read, session, since, limit, limiter=self._reading)
+        try:
+            return await trio.to_thread.run_sync(
+                self.journal.read, session, since, limit, limiter=self._reading
+            )
+        except JournalError:
+            if not self._closed:
+                raise
+        return await trio.sleep_forever()
 
     async def ask(self, question: Callable[[], T]) -> T:
         """Ask the journal anything else, in a thread of its readers, after what was put before is on disk."""
@@ -203,6 +214,7 @@ class Keeper:
                 while self._queues and not self.failing:
                     await self._write()
             if self.journal is not None:
+                self._closed = True
                 self.journal.close()
 
     async def _keep_writing(self) -> None:
