@@ -224,3 +224,12 @@ def test_a_seed_repeats_the_schedule() -> None:
     assert one == same and one != other
     assert {fault.name for fault in one} == set(WEIGHTS)
     assert [fault.at for fault in one] == sorted(fault.at for fault in one)
+
+
+def test_a_gap_that_a_client_was_told_says_why() -> None:
+    evidence = sound()
+    told = Told("s", 0, 1)
+    told.hear_event({"seq": 1, "kind": "gap", "why": "the disk is full"})
+    evidence.told.append(told)
+    [found] = violations(evidence)
+    assert "a client was told 'gap the disk is full' as 1" in found

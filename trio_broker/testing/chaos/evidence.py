@@ -80,7 +80,7 @@ def word_of(update: object) -> str:
 def _named(event: Json) -> str:
     if event["kind"] == "update":
         return f"update {word_of(event.get('update'))}"
-    return f"{event['kind']} {event.get('promptId', '')}".strip()
+    return f"{event['kind']} {event.get('promptId') or event.get('why') or ''}".strip()
 
 
 @attrs.define(eq=False)
