@@ -53,6 +53,11 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def besides_starts(stderr: str) -> str:
+    """What a command told on stderr, but for how its agent's start went: that is told of slow ones only."""
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith("[starting] "))
+
+
 def lives(pid: int) -> bool:
     """Whether there is such a process, a zombie not counted."""
     try:
