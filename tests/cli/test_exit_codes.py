@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, eventually, fake, lives
+from trio_broker.testing.home import LIMIT, Home, besides_starts, eventually, fake, lives
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,6 @@ from trio_broker.testing.home import LIMIT, Home, eventually, fake, lives
         (["prompt", "stop refusal"], 1, "the turn ended as refusal"),
         (["prompt", "die 7"], 1, "ended with exit code 7\nThe next prompt starts it anew"),
         (["prompt", "kill KILL"], 1, "ended with signal 9 (SIGKILL)\nThe next prompt starts it anew"),
-        (["prompt", "wait 600", "--timeout", "0.2"], 3, "timed out after 0.2 s; the turn was cancelled"),
-        (
-            ["prompt", "ignore-cancel; wait 1", "--timeout", "0.2"],
-            3,
-            "the turn was cancelled, which its agent answered with end_turn (--timeout)",
-        ),
         (["cancel", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
         (["sessions", "show", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
         (["sessions", "close", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
@@ -82,7 +76,7 @@ def test_an_agent_that_does_not_start_is_exit_1_with_its_last_words(
     done = shared.run("exec", "hi", "--command", command, cwd=tmp_path)
     assert done.returncode == 1
     assert says in done.stderr
-    assert done.stderr.count("\n") == 2, "what happened, and what to do"
+    assert besides_starts(done.stderr).count("\n") == 2, "what happened, and what to do"
 
 
 def test_an_agent_that_is_not_installed_is_told_so(home: Home, tmp_path: Path) -> None:
@@ -169,15 +163,51 @@ def test_a_closed_session_that_is_not_known_is_told_where_ids_come_from(shared: 
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [("hang", ""), ("ignore-cancel; ask edit it", ", which its agent answered with end_turn")],
+)
+def test_a_timeout_cancels_the_turn(shared: Home, text: str, how: str) -> None:
+    """The session is there already: how long an agent takes to start is not the question."""
+    assert shared.run("sessions", "ensure", "-s", "timed").returncode == 0
+    done = shared.run("prompt", text, "-s", "timed", "--ask", "--timeout", "1")
+    assert done.returncode == 3
+    assert done.stderr.endswith(f"timed out after 1 s; the turn was cancelled{how} (--timeout)\n")
+
+
 def test_a_timeout_holds_while_the_session_starts(shared: Home, tmp_path: Path) -> None:
     slow = fake("--no-start")
     done = shared.run("prompt", "hi", "-s", "slow", "--command", slow, "--timeout", "0.3", cwd=tmp_path)
     assert done.returncode == 3
-    assert done.stderr == (
+    assert besides_starts(done.stderr) == (
         "timed out after 0.3 s, before the session had started (--timeout); "
         "it goes on starting, to end it: `trio-broker sessions close -s slow`\n"
     )
     assert shared.run("sessions", "close", "-s", "slow").returncode == 0
+
+
+MUTE = r"""
+import json, sys
+model = {"id": "model", "category": "model", "type": "select", "currentValue": "small",
+         "options": [{"value": "small", "name": "Small"}, {"value": "large", "name": "Large"}]}
+results = {"initialize": {"protocolVersion": 1}, "session/new": {"sessionId": "s", "configOptions": [model]}}
+for line in sys.stdin:
+    message = json.loads(line)
+    if message["method"] in results:
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": results[message["method"]]}
+        print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_timeout_holds_before_the_prompt_is_sent(shared: Home, tmp_path: Path) -> None:
+    """This agent never says that it has changed its model."""
+    agent = tmp_path / "agent.py"
+    agent.write_text(MUTE, encoding="utf-8")
+    assert shared.run("sessions", "new", "-s", "mute", "--command", f"python3 {agent}").returncode == 0
+    done = shared.run("prompt", "hi", "-s", "mute", "--model", "large", "--timeout", "1")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "timed out after 1 s (--timeout); the prompt was not sent\n"
+    assert shared.session("mute")["turns"] == 0
 
 
 def test_a_timeout_withdraws_a_prompt_that_waits_in_the_queue(shared: Home, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class Prompting:
     model: str | None = None
     prompt_id: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     session_id: str = ""
+    prompted: bool = False  # the prompt is on its way: what cancels before that has no turn to cancel
     outcome: str | None = None  # as the broker's log has it
     permissions: Permissions = attrs.field(factory=Permissions)
     interrupts: int = 0
@@ -117,8 +118,9 @@ class Prompting:
         return TIMEOUT if self.timed_out else INTERRUPTED
 
     def _why_left(self) -> str:
-        if self.timed_out and not self.session_id:
-            return f"timed out after {self.seconds:g} s, before the session had started (--timeout)"
+        if self.timed_out and not self.prompted:
+            when = "" if self.session_id else ", before the session had started"
+            return f"timed out after {self.seconds:g} s{when} (--timeout)"
         return "nobody reads the output" if self.unread else "detached"
 
     def _what_goes_on(self) -> str:
@@ -127,6 +129,8 @@ class Prompting:
             return "; the session has ended"
         if not self.session_id:
             return f"; it goes on starting, to end it: `trio-broker sessions close -s {key}`"
+        if not self.prompted:
+            return "; the prompt was not sent"
         return f": the turn goes on; to end it: `trio-broker cancel -s {key}`"
 
     async def _check_free(self, client: Client) -> None:
@@ -164,6 +168,7 @@ class Prompting:
         busy = {} if self.if_busy is None else {"ifBusy": self.if_busy}
         meta = {"trio-broker": {"promptId": self.prompt_id, **self._policy(), **busy}}
         blocks = [{"type": "text", "text": self.text}]
+        self.prompted = True
         return await client.call(
             "session/prompt", {"sessionId": self.session_id, "prompt": blocks, "_meta": meta}
         )
@@ -171,7 +176,7 @@ class Prompting:
     async def _time_out(self, client: Client, seconds: float) -> None:
         await trio.sleep(seconds)
         self.timed_out = True
-        if self.session_id:
+        if self.prompted:
             await self._cancel(client)
         else:
             self._all.cancel()
@@ -184,7 +189,7 @@ class Prompting:
             task_status.started()
             async for _ in signals:
                 self.interrupts += 1
-                if self.interrupts > 1 or not self.session_id:
+                if self.interrupts > 1 or not self.prompted:
                     self._all.cancel()
                     continue
                 say(
