@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, Home
+from trio_broker.testing.home import CONFIG, LIMIT, Home
 from trio_broker.testing.window import Window
 
 
@@ -37,7 +37,7 @@ def test_sigterm_ends_it_when_nobody_reads_what_it_draws(home: Home) -> None:
         window.see("No session yet.")
         window.clog()
         os.kill(window.process.pid, signal.SIGTERM)
-        assert window.process.wait(20) == 128 + signal.SIGTERM
+        assert window.process.wait(LIMIT) == 128 + signal.SIGTERM
         assert window.settings() == window.before
 
 
@@ -105,10 +105,12 @@ def test_over_a_websocket_it_is_the_same(far: tuple[Home, str, str]) -> None:
     with Window(elsewhere, "--url", url, "--token", token, "top") as window:
         window.see("○ 1 idle", "hello")
         window.type("psay from afar\r")
-        window.see("prompted", "from afar")
+        window.see("prompted")
+        window.see("from afar")
         window.type("n")
         window.type("\x15fake\r\x15/\r\x15two\r")
-        window.see("two: is here", "○ 2 idle")
+        window.see("two: is here")
+        window.see("○ 2 idle")
         assert home.run("token", "revoke", "far").returncode == 0
         window.see("no broker for", "401")
         window.type("q")
@@ -128,16 +130,16 @@ def test_one_picture_over_a_websocket(far: tuple[Home, str, str]) -> None:
 def test_a_wrong_token_is_told_before_the_screen_is_taken(far: tuple[Home, str, str]) -> None:
     home, url, _ = far
     with Window(home.env, "--url", url, "--token", "tb_wrong", "top") as window:
-        assert window.process.wait(20) == 6
-        window.read(1)
+        assert window.process.wait(LIMIT) == 6
+        window.rest()
         assert "401" in window.text and "--token" in window.text
         assert b"\x1b[?1049h" not in window.raw
 
 
 def test_a_terminal_that_can_place_no_cursor_is_refused(home: Home) -> None:
     with Window(home.env, "top", TERM="dumb") as window:
-        assert window.process.wait(20) == 2
-        window.read(1)
+        assert window.process.wait(LIMIT) == 2
+        window.rest()
         assert b"set TERM" in window.raw
 
 

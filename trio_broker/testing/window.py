@@ -26,6 +26,7 @@ import pyte
 from trio_broker.testing.home import LIMIT, TRIO_BROKER
 
 BEGIN, END = b"\x1b[?2026h", b"\x1b[?2026l"  # what stands between is drawn at once
+MARK = b"\0"  # no program writes it, and no terminal shows it
 
 
 class Window:
@@ -91,6 +92,13 @@ class Window:
             self.read(patience)
         return True
 
+    def rest(self) -> None:
+        """Take all that has been written, also what the kernel hands on a moment later: a mark goes behind it."""
+        marks = self.raw.count(MARK)
+        os.write(self._slave, MARK)
+        while self.raw.count(MARK) == marks:
+            assert self.read(LIMIT), "it is clogged"
+
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
@@ -125,8 +133,7 @@ class Window:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "it does not end"
             self.read(0.05)
-        while self.read(0.1):
-            pass
+        self.rest()
         assert self.settings() == self.before
         for sequence in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?2004l"):
             assert self.raw.rfind(sequence) > self.raw.rfind(
