@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ if not os.fork():
         os._exit(0)
 time.sleep(600)
 """
-ORPHAN = "sh -c 'exec sleep 0.1' >/dev/null & echo $!"  # its parent goes at once
+ORPHAN = "sleep 600 >/dev/null & echo $!"  # its parent goes at once
 OURS = 7
 
 
@@ -54,6 +55,7 @@ async def adopt() -> None:
             int((await trio.Path(f"/proc/{orphan}/stat").read_text()).rpartition(")")[2].split()[1])
             == os.getpid()
         )
+        os.kill(orphan, signal.SIGKILL)
         while await trio.Path(f"/proc/{orphan}").exists():  # noqa: ASYNC110  # the system gives no event for it
             await trio.sleep(0.02)
         print("orphan reaped", "ours", await ours.wait(), flush=True)
