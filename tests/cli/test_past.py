@@ -172,9 +172,10 @@ def test_an_export_to_where_nothing_can_be_written_says_so(home: Home) -> None:
 def test_watch_follows_from_any_number_until_it_is_closed(home: Home) -> None:
     assert home.run("fake", "-s", "k", "say one").returncode == 0
     watching = home.start("watch", "-s", "k", "--since", "1", "--format", "json")
+    eventually(lambda: home.session("k")["clients"] == 1)
     assert home.run("fake", "-s", "k", "say two").returncode == 0
     assert home.run("sessions", "close", "-s", "k").returncode == 0
-    output, errors = watching.communicate(timeout=30)
+    output, errors = watching.communicate(timeout=LIMIT)
     assert watching.returncode == 0, errors
     messages = [json.loads(line) for line in output.splitlines()]
     texts = [

@@ -34,7 +34,7 @@ def numbered(stdout: str) -> list[int]:
 
 def test_a_client_that_is_killed_in_mid_turn_leaves_the_turn_and_comes_back_by_number(home: Home) -> None:
     over = remote(home, "prompt")
-    text = "; ".join(f"say {number} ; wait 0.05" for number in range(40))
+    text = "; ".join(f"say {number} ; wait 0.05" for number in range(40)) + "; title counted; hang"
     with home.start(*over, "prompt", text, "-s", "k", "--format", "json", cwd="/tmp") as client:
         eventually(lambda: (home.session("k") or {}).get("events", 0) > 8)
         os.kill(client.pid, signal.SIGKILL)
@@ -43,6 +43,8 @@ def test_a_client_that_is_killed_in_mid_turn_leaves_the_turn_and_comes_back_by_n
     assert seen["phase"] == "working", "the turn goes on"
     words = ("watch", "-s", "k", "--format", "json", "--since")
     with home.start(*over, *words, "1") as early, home.start(*over, *words, "20") as late:
+        eventually(lambda: home.session("k")["clients"] == 2 and home.session("k")["title"] == "counted")
+        assert home.run("cancel", "-s", "k").returncode == 0
         home.until("k", "idle")
         last = home.session("k")["events"]
         assert home.run("sessions", "close", "-s", "k").returncode == 0
