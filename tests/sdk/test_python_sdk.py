@@ -255,7 +255,7 @@ def test_its_agent_under_the_broker(home: Home, tmp_path: Path) -> None:
     assert (yes.returncode, yes.stdout) == (0, "you said: hello; you chose: yes\n"), yes.stderr
     no = home.run("prompt", "again", "--deny-all", *words, cwd=tmp_path)
     assert (no.returncode, no.stdout) == (5, "you said: again; you chose: no\n")
-    cancelled = home.run("prompt", "wait", "--timeout", "0.5", *words, cwd=tmp_path)
+    cancelled = home.run("prompt", "wait", "--timeout", "2", *words, cwd=tmp_path)
     assert (cancelled.returncode, cancelled.stdout) == (3, "you said: wait; \n")
     failed = home.run("prompt", "fail", *words, cwd=tmp_path)
     assert failed.returncode == 1 and 'error -32123: no credit: {"left": 0}' in failed.stderr
