@@ -6,7 +6,8 @@ here. A test without a mark of EXEMPT, which is one that `just fast` runs, fails
 
 * sleeps (`time.sleep`, in any thread), or starts a program,
 * lets a deadline of Trio's real clock pass with nothing else to do: one of more than WAIT seconds, or many that are
-  TOTAL seconds together. Shorter ones are looks at what a thread or a socket is about to bring.
+  TOTAL seconds together. Shorter ones are looks at what a thread or a socket is about to bring. While a thread of
+  Trio's works, which may be held up by a disk, none counts.
 
 A deadline that does not pass, as that of `fail_after`, is no wait. What a test waits for in other ways (a lock or an
 event of `threading`, a socket with a timeout) is not seen here.
@@ -20,12 +21,16 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import hypothesis
 import pytest
 import trio
-from trio._core._run import SystemClock  # not public; the test of this file fails when it is another one
+from trio._core._run import (
+    SystemClock,
+)  # not public, nor is the next; the test of this file fails without them
+from trio._core._thread_cache import ThreadCache
 
 # A deadline per example would make tests depend on what else the machine does.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)
@@ -118,12 +123,13 @@ class Waits(trio.abc.Instrument):
     """Tells of each time that a run had nothing to do until a deadline passed."""
 
     since = 0.0
+    alone = True
 
     def before_io_wait(self, timeout: float) -> None:
-        self.since = time.perf_counter()
+        self.since, self.alone = time.perf_counter(), not WORKING
 
     def after_io_wait(self, timeout: float) -> None:
-        if 0 < timeout <= time.perf_counter() - self.since:
+        if self.alone and 0 < timeout <= time.perf_counter() - self.since:
             WATCH.overslept(timeout)
 
 
@@ -133,10 +139,30 @@ def _start_clock(_: SystemClock) -> None:
         trio.lowlevel.add_instrument(Waits())
 
 
+def _start_thread(
+    cache: ThreadCache,
+    work: Callable[[], Any],
+    deliver: Callable[[Any], object],
+    name: str | None = None,
+    really: Callable[..., None] = ThreadCache.start_thread_soon,
+) -> None:
+    """Trio calls this for whatever it has a thread do."""
+    thread = object()
+
+    def delivered(outcome: Any) -> None:
+        WORKING.discard(thread)
+        deliver(outcome)
+
+    WORKING.add(thread)
+    really(cache, work, delivered, name)
+
+
 WATCH = Watch()
+WORKING = set[object]()  # Trio's threads that do something
 sys.addaudithook(WATCH.audit)
 setattr(time, "sleep", WATCH.sleep)  # noqa: B010  # mypy has no word for replacing what is another's
 setattr(SystemClock, "start_clock", _start_clock)  # noqa: B010  # as above; the one there does nothing
+setattr(ThreadCache, "start_thread_soon", _start_thread)  # noqa: B010  # as above
 
 
 @pytest.hookimpl(wrapper=True)

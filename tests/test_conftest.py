@@ -38,6 +38,14 @@ async def test_fine_with_a_deadline():
     with trio.fail_after(60):
         for _ in range(5): await trio.sleep(0.001)
 async def test_fine_with_a_thread(): await trio.to_thread.run_sync(sum, range(3_000_000))
+async def test_fine_while_a_thread_works():  # as for a disk that takes its time
+    done = trio.Event()
+    async def work():
+        await trio.to_thread.run_sync(threading.Event().wait, 0.8)
+        done.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        while not done.is_set(): await trio.sleep(0.01)
 @pytest.mark.process
 async def test_fine_when_marked():
     time.sleep(0.001); start(); await trio.sleep(0.06)
