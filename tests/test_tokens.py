@@ -24,7 +24,7 @@ from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.tokens import PREFIX, USED_WITHIN, Tokens
 
 ALICE = Grant("alice", frozenset({Scope.PROMPT}))
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from trio_broker.link import Ending
 from trio_broker.testing.rig import open_rig, settings
 from trio_broker.testing.web import open_web
 
-BOUND = 10
+BOUND = 60
 
 
 def listening(**listen: Any) -> Config:

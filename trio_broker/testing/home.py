@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, Self
 
 LIMIT = 30.0  # seconds for each single step: far more than it takes, far less than a hanging test would
-AFTER_DOWN = 5.0  # seconds for the daemon's interpreter to end when it has given its lock back
 TRIO_BROKER = (sys.executable, "-m", "trio_broker")
 FAKE = (sys.executable, "-S", "-E", str(Path(__file__).with_name("agent.py")))
 WARDEN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("warden.py")))
@@ -120,7 +119,7 @@ class Home:
         pids = self._pids()
         self.config.write_text("", encoding="utf-8")  # whatever a test made of it
         done = self.run("down")
-        deadline = time.monotonic() + AFTER_DOWN
+        deadline = time.monotonic() + LIMIT  # for its interpreter to end, when it has given its lock back
         while (left := [pid for pid in pids if lives(pid)]) and time.monotonic() < deadline:
             time.sleep(0.02)
         for pid in left:
@@ -169,13 +168,19 @@ class Home:
         return json.loads(done.stdout)
 
     def status(self) -> Any:
-        """What `status --format json` gives, without a process for it. Raises OSError when no broker is there."""
+        """What `status --format json` gives, without a process for it.
+
+        Raises OSError when no broker is there, or it goes away meanwhile.
+        """
         with socket.socket(socket.AF_UNIX) as broker:
             broker.settimeout(LIMIT)
             broker.connect(str(self.socket))
             broker.sendall(b'{"jsonrpc":"2.0","id":1,"method":"_trio_broker/status"}\n')
             with broker.makefile("rb") as lines:
-                return json.loads(lines.readline())["result"]
+                answer = lines.readline()
+        if not answer:
+            raise ConnectionResetError("the broker has gone without an answer")
+        return json.loads(answer)["result"]
 
     def session(self, key: str) -> Any:
         """One session as `status` shows it; None when there is none, or no broker yet."""
