@@ -16,6 +16,7 @@ event of `threading`, a socket with a timeout) is not seen here.
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -157,6 +158,10 @@ def _start_thread(
     really(cache, work, delivered, name)
 
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a shell: what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 WATCH = Watch()
 WORKING = set[object]()  # Trio's threads that do something
 sys.addaudithook(WATCH.audit)
