@@ -68,10 +68,10 @@ def test_each_agent_that_does_not_answer_is_told_and_none_holds_up_the_others(ho
     }
     tables = [f"[agents.{name}]\ncommand = {json.dumps(argv)}" for name, argv in agents.items()]
     home.config.write_text("\n".join(['default_agent = "well"', *tables]), encoding="utf-8")
-    found = findings(home, "--timeout", "3", code=1)
+    found = findings(home, "--timeout", "6", code=1)
     states = {name: found[f"agent {name}"][0] for name in agents}
     assert states == {"dumb": "broken", "gone": "broken", "dead": "broken", "well": "ok"}
-    assert "within 3 s" in found["agent dumb"][1]
+    assert "within 6 s" in found["agent dumb"][1]
     assert "no key" in found["agent dead"][1]
     assert found["agent gone"][2] == "`trio-broker agents test gone` shows more"
 

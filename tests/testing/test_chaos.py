@@ -64,7 +64,7 @@ async def test_our_broker_keeps_its_promises() -> None:
     with trio.fail_after(BOUND):
         report = await run(Plan(seed=7, seconds=12, sessions=8, clients=8, every=0.35))
     assert report.violations == []
-    assert report.outcomes["completed"] > 50 and report.lives > 1
+    assert report.outcomes["completed"] > 10 and report.lives > 1
     assert sum(report.faults.values()) > 15
 
 
