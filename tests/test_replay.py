@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.history import history
+from trio_broker.history import History
 from trio_broker.record import Record
 from trio_broker.replay import Replay
 
@@ -155,12 +156,17 @@ def test_the_replay_fits_the_published_schema() -> None:
         jsonschema.validate(update, schema)
 
 
+def history(records: Iterable[Record]) -> list[Json]:
+    made = History()
+    for record in records:
+        made.feed(record)
+    return made.items()
+
+
 def test_history_is_for_people_and_in_order() -> None:
     ended = Record(9, 1, 2.0, "ended", b'{"promptId":"p","outcome":"failed","error":"it died"}')
     gap = Record(10, 3, 2.0, "gap", b'{"from":10,"to":12,"why":"full"}')
-    found = list(
-        history([started(text("do")), updates(chunk("a"), chunk("b"), TOOL, DONE, first=2), ended, gap])
-    )
+    found = history([started(text("do")), updates(chunk("a"), chunk("b"), TOOL, DONE, first=2), ended, gap])
     assert [(item["n"], item["kind"], item["text"]) for item in found] == [
         (1, "prompt", "do"),
         (2, "text", "ab"),
@@ -209,7 +215,7 @@ def test_history_has_a_place_for_what_it_has_no_words_for() -> None:
     new = {"sessionUpdate": "of_tomorrow", "x": 1}
     picture = {"sessionUpdate": "agent_message_chunk", "content": {"type": "image", "data": ""}}
     odd = {"sessionUpdate": "agent_message_chunk", "content": "no block"}
-    found = list(history([updates(plan, new, picture, odd)]))
+    found = history([updates(plan, new, picture, odd)])
     assert [(item["kind"], item["text"]) for item in found] == [
         ("plan", ""),
         ("update", ""),

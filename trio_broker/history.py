@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
+
+import attrs
 
 from trio_broker.record import Record
 from trio_broker.replay import Item, Replay
@@ -19,33 +20,38 @@ KINDS = {
 }
 
 
-def history(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    """One JSON object a thing, in order: `n` (number of its first event), `at`, `kind`, `text`, and its details.
+@attrs.define(eq=False)
+class History:
+    """Feed it the records in order; then `items` has the things of the conversation.
 
-    Kinds: prompt, text, thought, tool, plan, update, ask, answer, end, agent, session, note, gap. The end of a prompt
-    that was never sent, and so stands nowhere else, has its text as `prompt`.
+    Each is one JSON object: `n` (number of its first event), `at`, `kind`, `text`, and its details. Kinds: prompt,
+    text, thought, tool, plan, update, ask, answer, end, agent, session, note, gap. The end of a prompt that was never
+    sent, and so stands nowhere else, has its text as `prompt`.
     """
-    replay = Replay("")
-    events: list[dict[str, Any]] = []
-    waiting: dict[object, str] = {}  # what they say that were queued and not sent, by prompt id
-    for record in records:
-        replay.feed(record)
+
+    _replay: Replay = attrs.field(factory=lambda: Replay(""))
+    _events: list[dict[str, Any]] = attrs.field(factory=list)
+    _waiting: dict[object, str] = attrs.field(factory=dict)  # by prompt id: what those say that are not sent
+
+    def feed(self, record: Record) -> None:
+        self._replay.feed(record)
         if record.kind in ("queued", "started"):
-            _heed_queue(record, waiting)
+            self._heed_queue(record)
         elif record.kind != "update":
             event = _event(record)
-            unsent = waiting.pop(event.get("promptId"), None) if record.kind == "ended" else None
-            events.append(event if unsent is None else event | {"prompt": unsent})
-    items = [_item(item) for item in replay.items]
-    yield from sorted([*events, *items], key=lambda entry: entry["n"])
+            unsent = self._waiting.pop(event.get("promptId"), None) if record.kind == "ended" else None
+            self._events.append(event if unsent is None else event | {"prompt": unsent})
 
+    def _heed_queue(self, record: Record) -> None:
+        event = jsonrpc.decode(record.data)
+        if record.kind == "started":
+            self._waiting.pop(event.get("promptId"), None)
+        elif "prompt" in event:  # one that was moved says nothing new
+            self._waiting[event.get("promptId")] = " ".join(map(_words, event["prompt"] or ()))
 
-def _heed_queue(record: Record, waiting: dict[object, str]) -> None:
-    event = jsonrpc.decode(record.data)
-    if record.kind == "started":
-        waiting.pop(event.get("promptId"), None)
-    elif "prompt" in event:  # one that was moved says nothing new
-        waiting[event.get("promptId")] = " ".join(map(_words, event["prompt"] or ()))
+    def items(self) -> list[dict[str, Any]]:
+        """In the order of the log."""
+        return sorted([*self._events, *map(_item, self._replay.items)], key=lambda entry: entry["n"])
 
 
 def _item(item: Item) -> dict[str, Any]:

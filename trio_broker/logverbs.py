@@ -9,7 +9,7 @@ import trio
 
 from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, NoSession
-from trio_broker.history import history
+from trio_broker.history import History
 from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.record import Record
@@ -136,9 +136,9 @@ async def history_of(connection: Connection, message: Message) -> bytes:
     """What was said and done, for people: prompts, answers, tools, asks, ends; merged as in a replay."""
     asked = structure(message.params, From)
     log = await _log_of(connection, asked.session_id, asked.key)
-    records: list[Record] = []
-    await each_record(log, asked.since or 1, log.last, records.append)
-    return jsonrpc.encode({"items": list(history(records)), "last": log.last})
+    history, last = History(), log.last
+    await each_record(log, asked.since or 1, last, history.feed)
+    return jsonrpc.encode({"items": history.items(), "last": last})
 
 
 async def _log_of(connection: Connection, session_id: str | None, key: str | None) -> Log:

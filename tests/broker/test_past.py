@@ -1,0 +1,46 @@
+"""What is asked about a long past holds up nobody, and fills no memory."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from trio_broker.record import Record
+from trio_broker.replay import Replay
+from trio_broker.testing.rig import open_rig
+
+ENOUGH = 60.0  # seconds
+
+
+class Steps(trio.abc.Instrument):
+    """Counts the steps of all tasks: between two of them others have their turn."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.number += 1
+
+
+@pytest.mark.parametrize("method", ["_trio_broker/history", "session/load"])
+async def test_a_past_is_gone_through_in_as_many_steps_as_it_has_records(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A history was read step by step, and then folded in one: for seconds, of a long session."""
+    steps, looked = Steps(), list[int]()
+    feed = Replay.feed
+
+    def heed(replay: Replay, record: Record) -> None:
+        looked.append(steps.number)
+        feed(replay, record)
+
+    with trio.fail_after(ENOUGH):
+        async with open_rig() as rig, rig.connect() as user:
+            session = await user.open("k")
+            for number in range(20):
+                await user.prompt(session, f"say {number}")
+            monkeypatch.setattr(Replay, "feed", heed)
+            trio.lowlevel.add_instrument(steps)
+            await user.call(method, sessionId=session, cwd="/tmp", mcpServers=[])
+            trio.lowlevel.remove_instrument(steps)
+    assert len(looked) >= 40 and len(set(looked)) == len(looked)
