@@ -67,6 +67,7 @@ def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         fits = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # as it is looked up
     except ValueError:
         fits = False
     if not fits or not (url.isascii() and url.isprintable() and " " not in url):

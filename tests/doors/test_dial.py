@@ -25,6 +25,9 @@ LIMIT = 60
         "ws://h:70000",
         "ws://h/a b",
         "ws://ü",
+        "ws://a..b:1",
+        "ws://.:1",
+        f"ws://{'a' * 64}:1",
     ],
 )
 async def test_what_is_no_url_of_a_broker_is_refused_with_an_example(url: str) -> None:
