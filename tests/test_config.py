@@ -273,6 +273,7 @@ def test_home_moves_everything() -> None:
         config=Path("/srv/b/config.toml"),
         socket=Path("/srv/b/run/broker.sock"),
         lock=Path("/srv/b/run/broker.lock"),
+        journal_lock=Path("/srv/b/state/journal.lock"),
         log=Path("/srv/b/state/broker.log"),
         runtime=Path("/srv/b/run"),
         state=Path("/srv/b/state"),

@@ -164,12 +164,29 @@ def make_private(directory: Path) -> None:
 
 @contextlib.contextmanager
 def only_one(paths: Paths) -> Iterator[str]:
-    """Hold the lock of this runtime directory; gives the mark of this broker. Raises BrokerRuns (RACES B17).
+    """Hold the locks of this runtime directory and this journal; gives the mark of this broker.
 
-    The kernel gives the lock back however we end. Its file says who holds it: our pid, and our mark.
+    One alone will not do: a runtime directory is removed while its broker lives, at a logout, or with what is old in
+    /tmp. The kernel gives the locks back however we end. Their files say who holds them: our pid, and our mark. Raises
+    BrokerRuns (RACES B17), and Misuse where nothing can be locked.
     """
-    with open(paths.lock, "a+", encoding="ascii") as file:
-        if not _lock(file.fileno()):
+    instance = marks.new_instance(str(paths.runtime))
+    with _held(paths.lock, paths, instance), _held(paths.journal_lock, paths, instance):
+        yield instance
+
+
+@contextlib.contextmanager
+def _held(lock: Path, paths: Paths, instance: str) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = stack.enter_context(open(lock, "a+", encoding="ascii"))
+            is_ours = _lock(file.fileno())
+        except OSError as error:
+            raise Misuse(
+                f"{lock} can't be locked: {error}; set TRIO_BROKER_HOME to another directory"
+            ) from error
+        if not is_ours:
             file.seek(0)
             pid = file.read().partition("\n")[0].strip() or "?"
             raise BrokerRuns(
@@ -177,10 +194,9 @@ def only_one(paths: Paths) -> Iterator[str]:
                 pid=pid,
             )
         file.truncate(0)
-        instance = marks.new_instance(str(paths.runtime))
         file.write(f"{os.getpid()}\n{instance}\n")
         file.flush()
-        yield instance
+        yield
 
 
 def _lock(file: int) -> bool:

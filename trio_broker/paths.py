@@ -25,6 +25,7 @@ class Paths(NamedTuple):
     runtime: Path
     state: Path
     journal: Path
+    journal_lock: Path
     tokens: Path
     agents: Path
     config_named: bool = False  # somebody asked for this very file: it must exist
@@ -45,6 +46,7 @@ class Paths(NamedTuple):
             runtime=runtime,
             state=state,
             journal=state / "journal.sqlite",
+            journal_lock=state / "journal.lock",
             tokens=state / "tokens.json",
             agents=data / "agents",
             config_named=bool(named),

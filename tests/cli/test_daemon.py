@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
@@ -78,6 +79,34 @@ def test_what_is_queued_and_waited_for_by_nobody_runs_after_down_and_up(home: Ho
     assert home.run("wait", "-s", "k", "--prompt-id", "later", "--timeout", "20").returncode == 0
     told = home.run("sessions", "history", "-s", "k").stdout
     assert "never sent" in told and told.rstrip().endswith("end_turn"), told
+
+
+def test_a_broker_whose_runtime_directory_is_gone_is_not_joined_by_another(
+    home: Home, tmp_path: Path
+) -> None:
+    """As after a logout: the second one ended the agents of the first, and wrote the same journal (RACES B17)."""
+    home.run("prompt", "-s", "k", "--no-wait", "hang", cwd=tmp_path)
+    home.until("k", "working")
+    agent, [pid, _] = home.session("k")["pid"], home.socket.with_name("broker.lock").read_text().split()
+    shutil.rmtree(home.socket.parent)
+    done = home.run("serve")
+    assert done.returncode == 1
+    assert f"a broker (pid {pid}) already serves" in done.stderr and "trio-broker down" in done.stderr
+    assert "0 orphans, 0 ended" in home.run("orphans", "--end").stderr and lives(agent)
+    done = home.run("down")
+    assert done.returncode == 0 and f"a broker (pid {pid}) lives" in done.stderr, done.stderr
+    eventually(lambda: not lives(int(pid)) and not lives(agent))
+    assert home.run("up").returncode == 0
+    assert home.session("k")["phase"] == "suspended"
+
+
+def test_a_broker_whose_socket_is_gone_can_be_ended(home: Home) -> None:
+    home.run("up")
+    pid = home.status()["pid"]
+    home.socket.unlink()
+    assert home.run("down").returncode == 0
+    eventually(lambda: not lives(pid))
+    assert home.run("up").returncode == 0
 
 
 def test_a_second_daemon_is_one_too_many(home: Home) -> None:

@@ -100,7 +100,7 @@ def home(state: State) -> Iterator[Finding]:
 def broker(state: State) -> Iterator[Finding]:
     paths = state.paths
     if not listens(paths):
-        if paths.lock.parent.is_dir() and lock_is_held(paths):
+        if lock_is_held(paths):
             mend = f"wait a moment, then look at {paths.log}; `trio-broker down` ends it"
             yield Finding("broker", BROKEN, "a broker lives and does not listen", mend)
         else:

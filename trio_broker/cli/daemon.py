@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 
@@ -12,7 +13,17 @@ import click
 
 from trio_broker import __version__
 from trio_broker.cli.numbers import FROM_ZERO
-from trio_broker.cli.run import State, at_home, listens, lock_is_held, pass_state, print_json, run, start
+from trio_broker.cli.run import (
+    State,
+    at_home,
+    holder,
+    listens,
+    lock_is_held,
+    pass_state,
+    print_json,
+    run,
+    start,
+)
 from trio_broker.config import BrokerConfig
 from trio_broker.errors import BrokerError, ConfigError
 
@@ -95,10 +106,13 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
     Ctrl-C while it drains leaves it draining.
     """
     at_home(state, "down")
-    if not listens(state.paths):
+    if listens(state.paths):
+        kept = run(_shut_down, state, drain, timeout)
+    elif held := holder(state.paths):
+        kept = _end_unreachable(state, int(held[0]))
+    else:
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
-    kept = run(_shut_down, state, drain, timeout)
     _wait_gone(state)
     if style == "json":
         print_json({"action": "broker_stopped", "socket": str(state.paths.socket), "kept": kept})
@@ -106,6 +120,18 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
         what = "1 queued prompt is kept and runs" if kept == 1 else f"{kept} queued prompts are kept and run"
         more = f"; {what} after the next start" if kept else ""
         click.echo(f"the broker has ended, and its agents with it{more}", err=True)
+
+
+def _end_unreachable(state: State, pid: int) -> int:
+    """Its socket was removed, or is not there yet: a signal ends it as well."""
+    click.echo(
+        f"a broker (pid {pid}) lives, and {state.paths.socket} is not its socket: it is signalled", err=True
+    )
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended
+    return 0
 
 
 async def _shut_down(state: State, drain: bool, seconds: float | None) -> int:

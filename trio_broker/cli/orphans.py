@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from trio_broker import marks
-from trio_broker.cli.run import State, lock_is_held, pass_state, print_json
+from trio_broker.cli.run import State, holder, pass_state, print_json
 from trio_broker.cli.text import safe, table
 from trio_broker.marks import Kin
 
@@ -41,6 +41,4 @@ def orphans_command(state: State, end: bool, style: str) -> None:
 
 def living_instance(state: State) -> str | None:
     """The mark of the broker that lives here, if one does."""
-    if not state.paths.lock.parent.is_dir() or not lock_is_held(state.paths):
-        return None
-    return state.paths.lock.read_text(encoding="ascii").partition("\n")[2].strip() or None
+    return next(iter(holder(state.paths)[1:]), None)

@@ -17,6 +17,8 @@ import click
 from trio_broker.errors import BrokerError, Misuse, NoBroker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import trio
 
     from trio_broker.client import Client
@@ -186,12 +188,17 @@ def start(state: State) -> None:
     deadline = time.monotonic() + START_PATIENCE
     while not listens(paths):
         if daemon.poll() not in (None, 0) and not lock_is_held(paths):
-            words = paths.log.read_bytes()[size:].decode("utf-8", "replace").strip()
-            raise NoBroker(f"the broker did not start (its log: {paths.log}): {words}")
+            raise NoBroker(f"the broker did not start (its log: {paths.log}): {_words(paths, size)}")
         if time.monotonic() > deadline:
-            raise NoBroker(f"the broker did not listen within {START_PATIENCE:g} s; look at {paths.log}")
+            why = f": {_words(paths, size)}" if daemon.poll() else f"; look at {paths.log}"
+            raise NoBroker(f"the broker did not listen within {START_PATIENCE:g} s{why}")
         time.sleep(0.02)
     daemon.returncode = 0  # it is not ours to wait for: no ResourceWarning when we end first
+
+
+def _words(paths: Paths, size: int) -> str:
+    """What the log has said since it had that size."""
+    return paths.log.read_bytes()[size:].decode("utf-8", "replace").strip()
 
 
 def _open_log(paths: Paths) -> BinaryIO:
@@ -206,8 +213,18 @@ def _open_log(paths: Paths) -> BinaryIO:
 
 def lock_is_held(paths: Paths) -> bool:
     """Whether a broker of these paths lives, listening or not."""
+    return any(map(_is_held, (paths.lock, paths.journal_lock)))
+
+
+def holder(paths: Paths) -> list[str]:
+    """Pid and mark of the broker that lives, listening or not; nothing if there is none."""
+    held = next(filter(_is_held, (paths.lock, paths.journal_lock)), None)
+    return [] if held is None else held.read_text(encoding="ascii").split()
+
+
+def _is_held(lock: Path) -> bool:
     try:
-        with paths.lock.open("rb") as file:
+        with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
