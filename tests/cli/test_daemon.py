@@ -81,6 +81,15 @@ def test_what_is_queued_and_waited_for_by_nobody_runs_after_down_and_up(home: Ho
     assert "never sent" in told and told.rstrip().endswith("end_turn"), told
 
 
+def test_a_home_that_is_relative_is_the_same_to_the_daemon(home: Home) -> None:
+    """It begins in another directory: it had made its home there, and whoever started it waited in vain."""
+    where = {"cwd": home.path.parent, "env": {"TRIO_BROKER_HOME": home.path.name}}
+    done = home.run("up", **where)
+    assert done.returncode == 0, done.stderr
+    assert home.status()["home"] == str(home.socket.parent)
+    assert "up" in home.run("status", **where).stdout
+
+
 def test_a_broker_whose_runtime_directory_is_gone_is_not_joined_by_another(
     home: Home, tmp_path: Path
 ) -> None:

@@ -160,6 +160,14 @@ def at_home(state: State, command: str) -> None:
         )
 
 
+def _environment(paths: Paths) -> dict[str, str]:
+    """For the daemon, whose directory is another: a home that is relative would be another, too."""
+    from trio_broker import marks
+
+    found = {name: value for name, value in os.environ.items() if name not in marks.NAMES}
+    return found | ({"TRIO_BROKER_HOME": str(paths.runtime.parent)} if found.get("TRIO_BROKER_HOME") else {})
+
+
 def listens(paths: Paths) -> bool:
     import socket
 
@@ -171,8 +179,6 @@ def start(state: State) -> None:
     """Start a daemon of its own session and wait until it, or another that was faster, listens. Raises NoBroker."""
     import subprocess  # late: few commands start one
 
-    from trio_broker import marks
-
     paths = state.paths
     with _open_log(paths) as log:
         size = log.tell()
@@ -181,7 +187,7 @@ def start(state: State) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={name: value for name, value in os.environ.items() if name not in marks.NAMES},
+            env=_environment(paths),
             cwd="/",
             start_new_session=True,
         )
