@@ -32,6 +32,9 @@ TRACE = ("traceparent", "tracestate", "baggage")  # what ACP itself has in `_met
 NEW = ("cwd", "mcpServers", "additionalDirectories")
 PROMPT = ("sessionId", "prompt", "messageId")
 REMOTE_SERVER = {"type", "name", "url", "headers"}
+LONGEST_KEY = (
+    8192  # bytes: a whole path and more; it stands in every picture, and in the environment of the agent
+)
 
 
 @attrs.frozen
@@ -48,8 +51,16 @@ class Opening:
     grant: Grant = OWNER
 
     def settings(self, config: Config) -> Settings:
-        """Those of a new session. Raises Forbidden outside the grant's roots, Misuse where there is no directory."""
+        """Those of a new session. Raises Forbidden outside the grant's roots, Misuse where there is no directory.
+
+        Raises Misuse for a key that no agent could carry: as a failed start it would count against the agent, for all.
+        """
         cwd, params = self._place()
+        if not is_passable(self.key) or len(os.fsencode(self.key)) > LONGEST_KEY:
+            raise Misuse(
+                f"{self.key[:100]!r} can't be a session's key: up to {LONGEST_KEY} bytes of UTF-8 without NUL",
+                key=self.key[:100],
+            )
         chosen = self.policy or config.policy.default
         found = Settings.of(config, self.key, self.spec, cwd, params, chosen)
         return attrs.evolve(found, env=self.env, opened_by=self.grant.name)
@@ -133,6 +144,14 @@ def check_program(grant: Grant, spec: AgentSpec, env: Env) -> None:
         demand(grant, Scope.ADMIN, "params.command")
     if env:  # PATH, LD_PRELOAD, NODE_OPTIONS: as good as a command
         demand(grant, Scope.ADMIN, "params.env")
+
+
+def is_passable(text: str) -> bool:
+    """Whether a process can get this in its environment."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can carry
+        return False
 
 
 def chosen_policy(grant: Grant, name: str | None) -> Policy | None:

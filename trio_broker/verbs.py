@@ -20,6 +20,7 @@ from trio_broker.opening import (
     check_end,
     check_program,
     chosen_policy,
+    is_passable,
     may_cancel,
     within,
 )
@@ -264,6 +265,10 @@ def _spec(connection: Connection, agent: str | None, command: list[str] | None) 
 def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
     if not all(isinstance(value, str) for value in env.values()):
         raise Misuse("params.env: every value must be a string")
+    if wrong := [
+        name for name, value in env.items() if not is_passable(name + value) or "=" in (name or "=")
+    ]:
+        raise Misuse(f"params.env: no process can get {wrong[0]!r}, for what is in its name or value")
     return tuple(env.items())
 
 

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from trio_broker.errors import Misuse, NoSession, PoolFull, SessionOver, SpawnFailed
 from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.rig import Json, open_rig, settings
 
 STUBBORN = Habits(ignores_eof=True, ignores_term=True)
 LADDER = 10.0  # seconds such an agent lives on, by default
@@ -24,6 +24,27 @@ async def test_b1_hundred_first_messages_spawn_one_process(start: float, autojum
             assert len({result["sessionId"] for result in results}) == 1
             assert [result["created"] for result in results].count(True) == 1
             assert len(rig.agents.spawned) == 1 and len(rig.agent("k").got("session/new")) == 1
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"key": "a\0b"},
+        {"key": "\ud800"},
+        {"key": "x" * 9000},
+        {"key": "k", "env": {"A": "\0"}},
+        {"key": "k", "env": {"A": "\udfff"}},
+        {"key": "k", "env": {"A=B": "c"}},
+        {"key": "k", "env": {"": "c"}},
+    ],
+)
+async def test_what_no_process_could_be_given_is_refused_and_counts_against_no_agent(params: Json) -> None:
+    """Three such keys made the agent rest, for everybody."""
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            with pytest.raises(Misuse, match=r"can't be a session's key|params\.env"):
+                await user.call("_trio_broker/open", cwd="/tmp", **params)
+            assert rig.agents.spawned == [] and (await user.status())["sessions"] == []
 
 
 async def test_b1_every_waiter_of_a_start_that_fails_is_told_why(autojump_clock: MockClock) -> None:
