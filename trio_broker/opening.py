@@ -30,7 +30,12 @@ Env = tuple[tuple[str, str], ...]
 
 TRACE = ("traceparent", "tracestate", "baggage")  # what ACP itself has in `_meta`
 NEW = ("cwd", "mcpServers", "additionalDirectories")
-PROMPT = ("sessionId", "prompt", "messageId")
+KNOWN = {
+    "session/prompt": ("sessionId", "prompt", "messageId"),
+    "session/set_mode": ("sessionId", "modeId"),
+    "session/set_model": ("sessionId", "modelId"),
+    "session/set_config_option": ("sessionId", "configId", "type", "value"),
+}
 REMOTE_SERVER = {"type", "name", "url", "headers"}
 LONGEST_KEY = (
     8192  # bytes: a whole path and more; it stands in every picture, and in the environment of the agent
@@ -197,9 +202,9 @@ def directory(cwd: str) -> str:
     return cwd
 
 
-def prompt_params(grant: Grant, params: bytes) -> bytes:
-    """`session/prompt` as the agent gets it: as it came from an admin, else what is known to be harmless."""
-    return params if grant.admin else jsonrpc.encode(only(jsonrpc.decode(params), PROMPT))
+def known_params(grant: Grant, method: str, params: bytes) -> bytes:
+    """A method's parameters as the agent gets them: as they came from an admin, else what is known to be harmless."""
+    return params if grant.admin else jsonrpc.encode(only(jsonrpc.decode(params), KNOWN[method]))
 
 
 def only(asked: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from trio_broker.connection import Connection
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
-from trio_broker.opening import chosen_policy, may_cancel, prompt_params
+from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.session import Session
 from trio_broker.turns import Turn, text_of
 from trio_broker.wire import jsonrpc
@@ -84,7 +84,8 @@ def new_turn(connection: Connection, params: bytes) -> Turn:
         )
     options = options_of(params)
     chosen = options.get("policy")
-    turn = Turn(prompt_params(connection.grant, params), author=connection, text=text_of(blocks))
+    known = known_params(connection.grant, "session/prompt", params)
+    turn = Turn(known, author=connection, text=text_of(blocks))
     turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
     if isinstance(wanted := options.get("promptId"), str):
         turn.prompt_id = wanted

@@ -11,7 +11,7 @@ from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import BadMessage, Misuse, NoPrompt
 from trio_broker.grant import Scope
 from trio_broker.logverbs import Which, which
-from trio_broker.opening import may_edit, prompt_params
+from trio_broker.opening import known_params, may_edit
 from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turns import Turn, text_of
@@ -89,7 +89,7 @@ def _change(
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
-    turns.edit(turn, prompt_params(connection.grant, sent), text_of(blocks), by)
+    turns.edit(turn, known_params(connection.grant, "session/prompt", sent), text_of(blocks), by)
     return {"done": "edited", "position": turns.queued().index(turn) + 1}
 
 

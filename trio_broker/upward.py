@@ -24,7 +24,7 @@ from trio_broker.grant import Scope
 from trio_broker.line import Reply
 from trio_broker.log import Log
 from trio_broker.model import Phase
-from trio_broker.opening import Opening, check_servers, may_end
+from trio_broker.opening import Opening, check_servers, known_params, may_end
 from trio_broker.prompting import META, cancel, cancel_request, options_of, prompt
 from trio_broker.record import Record
 from trio_broker.replay import Replay
@@ -267,20 +267,21 @@ async def _pass_later(connection: Connection, message: Message, session: Session
 
 def _pass(connection: Connection, message: Message, session: Session) -> None:
     connection.check_controls(session)
-    params, told = message.params, session.state.told
-    if message.method == "session/set_config_option":
+    method, told = message.method or "", session.state.told
+    params = known_params(connection.grant, method, message.params)
+    if method == "session/set_config_option":
         params = choice_of(params, session.state.config_options)
 
     def on_reply(reply: Reply) -> None:
-        if message.method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
-            session.state.answered(message.method, params, reply.result)
+        if method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
+            session.state.answered(method, params, reply.result)
             session.save(session)
             if session.state.told == told:  # most agents answer the one who asked, and tell nobody
-                session.relay.tell(session.state.update_of(message.method))
+                session.relay.tell(session.state.update_of(method))
             reply = _reply_for(connection, reply)
         connection.pass_reply(message, session.log, reply)
 
-    number = session.request(message.method or "", params, on_reply)
+    number = session.request(method, params, on_reply)
     connection.passed[id_key(message.id or b"null")] = session, number
 
 

@@ -130,6 +130,19 @@ async def others(rig: Rig, user: User, root: Path) -> None:
     await user.open("other:1", cwd=str(root))
 
 
+async def test_a_setting_carries_no_extras(autojump_clock: MockClock) -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig() as rig, rig.connect(grant=token(scopes=(Scope.ANSWER,))) as user:
+            async with rig.connect() as owner:
+                session = await owner.open("k")
+            await user.call("initialize", protocolVersion=1)
+            meta = {"traceparent": "t", "extension": {"command": ["sh"]}}
+            mode = {"sessionId": session, "modeId": "code"}
+            await user.call("session/set_mode", **mode, command=["sh"], _meta=meta)
+            (got,) = rig.agent("k").got("session/set_mode")
+            assert got["params"] == {**mode, "_meta": {"traceparent": "t"}}
+
+
 async def test_other_sessions_are_as_if_there_were_none(root: Path, autojump_clock: MockClock) -> None:
     grant = token(root, scopes=(Scope.PROMPT, Scope.ANSWER), sessions=("mine:*", "outside"))
     with trio.fail_after(BOUND):
