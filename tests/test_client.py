@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from trio_broker.client import client_over
+from trio_broker.errors import BrokerGone
 from trio_broker.link import Lines
 from trio_broker.testing.rig import allow
 from trio_broker.wire import jsonrpc
@@ -36,3 +38,18 @@ async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None
     wanted = {"outcome": {"outcome": "selected", "optionId": "yes"}}
     answers = [jsonrpc.decode(line) for line in said.splitlines()]
     assert answers == [{"jsonrpc": "2.0", "id": "b", "result": wanted}] * 2
+
+
+class Closed(Lines):
+    """As a WebSocket whose close frame has been read."""
+
+    def farewell(self) -> str:
+        return ": the token was revoked; make another"
+
+
+async def test_the_last_words_of_a_broker_are_told_by_a_write_that_finds_it_gone() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.receive_stream.aclose()
+    async with client_over(Closed(ours)) as client:
+        with pytest.raises(BrokerGone, match="connection: the token was revoked; make another"):
+            await client.call("x")

@@ -193,7 +193,7 @@ async def _write(link: Link, client: Client, written: trio.Event) -> None:
         while data := await client.outbox.take():
             await link.send(data)
     except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
-        client.lost()
+        client.lost(link.farewell())
     written.set()
 
 
