@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker.archive import Archive
+from trio_broker.archive import PAGE, Archive
 from trio_broker.changes import Append, Save
 from trio_broker.errors import JournalError, Misuse
 from trio_broker.journal import Journal
@@ -58,3 +58,24 @@ async def test_without_a_journal_there_is_nothing_to_ask() -> None:
     assert [archive.next_number() for _ in range(3)] == [1, 2, 3]
     with pytest.raises(Misuse, match="no journal"):
         await archive.import_lines([HEAD])
+
+
+async def test_an_export_comes_in_pages_of_which_each_fits_into_a_message(tmp_path: Path) -> None:
+    """Where lines are long, 500 of them were more than a message may have, and there was no export."""
+    async with open_archive(tmp_path / "journal") as archive:
+        text = "x" * (1 << 20)
+        notes = [
+            f'{{"first": {n}, "count": 1, "at": 1.5, "kind": "note", "data": {{"text": "{text}"}}}}'
+            for n in range(1, 20)
+        ]
+        number = await archive.import_lines([HEAD, *notes])
+        lines, sizes = list[str](), list[int]()
+        since: int | None = 1
+        while since is not None:
+            page, since = await archive.export(number, since, 500)
+            sizes.append(sum(map(len, page)))
+            lines += page
+        assert [line.partition(",")[0] for line in lines[1:]] == [f'{{"first": {n}' for n in range(1, 20)]
+        assert "old" in lines[0] and len(sizes) == 3 and max(sizes) < PAGE + 2 * len(text)
+        assert await archive.export(number, 1, len(lines)) == (lines[:9], 10)
+        assert (await archive.export(number, 2, 3))[0] == lines[1:4]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 
@@ -13,6 +12,8 @@ from trio_broker.errors import Misuse, NoSession
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal, Saved
 from trio_broker.keeper import Keeper
+
+PAGE = 8 * 1024 * 1024  # bytes of an export after which a page is full: escaped, it has to fit into a message
 
 
 @attrs.define(eq=False)
@@ -49,17 +50,22 @@ class Archive:
         return max(found, key=lambda saved: saved.updated_at)
 
     async def export(self, number: int, since: int, limit: int) -> tuple[list[str], int | None]:
-        """Lines `since` to `since + limit - 1` of a session's export, and the number of the next; None at the end."""
+        """Lines of a session's export from line `since` on, and the number of the next; None at the end.
+
+        At most `limit`, and fewer where they are long.
+        """
         journal = self._journal()
 
-        def page() -> list[str]:
-            return [
-                line.decode()
-                for line in itertools.islice(journal.export_lines(number), since - 1, since - 1 + limit)
-            ]
+        def page() -> tuple[list[str], int | None]:
+            lines, size = list[str](), 0
+            for line in journal.export_lines(number, since):
+                if len(lines) == limit or size >= PAGE:
+                    return lines, since + len(lines)
+                lines.append(line.decode())
+                size += len(line)
+            return lines, None
 
-        lines = await self.keeper.ask(page)
-        return lines, since + limit if len(lines) == limit else None
+        return await self.keeper.ask(page)
 
     async def import_lines(self, lines: list[str]) -> int:
         """Take in an exported session, closed; its number. Raises JournalError with the line that is wrong."""

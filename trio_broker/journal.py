@@ -166,16 +166,17 @@ class Journal:
             self._writer.executescript("PRAGMA incremental_vacuum").close()
         return len(old)
 
-    def export_lines(self, session: int) -> Iterator[bytes]:
-        """The session as NDJSON: a line of facts, then one for each record."""
+    def export_lines(self, session: int, since: int = 1) -> Iterator[bytes]:
+        """The session as NDJSON, from line `since` on: a line of facts, then one for each record."""
         saved = next((saved for saved in self.sessions() if saved.number == session), None)
         if saved is None:
             raise JournalError(f"there is no session of number {session} in {self.path}")
-        yield exported.head_line(attrs.asdict(saved))
-        since = 1
-        while records := self.read(session, since, 1 << 20):
-            yield from map(exported.record_line, records)
-            since = records[-1].last + 1
+        if since == 1:
+            yield exported.head_line(attrs.asdict(saved))
+        before, first = max(0, since - 2), 1
+        while records := self.read(session, first, 1 << 20):
+            yield from map(exported.record_line, records[before:])
+            before, first = max(0, before - len(records)), records[-1].last + 1
 
     def import_lines(self, lines: Iterable[bytes], number: int | None = None) -> int:
         """Take in what was exported, as a closed session of its own, all or nothing; its number.
