@@ -91,6 +91,9 @@ class Connection:
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     can: Abilities = attrs.field(factory=Abilities)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
+    reading: trio.Lock = attrs.field(
+        factory=trio.Lock
+    )  # held while a whole log is gone through, for its memory
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
     observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)

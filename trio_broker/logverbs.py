@@ -132,13 +132,14 @@ def _told(record: Record, last: int) -> list[dict[str, Any]]:
     ]
 
 
-async def history_of(connection: Connection, message: Message) -> bytes:
+async def history_of(connection: Connection, message: Message) -> None:
     """What was said and done, for people: prompts, answers, tools, asks, ends; merged as in a replay."""
     asked = structure(message.params, From)
     log = await _log_of(connection, asked.session_id, asked.key)
-    history, last = History(), log.last
-    await each_record(log, asked.since or 1, last, history.feed)
-    return jsonrpc.encode({"items": history.items(), "last": last})
+    async with connection.reading:
+        history, last = History(), log.last
+        await each_record(log, asked.since or 1, last, history.feed)
+        connection.reply(message, jsonrpc.encode({"items": history.items(), "last": last}))
 
 
 async def _log_of(connection: Connection, session_id: str | None, key: str | None) -> Log:

@@ -105,12 +105,13 @@ async def new_session(connection: Connection, message: Message) -> None:
 async def load_session(connection: Connection, message: Message) -> None:
     """Replay the log, merged, then answer, then go on live: nothing is missing and nothing comes twice (DESIGN D7)."""
     session = await _taken_up(connection, message)
-    last, replay = session.log.last, Replay(session.session_id or "")
-    await each_record(session.log, 1, last, replay.feed)
-    for frame in replay.frames():
-        connection.send(degraded(frame, connection.can))
-    connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
-    connection.attach(session, last + 1)
+    async with connection.reading:
+        last, replay = session.log.last, Replay(session.session_id or "")
+        await each_record(session.log, 1, last, replay.feed)
+        for frame in replay.frames():
+            connection.send(degraded(frame, connection.can))
+        connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
+        connection.attach(session, last + 1)
 
 
 async def resume_session(connection: Connection, message: Message) -> None:

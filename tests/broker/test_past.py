@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import trio
 
@@ -44,3 +46,28 @@ async def test_a_past_is_gone_through_in_as_many_steps_as_it_has_records(
             await user.call(method, sessionId=session, cwd="/tmp", mcpServers=[])
             trio.lowlevel.remove_instrument(steps)
     assert len(looked) >= 40 and len(set(looked)) == len(looked)
+
+
+@pytest.mark.parametrize("method", ["_trio_broker/history", "session/load"])
+async def test_one_client_has_one_past_gone_through_at_a_time(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes as much memory as the log is long: of a thousand requests at once the broker would have died."""
+    looked = list[Replay]()
+    feed = Replay.feed
+
+    def heed(replay: Replay, record: Record) -> None:
+        looked.append(replay)
+        feed(replay, record)
+
+    with trio.fail_after(ENOUGH):
+        async with open_rig() as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.prompt(session, "say a; say b; say c")
+            monkeypatch.setattr(Replay, "feed", heed)
+            asked = [
+                user.later(user.call, method, sessionId=session, cwd="/tmp", mcpServers=[]) for _ in range(5)
+            ]
+            for one in asked:
+                await one.wait()
+    assert len(looked) > 5 and len(list(itertools.groupby(looked, id))) == 5
