@@ -33,7 +33,7 @@ from trio_broker.link import Ending
 from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.notify import Hook
-from trio_broker.opening import Opening, check_end, sees
+from trio_broker.opening import Opening, sees
 from trio_broker.pool import Pool
 from trio_broker.registry import Registry
 from trio_broker.saving import Restored, restored, to_save
@@ -217,9 +217,8 @@ class Broker:
         if create:
             opening.check_key()
         while (there := self.pool.get(opening.key)) is not None and (create or sees(opening.grant, there)):
-            if fresh:
-                check_end(opening.grant, there)
             if fresh or there.stillborn:
+                opening.check_replaces(there)
                 there.end(close=True)
                 fresh = False
             if not there.ending:

@@ -98,15 +98,24 @@ class Opening:
                 key=self.key,
             )
 
-    def check_fits(self, session: Session) -> None:
-        """That the session of this key will do. Raises Misuse (another agent's), Forbidden (outside the roots)."""
-        has, wants = session.settings.spec, self.spec
+    def check_replaces(self, session: Session) -> None:
+        """Raises Forbidden for one that may not be ended for its key: what failed to start is anybody's who sees it."""
+        self._check_sees(session)
+        if not session.stillborn:
+            check_end(self.grant, session)
+
+    def _check_sees(self, session: Session) -> None:
         if not sees(self.grant, session):
             raise Forbidden(
                 f"the session {self.key!r} works outside the directories of the token {self.grant.name!r}; "
                 "choose another key",
                 key=self.key,
             )
+
+    def check_fits(self, session: Session) -> None:
+        """That the session of this key will do. Raises Misuse (another agent's), Forbidden (outside the roots)."""
+        has, wants = session.settings.spec, self.spec
+        self._check_sees(session)
         if self.named and has.argv != wants.argv:
             raise Misuse(
                 f"session {session.key!r} belongs to agent {has.name!r}, not {wants.name!r}; "

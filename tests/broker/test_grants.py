@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from trio_broker.errors import BrokerError, Forbidden, NoSession
 from trio_broker.grant import Grant, Scope
+from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Json, Rig, User, open_rig
 
 BOUND = 600  # virtual seconds
@@ -158,6 +159,17 @@ async def test_other_sessions_are_as_if_there_were_none(root: Path, autojump_clo
                     assert isinstance(error, NoSession), (key, method, error)
                 error = await refused(user, "_trio_broker/open", key=key, cwd=str(root))
                 assert isinstance(error, Forbidden)
+
+
+async def test_what_failed_to_start_elsewhere_is_not_replaced(root: Path, autojump_clock: MockClock) -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig(habits=Habits(version=9)) as rig, rig.connect() as owner:
+            await owner.later(owner.open, "k").fails()
+            async with rig.connect(grant=token(root)) as user:
+                for more in ({}, {"fresh": True}):
+                    error = await refused(user, "_trio_broker/open", key="k", cwd=str(root), **more)
+                    assert isinstance(error, Forbidden) and "outside the directories" in error.message
+            assert (await owner.view("k"))["cwd"] == "/tmp"
 
 
 async def test_only_who_opened_a_session_and_an_admin_end_it(autojump_clock: MockClock) -> None:
