@@ -147,6 +147,8 @@ def _head(event: h11.Request, behind: bytes) -> Head:
     except ValueError:
         raise Refusal(HTTPStatus.BAD_REQUEST, "the request's target can't be read") from None
     headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
+    if event.http_version < b"1.1":  # nobody on the way would know of it (RFC 9110, 7.8)
+        headers = [pair for pair in headers if pair[0] != "upgrade"]
     first = {name: values[0] for name, values in found.items()}
     return Head(event.method.decode("ascii"), unquote(path), first, headers, behind)
 

@@ -264,6 +264,7 @@ async def test_plain_http_gets_an_answer() -> None:
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"GET /acp HTTP/1.1\r\n\r\n", 400),
         (b"GET http://[::1/acp HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (upgrade().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
         (upgrade(X="x" * 17_000), 431),
         (upgrade(X="x" * 200_000), 431),
         (upgrade(**{f"X{number}": "x" for number in range(3000)}), 431),
