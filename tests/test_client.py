@@ -47,9 +47,23 @@ class Closed(Lines):
         return ": the token was revoked; make another"
 
 
-async def test_the_last_words_of_a_broker_are_told_by_a_write_that_finds_it_gone() -> None:
+async def test_the_last_words_of_a_broker_are_told_by_a_write_that_finds_it_gone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await theirs.receive_stream.aclose()
     async with client_over(Closed(ours)) as client:
         with pytest.raises(BrokerGone, match="connection: the token was revoked; make another"):
+            await client.call("x")
+
+
+async def test_a_refusal_is_told_although_the_write_found_the_broker_gone() -> None:
+    """As when there are too many clients: it says so, and hangs up without reading anything."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"too many; leave"}}\n'
+    )
+    await theirs.aclose()
+    async with client_over(Lines(ours)) as client:
+        with pytest.raises(BrokerGone, match="connection: too many; leave"):
             await client.call("x")

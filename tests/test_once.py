@@ -60,7 +60,11 @@ def test_a_result_after_what_else_is_told(tmp_path: Path) -> None:
             NoSession,
             "none",
         ),
-        (b'{"id":null,"error":{"code":-32603,"message":"256 clients"}}\n', RemoteError, "256 clients"),
+        (
+            b'{"id":null,"error":{"code":-32603,"message":"256 clients"}}\n',
+            BrokerGone,
+            "connection: 256 clients",
+        ),
         (b'{"id":1,"error":"odd"}\n', RemoteError, "odd"),
     ],
 )
@@ -82,3 +86,20 @@ def test_silence_is_waited_for_no_longer_than_was_asked(tmp_path: Path) -> None:
 def test_nobody_there_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(NoBroker, match="start one with `trio-broker up`"):
         once.call(tmp_path / "none", "_trio_broker/status")
+
+
+def test_a_refusal_is_told_by_a_broker_that_reads_nothing(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def refuse() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(b'{"id":null,"error":{"code":-32603,"message":"256 clients"}}\n')
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(BrokerGone, match="connection: 256 clients"):
+            once.call(tmp_path / "s", "_trio_broker/x", {"much": "x" * 10_000_000})
+        thread.join()

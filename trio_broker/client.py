@@ -15,7 +15,7 @@ import trio
 
 from trio_broker import once
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
-from trio_broker.link import Lines, Link
+from trio_broker.link import FAREWELL, Lines, Link
 from trio_broker.outbox import Outbox
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.calls import Calls
@@ -52,6 +52,7 @@ class Client:
     _calls: Calls[_Call] = attrs.field(factory=Calls)
     _asked: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
     _farewell: str = ""
+    _said: str = ""  # to nobody's request: why it is about to close the connection
 
     async def call(self, method: str, params: object = None) -> Any:
         """Call a method; its decoded result. `params` is any JSON value, an object as a rule.
@@ -88,6 +89,8 @@ class Client:
         if message.kind is Kind.RESPONSE:
             if call := self._calls.close(message.id):
                 call.settle(message)
+            elif message.id == b"null" and message.error is not None:
+                self._said = once.last_words(_error(message.error))
         elif message.kind is Kind.REQUEST:
             self._nursery.start_soon(self._answer, message)
         elif message.method == "$/cancel_request":
@@ -113,7 +116,7 @@ class Client:
 
     def lost(self, why: str = "") -> None:
         """The broker is gone: everyone who waits for it is told. `why`: what it said at its leaving."""
-        self._farewell = self._farewell or why
+        self._farewell = self._farewell or why or self._said
         self.gone.set()
         for call in self._calls.drain():
             call.settle(self._gone())
@@ -193,6 +196,8 @@ async def _write(link: Link, client: Client, written: trio.Event) -> None:
         while data := await client.outbox.take():
             await link.send(data)
     except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+        with trio.move_on_after(FAREWELL):  # why it is gone may be still to be read
+            await client.gone.wait()
         client.lost(link.farewell())
     written.set()
 
@@ -206,6 +211,10 @@ def _result(reply: Message | BrokerError | None) -> Any:
         raise reply
     assert reply is not None, "it has arrived"
     if reply.error is not None:
-        error = jsonrpc.decode(reply.error)
-        raise from_rpc(error if isinstance(error, dict) else {"message": str(error)})
+        raise from_rpc(_error(reply.error))
     return jsonrpc.decode(reply.result or b"null")
+
+
+def _error(raw: bytes) -> dict[str, Any]:
+    error = jsonrpc.decode(raw)
+    return error if isinstance(error, dict) else {"message": str(error)}

@@ -30,7 +30,10 @@ def call(
             raise no_broker(where) from error
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {} if params is None else params}
         try:
-            broker.sendall(json.dumps(asked).encode() + b"\n")
+            try:
+                broker.sendall(json.dumps(asked).encode() + b"\n")
+            except BrokenPipeError:
+                pass  # it may have said why it hangs up
             with broker.makefile("rb") as lines:
                 return _answer(lines)
         except TimeoutError as error:
@@ -54,13 +57,18 @@ def gone(farewell: str = "") -> BrokerGone:
     return BrokerGone(f"the broker closed the connection{farewell}{step}")
 
 
+def last_words(error: Any) -> str:
+    """Of a broker that hangs up: its error that is the answer to nothing."""
+    return f": {error.get('message')}" if isinstance(error, dict) else ""
+
+
 def _answer(lines: BinaryIO) -> Any:
     for line in lines:
         message = json.loads(line)
         if "method" in message:
             continue  # a notification to everybody
         if (error := message.get("error")) is not None:
-            raise _error(error)
+            raise _error(error) if message.get("id") is not None else gone(last_words(error))
         return message.get("result")
     raise gone()
 
