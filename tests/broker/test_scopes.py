@@ -41,6 +41,7 @@ NEEDS: dict[Scope, dict[str, Json]] = {
         "_trio_broker/agents": {},
         "_trio_broker/attach": ID,
         "_trio_broker/detach": ID,
+        "_trio_broker/positions": {},
         "_trio_broker/asks": {},
         "_trio_broker/events": ID,
         "_trio_broker/history": ID,
