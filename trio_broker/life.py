@@ -149,6 +149,7 @@ class Life:
     line: Line | None = None
     introduction: bytes = b'{"protocolVersion":1}'
     cause: BrokerError | None = None
+    begun: bool = False
     axed: bool = False  # it was cancelled, and so the broker is
     started: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
@@ -163,6 +164,7 @@ class Life:
 
     async def run(self) -> None:
         """Live; runs once. Cancelling it kills the group at once."""
+        self.begun = True
         try:
             await self._spawn()
             if self.agent is not None and self.line is not None:
@@ -195,10 +197,11 @@ class Life:
         self.host.on_end(self)
 
     def forgo(self) -> None:
-        """It will not be run, if it has not been: nobody need wait for it."""
-        self.request_end()
-        self._end_start()
-        self.gone.set()
+        """It will not be run: nobody need wait for it. Has an effect only on a life that has not begun."""
+        if not self.begun:
+            self.request_end()
+            self._end_start()
+            self.gone.set()
 
     async def call(self, line: Line, method: str, params: bytes) -> bytes:
         """Call the agent; its raw result. An error that asks for a login says how, which the agent said earlier."""

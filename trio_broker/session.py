@@ -67,15 +67,8 @@ class Session:
     _crashes: int = 0
 
     def __attrs_post_init__(self) -> None:
-        settings = self.settings
-        self.turns = Turns(
-            self.log,
-            limit=settings.queue,
-            every=settings.liveness,
-            cancel_grace=settings.cancel_grace,
-            on_change=self.note_phase,
-            on_lost=self._lose,
-        )
+        of = self.settings
+        self.turns = Turns(self.log, of.queue, of.liveness, of.cancel_grace, self.note_phase, self._lose)
         self.relay = Relay(
             self.log, self._author, lambda message: refuse(self._line(), message), self._note_state
         )
@@ -147,7 +140,11 @@ class Session:
         if self.ending:
             raise SessionOver(f"session {self.key!r} was closed" if self.closed else "the broker is stopping")
         if begins := self.life is None or self.life.ending:
-            after, self.last_life = self.admit(self), self.life
+            after, last = self.admit(self), self.life
+            if last is None or last.begun:
+                self.last_life = last
+            else:
+                last.forgo()  # `last_life` is still ending, and this one takes its place
             self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self, after)
             self.resumed = None
             self._woken.set()

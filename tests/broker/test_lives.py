@@ -137,3 +137,22 @@ async def test_g6_who_opens_while_the_broker_stops_is_told_at_once(
             rig.broker.stop()
             with trio.fail_after(MOMENT):
                 assert isinstance(await user.later(user.open, "k", create=create).fails(), Draining)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_b11_two_restarts_while_the_last_process_ends_leave_nobody_waiting(
+    kill: bool, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=STUBBORN) as rig, rig.connect() as user:
+            await user.open("k")
+            first = user.later(user.call, "_trio_broker/restart", key="k")
+            await trio.sleep(MOMENT)
+            second = user.later(user.call, "_trio_broker/restart", key="k", kill=kill)
+            await trio.sleep(MOMENT)
+            assert "was restarted by" in (await first.fails()).message
+            if not kill:
+                assert rig.broker.owned() == {rig.agents.spawned[0].pid}
+                await trio.sleep(LADDER)
+            assert second.done and (await second.wait())["pid"] == rig.agent("k").pid
+            assert len(rig.agents.spawned) == 2 and rig.agents.alive() == [rig.agent("k")]
