@@ -37,9 +37,12 @@ async def restart(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, Restart)
     session = which(connection, Which(asked.session_id, asked.key))
     check_end(connection.grant, session)
-    session.restart(SessionOver(f"the agent of session {session.key!r} was restarted by {connection.who}"))
+    cause = SessionOver(f"the agent of session {session.key!r} was restarted by {connection.who}")
+    why = session.restart(cause)
     if asked.kill:
         session.hurry()
+    if why is not None:
+        raise why
     await session.wait_ready()
     pid = session.life.agent.pid if session.life is not None and session.life.agent is not None else None
     facts = {"key": session.key, "sessionId": session.session_id, "pid": pid}

@@ -218,12 +218,12 @@ class Session:
         self.save(self)
         self.note_phase()
 
-    def restart(self, cause: BrokerError) -> None:
-        """Have another process take up the conversation; `cause` is told to whose turn runs. What is queued waits."""
+    def restart(self, cause: BrokerError) -> BrokerError | None:
+        """Have another process take up conversation and queue; `cause` ends the turn. Gives what speaks against it."""
         if self.life is not None:
             with self.turns.kept():
                 self.life.request_end(cause=cause)
-        self._restart()
+        return self._restart()
 
     def put_away(self) -> None:
         """Another takes its key: it is history, however it ended."""
@@ -268,13 +268,15 @@ class Session:
                     await self._woken.wait()
                 self._restart()
 
-    def _restart(self) -> None:
+    def _restart(self) -> BrokerError | None:
         try:
             self.wake()
         except BrokerError as error:
             if not self.ending:
                 self.log.append("note", text=f"not restarted: {error.message}")
             self.turns.close(error, keep=isinstance(error, Draining))
+            return error
+        return None
 
     # As the host of its lives
 

@@ -55,6 +55,15 @@ async def test_a_restart_wakes_what_sleeps_and_tells_why_it_can_not(autojump_clo
                 await user.call("_trio_broker/restart", key="nobody's")
 
 
+async def test_a_restart_that_a_drain_forbids_says_so(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=RESUMABLE) as rig, rig.connect() as user:
+            user.later(user.prompt, await user.open("k"), "hang")
+            await user.wait_phase("k", "working")
+            await user.call("_trio_broker/shutdown", drain=True)
+            assert isinstance(await user.later(user.call, "_trio_broker/restart", key="k").fails(), Draining)
+
+
 async def test_who_may_end_a_session_may_restart_it(autojump_clock: MockClock) -> None:
     alice, bob = (Grant(name, frozenset({Scope.PROMPT}), roots=("/tmp",)) for name in ("alice", "bob"))
     with trio.fail_after(60):
