@@ -29,7 +29,7 @@ from trio_broker.wire.convert import structure
 
 AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
-EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdout is expected
+EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdin or stdout is expected
 LAST_WORDS_SHOWN = 300  # characters of stderr in a message; the rest is in its details
 INITIALIZE = jsonrpc.encode(
     {
@@ -253,7 +253,8 @@ class Life:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_exit, agent, line)
-                nursery.start_soon(self._watch_eof, agent, line)
+                nursery.start_soon(self._watch_end_of, "stdout", line.closed, agent)
+                nursery.start_soon(self._watch_end_of, "stdin", line.deaf, agent)
                 nursery.start_soon(line.run, self.host)
                 await self._start(line)
                 if not self.ending:
@@ -318,12 +319,12 @@ class Life:
         details = agent.exit.details() if agent.exit else {}
         self.lose(AgentGone(f"ended with {agent.exit}", **details))
 
-    async def _watch_eof(self, agent: Agent, line: Line) -> None:
-        await line.closed.wait()
+    async def _watch_end_of(self, what: str, ended: trio.Event, agent: Agent) -> None:
+        await ended.wait()
         with trio.move_on_after(EXIT_AFTER_EOF):
             await agent.exited.wait()
             return
-        self.lose(AgentGone(f"closed its stdout while its process {agent.pid} lives, and was ended"))
+        self.lose(AgentGone(f"closed its {what} while its process {agent.pid} lives, and was ended"))
 
     def lose(self, error: BrokerError) -> None:
         """The agent can't go on: say why, with its last words, to all who wait, and end what is left of it."""

@@ -55,7 +55,7 @@ class _Pending:
 class Line:
     """The wire to one agent. `redact` takes secrets out of all that it says.
 
-    `closed` is set when its stdout ended, `drained` when stdout and stderr both did.
+    `closed` is set when its stdout ended, `drained` when stdout and stderr both did, `deaf` when it closed its stdin.
     """
 
     agent: Agent
@@ -70,6 +70,7 @@ class Line:
     heard_at: float = attrs.field(factory=trio.current_time)
     closed: trio.Event = attrs.field(factory=trio.Event)
     drained: trio.Event = attrs.field(factory=trio.Event)
+    deaf: trio.Event = attrs.field(factory=trio.Event)
     _stderr: bytearray = attrs.field(factory=bytearray)
     _outbox: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = attrs.field(
         factory=lambda: trio.open_memory_channel[bytes](OUTBOX_FRAMES)
@@ -164,7 +165,8 @@ class Line:
                         await stdin.send_all(frame)
                         self._waiting -= len(frame)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    send.close()  # the agent shut its ear; its exit, or the end of its stdout, tells the rest
+                    send.close()
+                    self.deaf.set()
 
     async def _read(self, hearer: Hearer) -> None:
         splitter = LineSplitter(self.max_line)

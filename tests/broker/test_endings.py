@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.config import Restart
-from trio_broker.errors import BrokerError, Draining, SessionOver, SpawnFailed
+from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, SpawnFailed
 from trio_broker.life import Settings
 from trio_broker.model import Exit
 from trio_broker.process import Agent
@@ -341,3 +341,18 @@ async def test_c5_an_agent_that_dies_idle_is_seen_at_once(autojump_clock: MockCl
             assert (await user.view("k"))["phase"] == "dead"
             assert [event["phase"] for event in user.events if event.get("event") == "ended"] == ["dead"]
             assert await user.prompt(session, "x") == "end_turn", "it is woken for the next prompt"
+
+
+async def test_c5_an_agent_that_shuts_its_ear_is_given_up_when_it_is_to_hear_more(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=Habits(ignores_eof=True)) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await rig.agent("k").stdin.aclose()
+            await trio.sleep(60)
+            assert (await user.view("k"))["phase"] == "idle"
+            error = await user.later(user.prompt, session, "say never").fails()
+            assert isinstance(error, AgentGone) and "closed its stdin while its process" in error.message
+            await user.wait_phase("k", "dead")
+            assert await user.prompt(session, "say hello") == "end_turn"
