@@ -119,7 +119,7 @@ class Asks:
 
     def refuse(self, message: Message, code: int, text: str) -> None:
         """Answer a request of the agent with an error."""
-        self.line.answer(jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text)))
+        self.line.say(jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text)))
 
     # What clients do
 
@@ -270,9 +270,9 @@ class Asks:
     def _tell(self, ask: Ask, answer: Answer) -> None:
         id = ask.message.id or b"null"
         if answer.error is not None:
-            self.line.answer(jsonrpc.error_response(id, answer.error))
+            self.line.say(jsonrpc.error_response(id, answer.error))
         else:
-            self.line.answer(jsonrpc.response(id, answer.result))
+            self.line.say(jsonrpc.response(id, answer.result))
 
     def _note(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
         option = ask.option(answer.option_id)

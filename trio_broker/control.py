@@ -17,10 +17,10 @@ def refuse(line: Line, message: Message) -> None:
     """There is no conversation, so nobody to ask: every request still gets its answer (RACES C13)."""
     id = message.id or b"null"
     if message.method == "elicitation/create":
-        line.answer(jsonrpc.response(id, b'{"action":"decline"}'))
+        line.say(jsonrpc.response(id, b'{"action":"decline"}'))
     else:
         text = f"Method not found before there is a session: {message.method}"
-        line.answer(jsonrpc.error_response(id, jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text)))
+        line.say(jsonrpc.error_response(id, jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text)))
 
 
 @attrs.define(eq=False)

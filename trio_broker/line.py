@@ -97,8 +97,8 @@ class Line:
             raise self.trouble or AgentGone("the agent's stdin is closed: the session is ending") from None
         self._waiting += len(frame)
 
-    def answer(self, frame: bytes) -> None:
-        """Send an answer to a request of the agent; if it can't be told any more, that is the end of the matter."""
+    def say(self, frame: bytes) -> None:
+        """Send an answer, or a cancel; if the agent can't be told any more, that is the end of the matter."""
         try:
             self.send(frame)
         except AgentGone:

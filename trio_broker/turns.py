@@ -214,7 +214,7 @@ class Turns:
             turn.changed.set()
             if turn.number is not None and self._line is not None:
                 params = jsonrpc.encode({"sessionId": self._agent_session_id})
-                self._line.send(jsonrpc.notification("session/cancel", params))
+                self._line.say(jsonrpc.notification("session/cancel", params))
         return "turn"
 
     def close(self, error: BrokerError, *, keep: bool = False) -> None:

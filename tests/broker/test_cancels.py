@@ -337,3 +337,23 @@ async def test_d5_ids_of_prompts_match_whole(autojump_clock: MockClock) -> None:
             left = [queued["promptId"] for queued in (await user.view("k"))["queued"]]
             assert left == ["T10", "19:abc@thread.v2"]
             assert cancels(rig.agent("k")) == 0
+
+
+@pytest.mark.parametrize("how", ["max_turn", "interrupt", "verb"])
+async def test_d3_a_cancel_that_the_agent_can_not_hear_counts_all_the_same(
+    how: str, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(600):
+        config = settings(cancel_grace=20, max_turn=0.4 if how == "max_turn" else 0)
+        async with open_rig(config, Habits(resume=True, ignores_eof=True)) as rig, rig.connect() as user:
+            session, turn = await begin(user, "hang-hard")
+            await rig.agent("k").stdin.aclose()  # as an agent's that shuts its ear
+            user.client.notify("_more", {"sessionId": session})
+            await trio.sleep(MOMENT)
+            if how == "verb":
+                assert await user.cancel(session) == "turn"
+            elif how == "interrupt":
+                now = user.later(user.prompt, session, "say now", ifBusy="interrupt")
+                assert "never sent" in (await now.fails()).message
+            assert await turn.wait() == "cancelled"
+            assert await user.prompt(session, "say next") == "end_turn"
