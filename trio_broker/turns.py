@@ -148,6 +148,13 @@ class Turns:
         position = self._queue.index(turn) + 1
         self._note("queued", turn, position=position, durable=turn.durable or None, event="edited", by=by)
 
+    def promise(self, prompt_id: str | None) -> None:
+        """Have the prompt of that id, if it waits, run after a restart of the broker, too."""
+        for position, turn in enumerate(self._queue, 1):
+            if turn.prompt_id == prompt_id and not turn.durable:
+                turn.durable = True
+                self._note("queued", turn, position=position, durable=True, order=self._order())
+
     def move(self, turn: Turn, position: int, by: str) -> int:
         """Have a queued prompt run as number `position` of those that wait; says where it stands now."""
         self._queue.remove(turn)

@@ -166,7 +166,8 @@ def submit(connection: Connection, message: Message) -> None:
     asked = structure(message.params, Which)
     session = which(connection, asked)
     if (known := _known(session, asked.prompt_id)) is not None:
-        connection.reply(message, jsonrpc.encode(known))
+        session.turns.promise(asked.prompt_id)
+        connection.nursery.start_soon(_submit_kept, connection, message, session, jsonrpc.encode(known))
         return
     if asked.prompt_id is not None and (there := _turn(session, asked.prompt_id)) is not None:
         there.on_end(lambda _: connection.reply(message, jsonrpc.encode(_known(session, there.prompt_id))))

@@ -342,3 +342,16 @@ async def test_how_a_turn_ended_that_the_last_broker_left_is_on_disk_before_anyb
             log = rig.session("k").log
             assert rig.session("k").turns.ended["p"]["outcome"] == "unknown"
             assert log.kept == log.next - 1
+
+
+async def test_a_prompt_that_is_submitted_again_is_promised_when_it_is_on_disk(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_slow() as (_, user, session, slow):
+        first = user.later(user.submit, session, "hang", promptId="p")
+        await trio.sleep(MOMENT)
+        again = user.later(user.submit, session, "hang", promptId="p")
+        await trio.sleep(60)
+        assert not (first.done or again.done)
+        slow.go()
+        assert (await again.wait())["position"] == (await first.wait())["position"] == 0

@@ -190,6 +190,27 @@ async def test_they_are_kept_over_a_polite_end_too_and_those_that_somebody_waits
             ]  # fmt: skip
 
 
+async def test_one_that_waits_already_and_is_submitted_is_kept_in_its_place(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            await user.submit(session, "hang")
+            waited = user.later(user.prompt, session, "say waited", promptId="waited")
+            while not (await user.view("k"))["queue"]:  # noqa: ASYNC110  # seen from outside
+                await trio.sleep(0.001)
+            await user.submit(session, "say last", promptId="last")
+            assert await user.submit(session, "say waited", promptId="waited") == {
+                "promptId": "waited",
+                "position": 1,
+            }
+            assert await user.call("_trio_broker/shutdown") == {"kept": 2}
+            assert "is kept and runs after the next start" in (await waited.fails()).message
+            await rig.ended.wait()
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="last")
+            assert rig.agent("k").prompts() == ["say waited", "say last"]
+
+
 async def test_a_drain_that_can_not_run_them_any_more_keeps_them(path: Path) -> None:
     with trio.fail_after(60):
         config = settings(cancel_grace=0.01)
