@@ -124,8 +124,11 @@ class Asks:
     # What clients do
 
     def offer(self) -> None:
-        """Ask whoever can answer and has not been asked yet; for when a client has come or gone."""
-        for ask in tuple(self.open):
+        """Ask whoever can answer and has not been asked yet; for when a client has come or gone.
+
+        Not before what led to the question is shown: an end that is not on disk yet may hold it back.
+        """
+        for ask in [ask for ask in self.open if ask.number <= self.log.last]:
             for client in self._able(ask):
                 if client not in ask.asked:
                     self._ask(ask, client)
@@ -213,6 +216,8 @@ class Asks:
         ask.id = id_of(self.log)
         facts = {"askId": ask.id, "method": ask.method, "title": ask.title}
         ask.number = self.log.append("ask", {"params": ask.params}, **facts).first
+        if ask.number > self.log.last:
+            self.log.hold(ask.number, self.offer)
         self.offer()
         self.on_change()
 

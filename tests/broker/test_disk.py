@@ -26,6 +26,7 @@ from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, User, open_rig
 from trio_broker.turns import Turn, Turns
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Kind
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 LADDER = 10.0  # seconds that a stubborn agent takes to end
@@ -355,3 +356,27 @@ async def test_a_prompt_that_is_submitted_again_is_promised_when_it_is_on_disk(
         assert not (first.done or again.done)
         slow.go()
         assert (await again.wait())["position"] == (await first.wait())["position"] == 0
+
+
+@pytest.mark.parametrize("comes_late", [False, True])
+async def test_a_question_comes_after_what_led_to_it_though_an_end_before_that_is_not_on_disk_yet(
+    comes_late: bool, autojump_clock: MockClock
+) -> None:
+    async with open_slow() as (rig, user, session, slow), rig.connect() as other:
+        turn = user.later(user.prompt, session, "wait 5; say before; ask go", promptId="first")
+        await trio.sleep(MOMENT)
+        user.later(user.prompt, session, "say never", promptId="second")
+        await trio.sleep(MOMENT)
+        user.later(user.cancel, session, promptId="second")
+        await user.wait_phase("k", "waiting")
+        if comes_late:
+            await other.call("_trio_broker/attach", key="k", since=1)
+        await trio.sleep(60)
+        assert not user.asked() and not other.asked()
+        slow.go()
+        await trio.sleep(MOMENT)
+        for asked in [user, other] if comes_late else [user]:
+            kinds = [message.method for message in asked.messages if message.kind is not Kind.RESPONSE]
+            assert kinds[-3:] == ["session/update", "_trio_broker/event", "session/request_permission"]
+        await user.call("_trio_broker/answer", askId=user.events[-1]["askId"], answer="allow")
+        assert await turn.wait() == "end_turn"
