@@ -34,12 +34,16 @@ first_of = attrgetter("first")
 
 @attrs.define(eq=False)
 class Log:
-    """The log of the journal's session `number`. `next` is the number that the next event gets."""
+    """The log of the journal's session `number`. `next` is the number that the next event gets.
+
+    `began`: the first number that this broker gives, where another one gave those before it.
+    """
 
     keeper: Keeper
     number: int
     next: int = 1
     kept: int = 0
+    began: int | None = None
     cursors: set[Cursor] = attrs.field(factory=set)
     _ring: list[Record] = attrs.field(factory=list)
     _bytes: int = 0
@@ -105,6 +109,13 @@ class Log:
         cursor = Cursor(self, max(1, min(since, self.next)), wake)
         self.cursors.add(cursor)
         return cursor
+
+    def place_of(self, since: int) -> int:
+        """The number from which a reader goes on that asks for `since`.
+
+        It may have heard more of a broker that was killed than that one could keep: then what came after it is news.
+        """
+        return max(1, since) if since <= self.last + 1 else self.began or self.last + 1
 
     def on_kept(self, last: int) -> None:
         self.kept = last

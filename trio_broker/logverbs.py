@@ -78,8 +78,7 @@ def attach(connection: Connection, message: Message) -> None:
     if asked.role not in ROLES:
         raise Misuse(f"params.role: expected one of {', '.join(ROLES)}, not {asked.role!r}")
     session = which(connection, Which(asked.session_id, asked.key))
-    here = session.log.last + 1
-    since = here if asked.since is None else max(1, min(asked.since, here))
+    since = session.log.last + 1 if asked.since is None else session.log.place_of(asked.since)
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
     connection.attach(session, since, observes=asked.role == "observer")
@@ -106,7 +105,7 @@ async def events(connection: Connection, message: Message) -> bytes:
     """
     asked = structure(message.params, From)
     log = await _log_of(connection, asked.session_id, asked.key)
-    next = since = asked.since or 1
+    next = since = log.place_of(asked.since or 1)
     upto = min(log.last, since + max(1, asked.limit) - 1)
     found: list[dict[str, Any]] = []
     cursor, size = log.cursor(since), 0

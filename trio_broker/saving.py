@@ -77,7 +77,7 @@ def restored(
     meta = saved.meta
     if not saved.session_id:
         return None
-    log = Log(keeper, saved.number, next=saved.last + 1, kept=saved.last)
+    log = Log(keeper, saved.number, next=saved.last + 1, kept=saved.last, began=saved.last + 1)
     state = State(
         session_id=saved.session_id,
         agent_session_id=meta.get("agentSessionId"),

@@ -292,6 +292,33 @@ async def test_what_was_said_in_such_a_turn_is_history_and_no_news(path: Path) -
             assert user.said(session) == "now"
 
 
+@pytest.mark.parametrize("how", ["attach", "events"])
+async def test_who_had_heard_more_than_the_killed_broker_could_keep_hears_what_came_of_it(
+    how: str, path: Path
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            user.later(user.prompt, session, "hang", promptId="p")
+            await user.wait_phase("k", "working")
+            await rig.broker.keeper.flush()
+            files = {file: file.read_bytes() for file in path.parent.iterdir()}
+            for number in range(5):
+                await rig.agent("k").say(str(number))
+            while user.said(session) != "01234":  # noqa: ASYNC110  # seen from outside
+                await trio.sleep(0.001)
+            heard = (await user.view("k"))["events"]
+        for file, data in files.items():
+            file.write_bytes(data)
+        async with open_rig(habits=LOAD, journal=path) as rig, rig.connect() as user:
+            told = await user.call(f"_trio_broker/{how}", key="k", since=heard + 1)
+            while how == "attach" and not user.events:  # noqa: ASYNC110  # it comes after the answer
+                await trio.sleep(0.001)
+            (event,) = user.events or told["events"]
+            assert (event["kind"], event["promptId"], event["outcome"]) == ("ended", "p", "unknown")
+            assert event["seq"] < heard
+
+
 async def never_answer(_: object) -> object:
     await trio.sleep_forever()
 
