@@ -175,7 +175,9 @@ async def wait(connection: Connection, message: Message) -> bytes:
 
 def _is_so(session: Session, asked: Until) -> bool:
     if asked.prompt_id is not None:
-        return asked.prompt_id in session.turns.ended
+        turns = session.turns  # one that was never there ends with the session, too
+        never = session.ending and turns.find(lambda turn: turn.prompt_id == asked.prompt_id) is None
+        return never or asked.prompt_id in turns.ended
     at_rest = session.phase in AT_REST and not session.turns.queued()
     return session.ending or (at_rest if asked.until == "idle" else session.phase.value == UNTIL[asked.until])
 

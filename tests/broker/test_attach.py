@@ -327,3 +327,16 @@ async def test_wait_hears_that_a_start_has_come_to_its_end(autojump_clock: MockC
             await trio.sleep(3)
             assert not waiting.done
             assert (await waiting.wait())["phase"] == "idle"
+
+
+async def test_who_waits_for_a_prompt_that_never_came_is_told_when_the_session_ends(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            await user.open("k")
+            waiting = user.later(user.call, "_trio_broker/wait", key="k", promptId="mistyped")
+            await trio.sleep(1)
+            assert not waiting.done
+            await user.call("_trio_broker/close", key="k")
+            assert await waiting.wait() == {"phase": "closed", "ended": None}
