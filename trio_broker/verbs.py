@@ -12,7 +12,7 @@ from trio_broker import askverbs, catalog, logverbs, opsverbs, queueverbs, token
 from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
-from trio_broker.errors import Misuse
+from trio_broker.errors import Misuse, SessionOver
 from trio_broker.grant import Scope
 from trio_broker.logverbs import From, Which, speaks_ours, which
 from trio_broker.opening import (
@@ -227,6 +227,10 @@ async def close(connection: Connection, message: Message, *, kill: bool = False)
     session = which(connection, structure(message.params, Which))
     check_end(connection.grant, session)
     await connection.broker.close(session, kill=kill)
+    if not session.closed:
+        raise SessionOver(
+            f"session {session.key!r} was ending already, and is kept: it can be resumed", key=session.key
+        )
     agent = session.life.agent if session.life is not None else None
     exit = agent.exit if agent is not None else None
     return jsonrpc.encode({"closed": True, "key": session.key, "exit": exit.details() if exit else None})

@@ -156,3 +156,14 @@ async def test_b11_two_restarts_while_the_last_process_ends_leave_nobody_waiting
                 await trio.sleep(LADDER)
             assert second.done and (await second.wait())["pid"] == rig.agent("k").pid
             assert len(rig.agents.spawned) == 2 and rig.agents.alive() == [rig.agent("k")]
+
+
+async def test_g6_a_close_that_comes_after_a_shutdown_is_not_said_to_have_closed_anything(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(600):
+        async with open_rig(habits=STUBBORN) as rig, rig.connect() as user:
+            await user.open("k")
+            await user.call("_trio_broker/shutdown")
+            error = await user.later(user.call, "_trio_broker/close", key="k").fails()
+            assert isinstance(error, SessionOver) and "is kept" in error.message
