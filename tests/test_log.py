@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,6 +171,54 @@ async def test_what_a_failing_journal_can_not_hold_is_lost_and_said(
     found = Journal.open(tmp_path / "j").read(1, 1, 1 << 20)
     gap = next(record for record in found if record.kind == "gap")
     assert b'"from":1' in gap.data and found[0].first == keeper.lost + 1
+
+
+class Halting(Failing):
+    """One whose disk also takes its time to say that it is full."""
+
+    says: threading.Event | None = None
+
+    def write(self, batch: list[Change]) -> None:  # type: ignore[override]  # as above
+        if self.says is not None:
+            self.says.wait(60)
+        super().write(batch)
+
+
+async def test_what_was_being_written_and_is_lost_after_what_came_later_is_said_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_broker.keeper.HELD", 1000)
+    monkeypatch.setattr("trio_broker.keeper.RETRY", 0.01)
+    with trio.fail_after(60):
+        journal = Halting.open(tmp_path / "j")
+        assert isinstance(journal, Halting)
+        keeper, says = Keeper(journal), threading.Event()
+        log = Log(keeper, 1)
+
+        def say(count: int) -> None:
+            for _ in range(count):
+                log.append_updates(1, b"x" * 99 + b"\n")
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            say(5)
+            await keeper.flush()
+            journal.says = says
+            while not keeper._writing_now:  # noqa: ASYNC110  # it tries again by itself
+                await trio.sleep(0.001)
+            say(12)  # twice too much
+            says.set()
+            while keeper._writing_now:  # noqa: ASYNC110  # as above
+                await trio.sleep(0.001)
+            say(6)
+            journal.full = False
+            while keeper.failing:  # noqa: ASYNC110  # as above
+                await trio.sleep(0.01)
+            await keeper.flush()
+            nursery.cancel_scope.cancel()
+    found = Journal.open(tmp_path / "j").read(1, 1, 1 << 20)
+    (gap,) = [record for record in found if record.kind == "gap"]
+    assert b'"from":1,' in gap.data and f'"to":{found[0].first - 1},'.encode() in gap.data
 
 
 async def test_flush_is_a_promise_kept_by_the_time_it_returns(tmp_path: Path) -> None:

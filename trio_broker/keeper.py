@@ -326,6 +326,6 @@ class Keeper:
     def _lose(self, owner: Owner | None, record: Record) -> None:
         self.lost += record.count
         if owner is not None:
-            first, _ = self._losses.get(owner, (record.first, 0))
-            self._losses[owner] = first, record.last
+            first, last = self._losses.get(owner, (record.first, record.last))
+            self._losses[owner] = min(first, record.first), max(last, record.last)
             owner.on_kept(record.last)
