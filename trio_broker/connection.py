@@ -294,7 +294,7 @@ class Connection:
             self.outbox.follow(cursor, partial(self._render, session))
             session.relay.attach(self, observes=observes or not self.grant.may(Scope.ANSWER))
             if self.positions:
-                self.send(position_frame(session.session_id, cursor.next))
+                self.send(position_frame(session.session_id, session.log.began, cursor.next))
         return self.attached[session]
 
     def detach(self, session: Session) -> None:
@@ -313,7 +313,8 @@ class Connection:
         else:
             told = prompt_frames(session.session_id or "", record, but=self.name)
         if self.positions:
-            return position_frame(session.session_id, record.first, record.count, told.count(b"\n")) + told
+            here = record.first, record.count, told.count(b"\n")
+            return position_frame(session.session_id, session.log.began, *here) + told
         return told
 
     def submit(self, session: Session, turn: Turn, *, first: bool = False) -> int:

@@ -45,7 +45,12 @@ def prompt_frames(session_id: str, record: Record, but: str | None = None) -> by
     )
 
 
-def position_frame(session_id: str | None, seq: int, count: int = 0, lines: int = 0) -> bytes:
-    """What follows: `count` events of this session, from number `seq` on, in so many `lines`."""
-    params = {"sessionId": session_id, "seq": seq, "count": count, "lines": lines}
+def position_frame(
+    session_id: str | None, began: int | None, seq: int, count: int = 0, lines: int = 0
+) -> bytes:
+    """What follows: `count` events of this session, from number `seq` on, in so many `lines`.
+
+    `began`: the first number that this broker has given, by which its numbers are told from those of another.
+    """
+    params = {"sessionId": session_id, "began": began or 1, "seq": seq, "count": count, "lines": lines}
     return jsonrpc.notification(POSITION, jsonrpc.encode(params))

@@ -110,11 +110,14 @@ class Log:
         self.cursors.add(cursor)
         return cursor
 
-    def place_of(self, since: int) -> int:
+    def place_of(self, since: int, began: int | None = None) -> int:
         """The number from which a reader goes on that asks for `since`.
 
         It may have heard more of a broker that was killed than that one could keep: then what came after it is news.
+        `began`, where it says so, is that of the broker which it heard: numbers that one gave may be given again.
         """
+        if began is not None and began != (self.began or 1):
+            since = min(since, self.began or 1)
         return max(1, since) if since <= self.last + 1 else self.began or self.last + 1
 
     def on_kept(self, last: int) -> None:

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from trio_broker.connection import AtOnce, Connection, Waiting
-from trio_broker.errors import Misuse, NoSession
+from trio_broker.errors import Misuse, NoPrompt, NoSession
 from trio_broker.history import History
 from trio_broker.log import Log
 from trio_broker.model import Phase
@@ -92,7 +92,7 @@ def detach(connection: Connection, message: Message) -> bytes:
 
 def positions(connection: Connection, message: Message) -> bytes:
     """From now on be told where in its log each session is: before what its next `count` events, from number `seq` on,
-    are for this client, which is so many `lines`. `session/resume` takes such a number as `since`.
+    are for this client, which is so many `lines`. `session/resume` takes such a number as `since`, with `began`.
     """
     connection.positions = True
     return b"{}"
@@ -156,6 +156,7 @@ async def wait(connection: Connection, message: Message) -> bytes:
     if asked.until not in UNTIL:
         raise Misuse(f"params.until: expected one of {', '.join(UNTIL)}, not {asked.until!r}")
     session = which(connection, Which(asked.session_id, asked.key))
+    _check_known(session, asked.prompt_id)
     stirred = trio.Event()
 
     def stir() -> None:
@@ -173,11 +174,18 @@ async def wait(connection: Connection, message: Message) -> bytes:
     return jsonrpc.encode({"phase": session.phase.value, "ended": ended})
 
 
+def _check_known(session: Session, prompt_id: str | None) -> None:
+    """Raises NoPrompt for one that nobody has sent, or that ended long ago."""
+    turns = session.turns
+    there = turns.find(lambda turn: turn.prompt_id == prompt_id)
+    if prompt_id is not None and there is None and prompt_id not in turns.ended:
+        shown = "`trio-broker queue list` shows those that wait, `sessions history` those that ended"
+        raise NoPrompt(f"session {session.key!r} knows of no prompt {prompt_id!r}; {shown}", key=session.key)
+
+
 def _is_so(session: Session, asked: Until) -> bool:
     if asked.prompt_id is not None:
-        turns = session.turns  # one that was never there ends with the session, too
-        never = session.ending and turns.find(lambda turn: turn.prompt_id == asked.prompt_id) is None
-        return never or asked.prompt_id in turns.ended
+        return asked.prompt_id in session.turns.ended
     at_rest = session.phase in AT_REST and not session.turns.queued()
     return session.ending or (at_rest if asked.until == "idle" else session.phase.value == UNTIL[asked.until])
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import attrs
 import msgspec
 import trio
 
@@ -37,6 +38,14 @@ from trio_broker.wire.jsonrpc import Message, id_key
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
 SETTINGS = ("session/set_mode", "session/set_config_option")
+
+
+@attrs.frozen
+class Place:
+    """Where a client was in a log, if it knows."""
+
+    since: int | None = None
+    began: int | None = None
 
 
 async def initialize(connection: Connection, message: Message) -> bytes:
@@ -115,11 +124,15 @@ async def load_session(connection: Connection, message: Message) -> None:
 
 
 async def resume_session(connection: Connection, message: Message) -> None:
-    """The same without what was said before; or from a number of the log on, in `_meta["trio-broker"]` as `since`."""
+    """The same without what was said before; or from where a client was that was told `positions`.
+
+    It says so with the `since` and the `began` of one in `_meta["trio-broker"]`.
+    """
     session = await _taken_up(connection, message)
-    since = options_of(message.params).get("since")
+    place = structure(jsonrpc.encode(options_of(message.params)), Place)
+    since = None if place.since is None else session.log.place_of(place.since, place.began)
     connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
-    connection.attach(session, since if type(since) is int and since > 0 else None)
+    connection.attach(session, since)
     tell_commands(connection, session)
 
 

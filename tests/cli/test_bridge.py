@@ -129,7 +129,7 @@ def test_a_question_that_is_withdrawn_is_withdrawn_by_the_id_that_the_editor_kno
 
 
 def place(**at: int) -> bytes:
-    return line(method="_trio_broker/position", params={"sessionId": "s", **at}) + b"\n"
+    return line(method="_trio_broker/position", params={"sessionId": "s", "began": 4, **at}) + b"\n"
 
 
 def update(text: str) -> bytes:
@@ -140,6 +140,7 @@ def since(bridge: Bridge) -> int:
     """From which number on the next broker is asked for session s."""
     bridge.lost("gone")
     (resume,) = (message for message in greet(bridge) if message["method"] == "session/resume")
+    assert resume["params"]["_meta"]["trio-broker"]["began"] == 4
     number: int = resume["params"]["_meta"]["trio-broker"]["since"]
     return number
 

@@ -29,8 +29,12 @@ POSITION = b'{"jsonrpc":"2.0","method":"_trio_broker/position",'
 
 @attrs.define
 class _Place:
-    """Where a session is in its log: `lines` of the editor's are `count` events, from `seq` on; `seen` have passed."""
+    """Where a session is in its log: `lines` of the editor's are `count` events, from `seq` on; `seen` have passed.
 
+    `began`: the first number of the broker whose numbers these are.
+    """
+
+    began: int
     seq: int
     count: int
     lines: int
@@ -54,7 +58,7 @@ class Bridge:
     _sessions: dict[str, bytes] = attrs.field(factory=dict)  # with what to resume each
     _owing: dict[bytes, Message] = attrs.field(factory=dict)  # what the editor waits for, by id
     _places: dict[str, _Place] = attrs.field(factory=dict)
-    _now: _Place = attrs.field(factory=lambda: _Place(0, 0, 0))  # that of the lines which come now
+    _now: _Place = attrs.field(factory=lambda: _Place(1, 0, 0, 0))  # that of the lines which come now
     _asking: set[bytes] = attrs.field(
         factory=set
     )  # what the broker waits for, by the ids that the editor sees
@@ -119,7 +123,7 @@ class Bridge:
 
     def _note(self, place: bytes) -> None:
         at = jsonrpc.decode(place)
-        self._now = self._places[at["sessionId"]] = _Place(at["seq"], at["count"], at["lines"])
+        self._now = self._places[at["sessionId"]] = _Place(at["began"], at["seq"], at["count"], at["lines"])
 
     def _back(self, line: bytes) -> bytes:
         message = jsonrpc.peek(line)
@@ -166,7 +170,7 @@ class Bridge:
         self.brokers += 1
         self._asking.clear()
         self._own.clear()
-        self._now = _Place(0, 0, 0)
+        self._now = _Place(1, 0, 0, 0)
         return b"".join(told)
 
     @property
@@ -195,7 +199,8 @@ class Bridge:
     def _resumption(self, id: str) -> bytes:
         params = self._sessions[id]
         if id in self._places:
-            params = _with_options(params, since=self._places[id].next)
+            place = self._places[id]
+            params = _with_options(params, since=place.next, began=place.began)
         return self._request("session/resume", params, id)
 
     def _request(self, method: str, params: bytes, session: str = "") -> bytes:
