@@ -150,10 +150,11 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_check_that_is_ended_leaves_no_agent_behind(
-    number: signal.Signals, home: Home, tmp_path: Path
+@pytest.mark.parametrize("words", [["check"], ["agents", "test"]], ids=" ".join)
+def test_what_starts_an_agent_and_is_ended_leaves_none_behind(
+    words: list[str], number: signal.Signals, home: Home, tmp_path: Path
 ) -> None:
-    checking = home.start("check", "--", sys.executable, "-c", STAYS, cwd=tmp_path)
+    checking = home.start(*words, "--", sys.executable, "-c", STAYS, cwd=tmp_path)
     pid = tmp_path / "pid"
     eventually(lambda: pid.exists() and pid.read_text(encoding="utf-8").endswith("\n"))
     checking.send_signal(number)

@@ -16,7 +16,7 @@ from trio_broker.catalog import AgentSpec
 from trio_broker.cli.completing import agent_names
 from trio_broker.cli.group import Group
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import State, pass_state, print_json, run
+from trio_broker.cli.run import State, pass_state, print_json, run, run_to_a_signal
 from trio_broker.cli.text import safe, table
 from trio_broker.errors import BrokerError, Misuse
 
@@ -167,7 +167,7 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
     if not os.path.isdir(cwd):
         raise Misuse(f"--cwd: there is no directory {cwd}")
     patience = timeout or spec.start_timeout or state.config.broker.start_timeout
-    probe = run(looked_at, attrs.evolve(spec, start_timeout=None), os.path.abspath(cwd), patience)
+    probe = run_to_a_signal(looked_at, attrs.evolve(spec, start_timeout=None), os.path.abspath(cwd), patience)
     found = picture(probe)
     if style == "json":
         print_json(found)

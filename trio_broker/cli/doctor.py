@@ -16,7 +16,7 @@ from trio_broker.catalog import AgentSpec
 from trio_broker.cli.checks import BROKEN, CHECKS, NOTE, OK, Finding
 from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.progress import progress
-from trio_broker.cli.run import State, at_home, pass_state, print_json, run
+from trio_broker.cli.run import State, at_home, pass_state, print_json, run_to_a_signal
 from trio_broker.cli.text import safe
 from trio_broker.errors import ConfigError
 from trio_broker.probe import Probe
@@ -49,7 +49,7 @@ def doctor_command(state: State, agents: bool, timeout: float, style: str) -> in
     at_home(state, "doctor")
     findings = [finding for check in CHECKS for finding in check(state)]
     if agents:
-        findings += run(_agents, state, timeout)
+        findings += run_to_a_signal(_agents, state, timeout)
     broken = sum(finding.state == BROKEN for finding in findings)
     if style == "json":
         print_json({"ok": not broken, "findings": [attrs.asdict(finding) for finding in findings]})
