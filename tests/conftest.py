@@ -30,7 +30,7 @@ import pytest
 import trio
 from trio._core._run import (
     SystemClock,
-)  # not public, nor is the next; the test of this file fails without them
+)  # not public, nor is the next: the test of this file fails without them
 from trio._core._thread_cache import ThreadCache
 
 # A deadline per example would make tests depend on what else the machine does.
@@ -158,10 +158,11 @@ def _start_thread(
     really(cache, work, delivered, name)
 
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # in the background of a shell: what tests start would inherit it
+# In the background of a shell, or under nohup: what tests start would inherit that these are ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 WATCH = Watch()
 WORKING = set[object]()  # Trio's threads that do something
 sys.addaudithook(WATCH.audit)
