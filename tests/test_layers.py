@@ -86,7 +86,7 @@ MAY_IMPORT = {
     "frames": "record wire",
     "connection": "errors grant scopes degrade link model wire policy record frames catalog line log turns control "
     "session broker outbox",
-    "prompting": "errors opening wire turns session connection",
+    "prompting": "errors opening model wire turns session connection",
     "upward": "errors grant scopes degrade opening model wire record replay line log session broker connection "
     "prompting",
     "logverbs": "errors model wire record history log session connection upward",

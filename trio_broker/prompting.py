@@ -7,6 +7,7 @@ from typing import Any
 
 from trio_broker.connection import Connection
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
+from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.session import Session
 from trio_broker.turns import Turn, text_of
@@ -17,11 +18,11 @@ META = "trio-broker"
 IF_BUSY = ("queue", "reject", "interrupt")
 
 
-def prompt(connection: Connection, message: Message) -> bytes | None:
+def prompt(connection: Connection, message: Message) -> None:
     """Queue the prompt; its reply is the turn's outcome. Raises QueueFull, NoSession, SessionOver.
 
     One that is sent `again` is not queued: its turn is waited for, or its outcome is told. Raises NoPrompt for one that
-    is not known, and what the turn failed with.
+    is not known.
     """
     connection.check_introduced()
     session = connection.session(message)
@@ -29,7 +30,8 @@ def prompt(connection: Connection, message: Message) -> bytes | None:
     again = options.get("again") is True
     if (ended := session.turns.ended.get(turn.prompt_id)) is not None:
         if again:
-            return _outcome(ended)
+            connection.settle(message, session, _outcome(ended))
+            return
         raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
     there = session.turns.find(lambda other: other.prompt_id == turn.prompt_id)
     if there is not None:  # its sender has lost the connection perhaps: it runs once, and both are told
@@ -43,18 +45,17 @@ def prompt(connection: Connection, message: Message) -> bytes | None:
     connection.prompts[id_key(message.id or b"null")] = session, turn
     if there is None:
         submit_if(connection, session, turn, options.get("ifBusy"))
-    return None
 
 
-def _outcome(ended: dict[str, Any]) -> bytes:
-    """The result of a prompt that ended earlier. Raises what it failed with."""
+def _outcome(ended: dict[str, Any]) -> Outcome:
+    """That of a turn which ended earlier, as far as the log has it."""
+    if ended["outcome"] == "cancelled":
+        return Cancelled(note=ended.get("note"))
     if (reason := ended.get("stopReason")) is not None:
-        note = ended.get("note")
-        meta = {} if note is None else {"_meta": {META: {"note": note}}}
-        return jsonrpc.encode({"stopReason": reason, **meta})
+        return Answered(jsonrpc.encode({"stopReason": reason}))
     why = ended.get("error") or ended.get("note") or "what came of it is not known"
     kind = ended.get("code") or SessionOver.code
-    raise from_rpc({"message": why, "data": {"kind": kind, "ended": ended}})
+    return Failed(from_rpc({"message": why, "data": {"kind": kind, "ended": ended}}))
 
 
 def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: object = None) -> int:

@@ -8,9 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.connection import Connection
 from trio_broker.errors import BrokerError, NoPrompt, SessionOver
 from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import User, open_rig
+from trio_broker.testing.rig import User, open_rig, prompt_params
+from trio_broker.wire import jsonrpc
 
 
 async def again(user: User, session: str, id: str) -> str:
@@ -77,3 +79,23 @@ async def test_after_a_restart_what_ran_is_not_known_and_what_waited_was_never_s
             assert isinstance(ran, SessionOver) and "not sent again" in ran.message
             assert isinstance(waited, SessionOver) and "before this prompt was sent" in waited.message
             assert [agent.prompts() for agent in rig.agents.spawned if agent.prompts()] == []
+
+
+async def test_what_came_of_it_is_told_behind_what_its_sender_had_missed() -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as one, rig.connect() as back:
+            session = await one.open("k")
+            await one.prompt(session, "say missed", promptId="p")
+            await back.call("initialize", protocolVersion=1)
+            (connection,) = (
+                each for each in rig.broker.clients if isinstance(each, Connection) and not each.attached
+            )
+            connection.attach(rig.session("k"), 1)
+            params = jsonrpc.encode(prompt_params(session, "say it ran anew", promptId="p", again=True))
+            connection.hear(jsonrpc.request(99, "session/prompt", params))  # before anything of it was sent
+            while not (told := [message for message in back.messages if message.id == b"99"]):  # noqa: ASYNC110
+                await trio.sleep(0.001)
+            before = back.messages[: back.messages.index(told[0])]
+            assert [message.session_id for message in before if message.method == "session/update"] == [
+                session
+            ] * 2
