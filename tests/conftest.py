@@ -28,10 +28,8 @@ import attrs
 import hypothesis
 import pytest
 import trio
-from trio._core._run import (
-    SystemClock,
-)  # not public, nor is the next: the test of this file fails without them
-from trio._core._thread_cache import ThreadCache
+from trio._core._run import SystemClock  # not public, nor is the next:
+from trio._core._thread_cache import ThreadCache  # the test of this file fails when it is another one
 
 # A deadline per example would make tests depend on what else the machine does.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -244,18 +246,26 @@ async def test_where_nothing_is_promised_nobody_waits_for_the_disk(tmp_path: Pat
         assert log.kept == 0
 
 
+@asynccontextmanager
+async def kept(path: Path) -> AsyncGenerator[Log, None]:
+    """A log of twenty events, which are all in the journal at `path`; it is closed at the end of the block."""
+    keeper = Keeper(Journal.open(path))
+    log = Log(keeper, 1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keeper.run)
+        for _ in range(20):
+            log.append_updates(1, lines(log.next, 1))
+        await keeper.flush()
+        yield log
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_page_that_can_not_be_read_is_a_gap_that_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "RING_SMALL", 10)
     with trio.fail_after(60):
-        keeper = Keeper(Journal.open(tmp_path / "j"))
-        log = Log(keeper, 1)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(keeper.run)
-            for _ in range(20):
-                log.append_updates(1, lines(log.next, 1))
-            await keeper.flush()
+        async with kept(tmp_path / "j") as log:
             with sqlite3.connect(tmp_path / "j") as damage:
                 damage.execute("DROP TABLE record")
             damage.close()
@@ -266,7 +276,6 @@ async def test_a_page_that_can_not_be_read_is_a_gap_that_says_why(
             assert (gap.first, gap.last + 1, rest.kind) == (1, rest.first, "update"), (
                 "what is in memory is there"
             )
-            nursery.cancel_scope.cancel()
 
 
 async def test_a_reader_for_whom_the_journal_was_closed_is_told_of_no_gap(
@@ -275,14 +284,8 @@ async def test_a_reader_for_whom_the_journal_was_closed_is_told_of_no_gap(
     """The broker stops, and a client that lags is cancelled only when the journal is closed already."""
     monkeypatch.setattr(logs, "RING_SMALL", 10)
     with trio.fail_after(60):
-        keeper = Keeper(Journal.open(tmp_path / "j"))
-        log = Log(keeper, 1)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(keeper.run)
-            for _ in range(20):
-                log.append_updates(1, lines(log.next, 1))
-            await keeper.flush()
-            nursery.cancel_scope.cancel()
+        async with kept(tmp_path / "j") as log:
+            pass
         told: list[Record] = []
 
         async def read() -> None:
@@ -292,7 +295,7 @@ async def test_a_reader_for_whom_the_journal_was_closed_is_told_of_no_gap(
             nursery.start_soon(read)
             await trio.testing.wait_all_tasks_blocked()
             for reader in "abcd":  # all that may read at once: the first one has read by then
-                await keeper._reading.acquire_on_behalf_of(reader)
+                await log.keeper._reading.acquire_on_behalf_of(reader)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     assert told == []

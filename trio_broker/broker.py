@@ -153,8 +153,8 @@ class Broker:
 
     async def _stop_at_rest(self) -> None:
         for session in self.pool.snapshot():
-            while session.live and (turn := session.turns.find(lambda _: True)) is not None:
-                await turn.wait()
+            while session.live and (turns := session.turns.unsettled()):
+                await turns[0].wait()
         self.stop()
 
     def _restore(self) -> None:

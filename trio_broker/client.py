@@ -103,8 +103,7 @@ class Client:
             try:
                 self.outbox.put(jsonrpc.response(id, jsonrpc.encode(await self._on_request(message))))
             except BrokerError as error:
-                told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
-                self.outbox.put(jsonrpc.error_response(id, told))
+                self.outbox.put(jsonrpc.refusal(id, error))
             finally:
                 self._asked.pop(id, None)  # a broker that is none of ours may have asked twice under one id
 

@@ -73,7 +73,10 @@ class Handlers:
 
 @attrs.define(eq=False)
 class Connection:
-    """`nursery` is the connection's own, for what has to wait. It is a Listener of the sessions it is attached to."""
+    """`nursery` is the connection's own, for what has to wait. It is a Listener of the sessions it is attached to.
+
+    `reading` is held while a whole log is gone through, which takes memory as long as that.
+    """
 
     broker: Broker
     handlers: Handlers
@@ -91,9 +94,7 @@ class Connection:
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     can: Abilities = attrs.field(factory=Abilities)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
-    reading: trio.Lock = attrs.field(
-        factory=trio.Lock
-    )  # held while a whole log is gone through, for its memory
+    reading: trio.Lock = attrs.field(factory=trio.Lock)
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
     observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
@@ -110,8 +111,7 @@ class Connection:
             if message.kind is Kind.REQUEST:
                 self._claim(message.id or b"null")
         except BadMessage as error:
-            told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
-            self.send(jsonrpc.error_response(error.id or b"null", told))
+            self.send(jsonrpc.refusal(error.id, error))
             return
         self._dispatch(message)
 
@@ -196,8 +196,7 @@ class Connection:
     def fail(self, message: Message, error: BrokerError, after: Cursor | None = None) -> None:
         """Answer a request with an error; an agent's own error keeps its code, message and data (RACES C18)."""
         self._release(message)
-        told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
-        self.outbox.put(jsonrpc.error_response(message.id or b"null", told), after)
+        self.outbox.put(jsonrpc.refusal(message.id, error), after)
 
     def _release(self, message: Message) -> None:
         id = message.id or b"null"

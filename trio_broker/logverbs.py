@@ -177,8 +177,7 @@ async def wait(connection: Connection, message: Message) -> bytes:
 def _check_known(session: Session, prompt_id: str | None) -> None:
     """Raises NoPrompt for one that nobody has sent, or that ended long ago."""
     turns = session.turns
-    there = turns.find(lambda turn: turn.prompt_id == prompt_id)
-    if prompt_id is not None and there is None and prompt_id not in turns.ended:
+    if prompt_id is not None and turns.of_id(prompt_id) is None and prompt_id not in turns.ended:
         shown = "`trio-broker queue list` shows those that wait, `sessions history` those that ended"
         raise NoPrompt(f"session {session.key!r} knows of no prompt {prompt_id!r}; {shown}", key=session.key)
 

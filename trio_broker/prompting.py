@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from trio_broker.connection import Connection
@@ -16,6 +18,7 @@ from trio_broker.wire.jsonrpc import Message, id_key
 
 META = "trio-broker"
 IF_BUSY = ("queue", "reject", "interrupt")
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def prompt(connection: Connection, message: Message) -> None:
@@ -26,14 +29,15 @@ def prompt(connection: Connection, message: Message) -> None:
     """
     connection.check_introduced()
     session = connection.session(message)
-    turn, options = new_turn(connection, message.params), options_of(message.params)
+    options = options_of(message.params)
+    turn = new_turn(connection, message.params, options)
     again = options.get("again") is True
     if (ended := session.turns.ended.get(turn.prompt_id)) is not None:
         if again:
             connection.settle(message, session, _outcome(ended))
             return
         raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
-    there = session.turns.find(lambda other: other.prompt_id == turn.prompt_id)
+    there = session.turns.of_id(turn.prompt_id)
     if there is not None:  # its sender has lost the connection perhaps: it runs once, and both are told
         connection.attach(session)
         turn = there
@@ -75,15 +79,14 @@ def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: obj
     return position
 
 
-def new_turn(connection: Connection, params: bytes) -> Turn:
-    """A turn for raw `session/prompt` parameters, with the options in their `_meta["trio-broker"]`."""
+def new_turn(connection: Connection, params: bytes, options: Mapping[str, Any] = NONE) -> Turn:
+    """A turn for raw `session/prompt` parameters, with the options that stood in their `_meta["trio-broker"]`."""
     members = jsonrpc.members(params)
     blocks = members.get("prompt", b"")
     if not blocks.startswith(b"["):
         raise BadMessage(
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
-    options = options_of(params)
     chosen = options.get("policy")
     known = known_params(connection.grant, "session/prompt", params)
     turn = Turn(known, author=connection, text=text_of(blocks))

@@ -102,7 +102,7 @@ def _waiting(session: Session, prompt_id: str) -> Turn:
         what = "runs already; cancel it instead"
     elif (ended := turns.ended.get(prompt_id)) is not None:
         what = f"has ended already: {ended['outcome']}"
-    elif turns.find(lambda turn: turn.prompt_id == prompt_id) is not None:
+    elif turns.of_id(prompt_id) is not None:
         what = "has just ended"
     else:
         what = "is not there; `trio-broker queue list` shows those that wait"

@@ -200,10 +200,14 @@ class Turns:
     def queued(self) -> tuple[Turn, ...]:
         return tuple(self._queue)
 
-    def find(self, match: Callable[[Turn], bool]) -> Turn | None:
-        """The first turn that matches and has no outcome: the one that runs, one that waits, or one that ends."""
+    def unsettled(self) -> tuple[Turn, ...]:
+        """Those that have no outcome: the one that runs, those that wait, those that end."""
         running = (self.running,) if self.running is not None else ()
-        return next((turn for turn in (*running, *self._queue, *self._ending) if match(turn)), None)
+        return (*running, *self._queue, *self._ending)
+
+    def of_id(self, prompt_id: str) -> Turn | None:
+        """The one of them that has this prompt id."""
+        return next((turn for turn in self.unsettled() if turn.prompt_id == prompt_id), None)
 
     def cancel(self, turn: Turn, why: str | None = None) -> str:
         """Cancel this very turn and say what it was: `queued` (gone at once), `turn` (told the agent), `nothing`.
@@ -308,9 +312,8 @@ class Turns:
             cancelled = turn.cancelling and _stop_reason(result) == "cancelled"
             self._end(turn, Cancelled(result, turn.why) if cancelled else Answered(result))
         elif turn.cancelling:  # agents that predate the rule answer a cancelled prompt with an error
-            self._end(
-                turn, Cancelled(note=f"the agent answered the cancel with an error: {_text(reply.error)}")
-            )
+            text = remote_error(reply.error).message
+            self._end(turn, Cancelled(note=f"the agent answered the cancel with an error: {text}"))
         else:
             self._end(turn, Failed(remote_error(reply.error)))
 
@@ -375,10 +378,6 @@ def _stop_reason(result: bytes) -> str | None:
     value = jsonrpc.decode(result)
     reason = value.get("stopReason") if isinstance(value, dict) else None
     return reason if isinstance(reason, str) else None
-
-
-def _text(error: bytes) -> str:
-    return remote_error(error).message
 
 
 def _never_sent(error: BrokerError, turn: Turn) -> BrokerError:

@@ -219,7 +219,7 @@ def cancel(connection: Connection, message: Message) -> bytes | None:
 def _turn(session: Session, prompt_id: str | None) -> Turn | None:
     if prompt_id is None:
         return session.turns.running
-    return session.turns.find(lambda turn: turn.prompt_id == prompt_id)
+    return session.turns.of_id(prompt_id)
 
 
 async def close(connection: Connection, message: Message, *, kill: bool = False) -> bytes:

@@ -195,7 +195,7 @@ def test_a_session_that_can_not_be_taken_up_is_told_once_and_not_tried_again(bri
                 )
                 + b"\n"
             )
-    assert bridge.told() == ["session s could not be taken up again: no"] and bridge.told() == []
+    assert bridge.troubles() == ["session s could not be taken up again: no"] and bridge.troubles() == []
     bridge.lost("gone")
     assert "session/resume" not in [message["method"] for message in greet(bridge)]
 

@@ -228,7 +228,7 @@ class Pump:
                 raise BrokerGone(GONE) from error
             while not self.bridge.greeted:
                 self._take(broker)
-        for trouble in self.bridge.told():
+        for trouble in self.bridge.troubles():
             click.echo(f"trio-broker: {trouble}", err=True)
 
     def _lose(self) -> None:

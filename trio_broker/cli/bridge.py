@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
+import msgspec
 
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, from_rpc
 from trio_broker.wire import jsonrpc
@@ -99,7 +100,7 @@ class Bridge:
             message = jsonrpc.peek(line)
         except BadMessage:
             return b""
-        return _error(message.id, error) if message.kind is Kind.REQUEST else b""
+        return jsonrpc.refusal(message.id, error) if message.kind is Kind.REQUEST else b""
 
     # From the broker
 
@@ -165,7 +166,7 @@ class Bridge:
         told = [_withdrawal(id) for id in self._asking]
         for id, request in tuple(self._owing.items()):
             if request.method not in ("initialize", "session/prompt"):
-                told.append(_error(id, BrokerGone(f"{why} before it had answered; ask again")))
+                told.append(jsonrpc.refusal(id, BrokerGone(f"{why} before it had answered; ask again")))
                 del self._owing[id]
         self.brokers += 1
         self._asking.clear()
@@ -191,7 +192,7 @@ class Bridge:
         yield b"".join(map(self._resumption, self._sessions))
         yield b"".join(_marked(owed, again=True).raw + b"\n" for owed in self._owing.values())
 
-    def told(self) -> list[str]:
+    def troubles(self) -> list[str]:
         """What could not be taken up again, and why, for who reads stderr; each once."""
         troubles, self._troubles = self._troubles, []
         return troubles
@@ -206,7 +207,7 @@ class Bridge:
     def _request(self, method: str, params: bytes, session: str = "") -> bytes:
         id = b'"trio-broker:%d"' % len(self._own)
         self._own[id] = session
-        return _request(id, method, params)
+        return jsonrpc.request(id, method, params)
 
     def _own_answered(self, session: str, answer: Message) -> None:
         if answer.error is None:
@@ -226,7 +227,7 @@ def _marked(request: Message, **options: object) -> Message:
         params = _with_options(request.params, **options)
     except BadMessage:
         return request  # the broker says what is wrong with it
-    return jsonrpc.peek(_request(request.id or b"null", "session/prompt", params).strip())
+    return jsonrpc.peek(jsonrpc.request(request.id or b"null", "session/prompt", params).strip())
 
 
 def _with_options(params: bytes, **options: object) -> bytes:
@@ -240,18 +241,8 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _with_id(message: Message, id: bytes) -> bytes:
-    members = jsonrpc.members(message.raw) | {"id": id}
-    return b"{%b}\n" % b",".join(jsonrpc.encode(name) + b":" + raw for name, raw in members.items())
-
-
-def _request(id: bytes, method: str, params: bytes) -> bytes:
-    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}\n' % (id, jsonrpc.encode(method), params)
+    return jsonrpc.with_fields(message.raw, id=msgspec.Raw(id)) + b"\n"
 
 
 def _withdrawal(id: bytes) -> bytes:
     return jsonrpc.notification(WITHDRAWN, b'{"requestId":%b}' % id)
-
-
-def _error(id: bytes | None, error: BrokerError) -> bytes:
-    told = jsonrpc.error_object(error.rpc_code, error.message, error.data())
-    return jsonrpc.error_response(id or b"null", told)

@@ -89,7 +89,7 @@ class Pump:
                 if (lines := await broker.receive()) is None:
                     return False
                 await self._take(lines)
-        for trouble in self.bridge.told():
+        for trouble in self.bridge.troubles():
             click.echo(f"trio-broker: {trouble}", err=True)
         return True
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from trio_broker.errors import BadMessage
+from trio_broker.errors import BadMessage, BrokerError
 
 MAX_LINE = 64 * 1024 * 1024
 BOM = b"\xef\xbb\xbf"
@@ -183,9 +183,10 @@ def id_key(token: bytes) -> tuple[type, object]:
     return type(value), value
 
 
-def request(id: int, method: str, params: bytes) -> bytes:
-    """One line, its newline included, like those of the three below. `params` is raw JSON."""
-    return b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}\n' % (id, encode(method), params)
+def request(id: int | bytes, method: str, params: bytes) -> bytes:
+    """One line, its newline included, like those of the four below. `params` is raw JSON; so is an `id` in bytes."""
+    id = id if isinstance(id, bytes) else b"%d" % id
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}\n' % (id, encode(method), params)
 
 
 def notification(method: str, params: bytes) -> bytes:
@@ -200,6 +201,12 @@ def response(id: bytes, result: bytes) -> bytes:
 def error_response(id: bytes, error: bytes) -> bytes:
     """`error` is the raw error object."""
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (id, error)
+
+
+def refusal(id: bytes | None, error: BrokerError) -> bytes:
+    """The same of one of our errors, with what it has for programs."""
+    told = error_object(error.rpc_code, error.message, error.data())
+    return error_response(b"null" if id is None else id, told)
 
 
 def error_object(code: int, message: str, data: object = None) -> bytes:
