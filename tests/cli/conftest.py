@@ -13,6 +13,7 @@ from trio_broker.testing.home import Home
 def shared() -> Iterator[Home]:
     """One daemon for the module: tests keep apart by directory, or by key."""
     with Home() as home:
+        assert home.run("up").returncode == 0  # any of its tests may be the first
         yield home
 
 
