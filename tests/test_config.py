@@ -274,6 +274,7 @@ def test_home_moves_everything() -> None:
         socket=Path("/srv/b/run/broker.sock"),
         lock=Path("/srv/b/run/broker.lock"),
         journal_lock=Path("/srv/b/state/journal.lock"),
+        start_lock=Path("/srv/b/state/start.lock"),
         log=Path("/srv/b/state/broker.log"),
         runtime=Path("/srv/b/run"),
         state=Path("/srv/b/state"),

@@ -21,6 +21,7 @@ class Paths(NamedTuple):
     config: Path
     socket: Path
     lock: Path
+    start_lock: Path
     log: Path
     runtime: Path
     state: Path
@@ -42,6 +43,7 @@ class Paths(NamedTuple):
             config=_absolute(named, environ) if named else folder / "config.toml",
             socket=runtime / "broker.sock",
             lock=runtime / "broker.lock",
+            start_lock=state / "start.lock",
             log=state / "broker.log",
             runtime=runtime,
             state=state,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from trio_broker.cli.background import await_end
+from trio_broker.errors import BrokerError
+from trio_broker.paths import Paths
 from trio_broker.testing.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
 
 
@@ -41,6 +47,91 @@ def test_one_key_raced_for_by_five_prompts_has_one_agent(home: Home, tmp_path: P
     answers = {process.communicate(timeout=LIMIT)[0] for process in processes}
     assert len(answers) == 1
     assert len(home.status()["sessions"]) == 1
+
+
+# Python runs it in every process that has it on its path: a daemon says that it is there, and waits.
+SLOW = """
+import os, pathlib, sys, time
+if "serve" in sys.orig_argv:
+    place = pathlib.Path(os.environ["SLOW"])
+    place.joinpath(f"here-{os.getpid()}").touch()
+    deadline = time.monotonic() + 14
+    while not place.joinpath("go").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+"""
+
+
+class Slow:
+    """Daemons that come to be and begin when they are told."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.joinpath("sitecustomize.py").write_text(SLOW, encoding="utf-8")
+        self.env = {"PYTHONPATH": str(path), "SLOW": str(path)}
+
+    def pids(self) -> list[int]:
+        return [int(path.name.partition("-")[2]) for path in self.path.glob("here-*")]
+
+    def go(self) -> None:
+        self.path.joinpath("go").touch()
+
+
+def _has_ended(process: subprocess.Popen[str]) -> bool:
+    """Within a second: for what is to wait, and would have ended before if it did not."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1)
+    return process.poll() is not None
+
+
+def test_while_one_daemon_starts_nobody_starts_another(home: Home, tmp_path: Path) -> None:
+    """The slower one came to the lock when the faster one had served and ended: `down` left a broker (RACES B17)."""
+    slow = Slow(tmp_path)
+    with home.start("up", env=slow.env) as first:
+        eventually(slow.pids)
+        with home.start("up") as second:
+            assert not _has_ended(second)
+            slow.go()
+            assert [process.wait(LIMIT) for process in (first, second)] == [0, 0]
+    assert [home.status()["pid"]] == slow.pids()
+    assert home.log.count("Ctrl-C ends it") == 1 and "already serves" not in home.log
+
+
+def test_down_waits_for_a_daemon_that_starts(home: Home, tmp_path: Path) -> None:
+    """It said that there was nothing to stop, and then there was: whoever had started it is long gone."""
+    slow = Slow(tmp_path)
+    with home.start("up", env=slow.env) as first:
+        eventually(slow.pids)
+        first.kill()
+        with home.start("down") as down:
+            assert not _has_ended(down)
+            slow.go()
+            assert down.communicate(timeout=LIMIT)[1] == "the broker has ended, and its agents with it\n"
+    assert not any(lives(pid) for pid in slow.pids())
+
+
+def test_a_broker_that_is_about_to_end_is_waited_for(home: Home) -> None:
+    """Its socket is gone, its lock not yet: the next one was started, found it held, and was said not to start."""
+    home.socket.parent.mkdir(mode=0o700)
+    with home.socket.with_name("broker.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with home.start("up") as up:
+            assert not _has_ended(up)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert up.wait(LIMIT) == 0
+
+
+def test_down_does_not_wait_for_the_next_broker(tmp_path: Path) -> None:
+    """It took the one that somebody started at once for the one that it had told to end."""
+    paths = Paths.from_env({"TRIO_BROKER_HOME": str(tmp_path)})
+    paths.runtime.mkdir()
+    with paths.lock.open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("2\nnext\n")
+        lock.flush()
+        await_end(paths, ["1", "first"], patience=LIMIT)
+        with pytest.raises(BrokerError, match="has not ended within 0 s"):
+            await_end(paths, ["2", "next"], patience=0)
+    await_end(paths, ["2", "next"], patience=LIMIT)
 
 
 def test_up_twice_and_down_twice(home: Home) -> None:
@@ -181,7 +272,7 @@ def test_a_log_that_can_not_be_written_is_told(home: Home) -> None:
     (home.path / "state").write_text("in the way", encoding="utf-8")
     done = home.run("up")
     assert done.returncode == 6
-    assert "can't write its log" in done.stderr and "set TRIO_BROKER_HOME" in done.stderr
+    assert "the broker can't write" in done.stderr and "set TRIO_BROKER_HOME" in done.stderr
 
 
 def test_a_home_with_too_long_a_path_is_told_with_a_way_out(home: Home, tmp_path: Path) -> None:

@@ -6,26 +6,16 @@ import logging
 import os
 import signal
 import sys
-import time
 
 import attrs
 import click
 
 from trio_broker import __version__
+from trio_broker.cli.background import await_end, await_start, holder, listens, start
 from trio_broker.cli.numbers import FROM_ZERO
-from trio_broker.cli.run import (
-    State,
-    at_home,
-    holder,
-    listens,
-    lock_is_held,
-    pass_state,
-    print_json,
-    run,
-    start,
-)
+from trio_broker.cli.run import State, at_home, pass_state, print_json, run
 from trio_broker.config import BrokerConfig
-from trio_broker.errors import BrokerError, ConfigError
+from trio_broker.errors import ConfigError
 
 DOWN_MARGIN = 10.0  # seconds over the ladder's two graces
 
@@ -36,8 +26,13 @@ DOWN_MARGIN = 10.0  # seconds over the ladder's two graces
 @click.option(
     "--insecure-bind", is_flag=True, help="Let other machines in without TLS: their tokens can be read."
 )
+@click.option(
+    "--start-lock", type=int, hidden=True, help="A file descriptor to close when clients can connect."
+)
 @pass_state
-def serve_command(state: State, log_level: str, websocket: str | None, insecure_bind: bool) -> None:
+def serve_command(
+    state: State, log_level: str, websocket: str | None, insecure_bind: bool, start_lock: int | None
+) -> None:
     """Be the broker, in the foreground, until Ctrl-C or `trio-broker down`.
 
     The first Ctrl-C ends every agent politely, a second one at once. Clients of the WebSocket need a token.
@@ -63,6 +58,8 @@ def serve_command(state: State, log_level: str, websocket: str | None, insecure_
     def ready(where: dict[str, str]) -> None:
         doors = " and ".join(where.values())
         click.echo(f"trio-broker {__version__} serves {doors} (pid {os.getpid()}); Ctrl-C ends it", err=True)
+        if start_lock is not None:
+            os.close(start_lock)
 
     collect_seldom()
     run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
@@ -77,7 +74,7 @@ def up_command(state: State) -> None:
         click.echo(f"a broker already serves {state.paths.socket}", err=True)
         return
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
-    start(state)
+    start(state.paths)
     click.echo(f"the broker serves {state.paths.socket}; its log is {state.paths.log}", err=True)
 
 
@@ -106,14 +103,16 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
     Ctrl-C while it drains leaves it draining.
     """
     at_home(state, "down")
+    await_start(state.paths)
+    held = holder(state.paths)
     if listens(state.paths):
         kept = run(_shut_down, state, drain, timeout)
-    elif held := holder(state.paths):
+    elif held:
         kept = _end_unreachable(state, int(held[0]))
     else:
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
-    _wait_gone(state)
+    await_end(state.paths, held, _patience(state))
     if style == "json":
         print_json({"action": "broker_stopped", "socket": str(state.paths.socket), "kept": kept})
     elif style == "text":
@@ -153,14 +152,10 @@ async def _shut_down(state: State, drain: bool, seconds: float | None) -> int:
     return kept
 
 
-def _wait_gone(state: State) -> None:
+def _patience(state: State) -> float:
+    """Seconds for the broker to end."""
     try:
         broker = state.config.broker
     except ConfigError:  # a mistake made since the daemon read it
         broker = BrokerConfig()
-    patience = broker.close_grace + broker.term_grace + DOWN_MARGIN
-    deadline = time.monotonic() + patience
-    while lock_is_held(state.paths):
-        if time.monotonic() > deadline:
-            raise BrokerError(f"the broker has not ended within {patience:g} s; look at {state.paths.log}")
-        time.sleep(0.02)
+    return broker.close_grace + broker.term_grace + DOWN_MARGIN

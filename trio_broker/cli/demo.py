@@ -14,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from trio_broker.cli.run import State, listens, pass_state, run, start
+from trio_broker.cli.background import listens, start
+from trio_broker.cli.run import State, pass_state, run
 from trio_broker.errors import Misuse
 
 
@@ -31,7 +32,7 @@ def demo_command(state: State, words: tuple[str, ...]) -> None:
         os.environ["TRIO_BROKER_HOME"] = str(home)  # a broker of its own: nothing of yours is touched
         os.environ.pop("TRIO_BROKER_CONFIG", None)
         private = State()
-        start(private)
+        start(private.paths)
         try:
             run(show, private)
         finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from trio_broker import marks
-from trio_broker.cli.run import State, holder, pass_state, print_json
+from trio_broker.cli.background import holder
+from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.text import safe, table
 from trio_broker.marks import Kin
 

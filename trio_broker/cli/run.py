@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trio_broker.errors import BrokerError, Misuse, NoBroker
+from trio_broker.cli.background import listens, start
+from trio_broker.errors import BrokerError, Misuse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import trio
 
     from trio_broker.client import Client
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from trio_broker.paths import Paths
 
 T = TypeVar("T")
-START_PATIENCE = 15.0  # seconds for a daemon to listen
 
 
 class State:
@@ -149,7 +144,7 @@ def reach(state: State, *, autostart: bool) -> None:
 
         raise once.no_broker(state.paths.socket)
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
-    start(state)
+    start(state.paths)
 
 
 def at_home(state: State, command: str) -> None:
@@ -158,89 +153,6 @@ def at_home(state: State, command: str) -> None:
         raise Misuse(
             f"`{command}` is about the broker of this machine; leave out --url (and TRIO_BROKER_URL)"
         )
-
-
-def _environment(paths: Paths) -> dict[str, str]:
-    """For the daemon, whose directory is another: a home that is relative would be another, too."""
-    from trio_broker import marks
-
-    found = {name: value for name, value in os.environ.items() if name not in marks.NAMES}
-    return found | ({"TRIO_BROKER_HOME": str(paths.runtime.parent)} if found.get("TRIO_BROKER_HOME") else {})
-
-
-def listens(paths: Paths) -> bool:
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(str(paths.socket)) == 0
-
-
-def start(state: State) -> None:
-    """Start a daemon of its own session and wait until it, or another that was faster, listens. Raises NoBroker."""
-    import subprocess  # late: few commands start one
-
-    paths = state.paths
-    with _open_log(paths) as log:
-        size = log.tell()
-        daemon = subprocess.Popen(
-            [sys.executable, "-m", "trio_broker", *_config_option(paths), "serve"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=_environment(paths),
-            cwd="/",
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + START_PATIENCE
-    while not listens(paths):
-        if daemon.poll() not in (None, 0) and not lock_is_held(paths):
-            raise NoBroker(f"the broker did not start (its log: {paths.log}): {_words(paths, size)}")
-        if time.monotonic() > deadline:
-            why = f": {_words(paths, size)}" if daemon.poll() else f"; look at {paths.log}"
-            raise NoBroker(f"the broker did not listen within {START_PATIENCE:g} s{why}")
-        time.sleep(0.02)
-    daemon.returncode = 0  # it is not ours to wait for: no ResourceWarning when we end first
-
-
-def _words(paths: Paths, size: int) -> str:
-    """What the log has said since it had that size."""
-    return paths.log.read_bytes()[size:].decode("utf-8", "replace").strip()
-
-
-def _open_log(paths: Paths) -> BinaryIO:
-    try:
-        paths.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return paths.log.open("ab")
-    except OSError as error:
-        raise NoBroker(
-            f"the broker can't write its log {paths.log}: {error}; set TRIO_BROKER_HOME to a directory of yours"
-        ) from error
-
-
-def lock_is_held(paths: Paths) -> bool:
-    """Whether a broker of these paths lives, listening or not."""
-    return any(map(_is_held, (paths.lock, paths.journal_lock)))
-
-
-def holder(paths: Paths) -> list[str]:
-    """Pid and mark of the broker that lives, listening or not; nothing if there is none."""
-    held = next(filter(_is_held, (paths.lock, paths.journal_lock)), None)
-    return [] if held is None else held.read_text(encoding="ascii").split()
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no such file: nobody ever held it
-        return False
-    return False
-
-
-def _config_option(paths: Paths) -> list[str]:
-    return ["--config", str(paths.config)] if paths.config_named else []
 
 
 def print_json(value: object) -> None:

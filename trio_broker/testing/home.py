@@ -114,7 +114,7 @@ class Home:
 
     def end(self) -> None:
         """`down`, and a look at what it left."""
-        if not self.socket.parent.exists():
+        if not any(path.exists() for path in (self.socket.parent, self.path / "state")):
             return  # no daemon was ever started
         pids = self._pids()
         self.config.write_text("", encoding="utf-8")  # whatever a test made of it
@@ -150,9 +150,8 @@ class Home:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Start the command, with pipes; whoever calls waits for its end."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(
-            [*TRIO_BROKER, *words], env=self.env, encoding="utf-8", **{**pipes, **options}
-        )
+        env = {**self.env, **options.pop("env", {})}
+        return subprocess.Popen([*TRIO_BROKER, *words], env=env, encoding="utf-8", **{**pipes, **options})
 
     def terminal(
         self, *words: str, cwd: str | os.PathLike[str] | None = None, colour: bool = False
