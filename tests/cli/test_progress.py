@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.home import LIMIT, Home
 
 PAGES = [
     {"lines": ["{}"] * 3, "next": 4, "items": [], "deleted": 0},
@@ -30,8 +30,7 @@ def slow_broker(home: Home, go: threading.Event) -> Iterator[None]:
         listener.listen()
 
         def serve() -> None:
-            while True:
-                peer, _ = listener.accept()
+            while peer := _accepted(listener):
                 with peer, peer.makefile("rwb") as lines:
                     for number, line in enumerate(lines):
                         page = PAGES[min(number, 1)]
@@ -41,8 +40,21 @@ def slow_broker(home: Home, go: threading.Event) -> Iterator[None]:
                         lines.write(json.dumps(answer).encode() + b"\n")
                         lines.flush()
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            go.set()
+            listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts: its number is soon that of another file
+            thread.join(LIMIT)
+
+
+def _accepted(listener: socket.socket) -> socket.socket | None:
+    try:
+        return listener.accept()[0]
+    except OSError:  # it was shut down
+        return None
 
 
 @pytest.mark.parametrize(

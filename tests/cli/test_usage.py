@@ -121,7 +121,8 @@ def test_an_agents_name_may_stand_first(shared: Home, tmp_path: Path) -> None:
     shared.run("fake", "sessions", "ensure", "-s", f"by name in {tmp_path}")
     assert shared.run("fake", "cancel", cwd=tmp_path).returncode == 0
     assert shared.run("fake", "exec", "say hello", cwd=tmp_path).stdout.startswith("hello\n")
-    keys = {view["key"]: view["agent"] for view in shared.json("sessions", "list")["sessions"]}
+    views = shared.json("sessions", "list")["sessions"]
+    keys = {view["key"]: view["agent"] for view in views if str(tmp_path) in view["key"]}
     assert keys == {f"fake:{tmp_path}": "fake", f"by name in {tmp_path}": "fake"}
 
 
