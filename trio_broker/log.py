@@ -91,6 +91,13 @@ class Log:
         self._held.append((number, then))
         self._show()
 
+    def when_shown(self, then: Callable[[], None]) -> None:
+        """Call `then` when readers may see all that is in the log now: at once, unless something is held."""
+        if self.last < self.next - 1:
+            self.hold(self.next - 1, then)
+        else:
+            then()
+
     def _show(self) -> None:
         shown = False
         while self._held and (self._held[0][0] <= self.kept or not self.keeper.hasten(self.number)):

@@ -293,7 +293,7 @@ def _pass(connection: Connection, message: Message, session: Session) -> None:
             if session.state.told == told:  # most agents answer the one who asked, and tell nobody
                 session.relay.tell(session.state.update_of(method))
             reply = _reply_for(connection, reply)
-        connection.pass_reply(message, session.log, reply)
+        session.log.when_shown(partial(connection.pass_reply, message, session.log, reply))
 
     number = session.request(method, params, on_reply)
     connection.passed[id_key(message.id or b"null")] = session, number

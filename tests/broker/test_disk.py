@@ -380,3 +380,24 @@ async def test_a_question_comes_after_what_led_to_it_though_an_end_before_that_i
             assert kinds[-3:] == ["session/update", "_trio_broker/event", "session/request_permission"]
         await user.call("_trio_broker/answer", askId=user.events[-1]["askId"], answer="allow")
         assert await turn.wait() == "end_turn"
+
+
+async def test_an_answer_that_is_passed_on_comes_after_what_the_agent_said_before_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_slow() as (_, user, session, slow):
+        turn = user.later(user.prompt, session, "wait 5; say before; hang", promptId="first")
+        await trio.sleep(MOMENT)
+        user.later(user.prompt, session, "say never", promptId="second")
+        await trio.sleep(MOMENT)
+        user.later(user.cancel, session, promptId="second")  # whose end is not on disk
+        await trio.sleep(60)
+        mode = user.later(user.call, "session/set_mode", sessionId=session, modeId="plan")
+        await trio.sleep(60)
+        assert not mode.done and user.said(session) == ""
+        await user.call("_trio_broker/status")
+        slow.go()
+        await mode.wait()
+        assert user.said(session) == "before"
+        await user.cancel(session)
+        assert await turn.wait() == "cancelled"
