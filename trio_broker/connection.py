@@ -31,7 +31,7 @@ from trio_broker.outbox import Outbox
 from trio_broker.policy import Policy
 from trio_broker.record import Record
 from trio_broker.session import Session
-from trio_broker.turns import Turn
+from trio_broker.turn import Turn
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.calls import Calls, PeerIds
 from trio_broker.wire.jsonrpc import Kind, Message, id_key

@@ -16,7 +16,8 @@ from trio_broker.config import Quiet
 from trio_broker.life import Settings
 from trio_broker.line import Line
 from trio_broker.log import Log
-from trio_broker.turns import Turn, Turns
+from trio_broker.turn import Turn
+from trio_broker.turns import Turns
 
 
 @attrs.define(eq=False)

@@ -23,7 +23,7 @@ from trio_broker.life import Settings
 from trio_broker.policy import Policy
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.turns import Turn
+from trio_broker.turn import Turn
 from trio_broker.wire import jsonrpc
 
 Env = tuple[tuple[str, str], ...]

@@ -12,7 +12,7 @@ from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, 
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.session import Session
-from trio_broker.turns import Turn, text_of
+from trio_broker.turn import Turn, text_of
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message, id_key
 

@@ -14,7 +14,7 @@ from trio_broker.logverbs import Which, which
 from trio_broker.opening import known_params, may_edit
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.turns import Turn, text_of
+from trio_broker.turn import Turn, text_of
 from trio_broker.view import turn_view
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.convert import structure

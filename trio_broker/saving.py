@@ -23,7 +23,7 @@ from trio_broker.policy import Policy
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.state import State
-from trio_broker.turns import Turn, text_of
+from trio_broker.turn import Turn, text_of
 from trio_broker.wire import jsonrpc
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"

@@ -26,7 +26,8 @@ from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.relay import Relay
 from trio_broker.state import State
-from trio_broker.turns import Turn, Turns
+from trio_broker.turn import Turn
+from trio_broker.turns import Turns
 from trio_broker.wire import acp, jsonrpc
 from trio_broker.wire.convert import structure
 from trio_broker.wire.jsonrpc import Message

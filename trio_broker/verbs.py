@@ -27,7 +27,7 @@ from trio_broker.opening import (
 from trio_broker.prompting import new_turn, submit_if
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.turns import Turn
+from trio_broker.turn import Turn
 from trio_broker.view import session_view
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.acp import Object

@@ -9,7 +9,7 @@ import trio
 
 from trio_broker.ask import Ask
 from trio_broker.session import Session
-from trio_broker.turns import Turn
+from trio_broker.turn import Turn
 
 
 def session_view(session: Session) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from trio_broker.process import Ladder
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, User, open_rig
-from trio_broker.turns import Turn, Turns
+from trio_broker.turn import Turn
+from trio_broker.turns import Turns
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind
 
@@ -35,27 +36,29 @@ STUBBORN = Habits(ignores_eof=True, ignores_term=True)
 
 @attrs.define(eq=False)
 class SlowKeeper(Keeper):
-    """Nothing is on disk until it is let `go`."""
+    """Nothing is on disk until it is let `go`; then it is as the `real` one has it."""
 
+    real: Keeper = attrs.field(factory=Keeper)
     _free: trio.Event = attrs.field(factory=trio.Event)
     _later: list[tuple[Change, Owner | None]] = attrs.field(factory=list)
 
     def put(self, change: Change, owner: Owner | None = None) -> None:
         if self._free.is_set():
-            super().put(change, owner)
+            self.real.put(change, owner)
         else:
             self._later.append((change, owner))
 
     def hasten(self, session: int) -> bool:
-        return not self._free.is_set()
+        return not self._free.is_set() or self.real.hasten(session)
 
     async def flush(self, session: int | None = None) -> None:
         await self._free.wait()
+        await self.real.flush(session)
 
     def go(self) -> None:
         self._free.set()
         for change, owner in self._later:
-            super().put(change, owner)
+            self.real.put(change, owner)
 
 
 @asynccontextmanager

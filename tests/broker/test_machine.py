@@ -21,7 +21,8 @@ from trio_broker.testing.invariants import records_of
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Later, settings
 from trio_broker.testing.stage import Stage
-from trio_broker.turns import Turn, Turns
+from trio_broker.turn import Turn
+from trio_broker.turns import Turns
 from trio_broker.wire import jsonrpc
 
 KEYS = st.sampled_from(["a", "b"])

@@ -12,7 +12,8 @@ from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, Spaw
 from trio_broker.model import Cancelled, Exit
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
-from trio_broker.turns import LAST_WORDS, Turn
+from trio_broker.turn import Turn
+from trio_broker.turns import LAST_WORDS
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
