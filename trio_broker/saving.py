@@ -121,7 +121,8 @@ class _Left:
 
     def _heed(self, record: Record, event: dict[str, Any]) -> None:
         id = event.get("promptId", "")
-        if record.kind == "queued":  # again, when it was edited or moved
+        if record.kind == "queued":  # again, when it was edited or moved, or begun and not sent
+            self.running.pop(id, None)
             edited = {"editedBy": event["by"]} if event.get("event") == "edited" else {}
             self.queued[id] = self.queued.get(id, {}) | event | edited
             order = [other for other in event.get("order", ()) if other in self.queued]

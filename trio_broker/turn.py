@@ -65,6 +65,11 @@ class Turn:
         return self.outcome
 
     @property
+    def heard_of(self) -> bool:
+        """Whether the agent, or whoever cancelled it, had to do with it already."""
+        return self.number is not None or self.cancelling or self.answer is not None
+
+    @property
     def blocks(self) -> bytes:
         """The raw content blocks of the prompt."""
         return jsonrpc.members(self.params).get("prompt", b"[]")

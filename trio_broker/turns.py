@@ -180,7 +180,9 @@ class Turns:
         """
         self._line = None
         if (running := self.running) is not None:
-            if running.answer is None:
+            if keep and running.durable and not running.heard_of:
+                self._unbegin(running)
+            elif running.answer is None:
                 failed = Failed(error if running.number is not None else _never_sent(error, running))
                 self._end(running, Cancelled(note=error.message) if running.cancelling else failed)
             self._leave(running)
@@ -191,6 +193,11 @@ class Turns:
                 self.log.hold(self.log.next - 1, partial(turn.settle, Failed(_left(turn))))
             else:
                 self._end(turn, Failed(_never_sent(error, turn)))
+
+    def _unbegin(self, turn: Turn) -> None:
+        """It waits again, first: its agent has not heard of it."""
+        self._queue.appendleft(turn)
+        self._note("queued", turn, position=1, durable=True, order=self._order())
 
     async def run(self, line: Line, agent_session_id: str) -> None:
         """Run the queue over this line, for ever; the only task that holds `lock` for a turn."""
@@ -219,7 +226,9 @@ class Turns:
         self.on_change()
         if turn.durable:
             await self.log.wait_kept()  # else a crash in this moment would send it a second time
-        if turn.answer is None:  # else its session has ended meanwhile
+            if self.running is not turn:  # its session has ended meanwhile: it waits again
+                return
+        if turn.answer is None:  # else it has ended meanwhile
             self._send(turn, line)
         if not await while_alive(turn.changed.wait, line.agent.alive, self.every):
             self.on_lost(AgentGone("the agent's process is gone"))

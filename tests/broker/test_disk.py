@@ -404,3 +404,28 @@ async def test_an_answer_that_is_passed_on_comes_after_what_the_agent_said_befor
         assert user.said(session) == "before"
         await user.cancel(session)
         assert await turn.wait() == "cancelled"
+
+
+async def test_a_promised_prompt_that_the_broker_had_no_time_to_send_runs_after_its_next_start(
+    tmp_path: Path,
+) -> None:
+    """It was told that it was never sent, and did not run: it had begun, and that was not on disk yet."""
+    path = tmp_path / "journal.sqlite"
+    with trio.fail_after(60):
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            session = await user.open("k")
+            real = rig.session("k").log.keeper
+            slow = rig.session("k").log.keeper = SlowKeeper(real.journal, real=real)
+            user.later(user.submit, session, "say it", promptId="p")
+            await user.wait_phase("k", "working")
+            user.later(user.submit, session, "say more", promptId="q")
+            while not (await user.view("k"))["queue"]:  # noqa: ASYNC110  # the disk holds up its answer
+                await trio.sleep(0.001)
+            assert rig.broker.stop() == 2
+            slow.go()
+            await rig.session("k").gone.wait()
+            assert rig.agent("k").prompts() == []
+        async with open_rig(journal=path) as rig, rig.connect() as user:
+            await user.call("_trio_broker/wait", key="k", promptId="q")
+            assert rig.agent("k").prompts() == ["say it", "say more"]
+            assert [how["outcome"] for how in rig.session("k").turns.ended.values()] == ["completed"] * 2
