@@ -58,7 +58,8 @@ class Client:
         """Call a method; its decoded result. `params` is any JSON value, an object as a rule.
 
         Raises BrokerGone, one of the broker's own errors (NoSession, QueueFull, …), or a RemoteError with the agent's
-        code and data. Cancelling it ends the waiting: a late reply is ignored, and what was begun goes on.
+        code and data. Cancelling it ends the waiting, the broker's too where the verb is one of its own; a late reply
+        is ignored, and what was begun goes on.
         """
         self.check_there()
         call = _Call()
@@ -67,7 +68,8 @@ class Client:
         try:
             await call.arrived.wait()
         finally:
-            self._calls.forget(number)
+            if self._calls.forget(number) is not None and method.startswith("_trio_broker/"):
+                self.notify("$/cancel_request", {"requestId": number})
         return _result(call.reply)
 
     def check_there(self) -> None:

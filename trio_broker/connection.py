@@ -20,7 +20,7 @@ from trio_broker.broker import Broker
 from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
 from trio_broker.degrade import Abilities, degraded
-from trio_broker.errors import BadMessage, BrokerError, Forbidden
+from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.line import OnReply, Reply
@@ -39,6 +39,7 @@ from trio_broker.wire.jsonrpc import Kind, Message, id_key
 log = logging.getLogger(__name__)
 
 LAST_WRITE = 5.0  # seconds
+OURS = "_trio_broker/"
 IdKey = tuple[type, object]
 
 
@@ -99,6 +100,9 @@ class Connection:
     observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
     passed: dict[IdKey, tuple[Session | Control, int]] = attrs.field(factory=dict)
+    waiting: dict[IdKey, trio.CancelScope] = attrs.field(
+        factory=dict
+    )  # verbs of ours that have no answer yet
     _calls: Calls[OnReply] = attrs.field(factory=Calls)
     _ids: PeerIds = attrs.field(factory=PeerIds)
 
@@ -136,7 +140,7 @@ class Connection:
 
     def _answer(self, message: Message) -> None:
         method = message.method or ""
-        self.spoken = self.spoken or method == "initialize" or method.startswith("_trio_broker/")
+        self.spoken = self.spoken or method == "initialize" or method.startswith(OURS)
         try:
             scopes.demand(self.grant, scopes.of_request(method), method)
             if waiting := self.handlers.waiting.get(method):
@@ -149,12 +153,17 @@ class Connection:
             self._reply_if(message, result)
 
     async def _answer_later(self, handler: Waiting, message: Message) -> None:
-        try:
-            result = await handler(self, message)
-        except BrokerError as error:
-            self.fail(message, error)
-        else:
-            self._reply_if(message, result)
+        with trio.CancelScope() as scope:
+            if (message.method or "").startswith(OURS):  # an agent's session is made to the end
+                self.waiting[id_key(message.id or b"null")] = scope
+            try:
+                result = await handler(self, message)
+            except BrokerError as error:
+                self.fail(message, error)
+            else:
+                self._reply_if(message, result)
+        if scope.cancelled_caught:
+            self.fail(message, CallCancelled("Request cancelled"))
 
     def _note(self, message: Message) -> None:
         method = message.method or ""
@@ -202,6 +211,7 @@ class Connection:
         id = message.id or b"null"
         self.prompts.pop(id_key(id), None)
         self.passed.pop(id_key(id), None)
+        self.waiting.pop(id_key(id), None)
         self._ids.release(id)
         self.owing.value = len(self._ids)
 

@@ -13,6 +13,7 @@ BrokerError(code)          stable `code` for machines, message for people
 ├─ BrokerRuns              a second daemon is one too many
 ├─ NoBroker, BrokerGone    the client's side: nobody listens; it went away in mid-call
 ├─ SpawnFailed             the agent did not get as far as a session
+├─ CallCancelled           the client took its request back
 ├─ SessionOver             the session ended before it could answer
 │   └─ AgentGone           ... because its process ended, or shut its mouth
 └─ RemoteError             a JSON-RPC error of the peer, kept whole: code, message, data
@@ -138,6 +139,13 @@ class BrokerGone(BrokerError):
 
 class SpawnFailed(BrokerError):
     code = "spawn_failed"
+
+
+class CallCancelled(BrokerError):
+    """Who asked wants no answer any more (`$/cancel_request`); one is due all the same, and it is this."""
+
+    code = "cancelled"
+    rpc_code = -32800
 
 
 class SessionOver(BrokerError):

@@ -115,7 +115,10 @@ def cancel(connection: Connection, message: Message) -> None:
 
 
 def cancel_request(connection: Connection, message: Message) -> None:
-    """`$/cancel_request`: a prompt's turn is cancelled; what was passed on is cancelled under its id there (D2)."""
+    """`$/cancel_request`: a prompt's turn is cancelled; what was passed on is cancelled under its id there (D2).
+
+    Of a verb of ours that waits, only the waiting ends: what it began goes on, as when its client leaves.
+    """
     token = jsonrpc.members(message.params).get("requestId", b"null")
     if found := connection.prompts.get(id_key(token)):
         session, turn = found
@@ -124,3 +127,5 @@ def cancel_request(connection: Connection, message: Message) -> None:
     elif passed := connection.passed.get(id_key(token)):
         agent, number = passed
         agent.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
+    elif waiting := connection.waiting.get(id_key(token)):
+        waiting.cancel()
