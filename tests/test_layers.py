@@ -61,7 +61,8 @@ MAY_IMPORT = {
     "life": "errors redact grant wire policy config catalog process line",
     "limits": "config life line log turn turns asks",
     "control": "wire line life",
-    "session": "errors model wire policy config control limits line life log turn turns ask asks relay state",
+    "resuming": "errors wire life line log relay state",
+    "session": "errors model wire config control limits line life log turn turns ask asks relay resuming state",
     # all of them
     "pool": "",
     "circuit": "errors",

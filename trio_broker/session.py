@@ -18,18 +18,18 @@ from trio_broker.ask import Ask
 from trio_broker.asks import RESTART, Asks
 from trio_broker.config import Restart
 from trio_broker.control import refuse
-from trio_broker.errors import AgentGone, BrokerError, Draining, RemoteError, SessionOver
-from trio_broker.life import AUTH_REQUIRED, Life, Settings, Spawn
+from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver
+from trio_broker.life import Life, Settings, Spawn
 from trio_broker.limits import Limits
 from trio_broker.line import Line, OnReply
 from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.relay import Relay
+from trio_broker.resuming import Resuming
 from trio_broker.state import State
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure
+from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
 LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes again and again
@@ -68,8 +68,15 @@ class Session:
     _crashes: int = 0
 
     def __attrs_post_init__(self) -> None:
-        of = self.settings
-        self.turns = Turns(self.log, of.queue, of.liveness, of.cancel_grace, self.note_phase, self._lose)
+        settings = self.settings
+        self.turns = Turns(
+            self.log,
+            settings.queue,
+            settings.liveness,
+            settings.cancel_grace,
+            on_change=self.note_phase,
+            on_lost=self._lose,
+        )
         self.relay = Relay(
             self.log, self._author, lambda message: refuse(self._line(), message), self._note_state
         )
@@ -286,11 +293,8 @@ class Session:
         assert self.life is not None
         self.relay.begin(line)
         self.log.append("agent", event="started", pid=line.agent.pid, agent=self.settings.spec.name)
-        if self.state.agent_session_id is None:
-            await self._new(line)
-        else:
-            await self._take_up(line, self.state.agent_session_id)
-        await self._set_again(line)
+        there = partial(self._equip, line)
+        self.resumed = await Resuming(self.life, line, self.state, self.relay, self.log, there).run()
         self.save(self)
 
     async def work(self, line: Line) -> None:
@@ -321,37 +325,6 @@ class Session:
     async def wait_room(self) -> None:
         await self.relay.wait_room()
 
-    async def _new(self, line: Line) -> None:
-        assert self.life is not None
-        result = await self.life.call(line, "session/new", self.settings.session_params)
-        self._equip(line, structure(result, acp.NewSessionResponse).session_id, result)
-
-    async def _take_up(self, line: Line, agent_session_id: str) -> None:
-        assert self.life is not None
-        params = jsonrpc.with_fields(self.settings.session_params, sessionId=agent_session_id)
-        refusals = []
-        for how, method in self.life.ways():
-            self.relay.replaying = True
-            try:
-                result = await self.life.call(line, method, params)
-            except RemoteError as error:
-                if error.rpc_code == AUTH_REQUIRED:
-                    raise
-                refusals.append(f"{method}: {error.message}")
-                continue
-            finally:
-                self.relay.replaying = False
-            self._resumed(how, None)
-            self._equip(line, agent_session_id, result)
-            return
-        why = "; ".join(refusals) or "the agent can't resume a conversation"
-        self._resumed("new", f"the agent does not remember what was said before: {why}")
-        await self._new(line)
-
-    def _resumed(self, how: str, note: str | None) -> None:
-        self.resumed = how
-        self.log.append("agent", event="resumed", how=how, note=note)
-
     def _equip(self, line: Line, agent_session_id: str, result: bytes) -> None:
         state, relay = self.state, self.relay
         state.session_id = state.session_id or self.public_id(agent_session_id)
@@ -359,15 +332,6 @@ class Session:
         alone = partial(self.on_alone, self)
         asks = Asks(line, self.log, self.settings, self.turns, relay, self.note_phase, alone)
         relay.name(agent_session_id, state.session_id, asks)
-
-    async def _set_again(self, line: Line) -> None:
-        """Mode and options as they were before (a new process begins with its own)."""
-        for method, fields in self.state.to_set_again():
-            params = jsonrpc.encode({"sessionId": self.relay.agent_session_id, **fields})
-            try:
-                self.state.answered(method, params, await line.call(method, params))
-            except RemoteError as error:
-                self.log.append("note", text=f"{method} could not be set again: {error.message}")
 
     # Details
 
