@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
-from trio_broker.exported import head_line, parse, record_line
+from trio_broker.exported import Head, Parser, head_line, record_line
 from trio_broker.record import Record
 from trio_broker.wire import jsonrpc
 
@@ -23,6 +23,16 @@ VALUES = st.recursive(
     st.none() | st.integers() | TEXTS, lambda inner: st.lists(inner, max_size=3), max_leaves=5
 )
 OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=3).map(jsonrpc.encode)
+
+
+def parse(lines: list[bytes]) -> tuple[Head, list[Record]]:
+    """All at once; what comes line by line is the same."""
+    whole, bit_by_bit = Parser(), Parser()
+    records = whole.feed(lines)
+    assert [one for line in lines for one in bit_by_bit.feed([line])] == records
+    head = whole.end()
+    assert bit_by_bit.end() == head
+    return head, records
 
 
 @st.composite

@@ -210,24 +210,17 @@ def test_a_closed_journal_says_so_to_whoever_comes_late(journal: Journal) -> Non
             late()
 
 
-def test_export_and_import_give_the_same_again(journal: Journal) -> None:
-    records = [record(1), record(2, 3, "update"), record(5)]
-    journal.write([save(1), *(Append(1, one) for one in records), save(1, updated_at=20.0)])
-    number = journal.import_lines(journal.export_lines(1))
-    copied = next(saved for saved in journal.sessions() if saved.number == number)
-    assert (copied.key, copied.state, copied.last) == ("key1", "closed", 5)
-    assert (copied.created_at, copied.updated_at) == (10.0, 20.0)
-    assert journal.read(number, 1, 1 << 20) == records
+def test_an_export_is_of_a_session_that_is_there(journal: Journal) -> None:
     with pytest.raises(JournalError, match="no session of number 77"):
         list(journal.export_lines(77))
 
 
-def test_a_bad_import_changes_nothing(journal: Journal) -> None:
-    journal.write([save(1), Append(1, record(1)), Append(1, record(2))])
-    lines = list(journal.export_lines(1))
-    with pytest.raises(JournalError, match="line 2"):
-        journal.import_lines(lines[:2])
-    assert [saved.number for saved in journal.sessions()] == [1] and journal.next_number() == 2
+def test_what_an_import_left_that_was_cut_short_is_dropped(journal: Journal) -> None:
+    journal.write([save(1), Append(1, record(1)), save(2), Append(3, record(1)), Append(7, record(4))])
+    journal.drop_strays()
+    assert [len(journal.read(number, 1, 100)) for number in (1, 3, 7)] == [1, 0, 0]
+    assert [saved.number for saved in journal.sessions()] == [1, 2]
+    journal.drop_strays()
 
 
 def test_holes_are_found(journal: Journal) -> None:

@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "view": "model ask session turn",
     "usage": "",
     "watching": "ask grant session usage view wire",
-    "archive": "errors grant changes journal keeper",
+    "archive": "errors grant changes exported journal keeper",
     "opening": "errors grant scopes wire policy config catalog life session turn",
     "saving": "errors grant record wire policy config catalog changes journal keeper life log session state turn asks",
     "registry": "errors config installed catalog circuit control life",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 
 import attrs
+import trio
 
-from trio_broker.changes import Delete
+from trio_broker.changes import Append, Change, Delete, Save
 from trio_broker.errors import Misuse, NoSession
+from trio_broker.exported import Parser
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal, Saved
 from trio_broker.keeper import Keeper
@@ -17,10 +20,70 @@ PAGE = 8 * 1024 * 1024  # bytes of an export after which a page is full: escaped
 
 
 @attrs.define(eq=False)
+class Import:
+    """A session that is taken in, closed: all or nothing. Its records stand in the journal under a number that is no
+    session's before the `end`, in steps of which none holds up for long what others have to write.
+
+    Its methods raise JournalError with the line that is wrong; then nothing of it is left.
+    """
+
+    keeper: Keeper
+    number: int
+    _open: dict[int, Import]
+    _parser: Parser = attrs.field(factory=Parser)
+    _over: trio.Event = attrs.field(factory=trio.Event)
+    _busy: bool = False
+
+    async def keep(self) -> None:
+        """Until it has ended; cancelled, whoever began it is gone, and it is given up."""
+        try:
+            await self._over.wait()
+        finally:
+            self._give_up()
+
+    async def feed(self, lines: list[str], *, last: bool) -> None:
+        """Take in the next lines; with the `last` ones it is a session. Raises Misuse while others are taken in."""
+        if self._busy:
+            raise Misuse("one page at a time: wait for the answer to the one before", number=self.number)
+        self._busy, done = True, False
+        try:
+            await self.keeper.change(partial(self._write, lines, last=last))
+            done = True
+        finally:
+            self._busy = False
+            if not done:
+                self._give_up()
+        if last:
+            self._end()
+
+    def _write(self, lines: list[str], *, last: bool) -> None:
+        assert self.keeper.journal is not None, "it was there when this began"
+        records = self._parser.feed(line.encode("utf-8", "surrogatepass") for line in lines)
+        changes: list[Change] = [Append(self.number, record) for record in records]
+        self.keeper.journal.write(changes + (self._facts() if last else []))
+
+    def _facts(self) -> list[Change]:
+        head = self._parser.end()
+        save = Save(self.number, head.key, head.session_id, "closed", head.meta, head.updated_at)
+        made = save if head.created_at is None else attrs.evolve(save, updated_at=head.created_at)
+        return [made, save]
+
+    def _give_up(self) -> None:
+        if not self._over.is_set():
+            self._end()
+            self.keeper.put(Delete(self.number))
+
+    def _end(self) -> None:
+        self._open.pop(self.number, None)
+        self._over.set()
+
+
+@attrs.define(eq=False)
 class Archive:
     """Every `async` method waits for the journal, and raises JournalError; Misuse where none is kept."""
 
     keeper: Keeper
+    imports: dict[int, Import] = attrs.field(factory=dict)
     _next: int = 0
 
     def next_number(self) -> int:
@@ -67,11 +130,22 @@ class Archive:
 
         return await self.keeper.ask(page)
 
-    async def import_lines(self, lines: list[str]) -> int:
-        """Take in an exported session, closed; its number. Raises JournalError with the line that is wrong."""
-        journal, number = self._journal(), self.next_number()  # a session that begins meanwhile gets another
-        raw = [line.encode("utf-8", "surrogatepass") for line in lines]
-        return await self.keeper.change(lambda: journal.import_lines(raw, number))
+    def begin_import(self) -> Import:
+        """Take in an exported session, bit by bit; a session that begins meanwhile gets another number."""
+        self._journal()
+        begun = Import(self.keeper, self.next_number(), self.imports)
+        self.imports[begun.number] = begun
+        return begun
+
+    def import_of(self, number: int) -> Import:
+        """The one that has begun under this number. Raises Misuse."""
+        if number not in self.imports:
+            raise Misuse(
+                f"no import of number {number} is under way: it has ended, or was given up with its connection "
+                "or for a line that was wrong",
+                number=number,
+            )
+        return self.imports[number]
 
     async def prune(self, older_than: float, keep_bytes: int | None) -> int:
         """Forget closed sessions that nobody changed for so many seconds; how many."""

@@ -61,25 +61,39 @@ def _escaped(raw: str) -> str:
     return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], raw)
 
 
-def parse(lines: Iterable[bytes]) -> tuple[Head, list[Record]]:
-    """Read what was exported. Raises JournalError, with the number of the line that is wrong."""
-    head: Head | None = None
-    records: list[Record] = []
-    at, last = 0, 0
-    for at, line in enumerate(lines, 1):
-        if head is None:
-            head = _read(at, line, _head)
-            continue
-        record = _read(at, line, _record)
-        if record.first <= last:
-            raise _wrong(at, f"event {record.first} comes after event {last}")
-        records.append(record)
-        last = record.last
-    if head is None:
-        raise JournalError("there is nothing to import: the file is empty")
-    if head.last > last:
-        raise _wrong(at, f"it ends at event {last} of {head.last}")
-    return head, records
+class Parser:
+    """Reads what was exported, some lines at a time. Its methods raise JournalError, with the line that is wrong."""
+
+    def __init__(self) -> None:
+        self._head: Head | None = None
+        self._at = self._last = 0  # the last line, and the last event in it
+
+    def feed(self, lines: Iterable[bytes]) -> list[Record]:
+        """The records of the next lines."""
+        records: list[Record] = []
+        for line in lines:
+            self._at += 1
+            if self._head is None:
+                self._head = _read(self._at, line, _head)
+            else:
+                records.append(self._next(_read(self._at, line, _record)))
+        return records
+
+    def end(self) -> Head:
+        """There are no more lines: the facts of the session, if it is there whole."""
+        if self._head is None:
+            raise JournalError("there is nothing to import: the file is empty")
+        if self._head.last > self._last:
+            raise _wrong(
+                self._at, f"it ends at event {self._last} of {self._head.last}; the file is not there whole"
+            )
+        return self._head
+
+    def _next(self, record: Record) -> Record:
+        if record.first <= self._last:
+            raise _wrong(self._at, f"event {record.first} comes after event {self._last}")
+        self._last = record.last
+        return record
 
 
 def _read(at: int, line: bytes, make: Callable[[Any], T]) -> T:

@@ -12,14 +12,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from trio_broker import exported
-from trio_broker.changes import Append, Change, Delete, Save, steps
+from trio_broker.changes import Change, Delete, steps
 from trio_broker.errors import JournalError
 from trio_broker.record import Record
 
@@ -43,6 +43,13 @@ SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_a
     coalesce((SELECT r.first + r.count - 1 FROM record r WHERE r.session = s.number ORDER BY r.first DESC LIMIT 1), 0),
     coalesce((SELECT sum(length(r.data)) FROM record r WHERE r.session = s.number), 0)
 FROM session s ORDER BY s.number
+"""
+STRAYS = """
+WITH RECURSIVE log (number) AS (
+    SELECT min(session) FROM record
+    UNION ALL SELECT (SELECT min(session) FROM record WHERE session > number) FROM log WHERE number IS NOT NULL
+)
+SELECT number FROM log WHERE number IS NOT NULL AND number NOT IN (SELECT number FROM session)
 """
 LAST_TURN = """
 SELECT max(first) FROM record INDEXED BY record_turn WHERE kind IN ('queued', 'started', 'ended', 'ask', 'answer')
@@ -178,18 +185,10 @@ class Journal:
             yield from map(exported.record_line, records[before:])
             before, first = max(0, before - len(records)), records[-1].last + 1
 
-    def import_lines(self, lines: Iterable[bytes], number: int | None = None) -> int:
-        """Take in what was exported, as a closed session of its own, all or nothing; its number.
-
-        `number` is one that no session has; the next one, where nobody else gives numbers. Raises JournalError, with
-        the number of the line that is wrong.
-        """
-        head, records = exported.parse(lines)
-        number = self.next_number() if number is None else number
-        save = Save(number, head.key, head.session_id, "closed", head.meta, head.updated_at)
-        made = save if head.created_at is None else attrs.evolve(save, updated_at=head.created_at)
-        self.write([made, save, *(Append(number, record) for record in records)])
-        return number
+    def drop_strays(self) -> None:
+        """Delete records without a session: what was taken in by an import that a crash cut short."""
+        found = self._rows(STRAYS)
+        self.write([Delete(number) for (number,) in found])
 
     def check(self) -> list[str]:
         """What is wrong with the file: damaged pages, and numbers that are missing without a gap that says so."""

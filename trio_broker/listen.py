@@ -77,6 +77,7 @@ def _open_journal(paths: Paths, config: Config) -> Journal:
     journal = Journal.open(paths.journal, full=config.journal.durability is Durability.FULL)
     if journal.moved_aside is not None:
         log.error("journal_damaged moved_to=%s sessions_begin_anew=True", journal.moved_aside)
+    journal.drop_strays()
     keep = config.journal
     if keep.keep_days:
         journal.prune(time.time() - keep.keep_days * 86400, keep.keep_bytes or None)

@@ -59,7 +59,11 @@ class Until:
 
 @attrs.frozen
 class Lines:
+    """Of an export: the next ones of the import that has this `number`, or the first of another."""
+
     lines: list[str]
+    number: int | None = None
+    more: bool = False
 
 
 @attrs.frozen
@@ -198,9 +202,15 @@ async def export(connection: Connection, message: Message) -> bytes:
 
 
 async def import_session(connection: Connection, message: Message) -> bytes:
-    """Take in what `export` gave: a closed session of its own. Raises JournalError, with the line."""
-    number = await connection.broker.archive.import_lines(structure(message.params, Lines).lines)
-    return jsonrpc.encode({"number": number})
+    """Take in what `export` gave: a closed session of its own, once the last page is here. Raises JournalError, with
+    the line; then, or when the connection goes before, nothing of it stays.
+    """
+    asked, archive = structure(message.params, Lines), connection.broker.archive
+    begun = archive.begin_import() if asked.number is None else archive.import_of(asked.number)
+    if asked.number is None:
+        connection.nursery.start_soon(begun.keep)
+    await begun.feed(asked.lines, last=not asked.more)
+    return jsonrpc.encode({"number": begun.number})
 
 
 async def prune(connection: Connection, message: Message) -> bytes:

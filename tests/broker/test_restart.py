@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
-from trio_broker.errors import Forbidden, NoSession
+from trio_broker.errors import Forbidden, Misuse, NoSession
 from trio_broker.grant import Grant, Scope
 from trio_broker.journal import Journal
 from trio_broker.testing.memory import Habits
@@ -387,3 +388,21 @@ async def test_without_a_journal_the_verbs_of_the_archive_say_so(autojump_clock:
         async with open_rig() as rig, rig.connect() as user:
             error = await user.later(user.call, "_trio_broker/prune", olderThan=1).fails()
             assert "keeps no journal" in error.message
+
+
+async def test_an_import_that_its_client_leaves_is_given_up(path: Path) -> None:
+    """Its first page is on disk then, and whoever comes after it finds nothing of it."""
+    head = '{"trio-broker": 1, "key": "k", "session_id": "s", "meta": {}, "updated_at": 1, "last": 1}'
+    note = '{"first": 1, "count": 1, "at": 1.5, "kind": "note", "data": {"text": "old"}}'
+    with trio.fail_after(60):
+        async with open_rig(journal=path) as rig, rig.connect() as other:
+            async with rig.connect() as user:
+                begun = await user.call("_trio_broker/import", lines=[head, note], more=True)
+            await trio.testing.wait_all_tasks_blocked()
+            await rig.broker.keeper.flush()
+            assert await rig.broker.keeper.read(begun["number"], 1, 100) == []
+            with pytest.raises(Misuse, match="no import of number 1 is under way"):
+                await other.call("_trio_broker/import", lines=[], number=begun["number"])
+            taken = await other.call("_trio_broker/import", lines=[head], more=True)
+            assert await other.call("_trio_broker/import", lines=[note], **taken) == taken
+            assert [event["text"] for event in await page(other, sessionId="s")] == ["old"]

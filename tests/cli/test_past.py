@@ -153,6 +153,32 @@ def test_a_file_that_is_no_text_is_not_imported(home: Home, tmp_path: Path) -> N
     assert "bad is not what `sessions export` writes: it is no UTF-8" in done.stderr
 
 
+def test_a_session_of_any_length_is_imported_whole_or_not_at_all(tmp_path: Path) -> None:
+    """All its lines were one message, which a broker refuses above `max_line`."""
+    update = json.dumps({"update": {"content": {"type": "text", "text": "x" * 1000}}})
+    lines = [
+        json.dumps(
+            {"trio-broker": 1, "key": "k", "session_id": "big", "meta": {}, "updated_at": 1, "last": 3000}
+        )
+    ]
+    lines += [
+        json.dumps({"first": first, "count": 10, "at": 1.0, "kind": "update", "data": [update] * 10})
+        for first in range(1, 3000, 10)
+    ]
+    whole = "".join(f"{line}\n" for line in lines)
+    with Home(f"[broker]\nmax_line = {1 << 16}") as home:
+        for wrong, says in ((whole[:-20000], "line 300 "), (f"{whole}\n", "line 302 is not")):
+            done = home.run("sessions", "import", "-", input=wrong)
+            assert done.returncode == 1 and says in done.stderr
+            assert home.run("sessions", "history", "--id", "big").returncode == 4
+        done = home.run("sessions", "import", "-", input=whole)
+        assert (done.returncode, done.stderr) == (0, "301 lines imported\n")
+        exported = home.run("sessions", "export", "--id", "big").stdout
+        assert exported.splitlines()[1:] == lines[1:]
+        done = home.run("sessions", "import", "/dev/zero")
+        assert done.returncode == 2 and "line 1 of /dev/zero does not go into one message" in done.stderr
+
+
 def test_what_is_exported_can_be_imported_whatever_ends_a_line_elsewhere(home: Home, tmp_path: Path) -> None:
     home.run("prompt", "say a\u2028b\u0085c", "-s", "k")
     assert home.run("sessions", "export", "-s", "k", "-o", "k.ndjson", cwd=tmp_path).returncode == 0

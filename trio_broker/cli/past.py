@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from textwrap import shorten
 from typing import Any, BinaryIO
 
@@ -14,9 +15,14 @@ from trio_broker.cli.run import State
 from trio_broker.cli.starting import HOW, exited, session_event
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.errors import Misuse
+from trio_broker.wire import jsonrpc
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PAGE = 500  # lines of one call
+PAGE_SIZE = (
+    1024 * 1024
+)  # bytes of one call that brings lines: nobody's turn waits long for those to be written
+OVERHEAD = 256  # bytes of a call around its lines
 NAMED = 60  # characters by which a prompt is named
 
 
@@ -76,12 +82,50 @@ async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) ->
     return count
 
 
-def lines_of(file: BinaryIO) -> list[str]:
-    """Those of an export: only a newline ends one. Raises Misuse for what is no text."""
-    try:
-        return [line.decode() for line in file.read().splitlines()]
-    except UnicodeDecodeError as error:
-        raise Misuse(f"{file.name} is not what `sessions export` writes: it is no UTF-8: {error}") from error
+async def send_import(state: State, file: BinaryIO, limit: int) -> dict[str, Any]:
+    """Have an export taken in, page by page; `limit`: the bytes of a message. The session's number, and the lines."""
+    taken: dict[str, Any] = {}
+    count = 0
+    async with state.connect() as client, progress("import") as shown:
+        for lines, more in _pages(file, limit):
+            asked = {**taken, "lines": lines, **({"more": True} if more else {})}
+            taken = await client.call("_trio_broker/import", asked)
+            count += len(lines)
+            shown.last = f"{count} lines"
+    return {**taken, "lines": count}
+
+
+def _pages(file: BinaryIO, limit: int) -> Iterator[tuple[list[str], bool]]:
+    """The lines of a file, and whether more follow. Raises Misuse for those that are no text, or go into no message."""
+    page: list[str] = []
+    size = OVERHEAD
+    for line, length in _lines(file, limit):
+        if page and size + length > min(PAGE_SIZE, limit):
+            yield page, True
+            page, size = [], OVERHEAD
+        page.append(line)
+        size += length
+    yield page, False
+
+
+def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[str, int]]:
+    """Each line, which only a newline ends, and the bytes that it takes in a message."""
+    at = 0
+    while line := file.readline(limit):
+        at += 1
+        try:
+            text = line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError as error:
+            raise Misuse(
+                f"{file.name} is not what `sessions export` writes: it is no UTF-8: line {at}: {error}"
+            ) from error
+        length = len(jsonrpc.encode(text)) + 1
+        if length + OVERHEAD > limit:
+            raise Misuse(
+                f"line {at} of {file.name} does not go into one message, which may have {limit} bytes; "
+                "raise max_line in [broker], here and where the broker is"
+            )
+        yield text, length
 
 
 async def call_slowly(state: State, what: str, method: str, params: dict[str, Any]) -> dict[str, Any]:

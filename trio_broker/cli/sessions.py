@@ -294,17 +294,16 @@ def export(
 @format_option
 @pass_state
 def import_(state: State, file: BinaryIO, style: str) -> None:
-    """Take in an exported session, as a closed one: `sessions history --id` shows it.
+    """Take in an exported session, as a closed one: `sessions history --id` shows it. All of it, or nothing.
 
     \b
       trio-broker sessions import review.ndjson
     """
-    from trio_broker.cli.past import call_slowly, lines_of
+    from trio_broker.cli.past import send_import
 
-    asked = {"lines": lines_of(file)}
     reach(state, autostart=True)
-    done = run(call_slowly, state, "import", "_trio_broker/import", asked)
-    _tell(style, {"action": "session_imported", **done}, "imported")
+    done = run(send_import, state, file, state.config.broker.max_line)
+    _tell(style, {"action": "session_imported", **done}, f"{done['lines']} lines imported")
 
 
 @sessions_command.command("prune")
