@@ -148,6 +148,7 @@ def _opened(session: Session, was: str) -> dict[str, Any]:
         "phase": session.phase.value,
         "agent": session.settings.spec.name,
         "cwd": session.settings.cwd,
+        "policy": session.settings.policy.value,
         "modes": facts.get("modes"),
         "configOptions": facts.get("configOptions"),
     }

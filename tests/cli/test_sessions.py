@@ -39,6 +39,57 @@ def test_new_replaces_and_ensure_does_not(shared: Home, tmp_path: Path) -> None:
     assert not lives(pid)
 
 
+def test_what_is_said_of_a_session_that_is_there_has_to_fit(shared: Home, tmp_path: Path) -> None:
+    """--cwd, an agent and a policy were ignored, and the prompt went to the session, wherever it worked."""
+    here, other = tmp_path / "here", tmp_path / "other"
+    for directory in (here / ".git", here / "deep", other):
+        directory.mkdir(parents=True)
+    assert shared.run("prompt", "-s", "placed", "--cwd", str(here), "say one").returncode == 0
+    works = f"trio-broker: session 'placed' works in {here}, not in {other}; leave out --cwd, or choose another key\n"
+    for words in (
+        ("prompt", "say two"),
+        ("prompt", "--no-wait", "say two"),
+        ("cancel",),
+        ("logs",),
+        ("wait",),
+        ("queue", "list"),
+        ("set",),
+        *(
+            ("sessions", verb)
+            for verb in ("ensure", "show", "history", "export", "delete", "restart", "close")
+        ),
+    ):
+        done = shared.run(*words, "-s", "placed", "--cwd", str(other))
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", works), words
+    assert shared.run("sessions", "history", "-s", "placed", "--format", "quiet").stdout == "one\n"
+    fitting = shared.run(
+        "prompt", "-s", "placed", "--cwd", str(here / "deep"), "say two", "--format", "quiet"
+    )
+    assert fitting.stdout == "two\n", "the session of that work tree"
+    assert shared.run("prompt", "-s", "placed", "say three", cwd=other).returncode == 0, (
+        "a key is known anywhere"
+    )
+    done = shared.run("cancel", "-s", "placed", "-a", "demo")
+    assert done.returncode == 2 and "session 'placed' belongs to agent 'fake', not 'demo'" in done.stderr
+    done = shared.run("sessions", "ensure", "-s", "placed", "--approve-all")
+    assert (
+        done.returncode == 2
+        and "'placed' is there already, with the policy approve-reads; give --approve-all" in done.stderr
+    )
+    assert shared.run("sessions", "ensure", "-s", "placed", "--approve-reads").returncode == 0
+    done = shared.run("sessions", "history", "-s", "placed", "--id", "x")
+    assert (
+        done.returncode == 2 and "--id names the session: leave out -s, -a and --cwd beside it" in done.stderr
+    )
+
+
+def test_a_session_that_never_began_is_replaced_wherever_it_was(shared: Home, tmp_path: Path) -> None:
+    assert shared.run("sessions", "ensure", "-s", "dud", "--command", "false", "--cwd", "/").returncode == 1
+    assert shared.session("dud")["phase"] == "dead"
+    made = shared.json("sessions", "ensure", "-s", "dud", "--cwd", str(tmp_path))
+    assert made["created"] and made["cwd"] == str(tmp_path)
+
+
 def test_json_of_each(shared: Home, tmp_path: Path) -> None:
     made = shared.json("sessions", "new", "-s", "json", "--cwd", str(tmp_path))
     assert made == {

@@ -52,7 +52,8 @@ def acp_command(
     """Be an ACP agent on stdin and stdout. With `-- COMMAND…` that command is the agent behind the broker.
 
     The end of stdin, or of the editor, detaches: a turn that runs goes on, and its session stays. What is answered
-    within five seconds of the end of stdin is still told.
+    within five seconds of the end of stdin is still told. A session that is there under -s KEY keeps its directory and
+    policy.
 
     A broker that goes is waited for, and started again when the editor asks for something: its sessions go on there.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
-from trio_broker.cli.scope import find_scope, format_option, scope_options
+from trio_broker.cli.run import State, pass_state, print_json, run
+from trio_broker.cli.scope import format_option, meant, scope_options
 from trio_broker.cli.text import safe, safe_lines
 
 EVERY = 0.3  # seconds between two looks
@@ -30,8 +30,7 @@ def logs_command(
 
     quiet leaves those lines out. How much is kept: stderr_ring in [broker].
     """
-    reach(state, autostart=False)
-    key = find_scope(state, session, agent, cwd).key
+    key = meant(state, session, agent, cwd).key
     if follow:
         run(_follow, state, key, style)
         return

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
-from trio_broker.cli.scope import Scope, find_scope, format_option, scope_options
+from trio_broker.cli.run import State, pass_state, print_json, run
+from trio_broker.cli.scope import Scope, format_option, meant, scope_options
 from trio_broker.cli.starting import tell_starting, tell_woken
 from trio_broker.cli.text import safe, table
 from trio_broker.errors import Misuse
@@ -33,8 +33,7 @@ def set_mode_command(
       trio-broker set-mode
       trio-broker set-mode -s review plan
     """
-    reach(state, autostart=False)
-    scope = find_scope(state, session, agent, cwd)
+    scope = meant(state, session, agent, cwd)
     if mode is None:
         _show(run(_offered, state, scope), style, modes_only=True)
     else:
@@ -63,8 +62,7 @@ def set_command(
       trio-broker set model opus
       trio-broker set -s review thinking true
     """
-    reach(state, autostart=False)
-    scope = find_scope(state, session, agent, cwd)
+    scope = meant(state, session, agent, cwd)
     if name is None or value is None:
         _show(run(_offered, state, scope), style, name)
     else:

@@ -13,10 +13,12 @@ from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
     autostart_option,
+    check_place,
     choose_policy,
     command_option,
     find_scope,
     format_option,
+    meant,
     model_option,
     policy_options,
     scope_options,
@@ -70,8 +72,9 @@ def prompt_command(
       trio-broker claude -s review -f prompt.md --format json
       trio-broker prompt --if-busy interrupt "stop that, and look at main.py first"
 
-    The session is that of agent and work tree, or -s KEY; it is created when there is none. A prompt for a busy
-    session is queued. Ctrl-C cancels the turn, a second one leaves it to itself.
+    The session is that of agent and work tree, or -s KEY; it is created when there is none. One that is there keeps its
+    agent and directory: -a, --command and --cwd have to fit. A prompt for a busy session is queued. Ctrl-C cancels the
+    turn, a second one leaves it to itself.
 
     Exit code: 0 done, 1 error, 2 usage, 3 timeout, 4 no session, 5 permissions denied, or the token does not allow it,
     6 no broker, 130 interrupted.
@@ -82,6 +85,7 @@ def prompt_command(
     words = read_text(text, file)
     chosen = choose_policy(state, policy)
     reach(state, autostart=autostart)
+    check_place(state, scope)
     if no_wait:
         more = {"model": model, "promptId": prompt_id, "ifBusy": if_busy, "policy": chosen}
         return _submit(state, scope, words, style, {name: value for name, value in more.items() if value})
@@ -204,8 +208,7 @@ def cancel_command(
     \b
       trio-broker cancel -s review
     """
-    reach(state, autostart=False)
-    scope = find_scope(state, session, agent, cwd)
+    scope = meant(state, session, agent, cwd)
     params = {"key": scope.key} | ({} if prompt_id is None else {"promptId": prompt_id})
     cancelled = run(_cancel, state, params)
     if style == "json":

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from trio_broker.cli.group import Group
-from trio_broker.cli.run import State, pass_state, print_json, reach
-from trio_broker.cli.scope import find_scope, format_option, scope_options
+from trio_broker.cli.run import State, pass_state, print_json
+from trio_broker.cli.scope import format_option, meant, scope_options
 from trio_broker.cli.text import ago, safe, safe_lines, table
 from trio_broker.errors import BrokerError
 
@@ -147,10 +147,8 @@ def remove(
 
 
 def _queue(state: State, session: str | None, agent: str | None, cwd: str | None) -> dict[str, Any]:
-    reach(state, autostart=False)
-    found: dict[str, Any] = state.ask(
-        "_trio_broker/queue", {"key": find_scope(state, session, agent, cwd).key}
-    )
+    key = meant(state, session, agent, cwd).key
+    found: dict[str, Any] = state.ask("_trio_broker/queue", {"key": key})
     return found
 
 

@@ -13,7 +13,7 @@ import attrs
 import click
 
 from trio_broker.cli.completing import agent_names, session_keys
-from trio_broker.cli.run import State
+from trio_broker.cli.run import State, reach
 from trio_broker.errors import Misuse
 from trio_broker.policy import Policy
 
@@ -30,12 +30,16 @@ def git_root(directory: Path) -> Path:
 
 @attrs.frozen
 class Scope:
-    """A session: its key, where it works, and the agent when one was named (else an existing one's will do)."""
+    """A session: its key, where it works, and the agent when one was named (else an existing one's will do).
+
+    `place`: the directory that was named beside the key of a session, which may be there already, somewhere else.
+    """
 
     key: str
     cwd: str
     agent: str | None
     command: tuple[str, ...] = ()
+    place: str | None = None
 
     def opening(self, **more: Any) -> dict[str, Any]:
         """The parameters of `_trio_broker/open`."""
@@ -62,7 +66,44 @@ def find_scope(
         named = catalog.resolve(named, state.config, installed=state.installed).name
     root = str(git_root(here))
     name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
-    return Scope(session or f"{name}:{root}", root, named, argv)
+    return Scope(session or f"{name}:{root}", root, named, argv, str(here) if session and cwd else None)
+
+
+def check_place(state: State, scope: Scope) -> None:
+    """Raises Misuse if --cwd and -s are of different sessions: one that is there works where it was created."""
+    if scope.place is None or (there := _there(state, scope)) is None:
+        return
+    if os.path.realpath(there["cwd"]) not in (scope.place, scope.cwd):
+        raise Misuse(
+            f"session {scope.key!r} works in {there['cwd']}, not in {scope.cwd}; "
+            "leave out --cwd, or choose another key"
+        )
+
+
+def meant(
+    state: State, session: str | None, agent: str | None, cwd: str | None, *, autostart: bool = False
+) -> Scope:
+    """The session that a command is about, which it does not create, at a broker that is there.
+
+    Raises what `find_scope` and `reach` raise, and Misuse if -a or --cwd, beside -s, is of another session.
+    """
+    scope = find_scope(state, session, agent, cwd)
+    reach(state, autostart=autostart)
+    check_place(state, scope)
+    named = scope.agent if session else None
+    if named and (there := _there(state, scope)) is not None and there["agent"] != named:
+        raise Misuse(
+            f"session {scope.key!r} belongs to agent {there['agent']!r}, not {named!r}; "
+            "leave out the agent, or choose another key"
+        )
+    return scope
+
+
+def _there(state: State, scope: Scope) -> dict[str, Any] | None:
+    """The session of that key, if it got as far as one; one that did not is replaced."""
+    found = state.ask("_trio_broker/sessions")["sessions"]
+    fits = [view for view in found if view["key"] == scope.key]
+    return next((view for view in fits if view["sessionId"] or view["phase"] != "dead"), None)
 
 
 WITHOUT = {"-s": "for the session of this work tree", "-a": "for the default one", "--cwd": "to work here"}

@@ -12,9 +12,11 @@ from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
     autostart_option,
+    check_place,
     command_option,
     find_scope,
     format_option,
+    meant,
     model_option,
     policy_options,
     scope_options,
@@ -22,6 +24,7 @@ from trio_broker.cli.scope import (
 from trio_broker.cli.starting import HOW, tell_starting
 from trio_broker.cli.status import sessions_table
 from trio_broker.cli.text import safe
+from trio_broker.errors import Misuse
 
 LABELS = {
     "foreign": "updates of other sessions",
@@ -97,13 +100,14 @@ def ensure(
     autostart: bool,
     style: str,
 ) -> None:
-    """Create a session unless it is there.
+    """Create a session unless it is there. One that is, and that -a, --cwd or a policy do not fit, is an error.
 
     \b
       trio-broker sessions ensure -s review -a claude
     """
     scope = find_scope(state, session, agent, cwd, command)
     reach(state, autostart=autostart)
+    check_place(state, scope)
     _open(state, scope, "session_ensured", style, model, **_policy(policy))
 
 
@@ -112,8 +116,18 @@ async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> di
 
     async with state.connect(on_message=tell_starting()) as client:
         opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
+        _check_policy(opened, asked.get("policy"))
         await choose_model(client, opened, model)
     return opened
+
+
+def _check_policy(opened: dict[str, Any], policy: str | None) -> None:
+    """Raises Misuse if the session was there, with another policy than was asked for."""
+    if policy is not None and not opened["created"] and opened["policy"] != policy:
+        raise Misuse(
+            f"session {opened['key']!r} is there already, with the policy {opened['policy']}; give --{policy} with its "
+            "prompts, or replace it by `sessions new`"
+        )
 
 
 def _policy(policy: str | None) -> dict[str, str]:
@@ -158,8 +172,7 @@ def show(state: State, session: str | None, agent: str | None, cwd: str | None, 
     \b
       trio-broker sessions show -s review
     """
-    reach(state, autostart=False)
-    scope = find_scope(state, session, agent, cwd)
+    scope = meant(state, session, agent, cwd)
     view = run(_show, state, scope.key)
     if style == "json":
         print_json(view)
@@ -202,8 +215,7 @@ def close(
     \b
       trio-broker sessions close -s review
     """
-    reach(state, autostart=False)
-    scope = find_scope(state, session, agent, cwd)
+    scope = meant(state, session, agent, cwd)
     closed = state.ask("_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
     if style == "json":
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
@@ -224,8 +236,7 @@ def restart(
     \b
       trio-broker sessions restart -s review --kill
     """
-    reach(state, autostart=False)
-    asked = {"key": find_scope(state, session, agent, cwd).key, "kill": kill}
+    asked = {"key": meant(state, session, agent, cwd).key, "kill": kill}
     done = state.ask("_trio_broker/restart", asked)
     if style == "json":
         print_json({"action": "session_restarted", **done})
@@ -256,9 +267,7 @@ def history(
     """
     from trio_broker.cli.past import call_slowly, show_history
 
-    scope = find_scope(state, session, agent, cwd)
-    reach(state, autostart=True)
-    asked = {"sessionId": id} if id else {"key": scope.key}
+    asked = _which(state, session, agent, cwd, id)
     more = {} if since is None else {"since": since}
     found = run(call_slowly, state, "replay", "_trio_broker/history", asked | more)
     if style == "json":
@@ -283,9 +292,7 @@ def export(
     """
     from trio_broker.cli.past import fetch_export
 
-    scope = find_scope(state, session, agent, cwd)
-    reach(state, autostart=True)
-    count = run(fetch_export, state, {"sessionId": id} if id else {"key": scope.key}, output)
+    count = run(fetch_export, state, _which(state, session, agent, cwd, id), output)
     click.echo(f"{count} lines", err=True)
 
 
@@ -339,11 +346,21 @@ def delete(
     \b
       trio-broker sessions delete -s review
     """
-    scope = find_scope(state, session, agent, cwd)
-    reach(state, autostart=True)
-    which = {"sessionId": id} if id else {"key": scope.key}
+    which = _which(state, session, agent, cwd, id)
     state.ask("_trio_broker/forget", which)
-    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or scope.key)} is forgotten")
+    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or which['key'])} is forgotten")
+
+
+def _which(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None
+) -> dict[str, str]:
+    """A session by its id, or the one that is meant; at a broker that is there, a closed one too."""
+    if id is None:
+        return {"key": meant(state, session, agent, cwd, autostart=True).key}
+    if session or agent or cwd:
+        raise Misuse("--id names the session: leave out -s, -a and --cwd beside it")
+    reach(state, autostart=True)
+    return {"sessionId": id}
 
 
 def _tell(style: str, done: dict[str, Any], words: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
-from trio_broker.cli.scope import find_scope, format_option, scope_options
+from trio_broker.cli.run import State, pass_state, print_json, run
+from trio_broker.cli.scope import format_option, meant, scope_options
 from trio_broker.cli.text import safe
 from trio_broker.errors import Misuse
 
@@ -37,8 +37,7 @@ def watch_command(
     \b
       trio-broker watch -s review --since 1
     """
-    reach(state, autostart=False)
-    scope = find_scope(state, session, agent, cwd)
+    scope = meant(state, session, agent, cwd)
     run(_watch, state, scope.key, since, style)
 
 
@@ -154,8 +153,7 @@ def wait_command(
     """
     if (until == "text" or match is not None) != (match is not None and until in (None, "text")):
         raise Misuse("--until text and --match RE go together")
-    reach(state, autostart=False)
-    asked = {"key": find_scope(state, session, agent, cwd).key, "until": until or "idle"}
+    asked = {"key": meant(state, session, agent, cwd).key, "until": until or "idle"}
     if match is not None:
         found = run(_wait_text, state, asked["key"], compiled(match), since, timeout)
     else:
