@@ -149,6 +149,20 @@ def test_logs_follow_over_a_restart_of_the_agent(shared: Home) -> None:
     assert process.returncode == 130 and "[agent] another process: " in stderr
 
 
+def test_logs_follow_while_the_next_process_waits_for_the_end_of_the_last(shared: Home) -> None:
+    """There is none then, and "another process: None" was told."""
+    shared.run("sessions", "new", "-s", "between", "--command", fake("--stderr", "up", "--ignore-eof"))
+    with shared.start("logs", "-s", "between", "--follow", "--format", "quiet") as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline()]
+        shared.run("sessions", "restart", "-s", "between")
+        said.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=LIMIT)
+    assert said == ["up\n", "up\n"]
+    assert stderr.split("\n")[:2] == [f"[agent] another process: {shared.session('between')['pid']}", ""]
+
+
 def test_a_ring_of_no_bytes_keeps_none(home: Home) -> None:
     home.config.write_text(f"{CONFIG}\n[broker]\nstderr_ring = 0\n", encoding="utf-8")
     home.run("sessions", "new", "-s", "k", "--command", fake("--stderr", "words"))

@@ -60,6 +60,9 @@ async def _follow(state: State, key: str, style: str) -> None:
         last: dict[str, Any] = {"pid": None, "end": 0, "rejectedCount": 0}
         while True:
             now = await client.call("_trio_broker/logs", {"key": key, "since": last["end"]})
+            if now["pid"] is None:  # the next one is not there yet
+                await trio.sleep(EVERY)
+                continue
             if now["pid"] != last["pid"] and last["pid"] is not None:  # its positions begin anew
                 click.echo(f"[agent] another process: {now['pid']}", err=True)
                 last = {"pid": now["pid"], "end": 0, "rejectedCount": 0}
