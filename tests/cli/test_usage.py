@@ -128,3 +128,19 @@ def test_an_agents_name_may_stand_first(shared: Home, tmp_path: Path) -> None:
 
 def test_words_with_a_space_are_a_prompt(shared: Home, tmp_path: Path) -> None:
     assert shared.run("say one", "and two", cwd=tmp_path).stdout.startswith("one and two\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("prompt", "hi"), ("exec", "hi"), ("sessions", "new"), ("acp",)], ids=" ".join
+)
+def test_policies_that_contradict_each_other_are_refused(home: Home, command: tuple[str, ...]) -> None:
+    """The last one won, and nobody was told."""
+    done = home.run(*command, "--approve-all", "--deny-all")
+    assert done.returncode == 2
+    assert "--approve-all and --deny-all contradict each other; give one of them" in done.stderr
+    assert not home.socket.exists()
+
+
+def test_the_same_policy_twice_is_one(home: Home) -> None:
+    done = home.run("exec", "ask edit it", "--deny-all", "--format", "quiet", "--deny-all")
+    assert (done.returncode, done.stdout) == (5, "reject\n"), done.stderr

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,7 +174,7 @@ def format_option(function: F) -> F:
 
 
 def policy_options(function: F) -> F:
-    """Who answers permission questions; parameter `policy`, a name or None."""
+    """Who answers permission questions; parameter `policy`, a name or None. Two that differ are refused."""
     for policy, text in (
         (Policy.ASK, "Have every permission wait for an answer, here or by `allow`."),
         (Policy.DENY_ALL, "Deny every permission."),
@@ -181,8 +182,19 @@ def policy_options(function: F) -> F:
         (Policy.APPROVE_ALL, "Approve every permission."),
     ):
         name = policy.value
-        function = click.option(f"--{name}", "policy", flag_value=name, help=text)(function)
+        note = partial(_note_policy, name)
+        function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=note, help=text)(
+            function
+        )
     return function
+
+
+def _note_policy(name: str, context: click.Context, _: click.Parameter, given: bool) -> None:
+    before = context.params.setdefault("policy", None)
+    if given and before:
+        raise click.UsageError(f"--{before} and --{name} contradict each other; give one of them", context)
+    if given:
+        context.params["policy"] = name
 
 
 def person_is_there() -> bool:
