@@ -100,7 +100,7 @@ MAY_IMPORT = {
     "reloading": "config notify broker",
     "opsverbs": "errors config opening reloading wire connection logverbs",
     "serve": "errors grant link wire broker connection upward verbs",
-    "unixdoor": "containment link wire broker serve",
+    "unixdoor": "containment errors link wire broker serve",
     "webdoor": "containment errors config grant link broker connection httphead tcp websocket serve",
     "probe": "errors wire catalog config control kin life line marks process spawning",
     "listen": "errors config installed paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",

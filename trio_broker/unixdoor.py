@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import struct
@@ -15,14 +16,17 @@ import trio
 
 from trio_broker.broker import Broker
 from trio_broker.containment import contained
+from trio_broker.errors import BadMessage
 from trio_broker.link import Lines
 from trio_broker.serve import serve
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.jsonrpc import Message
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
-REFUSAL = 2.0  # seconds for a refused client to take the reason
+REFUSAL = 2.0  # seconds for a refused client to take the reason, or before that to say what it wants
+LONGEST = 64 * 1024  # bytes of a line that is heard above the limit
 
 
 @contextlib.contextmanager
@@ -46,8 +50,10 @@ async def let_in(broker: Broker, door: trio.SocketListener, clients: trio.Nurser
     """Serve whoever connects, in `clients`, until cancelled."""
 
     async def welcome(stream: trio.SocketStream) -> None:
-        if refusal := _refusal(broker, stream):
-            await _refuse(stream, refusal)
+        if stranger := _stranger(stream):
+            await _refuse(stream, stranger)
+        elif full := _full(broker):
+            await contained("client", partial(_answer_operator, broker, stream, full), lambda: None)
         else:
             link = Lines(stream, broker.config.broker.max_line)
             await contained("client", partial(serve, broker, link), lambda: None)
@@ -55,13 +61,57 @@ async def let_in(broker: Broker, door: trio.SocketListener, clients: trio.Nurser
     await trio.serve_listeners(welcome, [door], handler_nursery=clients)
 
 
-def _refusal(broker: Broker, stream: trio.SocketStream) -> str | None:
+def _full(broker: Broker) -> str | None:
     limit = broker.config.broker.max_clients
     if len(broker.clients) >= limit:
         return f"{limit} clients are connected, the limit; raise max_clients in [broker]"
+    return None
+
+
+def _stranger(stream: trio.SocketStream) -> str | None:
     if (uid := peer_uid(stream)) not in (None, 0, os.getuid()):
         return f"this broker belongs to user {os.getuid()}, and user {uid} may not use it"
     return None
+
+
+async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str) -> None:
+    """One client too many: it may still look at the broker, and end it, and is refused for anything else.
+
+    It is no client, and may not stay; only who waits for a drain to end does.
+    """
+    link = Lines(stream, LONGEST)
+    heard = False
+    with trio.move_on_after(REFUSAL) as stay:
+        try:
+            while lines := await link.receive():
+                for line in lines:
+                    if (answer := _answer(broker, jsonrpc.peek(line))) is None:
+                        await _refuse(stream, full)
+                        return
+                    await link.send(answer)
+                    heard = True
+                if broker.draining and not broker.stopping.is_set():
+                    stay.deadline = math.inf
+        except (BadMessage, jsonrpc.LineTooLong, trio.BrokenResourceError):
+            heard = False
+    if heard:
+        await stream.aclose()
+    else:
+        await _refuse(stream, full)
+
+
+def _answer(broker: Broker, message: Message) -> bytes | None:
+    """The answer to a request of who operates it; None to anything else."""
+    if message.id is None or message.method not in ("_trio_broker/status", "_trio_broker/shutdown"):
+        return None
+    if message.method == "_trio_broker/status":
+        result: object = broker.status()
+    elif jsonrpc.members(message.params).get("drain") == b"true":
+        broker.drain()
+        result = {}
+    else:
+        result = {"kept": broker.stop()}
+    return jsonrpc.response(message.id, jsonrpc.encode(result))
 
 
 async def _refuse(stream: trio.SocketStream, why: str) -> None:

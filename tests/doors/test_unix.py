@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from trio_broker.errors import BrokerGone
 from trio_broker.link import Lines
 from trio_broker.testing.peer import read_all
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
@@ -21,6 +22,7 @@ from trio_broker.unixdoor import let_in, unix_socket
 
 LIMIT = 60
 NOBODY = 65534
+HELLO = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}\n'
 
 
 @pytest.fixture
@@ -51,11 +53,35 @@ async def test_who_is_one_too_many_is_told_the_limit_and_how_to_raise_it(path: P
         async with open_unix(path, max_clients=1) as rig, visit(path) as user:
             await user.status()
             async with await trio.open_unix_socket(str(path)) as refused:
+                await refused.send_all(HELLO)
                 error = json.loads(await read_all(refused))["error"]
             assert error["data"]["kind"] == "refused" and "1 clients are connected" in error["message"]
             assert "max_clients in [broker]" in error["message"]
             assert len(rig.broker.clients) == 1
             assert await user.prompt(await user.open("a"), "say undisturbed") == "end_turn"
+
+
+async def test_above_the_limit_its_owner_still_looks_at_the_broker_and_ends_it(path: Path) -> None:
+    """`status` and `down` were refused as anybody is, and the limit was the end of all means but signals."""
+    with trio.fail_after(LIMIT):
+        async with open_unix(path, max_clients=1) as rig, visit(path) as user:
+            await user.status()
+            async with visit(path) as operator:
+                assert (await operator.status())["clients"] == 1
+            async with visit(path) as curious:
+                with pytest.raises(BrokerGone, match="1 clients are connected, the limit; raise max_clients"):
+                    await curious.call("_trio_broker/sessions")
+            session = await user.open("a")
+            turn = user.later(user.prompt, session, "wait 4; say done")
+            await user.wait_phase("a", "working")
+            async with visit(path) as operator:
+                assert await operator.call("_trio_broker/shutdown", drain=True) == {}
+                assert (await operator.status())["draining"]
+                await user.cancel(session)
+                assert await turn.wait() == "cancelled"
+                await rig.broker.stopping.wait()
+            async with visit(path) as operator:
+                assert await operator.call("_trio_broker/shutdown") == {"kept": 0}
 
 
 async def test_a_refused_client_that_does_not_wait_for_the_reason_does_no_harm(path: Path) -> None:
@@ -65,6 +91,7 @@ async def test_a_refused_client_that_does_not_wait_for_the_reason_does_no_harm(p
             with socket.socket(socket.AF_UNIX) as hasty:
                 hasty.connect(str(path))
             async with await trio.open_unix_socket(str(path)) as refused:  # the next one is heard as ever
+                await refused.send_all(HELLO)
                 assert b"max_clients" in await read_all(refused)
             assert (await user.status())["clients"] == 1
 
