@@ -33,6 +33,7 @@ from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.turn import Turn
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import META
 from trio_broker.wire.calls import Calls, PeerIds
 from trio_broker.wire.jsonrpc import Kind, Message, id_key
 
@@ -374,5 +375,5 @@ def _cancelled(outcome: Cancelled) -> bytes:
     if outcome.note is None:
         return result
     meta = jsonrpc.decode(jsonrpc.members(result).get("_meta", b"null"))
-    mine = {"trio-broker": {"note": outcome.note}}
+    mine = {META: {"note": outcome.note}}
     return jsonrpc.with_fields(result, _meta=(meta if isinstance(meta, dict) else {}) | mine)

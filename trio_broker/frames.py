@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_broker.record import Record
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import META
 
 EVENT = "_trio_broker/event"
 POSITION = "_trio_broker/position"
@@ -34,7 +35,7 @@ def prompt_frames(session_id: str, record: Record, but: str | None = None) -> by
     if but is not None and event.get("author") == but and not event.get("editedBy"):
         return b""  # it knows what it said
     id = f"prompt-{event.get('promptId')}"
-    meta = {"trio-broker": {"author": event.get("author"), "seq": record.first}}
+    meta = {META: {"author": event.get("author"), "seq": record.first}}
     updates = [
         {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id, "_meta": meta}
         for block in event.get("prompt") or ()

@@ -14,9 +14,9 @@ from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.session import Session
 from trio_broker.turn import Turn, text_of
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import META
 from trio_broker.wire.jsonrpc import Message, id_key
 
-META = "trio-broker"
 IF_BUSY = ("queue", "reject", "interrupt")
 NONE: Mapping[str, Any] = MappingProxyType({})
 

@@ -26,7 +26,7 @@ from trio_broker.line import Reply
 from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.opening import Opening, check_servers, known_params, may_end
-from trio_broker.prompting import META, cancel, cancel_request, options_of, prompt
+from trio_broker.prompting import cancel, cancel_request, options_of, prompt
 from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
@@ -69,7 +69,7 @@ def _introduction(agent: dict[str, Any], client: dict[str, Any]) -> dict[str, An
     capabilities["sessionCapabilities"] = of_sessions
     methods = agent.get("authMethods")
     merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
-    merged["_meta"] = _object(merged, "_meta") | {META: {"version": __version__}}
+    merged["_meta"] = _object(merged, "_meta") | {acp.META: {"version": __version__}}
     return merged
 
 

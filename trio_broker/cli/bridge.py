@@ -15,13 +15,13 @@ import msgspec
 
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, from_rpc
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import META
 from trio_broker.wire.jsonrpc import Kind, Message
 
 PATIENCE = 5.0  # seconds that a request of the editor waits for a broker, where none can be started
 RETRY = 0.5  # seconds between two looks for one
 GONE = "the broker closed the connection"
 AGAIN = "connected to a broker again"
-META = "trio-broker"
 OPENING = ("session/new", "session/load", "session/resume")
 ENDING = ("session/close", "session/delete")
 WITHDRAWN = "$/cancel_request"

@@ -34,6 +34,7 @@ from trio_broker.serve import serve
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import META
 from trio_broker.wire.jsonrpc import Kind, Message
 
 Json = dict[str, Any]
@@ -170,7 +171,7 @@ class User:
 def prompt_params(session: str, text: str, **meta: Any) -> Json:
     """The parameters of `session/prompt`."""
     params: Json = {"sessionId": session, "prompt": [{"type": "text", "text": text}]}
-    return params | ({"_meta": {"trio-broker": meta}} if meta else {})
+    return params | ({"_meta": {META: meta}} if meta else {})
 
 
 async def allow(message: Message) -> object:

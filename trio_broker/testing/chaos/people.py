@@ -22,6 +22,7 @@ from trio_broker.errors import (
 )
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told
 from trio_broker.wire import jsonrpc
+from trio_broker.wire.acp import META
 from trio_broker.wire.jsonrpc import Kind, Message
 
 PAUSE = 0.05  # seconds between two tries to reach a broker that is away
@@ -114,7 +115,7 @@ class Person:
     ) -> None:
         prompt = self.world.new_prompt(session, self.rng.randint(1, MOST_WORDS))
         blocks = [{"type": "text", "text": before + prompt.text}]
-        params = {"sessionId": session, "prompt": blocks, "_meta": {"trio-broker": {"promptId": prompt.id}}}
+        params = {"sessionId": session, "prompt": blocks, "_meta": {META: {"promptId": prompt.id}}}
         with trio.move_on_after(self.world.patience if patience is None else patience) as waiting:
             try:
                 result = await client.call("session/prompt", params)
