@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 
 from trio_broker.cli.app import COMMANDS, cli
-from trio_broker.testing.home import Home
+from trio_broker.testing.home import LIMIT, Home
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -144,3 +146,40 @@ def test_policies_that_contradict_each_other_are_refused(home: Home, command: tu
 def test_the_same_policy_twice_is_one(home: Home) -> None:
     done = home.run("exec", "ask edit it", "--deny-all", "--format", "quiet", "--deny-all")
     assert (done.returncode, done.stdout) == (5, "reject\n"), done.stderr
+
+
+def shell(home: Home, line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The line in a shell, where `$T` is the command."""
+    env = {**home.env, "T": f"{sys.executable} -m trio_broker"}
+    argv = ["sh", "-c", line]
+    return subprocess.run(
+        argv, capture_output=True, encoding="utf-8", timeout=LIMIT, check=False, env=env, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("$T prompt hello <&-", 0, ""),
+        ("$T prompt <&-", 2, "the prompt is empty"),
+        ("$T sessions import - <&-", 1, "there is nothing to import"),
+        ("$T prompt 'say hi' >&-", 0, ""),
+        ("$T prompt 'say hi' 2>&-", 0, ""),
+        ("$T status > /dev/full", 1, "No space left on device"),
+        ("$T prompt 'say hi' > /dev/full", 1, "No space left on device"),
+        (
+            "mkdir gone; cd gone; rmdir ../gone; $T prompt 'say hi'",
+            2,
+            "the directory you are in is there no more",
+        ),
+        ("$T prompt --no-wait --timeout 5 'say hi'", 2, "--timeout is for a prompt that is waited for"),
+    ],
+)
+def test_odd_places_to_be_called_from_end_in_a_sentence(
+    shared: Home, tmp_path: Path, line: str, code: int, says: str
+) -> None:
+    """They ended in tracebacks; --timeout beside --no-wait was ignored."""
+    done = shell(shared, line, tmp_path)
+    assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (code, True, False), (
+        done.stderr
+    )

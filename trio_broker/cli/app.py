@@ -164,6 +164,7 @@ def cli(context: click.Context, config: str | None, url: str | None, token: str 
 
 def main() -> int:
     """Run the command line; returns the exit code. Every error ends in a sentence on stderr that says what to do."""
+    _open_standard_files()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # agents say more than some terminals can show
     if "_TRIO_BROKER_COMPLETE" in os.environ:
@@ -177,6 +178,24 @@ def main() -> int:
     except BrokerError as error:
         return tell(error)
     except BrokenPipeError:  # `trio-broker … | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
+        return 1
+    except OSError as error:  # the disk that stdout goes to is full, say
+        _leave_stdout()
+        click.echo(f"trio-broker: {error}", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _open_standard_files() -> None:
+    """Those that were closed (`<&-`) are empty: else the first file or socket that is opened takes their place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # for good
+
+
+def _leave_stdout() -> None:
+    """What is still to be written to it at our end would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

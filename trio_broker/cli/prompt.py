@@ -24,6 +24,7 @@ from trio_broker.cli.scope import (
     scope_options,
 )
 from trio_broker.cli.text import safe
+from trio_broker.errors import Misuse
 
 TEXT = click.argument("text", nargs=-1)
 FILE = click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
@@ -81,6 +82,8 @@ def prompt_command(
     """
     from trio_broker.cli.turn import read_text
 
+    if no_wait and timeout is not None:
+        raise Misuse("--timeout is for a prompt that is waited for; leave it out, or leave out --no-wait")
     scope = find_scope(state, session, agent, cwd, command)
     words = read_text(text, file)
     chosen = choose_policy(state, policy)

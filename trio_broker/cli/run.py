@@ -93,7 +93,7 @@ def run(main: Callable[..., Awaitable[T]], *args: Any) -> T:
         result = trio.run(main, *args)
     except* BrokerError as group:
         failure = _first(group)
-    except* (KeyboardInterrupt, BrokenPipeError, click.ClickException) as group:
+    except* (KeyboardInterrupt, OSError, click.ClickException) as group:
         raise _first(group) from None
     if failure is not None:
         raise failure

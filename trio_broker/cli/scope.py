@@ -56,7 +56,7 @@ def find_scope(
     from trio_broker import catalog  # late: it reads the configuration's rules, which completion does without
 
     _check_given(("-s", session), ("-a", agent), ("--cwd", cwd))
-    here = Path(cwd or os.getcwd()).expanduser().resolve()
+    here = _here(cwd)
     if not here.is_dir():
         raise Misuse(f"--cwd: there is no directory {here}")
     argv = _words(command) if command is not None else ()
@@ -105,6 +105,13 @@ def _there(state: State, scope: Scope) -> dict[str, Any] | None:
     found = state.ask("_trio_broker/sessions")["sessions"]
     fits = [view for view in found if view["key"] == scope.key]
     return next((view for view in fits if view["sessionId"] or view["phase"] != "dead"), None)
+
+
+def _here(cwd: str | None) -> Path:
+    try:
+        return Path(cwd or os.getcwd()).expanduser().resolve()
+    except FileNotFoundError as error:
+        raise Misuse("the directory you are in is there no more; go to another one") from error
 
 
 WITHOUT = {"-s": "for the session of this work tree", "-a": "for the default one", "--cwd": "to work here"}
