@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -12,7 +13,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trio
+from click.testing import CliRunner
 
+from trio_broker.cli.app import cli
 from trio_broker.cli.background import await_end
 from trio_broker.errors import BrokerError
 from trio_broker.paths import Paths
@@ -290,3 +294,18 @@ def test_another_configuration_file_by_option_and_by_variable(home: Home, tmp_pa
     assert home.status()["sessions"][0]["agent"] == "mine"  # the daemon was started with it
     by_variable = home.run("config", "show", env={"TRIO_BROKER_CONFIG": str(other)})
     assert 'default_agent = "mine"' in by_variable.stdout
+
+
+def test_a_broker_that_fails_says_in_its_log_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("trio_broker.listen.listen", fail)
+    monkeypatch.setattr("trio_broker.memory.collect_seldom", lambda: None)
+    monkeypatch.setenv("TRIO_BROKER_HOME", str(tmp_path))
+    done = CliRunner().invoke(cli, ["serve"])
+    assert isinstance(done.exception, OSError)
+    assert "in fail" in caplog.text and "Too many open files" in caplog.text

@@ -62,7 +62,13 @@ def serve_command(
             os.close(start_lock)
 
     collect_seldom()
-    run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
+    try:
+        run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
+    except OSError:
+        logging.getLogger(__name__).exception(
+            "broker_failed"
+        )  # where it came from; to a person it is one line
+        raise
 
 
 @click.command("up")
