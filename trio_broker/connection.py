@@ -32,8 +32,7 @@ from trio_broker.policy import Policy
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.turn import Turn
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.acp import META
+from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.calls import Calls, PeerIds
 from trio_broker.wire.jsonrpc import Kind, Message, id_key
 

@@ -13,8 +13,7 @@ from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.session import Session
 from trio_broker.turn import Turn, text_of
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.acp import META
+from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Message, id_key
 
 IF_BUSY = ("queue", "reject", "interrupt")

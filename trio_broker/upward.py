@@ -31,7 +31,7 @@ from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.wire import acp, jsonrpc
+from trio_broker.wire import META, acp, jsonrpc
 from trio_broker.wire.convert import structure, unstructure
 from trio_broker.wire.jsonrpc import Message, id_key
 
@@ -69,7 +69,7 @@ def _introduction(agent: dict[str, Any], client: dict[str, Any]) -> dict[str, An
     capabilities["sessionCapabilities"] = of_sessions
     methods = agent.get("authMethods")
     merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
-    merged["_meta"] = _object(merged, "_meta") | {acp.META: {"version": __version__}}
+    merged["_meta"] = _object(merged, "_meta") | {META: {"version": __version__}}
     return merged
 
 

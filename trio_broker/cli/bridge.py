@@ -14,8 +14,7 @@ import attrs
 import msgspec
 
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, from_rpc
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.acp import META
+from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
 PATIENCE = 5.0  # seconds that a request of the editor waits for a broker, where none can be started

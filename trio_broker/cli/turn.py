@@ -23,8 +23,7 @@ from trio_broker.cli.text import safe
 from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.acp import META
+from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
 HOW = "give it as words, or with -f FILE, or on stdin"

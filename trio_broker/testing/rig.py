@@ -33,8 +33,7 @@ from trio_broker.link import Lines, Link
 from trio_broker.serve import serve
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.acp import META
+from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
 Json = dict[str, Any]

@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 
 PROTOCOL_VERSION = 1
-META = "trio-broker"  # the member of `_meta` that is ours
 Object = dict[str, Any]
 
 # What the broker tells every agent (DESIGN D5): the agent has a disk and a shell of its own, and somebody, the broker

@@ -21,8 +21,7 @@ from trio_broker.errors import (
     SpawnFailed,
 )
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.acp import META
+from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
 PAUSE = 0.05  # seconds between two tries to reach a broker that is away
