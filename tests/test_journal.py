@@ -332,13 +332,13 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
 ) -> None:
     by_hand(path, VERSION_1)
     with monkeypatch.context() as next_version:
-        next_version.setattr(journals, "VERSION", 2)
-        next_version.setitem(journals.MIGRATIONS, 1, "DELETE FROM record; CREATE TABLE session (twice);")
+        next_version.setattr(journals, "VERSION", 3)
+        next_version.setitem(journals.MIGRATIONS, 2, "DELETE FROM record; CREATE TABLE session (twice);")
         with pytest.raises(JournalError, match="already exists"):
             Journal.open(path)
-        next_version.setitem(journals.MIGRATIONS, 1, "ALTER TABLE session ADD COLUMN colour TEXT;")
+        next_version.setitem(journals.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
         assert len(Journal.open(path).read(3, 1, 1 << 20)) == 2
-    with pytest.raises(JournalError, match=r"its version is 2, this one knows 1"):
+    with pytest.raises(JournalError, match=r"its version is 3, this one knows 2"):
         Journal.open(path)
 
 

@@ -97,6 +97,9 @@ class Faulty:
     def on_kept(self, last: int) -> None:
         raise ValueError("a fault of ours")
 
+    def on_reserved(self, upto: int) -> None:
+        pass
+
     def on_failing(self) -> None:
         raise ValueError("a fault of ours")
 

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     # values
     "errors": "",
     "model": "errors",
-    "record": "",
+    "record": "wire",
     "toolpaths": "",
     "policy": "errors toolpaths",
     "grant": "",
@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "folding": "errors journal memory",
     "keeper": "containment errors record changes journal folding",
     "tokens": "errors grant",
-    "log": "errors record changes keeper wire",
+    "reserving": "",
+    "log": "errors record changes keeper reserving wire",
     "scopes": "errors grant",
     # one agent
     "marks": "",

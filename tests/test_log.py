@@ -61,6 +61,8 @@ async def play(steps: list[tuple[str, int]], path: Path) -> None:
     log, readers = Log(keeper, 1), list[Reader]()
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)
+        log.reserve()
+        await keeper.flush()
         for step, number in steps:
             if step == "updates":
                 assert log.append_updates(number, lines(log.next, number)).count == number

@@ -78,7 +78,12 @@ class Asks:
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     def waiting(self) -> bool:
-        return bool(self.open)
+        return bool(self.known)
+
+    @property
+    def known(self) -> list[Ask]:
+        """Those that clients may know of: an id that was told is never another question's, so it has to be safe."""
+        return [ask for ask in self.open if ask.number and self.log.may_tell(ask.number)]
 
     def find(self, id: str) -> Ask | None:
         return next((ask for ask in self.open if ask.id == id), None)
@@ -217,7 +222,10 @@ class Asks:
         facts = {"askId": ask.id, "method": ask.method, "title": ask.title}
         ask.number = self.log.append("ask", {"params": ask.params}, **facts).first
         if ask.number > self.log.last:
-            self.log.hold(ask.number, self.offer)
+            self.log.hold(ask.number, self._show)
+        self._show()
+
+    def _show(self) -> None:
         self.offer()
         self.on_change()
 

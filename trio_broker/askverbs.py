@@ -63,7 +63,7 @@ def answer(connection: Connection, message: Message) -> bytes | None:
 
 def _open(connection: Connection) -> list[tuple[Session, Ask]]:
     found = ((session, session.relay.asks) for session in connection.sessions())
-    return [(session, ask) for session, asks in found if asks is not None for ask in asks.open]
+    return [(session, ask) for session, asks in found if asks is not None for ask in asks.known]
 
 
 def _fits(session: Session, asked: Which) -> bool:
@@ -96,8 +96,9 @@ def _settle(connection: Connection, session: Session, ask: Ask, answer: Answer) 
 
 async def _say_who_was_first(connection: Connection, message: Message, id: str) -> None:
     found = await _settled(connection, id)
-    if found is None:
-        text = f"there is no ask {id!r}; `trio-broker pending` lists those that wait for an answer"
+    if found is None or "why" in found:
+        what = f"there is no ask {id!r}" if found is None else f"ask {id} ended with a broker that died"
+        text = f"{what}; `trio-broker pending` lists those that wait for an answer"
         connection.fail(message, NoAsk(text, askId=id))
         return
     after = f", {found['after']:.1f} s after it was asked" if isinstance(found.get("after"), float) else ""
@@ -107,14 +108,18 @@ async def _say_who_was_first(connection: Connection, message: Message, id: str) 
 
 
 async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
-    """The event that says how an ask of a session that is here has ended; its id says where to look."""
+    """The event that says how an ask of a session that is here has ended, or the gap in which it went.
+
+    Its id says where to look.
+    """
     log_number, _, first = id.partition("-")
     if not (log_number.isdecimal() and first.isdecimal()):
         return None
     found: list[dict[str, Any]] = []
 
     def heed(record: Record) -> None:
-        if record.kind == "answer" and (event := jsonrpc.decode(record.data)).get("askId") == id:
+        event = jsonrpc.decode(record.data) if record.kind in ("answer", "gap") else {}
+        if event.get("askId") == id or event.get("from") == int(first):
             found.append(event)
 
     for session in connection.sessions():

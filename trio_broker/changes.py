@@ -21,6 +21,7 @@ SAVE = (
     " VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE"
     " SET key = excluded.key, session_id = excluded.session_id, state = ?4, meta = ?5, updated_at = ?6"
 )
+RESERVE = "INSERT INTO reserved (session, upto) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET upto = excluded.upto"
 
 
 @attrs.frozen
@@ -48,7 +49,15 @@ class Delete:
     session: int
 
 
-Change = Append | Save | Delete
+@attrs.frozen
+class Reserve:
+    """Of a session's log, no later broker is to give a number up to this one: it may have been told."""
+
+    session: int
+    upto: int
+
+
+Change = Append | Save | Delete | Reserve
 Step = tuple[str, Sequence[Any]]  # a statement and its values
 
 
@@ -63,9 +72,11 @@ def steps(batch: Iterable[Change]) -> Iterator[Step]:
             records.append(change)
         elif isinstance(change, Save):
             yield SAVE, _values_of(change)
+        elif isinstance(change, Reserve):
+            yield RESERVE, (change.session, change.upto)
         else:
-            yield "DELETE FROM record WHERE session = ?", (change.session,)
-            yield "DELETE FROM session WHERE number = ?", (change.session,)
+            for table, column in (("record", "session"), ("reserved", "session"), ("session", "number")):
+                yield f"DELETE FROM {table} WHERE {column} = ?", (change.session,)  # noqa: S608  # names of ours
     if records:
         yield _insert(records)
 

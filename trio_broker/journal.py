@@ -23,7 +23,7 @@ from trio_broker.changes import Change, Delete, steps
 from trio_broker.errors import JournalError
 from trio_broker.record import Record
 
-VERSION = 1
+VERSION = 2
 PAGE_SIZE = 8192  # bytes, of a new file: a turn's end writes three pages, a block of 64 KiB eight
 PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
 SCHEMA = """
@@ -41,7 +41,8 @@ CREATE INDEX record_turn ON record (session, first) WHERE kind IN ('queued', 'st
 SESSIONS = """
 SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_at,
     coalesce((SELECT r.first + r.count - 1 FROM record r WHERE r.session = s.number ORDER BY r.first DESC LIMIT 1), 0),
-    coalesce((SELECT sum(length(r.data)) FROM record r WHERE r.session = s.number), 0)
+    coalesce((SELECT sum(length(r.data)) FROM record r WHERE r.session = s.number), 0),
+    coalesce((SELECT upto FROM reserved WHERE session = s.number), 0)
 FROM session s ORDER BY s.number
 """
 STRAYS = """
@@ -58,12 +59,16 @@ PROBES = (
     SESSIONS,
     LAST_TURN,
 )  # what a broker begins with; damage they do not meet costs the events that it hit
-MIGRATIONS = {0: SCHEMA}  # from that version to the next one
+RESERVED = "CREATE TABLE reserved (session INTEGER PRIMARY KEY, upto INTEGER NOT NULL);"
+MIGRATIONS = {0: SCHEMA, 1: RESERVED}  # from that version to the next one
 
 
 @attrs.frozen
 class Saved:
-    """A session in the journal: `last` is its newest event's number (0: none), `size` the bytes of its records."""
+    """A session in the journal: `last` is its newest event's number (0: none), `size` the bytes of its records.
+
+    `reserved`: up to here numbers may have been told; 0 where none was that is not there (see `release`).
+    """
 
     number: int
     key: str
@@ -74,6 +79,7 @@ class Saved:
     updated_at: float
     last: int
     size: int
+    reserved: int = 0
 
 
 @attrs.define(eq=False)
@@ -119,7 +125,7 @@ class Journal:
         """A number that no session has, nor ever had."""
         (found,) = self._rows(
             "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'session'), 0), "
-            "coalesce((SELECT max(session) FROM record), 0))"
+            "coalesce((SELECT max(session) FROM record), 0), coalesce((SELECT max(session) FROM reserved), 0))"
         )
         return int(found[0]) + 1
 
@@ -142,11 +148,19 @@ class Journal:
                 record = Record(*row)
                 if record.last < since:
                     continue
-                found.append(record.since(since) if record.kind == "update" else record)
+                found.append(record.since(since))
                 size += len(record.data)
                 if size >= limit:
                     break
         return found
+
+    def release(self) -> None:
+        """Give back the numbers that are reserved: all that were ever told are in the journal.
+
+        But not where the session itself is not: that keeps the next one from getting its number.
+        """
+        with self._statement() as cursor:
+            cursor.execute("DELETE FROM reserved WHERE session IN (SELECT number FROM session)")
 
     def turns(self, session: int) -> list[Record]:
         """Its records of the kinds queued, started, ended, ask and answer, in order."""
@@ -179,7 +193,9 @@ class Journal:
         if saved is None:
             raise JournalError(f"there is no session of number {session} in {self.path}")
         if since == 1:
-            yield exported.head_line(attrs.asdict(saved))
+            facts = attrs.asdict(saved)
+            del facts["reserved"]
+            yield exported.head_line(facts)
         before, first = max(0, since - 2), 1
         while records := self.read(session, first, 1 << 20):
             yield from map(exported.record_line, records[before:])

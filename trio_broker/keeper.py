@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import chain
 from math import inf
 from operator import attrgetter
@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
-from trio_broker.changes import Append, Change
+from trio_broker.changes import Append, Change, Reserve
 from trio_broker.containment import tell
 from trio_broker.errors import JournalError
 from trio_broker.folding import Folding
@@ -43,9 +43,10 @@ RETRY = 1.0  # seconds between two tries of a journal that fails
 
 class Owner(Protocol):
     """Whoever's records are kept: told the number of the last one that is safe, or of those that were lost, and when
-    none will be safe for a while."""
+    none will be safe for a while; and up to which number a later broker will give none."""
 
     def on_kept(self, last: int) -> None: ...
+    def on_reserved(self, upto: int) -> None: ...
     def on_failing(self) -> None: ...
     def on_lost(self, first: int, last: int) -> None: ...
 
@@ -67,6 +68,7 @@ class Keeper:
     failing: str | None = None
     lost: int = 0
     _queues: dict[int, deque[_Entry]] = attrs.field(factory=dict)  # what is to be written, by session
+    _reserving: dict[int, _Entry] = attrs.field(factory=dict)  # ... with the next batch, whosever it is
     _sizes: Counter[int] = attrs.field(factory=Counter)
     _size: int = 0
     _put: int = 0
@@ -100,6 +102,13 @@ class Keeper:
         if self.failing and self._size > HELD:
             self._drop()
 
+    def reserve(self, change: Reserve, owner: Owner) -> None:
+        """Have that written with the next batch; of one session only the last counts."""
+        if self.journal is not None:
+            self._put += 1
+            self._reserving[change.session] = _Entry(self._put, change, owner, 0)
+            self._something.set()
+
     async def flush(self, session: int | None = None) -> None:
         """Wait until all that was put is on disk; at once where it can't be. Cancelling ends the waiting only.
 
@@ -108,7 +117,7 @@ class Keeper:
         wanted = self._put
         if session is None:
             while not self.failing and self._oldest() <= wanted:
-                self._hasten()
+                self.hurry()
                 await self._progress.wait()
         while session is not None and self._oldest(session) <= wanted and self.hasten(session):
             await self._heard.setdefault(session, trio.Event()).wait()
@@ -122,11 +131,12 @@ class Keeper:
             return False
         self._urgent.add(session)
         self._careful_until = trio.current_time() + CAREFUL
-        self._hasten()
+        self.hurry()
         return True
 
-    def _hasten(self) -> None:
-        if self._queues:
+    def hurry(self) -> None:
+        """Have the next batch written now."""
+        if self._queues or self._reserving:
             self._something.set()
             self._hurry.set()
 
@@ -137,7 +147,8 @@ class Keeper:
         """The number of the oldest change that is not on disk, of one session or of all."""
         queues = self._queues.values() if session is None else [self._queues.get(session, ())]
         first: list[float] = [queue[0].number for queue in queues if queue]
-        first += [entry.number for entry in self._writing_now if session in (None, entry.change.session)][:1]
+        others = chain(self._reserving.values(), self._writing_now)
+        first += [entry.number for entry in others if session in (None, entry.change.session)]
         return min(first, default=inf)
 
     def crowded(self, session: int) -> bool:
@@ -152,7 +163,7 @@ class Keeper:
     async def wait_room(self, session: int) -> None:
         """Wait while it is crowded for a session; first come, first served, as many as there is room for."""
         while self.crowded(session):
-            self._hasten()
+            self.hurry()
             await self._crowd.park()
 
     async def read(self, session: int, since: int, limit: int) -> list[Record]:
@@ -204,7 +215,7 @@ class Keeper:
         try:
             async with trio.open_nursery() as nursery:
                 if self.journal is not None:
-                    self._folding = Folding(self.journal, self._writing, self._hasten)
+                    self._folding = Folding(self.journal, self._writing, self.hurry)
                     nursery.start_soon(self._folding.run)
                 await self._keep_writing()
         finally:
@@ -215,6 +226,9 @@ class Keeper:
                     await self._write()
             if self.journal is not None:
                 self._closed = True
+                if not self.failing:
+                    with suppress(JournalError):  # then the next broker leaves these numbers out
+                        self.journal.release()
                 self.journal.close()
 
     async def _keep_writing(self) -> None:
@@ -253,10 +267,11 @@ class Keeper:
     def _take(self) -> list[_Entry]:
         """The next batch: first of sessions for which somebody waits, those with the least to write, then the oldest.
 
-        The order within a session stays, which is all that a reader can see. A batch is small, so that nobody waits
+        Before all of them what is to be reserved, so that it is on disk no later than what it is for. The order within
+        a session stays, which is all that a reader can see. A batch is small, so that nobody waits
         long for the one that is being written. Every other one at most is of those alone for whom somebody waits.
         """
-        taken: list[_Entry] = []
+        taken, self._reserving = [*self._reserving.values()], {}
         size, limit = 0, SMALL if trio.current_time() < self._careful_until else BATCH
         held = self._folding is not None and self._folding.holding
         urgent = sorted(self._urgent, key=self._sizes.__getitem__)
@@ -278,7 +293,7 @@ class Keeper:
                 break
         self._something, self._hurry = trio.Event(), trio.Event()
         if not held or self._urgent:
-            self._hasten()
+            self.hurry()
         return taken
 
     def _written(self, batch: list[_Entry]) -> None:
@@ -290,7 +305,9 @@ class Keeper:
         kept: dict[Owner, int] = {}
         for entry in batch:
             self._size -= entry.size
-            if entry.owner is not None and isinstance(entry.change, Append):
+            if entry.owner is not None and isinstance(entry.change, Reserve):
+                tell(entry.owner.on_reserved, entry.change.upto)
+            elif entry.owner is not None and isinstance(entry.change, Append):
                 kept[entry.owner] = entry.change.record.last
         for owner, last in kept.items():
             tell(owner.on_kept, last)
@@ -301,14 +318,18 @@ class Keeper:
     def _failed(self, error: JournalError, batch: list[_Entry]) -> None:
         before, self.failing = self.failing, error.message
         for entry in reversed(batch):
-            self._queue(entry.change.session).appendleft(entry)
-            self._sizes[entry.change.session] += entry.size
+            if isinstance(entry.change, Reserve):
+                self._reserving.setdefault(entry.change.session, entry)
+            else:
+                self._queue(entry.change.session).appendleft(entry)
+                self._sizes[entry.change.session] += entry.size
         self._something.set()
         if self._size > HELD:
             self._drop()
         if not before:
             log.error("journal_failing sessions_go_on=True why=%s", error.message)
-            for owner in {entry.owner for entry in chain.from_iterable(self._queues.values()) if entry.owner}:
+            waiting = chain(self._reserving.values(), *self._queues.values())
+            for owner in {entry.owner for entry in waiting if entry.owner}:
                 tell(owner.on_failing)
 
     def _drop(self) -> None:

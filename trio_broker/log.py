@@ -7,19 +7,21 @@ a client, nothing is dropped, and memory is bounded. Without a journal, what has
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
-from trio_broker.changes import Append
+from trio_broker.changes import Append, Reserve
 from trio_broker.errors import JournalError
 from trio_broker.keeper import Keeper
 from trio_broker.record import Record
+from trio_broker.reserving import Numbers
 from trio_broker.wire import jsonrpc
 
 RING_SMALL = 32 * 1024  # bytes that stay in memory anyway
@@ -36,7 +38,8 @@ first_of = attrgetter("first")
 class Log:
     """The log of the journal's session `number`. `next` is the number that the next event gets.
 
-    `began`: the first number that this broker gives, where another one gave those before it.
+    `began`: the first number that this broker gives, where another one gave those before it. `reserved`: up to which
+    that one may have told of some.
     """
 
     keeper: Keeper
@@ -44,15 +47,22 @@ class Log:
     next: int = 1
     kept: int = 0
     began: int | None = None
+    reserved: int = 0
     cursors: set[Cursor] = attrs.field(factory=set)
     _ring: list[Record] = attrs.field(factory=list)
     _bytes: int = 0
     _held: deque[tuple[int, Callable[[], None]]] = attrs.field(factory=deque)
+    _numbers: Numbers = attrs.field(init=False)
+    _beyond: int | None = None  # from this number on none may be told yet
+
+    def __attrs_post_init__(self) -> None:
+        self._numbers = Numbers(inf if self.keeper.journal is None else max(self.kept, self.reserved))
 
     @property
     def last(self) -> int:
         """The number of the newest event that readers may see, 0 if there is none; behind it one may be held."""
-        return (self._held[0][0] if self._held else self.next) - 1
+        end = self._held[0][0] if self._held else self.next
+        return (end if self._beyond is None else min(end, self._beyond)) - 1
 
     @property
     def lasts(self) -> bool:
@@ -74,14 +84,46 @@ class Log:
         self._ring.append(record)
         self._bytes += len(data)
         self.keeper.put(Append(self.number, record), self)
+        if record.last >= self._numbers.care:
+            self._mind(record)
         self._trim()
         self.wake()
         return record
+
+    def _mind(self, record: Record) -> None:
+        """Have more numbers reserved in time; a record that comes too early for that has to wait."""
+        self.reserve()
+        if record.last > self._numbers.limit and self._beyond is None and not self.keeper.failing:
+            self._beyond = record.first
+        self.keeper.hurry()
+
+    def reserve(self) -> None:
+        """Have the journal know that the next numbers may be told, if it does not yet: then nobody waits for that."""
+        upto = self._numbers.wanted(self.next - 1, self.next - 1 - self.kept)
+        if upto is not None:
+            self.keeper.reserve(Reserve(self.number, upto), self)
+
+    def give_back(self) -> None:
+        """There will be no event for a while: a later broker need leave out no numbers."""
+        upto = self._numbers.given_back(self.next - 1)
+        if upto is not None:
+            self.keeper.reserve(Reserve(self.number, upto), self)
+
+    def skip_told(self) -> None:
+        """Leave out the numbers that a broker which died may have told, and say so."""
+        if self.reserved >= self.next:
+            why = "the broker died: what it had told of them was not on disk yet"
+            data = {"from": self.next, "to": self.reserved, "why": why}
+            self._add("gap", self.reserved - self.next + 1, jsonrpc.encode(data))
 
     def wake(self) -> None:
         """Have every reader look again."""
         for cursor in self.cursors:
             cursor.wake()
+
+    def may_tell(self, number: int) -> bool:
+        """Whether no later broker gives this number to something else, whatever becomes of this one."""
+        return self._beyond is None or number < self._beyond
 
     def hold(self, number: int, then: Callable[[], None] = lambda: None) -> None:
         """Show nothing from this number on to anybody until it is on disk, then call `then`: what is told is not lost.
@@ -99,13 +141,15 @@ class Log:
             then()
 
     def _show(self) -> None:
-        shown = False
-        while self._held and (self._held[0][0] <= self.kept or not self.keeper.hasten(self.number)):
+        before = self.last
+        while self._held and self._is_showable(self._held[0][0]):
             _, then = self._held.popleft()
             then()
-            shown = True
-        if shown:
+        if self.last != before:
             self.wake()
+
+    def _is_showable(self, number: int) -> bool:
+        return self.may_tell(number) and (number <= self.kept or not self.keeper.hasten(self.number))
 
     async def wait_kept(self) -> None:
         """Wait until what is in the log now is on disk, where that is promised (`durability` in [journal])."""
@@ -120,8 +164,9 @@ class Log:
     def place_of(self, since: int, began: int | None = None) -> int:
         """The number from which a reader goes on that asks for `since`.
 
-        It may have heard more of a broker that was killed than that one could keep: then what came after it is news.
-        `began`, where it says so, is that of the broker which it heard: numbers that one gave may be given again.
+        It may have heard more of a broker that was killed than that one could keep: of that it is told as a gap.
+        `began`, where it says so, is that of the broker which it heard. Only one whose journal failed when it was
+        killed, or an older version, may have told numbers above the gap: then what came after it is news.
         """
         if began is not None and began != (self.began or 1):
             since = min(since, self.began or 1)
@@ -132,7 +177,20 @@ class Log:
         self._trim()
         self._show()
 
+    def on_reserved(self, upto: int) -> None:
+        self._numbers.granted(upto)
+        if self._beyond is not None:
+            before, at = self.last, bisect_left(self._ring, self._beyond, key=first_of)
+            later = (one.first for one in self._ring[at:] if one.last > self._numbers.limit)
+            self._beyond = next(later, None)
+            if self.last != before:
+                self.wake()
+            self._show()
+
     def on_failing(self) -> None:
+        if self._beyond is not None:
+            self._beyond = None
+            self.wake()
         self._show()
 
     def on_lost(self, first: int, last: int) -> None:

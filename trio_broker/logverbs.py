@@ -76,7 +76,8 @@ def attach(connection: Connection, message: Message) -> None:
 
     An observer is asked nothing, and has no hand in the session until it attaches as a controller.
 
-    Each `session/update` is the next number; each `_trio_broker/event` says its own (`seq`). It wakes no agent.
+    Each `session/update` is the next number; each `_trio_broker/event` says its own (`seq`), and a gap may have all up
+    to its `to`. It wakes no agent.
     """
     asked = structure(message.params, From)
     if asked.role not in ROLES:
@@ -110,24 +111,25 @@ async def events(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, From)
     log = await _log_of(connection, asked.session_id, asked.key)
     next = since = log.place_of(asked.since or 1)
-    upto = min(log.last, since + max(1, asked.limit) - 1)
     found: list[dict[str, Any]] = []
-    cursor, size = log.cursor(since), 0
+    cursor, size, left = log.cursor(since), 0, max(1, asked.limit)
     try:
-        while size < PAGE and cursor.behind(upto):
+        while size < PAGE and left and cursor.behind():
             record = await cursor.take()
-            found.extend(_told(record, upto))
-            next, size = min(record.last, upto) + 1, size + len(record.data)
+            told = _told(record, left)
+            found += told
+            left, size = left - len(told), size + len(record.data)
+            next = record.last + 1 if record.kind != "update" else record.first + len(told)
             await trio.lowlevel.checkpoint()
     finally:
         cursor.close()
     return jsonrpc.encode({"events": found, "next": next, "last": log.last})
 
 
-def _told(record: Record, last: int) -> list[dict[str, Any]]:
+def _told(record: Record, limit: int) -> list[dict[str, Any]]:
     if record.kind != "update":
         return [{**jsonrpc.decode(record.data), "seq": record.first, "at": record.at, "kind": record.kind}]
-    lines = record.data.split(b"\n")[: min(record.count, last - record.first + 1)]
+    lines = record.data.split(b"\n")[: min(record.count, limit)]
     updates = [jsonrpc.decode(line)["params"].get("update") for line in lines]  # an agent may leave it out
     return [
         {"seq": number, "at": record.at, "kind": "update", "update": update}

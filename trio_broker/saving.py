@@ -77,7 +77,8 @@ def restored(
     meta = saved.meta
     if not saved.session_id:
         return None
-    log = Log(keeper, saved.number, next=saved.last + 1, kept=saved.last, began=saved.last + 1)
+    next = saved.last + 1
+    log = Log(keeper, saved.number, next, kept=saved.last, began=next, reserved=saved.reserved)
     state = State(
         session_id=saved.session_id,
         agent_session_id=meta.get("agentSessionId"),
@@ -140,6 +141,7 @@ class _Left:
             self.asks.pop(event.get("askId"), None)
 
     def settle(self, log: Log) -> dict[str, dict[str, Any]]:
+        log.skip_told()
         for id, ask in self.asks.items():
             log.append(
                 "answer", askId=id, by=RESTART, outcome="expired", title=ask.get("title"), note=EXPIRED
@@ -149,6 +151,7 @@ class _Left:
         for id, event in self.queued.items():
             if not event.get("durable"):
                 self._end(log, id, {"outcome": "failed", "error": NEVER_SENT})
+        log.give_back()
         return self.ended
 
     def _end(self, log: Log, id: str, how: dict[str, Any]) -> None:

@@ -155,6 +155,7 @@ class Session:
                 last.forgo()  # `last_life` is still ending, and this one takes its place
             self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self, after)
             self.resumed = None
+            self.log.reserve()  # while its agent starts
             self._woken.set()
             self.note_phase()
         return begins
@@ -267,6 +268,7 @@ class Session:
         crashed = isinstance(life.cause, AgentGone)
         self._crashes = self._crashes + 1 if crashed else 0
         if self.life is life:
+            self.log.give_back()
             self._woken = trio.Event()
             if self.ending:
                 self._woken.set()
@@ -354,8 +356,7 @@ class Session:
 
     def _author(self) -> object:
         """Whose turn runs: a client, or, when nobody waits for it, the turn itself; None if none runs."""
-        running = self.turns.running
-        return None if running is None else running.author or running
+        return (running := self.turns.running) and (running.author or running)
 
     def _line(self) -> Line:
         if self.life is None or self.life.line is None or self.life.ending:

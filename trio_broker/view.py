@@ -22,7 +22,7 @@ def session_view(session: Session) -> dict[str, Any]:
     view["phase_for"] = now - session.phase_since
     view["quiet_for"] = now - line.heard_at if line is not None else None
     view["turn_for"] = now - began if began is not None else None
-    view["asks"] = len(asks.open) if asks is not None else 0
+    view["asks"] = len(asks.known) if asks is not None else 0
     return view
 
 

@@ -107,7 +107,7 @@ class Watching:
                 {"name": one.name, "role": "observer" if one in relay.observers else "controller"}
                 for one in relay.listeners
             ],
-            "asks": [self._ask(ask) for ask in relay.asks.open] if relay.asks is not None else [],
+            "asks": [self._ask(ask) for ask in relay.asks.known] if relay.asks is not None else [],
             "use": None if use is None else attrs.asdict(use),
         }
 

@@ -181,16 +181,6 @@ def test_a_planted_fault_is_found(plant: Callable[[Evidence], None], words: str)
     assert any(words in violation for violation in violations(evidence)), violations(evidence)
 
 
-def test_what_a_killed_broker_told_counts_up_to_the_last_end() -> None:
-    evidence = sound()
-    evidence.killed_lives.add(0)
-    evidence.told[0].sure = 5
-    evidence.told[0].events[8] = "update p2.9"
-    assert violations(evidence) == []
-    evidence.told[0].events[5] = "ended p7"
-    assert violations(evidence) != []
-
-
 def test_late_words_of_an_agent_and_what_is_no_update_break_no_promise() -> None:
     evidence = sound()
     evidence.logs["s"] += [said(10, "p2:late.0"), {"seq": 11, "kind": "update", "update": None}]
@@ -224,6 +214,29 @@ def test_a_seed_repeats_the_schedule() -> None:
     assert one == same and one != other
     assert {fault.name for fault in one} == set(WEIGHTS)
     assert [fault.at for fault in one] == sorted(fault.at for fault in one)
+
+
+def test_a_number_that_was_told_and_is_lost_is_in_a_gap_and_never_another_events() -> None:
+    evidence = sound()
+    told = Told("s", 0, 10)
+    evidence.told.append(told)
+    evidence.killed_lives.add(0)
+    for _ in range(5):
+        told.hear_update(said(0, "p9.0")["update"])
+    evidence.logs["s"].append({"seq": 10, "kind": "gap", "from": 10, "to": 30, "why": "it died"})
+    assert violations(evidence) == []
+    told.sure = 12
+    assert "s: a client was told 'update p9.0' as 10, the log has 'gap it died'" in violations(evidence)
+    told.sure = 9
+    later = Told("s", 1, 13)
+    later.hear_event({"seq": 13, "kind": "gap", "from": 13, "to": 30, "why": "it died"})
+    later.hear_event({"seq": 31, "kind": "note"})
+    evidence.told.append(later)
+    evidence.logs["s"].append({"seq": 31, "kind": "note"})
+    assert violations(evidence) == [] and later.next == 32
+    evidence.logs["s"][-2] = {"seq": 10, "kind": "note"}
+    assert any("a client was told" in found for found in violations(evidence))
+    assert any("number 31 where 11 is due" in found for found in violations(evidence))
 
 
 def test_a_gap_that_a_client_was_told_says_why() -> None:

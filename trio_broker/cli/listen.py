@@ -43,6 +43,8 @@ class Listening:
 
     def _event(self, event: dict[str, Any]) -> None:
         self._seq = event.get("seq", self._seq)
+        if event["kind"] == "gap":
+            self._seq = max(self._seq, event["to"])
         if event["kind"] == "started" and self._text:
             self._text += "\n"
         if event["kind"] == "session" and event.get("event") == "closed":

@@ -58,7 +58,7 @@ class Transcript:
         for event in events:
             if expected is not None and event["seq"] > expected:
                 items.append(Item("note", f"{event['seq'] - expected} events left out", event["at"]))
-            expected = event["seq"] + 1
+            expected = max(event["seq"], event["to"] if event["kind"] == "gap" else 0) + 1
             _say(items, event)
             _enter(log, event)
         return Transcript(self.key, next, _bounded(items), tuple(log[-ENTRIES:]))

@@ -60,12 +60,19 @@ class Told:
             self.wrong.append(f"{self.session}: event {event['seq']} came where {self.next} was due")
             self.next = event["seq"]
         self._add(_named(event))
+        self.next = after(event)
         if event["kind"] == "ended":
             self.sure = event["seq"]
 
     def _add(self, what: str) -> None:
         self.events[self.next] = what
         self.next += 1
+
+
+def after(event: Json) -> int:
+    """The number that comes next: a gap has those of all that is lost in it."""
+    seq: int = event["seq"]
+    return max(seq, event.get("to", 0) if event["kind"] == "gap" else 0) + 1
 
 
 def word_of(update: object) -> str:
@@ -122,10 +129,12 @@ def violations(evidence: Evidence) -> list[str]:
 
 def _numbers(logs: Mapping[str, list[Json]]) -> Iterable[str]:
     for session, events in logs.items():
-        for due, event in enumerate(events, 1):
+        due = 1
+        for event in events:
             if event["seq"] != due:
                 yield f"{session}: its log has number {event['seq']} where {due} is due"
                 break
+            due = after(event)
 
 
 def _settled(evidence: Evidence) -> Iterable[str]:
@@ -210,9 +219,16 @@ def _outcomes(evidence: Evidence) -> Iterable[str]:
 def _heard(evidence: Evidence) -> Iterable[str]:
     for told in evidence.told:
         yield from told.wrong
-        log = {event["seq"]: _named(event) for event in evidence.logs.get(told.session, [])}
+        log = _by_number(evidence.logs.get(told.session, []))
         upto = told.sure if told.life in evidence.killed_lives else max(told.events, default=0)
         for number, what in told.events.items():
-            if number <= upto and log.get(number) != what:
-                yield f"{told.session}: a client was told {what!r} as {number}, the log has {log.get(number)!r}"
+            there = log.get(number)
+            lost = number > upto and (there is None or there.startswith("gap"))
+            if there != what and not lost:
+                yield f"{told.session}: a client was told {what!r} as {number}, the log has {there!r}"
                 break
+
+
+def _by_number(events: Iterable[Json]) -> dict[int, str]:
+    """A log by its numbers; all that are lost in a gap are that gap."""
+    return {number: _named(event) for event in events for number in range(event["seq"], after(event))}

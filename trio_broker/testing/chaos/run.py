@@ -328,12 +328,12 @@ class Chaos:
             if view["sessionId"] is None:
                 continue
             await client.call("_trio_broker/wait", {"key": view["key"], "until": "idle"})
-            log: list[Json] = []
+            log, next = list[Json](), 1
             while True:
-                asked = {"sessionId": view["sessionId"], "since": len(log) + 1, "limit": 5000}
+                asked = {"sessionId": view["sessionId"], "since": next, "limit": 5000}
                 page = await client.call("_trio_broker/events", asked)
-                log += page["events"]
-                if page["next"] > page["last"]:
+                log, next = log + page["events"], page["next"]
+                if next > page["last"]:
                     break
             self.evidence.logs[view["sessionId"]] = log
 
