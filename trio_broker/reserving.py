@@ -1,7 +1,7 @@
 """Which numbers of a log may be told: those that no later broker gives to anything else, whatever way this one ends.
 
 The journal knows up to which number that may have happened. It is asked for some thousands ahead, which go with a batch
-that is written anyway; in a flood for more, by what is not written yet, so that nobody waits for a batch.
+that is written anyway; in a flood for more, by what is not written yet: by the next batch but one there is enough.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from math import inf
 
 import attrs
 
-AHEAD = 8192  # numbers; so many are left out after a kill, at most, where there was no flood
+AHEAD = 16384  # numbers; so many are left out after a kill, at most, where there was no flood
 
 
 @attrs.define(eq=False)
@@ -30,9 +30,9 @@ class Numbers:
 
         `pending`: how many numbers are given and not on disk.
         """
-        if last < self._low:
+        if last < self._low and last <= self.limit:
             return None
-        ahead = AHEAD + 4 * pending
+        ahead = AHEAD + pending * (4 if last <= self.limit else 16)
         self.asked, self._low = last + ahead, last + ahead // 2
         self.care = min(self._low, self.limit + 1)
         return last + ahead

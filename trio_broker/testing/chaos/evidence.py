@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -219,16 +221,17 @@ def _outcomes(evidence: Evidence) -> Iterable[str]:
 def _heard(evidence: Evidence) -> Iterable[str]:
     for told in evidence.told:
         yield from told.wrong
-        log = _by_number(evidence.logs.get(told.session, []))
+        log = evidence.logs.get(told.session, [])
         upto = told.sure if told.life in evidence.killed_lives else max(told.events, default=0)
         for number, what in told.events.items():
-            there = log.get(number)
+            there = _at(log, number)
             lost = number > upto and (there is None or there.startswith("gap"))
             if there != what and not lost:
                 yield f"{told.session}: a client was told {what!r} as {number}, the log has {there!r}"
                 break
 
 
-def _by_number(events: Iterable[Json]) -> dict[int, str]:
-    """A log by its numbers; all that are lost in a gap are that gap."""
-    return {number: _named(event) for event in events for number in range(event["seq"], after(event))}
+def _at(log: list[Json], number: int) -> str | None:
+    """What has that number in a log; all that are lost in a gap are that gap."""
+    place = bisect_right(log, number, key=itemgetter("seq")) - 1
+    return _named(log[place]) if place >= 0 and number < after(log[place]) else None
