@@ -11,11 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
 from trio_broker import journal as journals
-from trio_broker.changes import Append, Delete, Save
+from trio_broker.changes import Append, Delete, Reserve, Save
 from trio_broker.errors import JournalError
 from trio_broker.journal import VERSION, Journal, Saved
 from trio_broker.record import Record
@@ -33,6 +34,9 @@ def record(first: int, count: int = 1, kind: str = "note") -> Record:
 
 def save(number: int, state: str = "open", updated_at: float = 10.0) -> Save:
     return Save(number, f"key{number}", f"id{number}", state, {"agent": "fake"}, updated_at)
+
+
+GAP = Record(6, 15, 1.5, "gap", b'{"from":6,"to":20,"why":"it died"}')
 
 
 @pytest.fixture
@@ -226,8 +230,12 @@ def test_what_an_import_left_that_was_cut_short_is_dropped(journal: Journal) -> 
 def test_holes_are_found(journal: Journal) -> None:
     journal.write([save(1), Append(1, record(1)), Append(1, record(2, 3, "update"))])
     assert journal.check() == []
-    journal.write([Append(1, record(9))])
-    assert journal.check() == ["session 1: events 5 to 8 are missing"]
+    journal.write([Append(1, record(5)), Append(1, GAP), Append(1, record(21))])
+    assert journal.check() == [] and journal.read(1, 9, 1)[0] == GAP.since(9) == attrs.evolve(
+        GAP, first=9, count=12
+    )
+    journal.write([Append(1, record(29))])
+    assert journal.check() == ["session 1: events 22 to 28 are missing"]
 
 
 def test_it_is_read_while_it_is_written(journal: Journal) -> None:
@@ -325,6 +333,9 @@ def test_a_file_of_version_1_is_read_and_written(path: Path) -> None:
     journal.write([Append(3, record(4))])
     assert journal.read(3, 1, 1 << 20) == [record(1, 1, "started"), record(2, 2, "update"), record(4)]
     assert journal.turns(3) == [record(1, 1, "started")] and journal.check() == []
+    journal.write([Reserve(3, 50)])
+    journal.close()
+    assert [saved.reserved for saved in Journal.open(path).sessions()] == [50]
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(

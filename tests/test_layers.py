@@ -21,7 +21,7 @@ MAY_IMPORT = {
     # values
     "errors": "",
     "model": "errors",
-    "record": "wire",
+    "record": "",
     "toolpaths": "",
     "policy": "errors toolpaths",
     "grant": "",

@@ -119,7 +119,7 @@ async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
 
     def heed(record: Record) -> None:
         event = jsonrpc.decode(record.data) if record.kind in ("answer", "gap") else {}
-        if event.get("askId") == id or event.get("from") == int(first):
+        if event.get("askId") == id or (record.kind == "gap" and record.first == int(first)):
             found.append(event)
 
     for session in connection.sessions():

@@ -15,15 +15,13 @@ Kinds and the members of their JSON objects:
     agent     event (started, exited, resumed), pid, how (exact, loaded, new), exitCode, signal, stderrTail
     session   event (opened, suspended, closed, settings), and what it is about
     note      text
-    gap       from, to, why: events that could not be kept. Its numbers may be those very ones; then a part of it is a
-              gap, too
+    gap       from, to, why: events that could not be kept. Its numbers may be those very ones; then it can be cut, and
+              says the same
 """
 
 from __future__ import annotations
 
 import attrs
-
-from trio_broker.wire import jsonrpc
 
 
 @attrs.frozen
@@ -51,8 +49,7 @@ class Record:
             return self
         skipped = number - self.first
         if self.kind != "update":
-            data = jsonrpc.with_fields(self.data, **{"from": number})
-            return Record(number, self.count - skipped, self.at, self.kind, data)
+            return Record(number, self.count - skipped, self.at, self.kind, self.data)
         start = 0
         for _ in range(skipped):
             start = self.data.index(b"\n", start) + 1

@@ -116,7 +116,7 @@ async def test_who_comes_back_at_what_it_had_heard_hears_all_that_is_new_and_of_
             assert told["next"] == heard + 1
             assert await user.prompt(session, "say new; say newer") == "end_turn"
             [gap] = gaps(user.events)
-            assert (gap["seq"], gap["from"]) == (heard + 1, heard + 1)
+            assert gap["seq"] == heard + 1 >= gap["from"]
             assert user.said(session) == "newnewer"
             assert [event["seq"] for event in user.events if "seq" in event][1] == gap["to"] + 1
             in_order(await log_of(user, since=heard + 1), since=heard + 1)

@@ -316,7 +316,7 @@ async def test_who_had_heard_more_than_the_killed_broker_could_keep_hears_what_c
             while how == "attach" and len(user.events) < 2:  # noqa: ASYNC110  # they come after the answer
                 await trio.sleep(0.001)
             gap, event = user.events or told["events"]
-            assert (gap["kind"], gap["seq"], gap["from"]) == ("gap", heard + 1, heard + 1)
+            assert (gap["kind"], gap["seq"]) == ("gap", heard + 1) and gap["from"] < heard
             assert (event["kind"], event["promptId"], event["outcome"]) == ("ended", "p", "unknown")
             assert event["seq"] == gap["to"] + 1
 

@@ -197,7 +197,7 @@ async def test_what_was_told_and_is_not_on_disk_is_a_gap_and_a_question_of_then_
         lost = {number for number in witness.told if number > kept}
         assert lost <= numbers_of(log, kept + 1) and len(lost) > 20
         heard = await log_since(home, witness.next)
-        assert [event["kind"] for event in heard] == ["gap"] and heard[0]["from"] == witness.next
+        assert [event["kind"] for event in heard] == ["gap"] and heard[0]["seq"] == witness.next
         id = f"1-{witness.next - 1}"
         assert id in witness.told[witness.next - 1]
         refused = home.run("allow", id)

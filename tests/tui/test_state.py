@@ -101,6 +101,24 @@ def test_of_a_long_log_only_the_end_is_read_and_what_is_left_out_is_told(
     assert "98 events left out" in [item.text for item in state.transcript.items]
 
 
+def test_what_stands_before_a_gap_is_read_though_the_gap_has_more_numbers_than_is_read_back(
+    session: Make, picture: Make
+) -> None:
+    """As a broker that was killed leaves it."""
+    gap = {"seq": 1001, "kind": "gap", "from": 1001, "to": 9000, "why": "it died", "at": 1.0}
+    notes = [
+        {"seq": number, "kind": "note", "text": f"{number}", "at": 1.0} for number in (*range(1, 1001), 9001)
+    ]
+    state = saw(State(), picture(session("a", events=9001)), 0.0)
+    state = read(state, "a", [gap | {"seq": 9001 - BACK + 1}, notes[-1]], 9002)
+    assert wanted(state) == ("a", 1001 - BACK)
+    state = read(state, "a", [*notes[1000 - BACK : 1000], gap, notes[-1]], 9002)
+    assert wanted(state) is None and state.transcript is not None
+    assert [item.text for item in state.transcript.items][-3:] == [
+        "1000", "events 1001 to 9000 are lost: it died", "9001",
+    ]  # fmt: skip
+
+
 def test_a_page_of_a_session_that_is_not_looked_at_any_more_is_dropped(session: Make, picture: Make) -> None:
     state = saw(State(), picture(session("a"), session("b")), 1.0)
     assert read(state, "b", [], 5) is state

@@ -46,14 +46,17 @@ class Transcript:
     next: int | None = None
     items: tuple[Item, ...] = ()
     log: tuple[Entry, ...] = ()
+    _before: int | None = None  # where to begin instead, for what lies before a gap
 
     def since(self, last: int) -> int:
         """Where to read on when the log ends at `last`: what is too far back is left out."""
-        return max(self.next or 1, last - BACK + 1)
+        return max(self.next or 1, self._before or last - BACK + 1)
 
     def fed(self, events: Iterable[Json], next: int) -> Transcript:
         """With a page of events, of which the next has number `next`."""
-        items, log = list(self.items), list(self.log)
+        events, items, log = list(events), list(self.items), list(self.log)
+        if self._before is None and events and _began_before(events[0]):
+            return attrs.evolve(self, before=max(1, events[0]["from"] - BACK))
         expected = self.next
         for event in events:
             if expected is not None and event["seq"] > expected:
@@ -62,6 +65,11 @@ class Transcript:
             _say(items, event)
             _enter(log, event)
         return Transcript(self.key, next, _bounded(items), tuple(log[-ENTRIES:]))
+
+
+def _began_before(event: Json) -> bool:
+    """A gap of which only the end was read: it has far more numbers than events, and says little about a session."""
+    return event["kind"] == "gap" and int(event["from"]) < int(event["seq"]) <= int(event["to"])
 
 
 def _bounded(items: list[Item]) -> tuple[Item, ...]:
