@@ -111,9 +111,9 @@ async def test_who_comes_back_at_what_it_had_heard_hears_all_that_is_new_and_of_
     with trio.fail_after(60):
         heard = await heard_and_killed(disk) - 20 + heard_of_them
         async with disk.broker() as (_, user):
-            session = await user.open("k")
             told = await user.call("_trio_broker/attach", key="k", since=heard + 1)
             assert told["next"] == heard + 1
+            session = await user.open("k")
             assert await user.prompt(session, "say new; say newer") == "end_turn"
             [gap] = gaps(user.events)
             assert gap["seq"] == heard + 1 >= gap["from"]
