@@ -78,7 +78,7 @@ class Asks:
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     def waiting(self) -> bool:
-        return bool(self.known)
+        return bool(self.open and self.known)  # most often there is none: this is asked all the time
 
     @property
     def known(self) -> list[Ask]:
