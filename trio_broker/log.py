@@ -112,7 +112,7 @@ class Log:
     def skip_told(self) -> None:
         """Leave out the numbers that a broker which died may have told, and say so."""
         if self.reserved >= self.next:
-            why = "the broker died: what it had told of them was not on disk yet"
+            why = "the broker died; few of these numbers were given, if any, and that was not on disk yet"
             data = {"from": self.next, "to": self.reserved, "why": why}
             self._add("gap", self.reserved - self.next + 1, jsonrpc.encode(data))
 
