@@ -124,6 +124,14 @@ def test_a_broker_that_is_about_to_end_is_waited_for(home: Home) -> None:
             assert up.wait(LIMIT) == 0
 
 
+def test_a_daemon_that_ends_before_it_serves_is_not_said_to_serve(home: Home, tmp_path: Path) -> None:
+    """Told to end while it began, say: its exit code is 0."""
+    ends = 'import os, sys\nif "serve" in sys.orig_argv:\n    os._exit(0)\n'
+    tmp_path.joinpath("sitecustomize.py").write_text(ends, encoding="utf-8")
+    done = home.run("up", env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 6 and "the broker did not start" in done.stderr
+
+
 def test_down_does_not_wait_for_the_next_broker(tmp_path: Path) -> None:
     """It took the one that somebody started at once for the one that it had told to end."""
     paths = Paths.from_env({"TRIO_BROKER_HOME": str(tmp_path)})

@@ -70,7 +70,7 @@ def start(paths: Paths) -> None:
         )
     if not _within(PATIENCE, lambda: listens(paths) or daemon.poll() is not None):
         raise NoBroker(f"the broker did not listen within {PATIENCE:g} s; look at {paths.log}")
-    if daemon.poll() and not listens(paths):
+    if daemon.poll() is not None and not listens(paths):
         words = paths.log.read_bytes()[size:].decode("utf-8", "replace").strip()
         raise NoBroker(f"the broker did not start (its log: {paths.log}): {words}")
     daemon.returncode = 0  # it is not ours to wait for: no ResourceWarning when we end first
