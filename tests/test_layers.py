@@ -99,9 +99,9 @@ MAY_IMPORT = {
     "verbs": "errors grant scopes opening model wire catalog turn session broker connection prompting view logverbs "
     "tokenverbs askverbs queueverbs opsverbs",
     "reloading": "config notify broker",
-    "opsverbs": "errors config opening reloading wire connection logverbs",
+    "opsverbs": "errors config opening reloading wire broker connection logverbs",
     "serve": "errors grant link wire broker connection upward verbs",
-    "unixdoor": "containment errors link wire broker serve",
+    "unixdoor": "containment errors link wire broker opsverbs serve",
     "webdoor": "containment errors config grant link broker connection httphead tcp websocket serve",
     "probe": "errors wire catalog config control kin life line marks process spawning",
     "listen": "errors config installed paths link marks kin spawning journal keeper tokens tcp broker unixdoor webdoor",

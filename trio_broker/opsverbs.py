@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import trio
 
+from trio_broker.broker import Broker
 from trio_broker.config import Config
 from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
@@ -67,10 +68,15 @@ def shutdown(connection: Connection, message: Message) -> bytes:
     `kept`: how many prompts that wait run after the next start. `drain`: nothing new is begun, and it stops when every
     session is at rest; meanwhile `status` says so.
     """
-    if structure(message.params, Shutdown).drain:
-        connection.broker.drain()
+    return shut_down(connection.broker, message.params)
+
+
+def shut_down(broker: Broker, params: bytes) -> bytes:
+    """The same for whoever is no client (see `unixdoor`). Raises BrokerError for parameters that do not fit."""
+    if structure(params, Shutdown).drain:
+        broker.drain()
         return b"{}"
-    return jsonrpc.encode({"kept": connection.broker.stop()})
+    return jsonrpc.encode({"kept": broker.stop()})
 
 
 AT_ONCE: dict[str, AtOnce] = {"shutdown": shutdown}

@@ -16,8 +16,9 @@ import trio
 
 from trio_broker.broker import Broker
 from trio_broker.containment import contained
-from trio_broker.errors import BadMessage
+from trio_broker.errors import BrokerError
 from trio_broker.link import Lines
+from trio_broker.opsverbs import shut_down
 from trio_broker.serve import serve
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
@@ -92,7 +93,7 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
                     heard = True
                 if broker.draining and not broker.stopping.is_set():
                     stay.deadline = math.inf
-        except (BadMessage, jsonrpc.LineTooLong, trio.BrokenResourceError):
+        except (BrokerError, trio.BrokenResourceError):
             heard = False
     if heard:
         await stream.aclose()
@@ -105,13 +106,10 @@ def _answer(broker: Broker, message: Message) -> bytes | None:
     if message.id is None or message.method not in ("_trio_broker/status", "_trio_broker/shutdown"):
         return None
     if message.method == "_trio_broker/status":
-        result: object = broker.status()
-    elif jsonrpc.members(message.params).get("drain") == b"true":
-        broker.drain()
-        result = {}
+        result = jsonrpc.encode(broker.status())
     else:
-        result = {"kept": broker.stop()}
-    return jsonrpc.response(message.id, jsonrpc.encode(result))
+        result = shut_down(broker, message.params)
+    return jsonrpc.response(message.id, result)
 
 
 async def _refuse(stream: trio.SocketStream, why: str) -> None:
