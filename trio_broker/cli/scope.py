@@ -72,9 +72,12 @@ def find_scope(
 
 def check_place(state: State, scope: Scope) -> None:
     """Raises Misuse if --cwd and -s are of different sessions: one that is there works where it was created."""
-    if scope.place is None or (there := _there(state, scope)) is None:
-        return
-    if os.path.realpath(there["cwd"]) not in (scope.place, scope.cwd):
+    if scope.place is not None and (there := _there(state, scope)) is not None:
+        _check_place(scope, there)
+
+
+def _check_place(scope: Scope, there: dict[str, Any]) -> None:
+    if scope.place is not None and os.path.realpath(there["cwd"]) not in (scope.place, scope.cwd):
         raise Misuse(
             f"session {scope.key!r} works in {there['cwd']}, not in {scope.cwd}; "
             "leave out --cwd, or choose another key"
@@ -90,9 +93,12 @@ def meant(
     """
     scope = find_scope(state, session, agent, cwd)
     reach(state, autostart=autostart)
-    check_place(state, scope)
     named = scope.agent if session else None
-    if named and (there := _there(state, scope)) is not None and there["agent"] != named:
+    there = _there(state, scope) if scope.place or named else None
+    if there is None:
+        return scope
+    _check_place(scope, there)
+    if named and there["agent"] != named:
         raise Misuse(
             f"session {scope.key!r} belongs to agent {there['agent']!r}, not {named!r}; "
             "leave out the agent, or choose another key"
