@@ -23,7 +23,7 @@ from trio_broker.model import Failed
 from trio_broker.process import Ladder
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, User, open_rig
+from trio_broker.testing.rig import Later, Rig, User, open_rig
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
 from trio_broker.wire import jsonrpc
@@ -74,6 +74,16 @@ async def open_slow(habits: Habits | None = None) -> AsyncGenerator[tuple[Rig, U
 def ends(user: User) -> list[str]:
     """The ids of the prompts of which the user was told the end."""
     return [event["promptId"] for event in user.events if event["kind"] == "ended"]
+
+
+async def begin_held(user: User, session: str, words: str) -> Later[str]:
+    """Prompt, and have what comes a moment later stand behind an end that is not on disk: that of a queued prompt."""
+    turn = user.later(user.prompt, session, words, promptId="first")
+    await trio.sleep(MOMENT)
+    user.later(user.prompt, session, "say never", promptId="second")
+    await trio.sleep(MOMENT)
+    user.later(user.cancel, session, promptId="second")
+    return turn
 
 
 def logged(session: Session, kind: str) -> list[dict[str, Any]]:
@@ -366,11 +376,7 @@ async def test_a_question_comes_after_what_led_to_it_though_an_end_before_that_i
     comes_late: bool, autojump_clock: MockClock
 ) -> None:
     async with open_slow() as (rig, user, session, slow), rig.connect() as other:
-        turn = user.later(user.prompt, session, "wait 5; say before; ask go", promptId="first")
-        await trio.sleep(MOMENT)
-        user.later(user.prompt, session, "say never", promptId="second")
-        await trio.sleep(MOMENT)
-        user.later(user.cancel, session, promptId="second")
+        turn = await begin_held(user, session, "wait 5; say before; ask go")
         await user.wait_phase("k", "waiting")
         if comes_late:
             await other.call("_trio_broker/attach", key="k", since=1)
@@ -389,11 +395,7 @@ async def test_an_answer_that_is_passed_on_comes_after_what_the_agent_said_befor
     autojump_clock: MockClock,
 ) -> None:
     async with open_slow() as (_, user, session, slow):
-        turn = user.later(user.prompt, session, "wait 5; say before; hang", promptId="first")
-        await trio.sleep(MOMENT)
-        user.later(user.prompt, session, "say never", promptId="second")
-        await trio.sleep(MOMENT)
-        user.later(user.cancel, session, promptId="second")  # whose end is not on disk
+        turn = await begin_held(user, session, "wait 5; say before; hang")
         await trio.sleep(60)
         mode = user.later(user.call, "session/set_mode", sessionId=session, modeId="plan")
         await trio.sleep(60)
