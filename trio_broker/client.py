@@ -17,7 +17,7 @@ from trio_broker import once
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
 from trio_broker.link import FAREWELL, Lines, Link
 from trio_broker.outbox import Outbox
-from trio_broker.wire import jsonrpc
+from trio_broker.wire import OURS, jsonrpc
 from trio_broker.wire.calls import Calls
 from trio_broker.wire.jsonrpc import Kind, Message
 
@@ -68,7 +68,7 @@ class Client:
         try:
             await call.arrived.wait()
         finally:
-            if self._calls.forget(number) is not None and method.startswith("_trio_broker/"):
+            if self._calls.forget(number) is not None and method.startswith(OURS):
                 self.notify("$/cancel_request", {"requestId": number})
         return _result(call.reply)
 

@@ -32,14 +32,13 @@ from trio_broker.policy import Policy
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.turn import Turn
-from trio_broker.wire import META, jsonrpc
+from trio_broker.wire import META, OURS, jsonrpc
 from trio_broker.wire.calls import Calls, PeerIds
 from trio_broker.wire.jsonrpc import Kind, Message, id_key
 
 log = logging.getLogger(__name__)
 
 LAST_WRITE = 5.0  # seconds
-OURS = "_trio_broker/"
 IdKey = tuple[type, object]
 
 

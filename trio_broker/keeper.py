@@ -268,8 +268,8 @@ class Keeper:
         """The next batch: first of sessions for which somebody waits, those with the least to write, then the oldest.
 
         Before all of them what is to be reserved, so that it is on disk no later than what it is for. The order within
-        a session stays, which is all that a reader can see. A batch is small, so that nobody waits
-        long for the one that is being written. Every other one at most is of those alone for whom somebody waits.
+        a session stays, which is all that a reader can see. A batch is small, so that nobody waits long for the one
+        that is being written. Every other one at most is of those alone for whom somebody waits.
         """
         taken, self._reserving = [*self._reserving.values()], {}
         size, limit = 0, SMALL if trio.current_time() < self._careful_until else BATCH

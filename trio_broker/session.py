@@ -356,7 +356,8 @@ class Session:
 
     def _author(self) -> object:
         """Whose turn runs: a client, or, when nobody waits for it, the turn itself; None if none runs."""
-        return (running := self.turns.running) and (running.author or running)
+        running = self.turns.running
+        return None if running is None else running.author or running
 
     def _line(self) -> Line:
         if self.life is None or self.life.line is None or self.life.ending:

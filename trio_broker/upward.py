@@ -31,7 +31,7 @@ from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.wire import META, acp, jsonrpc
+from trio_broker.wire import META, OURS, acp, jsonrpc
 from trio_broker.wire.convert import structure, unstructure
 from trio_broker.wire.jsonrpc import Message, id_key
 
@@ -245,7 +245,7 @@ def not_offered(connection: Connection, message: Message) -> None:
 def pass_on(connection: Connection, message: Message) -> None:
     """A method the broker has no part in goes to the session's agent; without a session, to the bound agent."""
     method = message.method or ""
-    if method.startswith("_trio_broker/"):
+    if method.startswith(OURS):
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}", {"method": method})
     connection.check_introduced()
     if message.session_id is None:

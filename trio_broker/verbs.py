@@ -29,12 +29,11 @@ from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turn import Turn
 from trio_broker.view import session_view
-from trio_broker.wire import jsonrpc
+from trio_broker.wire import OURS, jsonrpc
 from trio_broker.wire.acp import Object
 from trio_broker.wire.convert import structure
 from trio_broker.wire.jsonrpc import Message
 
-PREFIX = "_trio_broker/"
 TELL_EVERY = 1.0  # seconds between two words to who waits for a start
 
 
@@ -302,5 +301,5 @@ _WAITING: dict[str, Waiting] = {
     "close": close,
     "kill": functools.partial(close, kill=True),
 }
-AT_ONCE: dict[str, AtOnce] = {PREFIX + name: verb for name, verb in _AT_ONCE.items()}
-WAITING: dict[str, Waiting] = {PREFIX + name: verb for name, verb in _WAITING.items()}
+AT_ONCE: dict[str, AtOnce] = {OURS + name: verb for name, verb in _AT_ONCE.items()}
+WAITING: dict[str, Waiting] = {OURS + name: verb for name, verb in _WAITING.items()}

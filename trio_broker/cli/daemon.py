@@ -65,9 +65,7 @@ def serve_command(
     try:
         run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
     except OSError:
-        logging.getLogger(__name__).exception(
-            "broker_failed"
-        )  # where it came from; to a person it is one line
+        logging.getLogger(__name__).exception("broker_failed")  # the person is told one line of it
         raise
 
 

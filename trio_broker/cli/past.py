@@ -19,9 +19,7 @@ from trio_broker.wire import jsonrpc
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PAGE = 500  # lines of one call
-PAGE_SIZE = (
-    1024 * 1024
-)  # bytes of one call that brings lines: nobody's turn waits long for those to be written
+PAGE_SIZE = 1024 * 1024  # bytes of one call that brings lines: nobody's turn waits long for their writing
 OVERHEAD = 256  # bytes of a call around its lines
 NAMED = 60  # characters by which a prompt is named
 

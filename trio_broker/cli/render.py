@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from trio_broker.cli.text import safe, safe_json, safe_lines
-from trio_broker.wire import jsonrpc
+from trio_broker.wire import OURS, jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
 STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2", "notice": "33"}
@@ -37,7 +37,7 @@ class Json:
     """The session's ACP frames as they came, one a line, the answer to the prompt last."""
 
     def message(self, message: Message) -> None:
-        if not (message.method or "").startswith("_trio_broker/"):
+        if not (message.method or "").startswith(OURS):
             sys.stdout.buffer.write(safe_json(message.raw) + b"\n")
             sys.stdout.buffer.flush()
 

@@ -24,9 +24,9 @@ from trio_broker.tui.state import (
     tell,
 )
 from trio_broker.tui.text import ago, visible
+from trio_broker.wire import OURS
 
 Done = tuple[State, list[Effect]]
-OURS = "_trio_broker/"
 ROLES = ("", "observer", "controller")
 TOLD = {
     "": "{}: left to itself",
