@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 
 EXACT = (  # what a turn, a log or a message hangs on: every line, and every branch of it
-    "trio_broker/wire/*.py",
+    "trio_broker/protocol/*.py",
     "trio_broker/pool.py",
     "trio_broker/turns.py",
     "trio_broker/log.py",

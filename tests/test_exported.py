@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
 from trio_broker.exported import Head, Parser, head_line, record_line
+from trio_broker.protocol import jsonrpc
 from trio_broker.record import Record
-from trio_broker.wire import jsonrpc
 
 FACTS: dict[str, Any] = {"key": "k", "session_id": "s", "meta": {}, "updated_at": 2.0, "created_at": 1.0}
 NOTE: dict[str, Any] = {"first": 1, "count": 1, "at": 1.5, "kind": "note", "data": {}}

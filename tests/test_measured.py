@@ -12,7 +12,7 @@ import pytest
 
 GATE = Path(__file__).with_name("measured.py")
 FINE = {
-    "trio_broker/wire/acp.py": 100.0,
+    "trio_broker/protocol/acp.py": 100.0,
     "trio_broker/pool.py": 100.0,
     "trio_broker/turns.py": 100.0,
     "trio_broker/log.py": 100.0,
@@ -40,7 +40,7 @@ def test_what_is_well_measured_passes() -> None:
     ("path", "percent", "wanted"),
     [
         ("trio_broker/kin.py", 89.9, 90),
-        ("trio_broker/wire/acp.py", 99.9, 100),
+        ("trio_broker/protocol/acp.py", 99.9, 100),
         ("trio_broker/turns.py", 99.9, 100),
         ("trio_broker/cli/new.py", 0.0, 90),
     ],

@@ -17,7 +17,7 @@ from trio_broker.history import History
 from trio_broker.record import Record
 from trio_broker.replay import Replay
 
-SCHEMA = json.loads((Path(__file__).parent / "wire/schema/schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parent / "protocol/schema/schema.json").read_text(encoding="utf-8"))
 Json = dict[str, Any]
 
 

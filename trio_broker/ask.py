@@ -17,9 +17,9 @@ from trio_broker import policy
 from trio_broker.errors import BadMessage, BrokerError, Misuse
 from trio_broker.line import Reply
 from trio_broker.log import Log
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure, unstructure
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.codec import structure, unstructure
+from trio_broker.protocol.jsonrpc import Message
 
 PERMISSION = "session/request_permission"
 ELICITATION = "elicitation/create"

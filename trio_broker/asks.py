@@ -35,9 +35,9 @@ from trio_broker.life import Settings
 from trio_broker.line import Line, Reply
 from trio_broker.log import Log
 from trio_broker.policy import Call, Unattended
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.turns import Turns
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
 CANCELLED_BY_CANCEL = (PERMISSION, ELICITATION)  # the rest is left to finish

@@ -17,9 +17,10 @@ from trio_broker import once
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
 from trio_broker.link import FAREWELL, Lines, Link
 from trio_broker.outbox import Outbox
-from trio_broker.wire import OURS, jsonrpc
-from trio_broker.wire.calls import Calls
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.jsonrpc import Kind, Message
+from trio_broker.protocol.pending import Calls
 
 OnMessage = Callable[[Message], None]
 OnRequest = Callable[[Message], Awaitable[object]]

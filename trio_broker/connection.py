@@ -19,7 +19,6 @@ from trio_broker import scopes
 from trio_broker.broker import Broker
 from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
-from trio_broker.degrade import Abilities, degraded
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.grant import OWNER, Grant, Scope
@@ -29,12 +28,14 @@ from trio_broker.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.outbox import Outbox
 from trio_broker.policy import Policy
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.capabilities import Abilities, degraded
+from trio_broker.protocol.extensions import META, OURS
+from trio_broker.protocol.jsonrpc import Kind, Message, id_key
+from trio_broker.protocol.pending import Calls, PeerIds
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.turn import Turn
-from trio_broker.wire import META, OURS, jsonrpc
-from trio_broker.wire.calls import Calls, PeerIds
-from trio_broker.wire.jsonrpc import Kind, Message, id_key
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import trio
 
 from trio_broker.life import Life, Settings, Spawn
 from trio_broker.line import Line, OnReply
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Kind, Message
 
 
 def refuse(line: Line, message: Message) -> None:

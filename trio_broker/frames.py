@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META
 from trio_broker.record import Record
-from trio_broker.wire import META, jsonrpc
 
 EVENT = "_trio_broker/event"
 POSITION = "_trio_broker/position"

@@ -23,9 +23,9 @@ from trio_broker.grant import OWNER
 from trio_broker.line import Hearer, Line
 from trio_broker.policy import Policy
 from trio_broker.process import Agent, Ladder
+from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.codec import structure
 from trio_broker.redact import Redactor
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure
 
 AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone

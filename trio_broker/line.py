@@ -15,10 +15,10 @@ import trio
 
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
 from trio_broker.process import Agent
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.blocks import OwnUpdates
-from trio_broker.wire.calls import Calls
-from trio_broker.wire.jsonrpc import Kind, LineSplitter, Message, lines_of
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.batch import OwnUpdates
+from trio_broker.protocol.jsonrpc import Kind, LineSplitter, Message, lines_of
+from trio_broker.protocol.pending import Calls
 
 READ = 65536  # bytes: a pipe's default capacity on Linux; one block per scheduling turn keeps sessions fair
 OUTBOX_FRAMES = 512  # far above what one turn and its controls need; beyond it the agent does not read

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import trio
 
 from trio_broker.atonce import written
-from trio_broker.wire.jsonrpc import MAX_LINE, LineSplitter
+from trio_broker.protocol.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536
 WRITE = 256 * 1024  # bytes handed to one write, which has to make progress within `WRITE_PATIENCE`

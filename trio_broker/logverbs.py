@@ -12,12 +12,12 @@ from trio_broker.errors import Misuse, NoPrompt, NoSession
 from trio_broker.history import History
 from trio_broker.log import Log
 from trio_broker.model import Phase
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.codec import structure
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.upward import each_record
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.convert import structure
-from trio_broker.wire.jsonrpc import Message
 
 AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)
 PAGE = 1024 * 1024  # bytes of a log after which a page is full

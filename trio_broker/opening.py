@@ -21,10 +21,10 @@ from trio_broker.errors import Forbidden, Misuse
 from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.life import Settings
 from trio_broker.policy import Policy
+from trio_broker.protocol import jsonrpc
 from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turn import Turn
-from trio_broker.wire import jsonrpc
 
 Env = tuple[tuple[str, str], ...]
 

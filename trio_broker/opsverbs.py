@@ -11,10 +11,10 @@ from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.logverbs import Which, which
 from trio_broker.opening import check_end
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.codec import structure
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.reloading import take_up
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.convert import structure
-from trio_broker.wire.jsonrpc import Message
 
 
 @attrs.frozen

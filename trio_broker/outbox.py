@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_broker.wire.jsonrpc import MAX_LINE
+from trio_broker.protocol.jsonrpc import MAX_LINE
 
 if TYPE_CHECKING:  # a client has an outbox, too, and no log: it need not import the journal
     from trio_broker.log import Cursor

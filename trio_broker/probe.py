@@ -20,9 +20,9 @@ from trio_broker.errors import BrokerError, RemoteError
 from trio_broker.life import Life, Settings
 from trio_broker.line import Line
 from trio_broker.process import Ladder
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.spawning import spawn_agent
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
 
 AUTH_REQUIRED = -32000
 LADDER = Ladder(1.0, 1.0)

@@ -11,10 +11,11 @@ from trio_broker.connection import Connection
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.opening import chosen_policy, known_params, may_cancel
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META
+from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.session import Session
 from trio_broker.turn import Turn, text_of
-from trio_broker.wire import META, jsonrpc
-from trio_broker.wire.jsonrpc import Message, id_key
 
 IF_BUSY = ("queue", "reject", "interrupt")
 NONE: Mapping[str, Any] = MappingProxyType({})

@@ -12,13 +12,13 @@ from trio_broker.errors import BadMessage, Misuse, NoPrompt
 from trio_broker.grant import Scope
 from trio_broker.logverbs import Which, which
 from trio_broker.opening import known_params, may_edit
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.codec import structure
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turn import Turn, text_of
 from trio_broker.view import turn_view
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.convert import structure
-from trio_broker.wire.jsonrpc import Message
 
 
 @attrs.frozen

@@ -17,8 +17,8 @@ from trio_broker.ask import Asked
 from trio_broker.asks import Asks
 from trio_broker.line import Line
 from trio_broker.log import Log
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Kind, Message
 
 EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
 UPDATE = b'_update"'  # a search for it is a fraction of one for these

@@ -10,10 +10,10 @@ from trio_broker.errors import RemoteError
 from trio_broker.life import AUTH_REQUIRED, Life
 from trio_broker.line import Line
 from trio_broker.log import Log
+from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.codec import structure
 from trio_broker.relay import Relay
 from trio_broker.state import State
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure
 
 
 @attrs.define(eq=False)

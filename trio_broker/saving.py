@@ -20,11 +20,11 @@ from trio_broker.keeper import Keeper
 from trio_broker.life import Settings
 from trio_broker.log import Log
 from trio_broker.policy import Policy
+from trio_broker.protocol import jsonrpc
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.state import State
 from trio_broker.turn import Turn, text_of
-from trio_broker.wire import jsonrpc
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
 NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"

@@ -12,7 +12,7 @@ from trio_broker.connection import Connection, Handlers
 from trio_broker.errors import BadMessage
 from trio_broker.grant import OWNER, Grant
 from trio_broker.link import FAREWELL, Ending, Link
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
 
 STILL_THERE = 5.0  # seconds between two looks whether a client that said its last still listens
 

@@ -24,13 +24,13 @@ from trio_broker.limits import Limits
 from trio_broker.line import Line, OnReply
 from trio_broker.log import Log
 from trio_broker.model import Phase
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.relay import Relay
 from trio_broker.resuming import Resuming
 from trio_broker.state import State
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes again and again
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
 
 
 @attrs.define(eq=False)

@@ -7,9 +7,9 @@ import attrs
 from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse
 from trio_broker.grant import Grant, Scope
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.convert import structure
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.codec import structure
+from trio_broker.protocol.jsonrpc import Message
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ import trio
 from trio_broker.containment import tell
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.policy import Policy
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
 
 TEXT_SHOWN = 200  # characters of a queued prompt
 TEXT_NAMED = 40  # characters by which a sentence names a prompt

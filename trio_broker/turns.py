@@ -21,8 +21,8 @@ from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.line import Line, Reply, remote_error
 from trio_broker.log import Log
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
+from trio_broker.protocol import jsonrpc
 from trio_broker.turn import Turn, named, stop_reason, told
-from trio_broker.wire import jsonrpc
 
 KNOWN = 1000  # ended prompts whose ids are remembered
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe

@@ -19,9 +19,9 @@ from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.link import Lines
 from trio_broker.opsverbs import shut_down
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.serve import serve
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ import trio
 from trio_broker import __version__
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
-from trio_broker.degrade import Abilities, choice_of, degraded, facts_for
 from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.grant import Scope
 from trio_broker.line import Reply
@@ -27,13 +26,15 @@ from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.opening import Opening, check_servers, known_params, may_end
 from trio_broker.prompting import cancel, cancel_request, options_of, prompt
+from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for
+from trio_broker.protocol.codec import structure, unstructure
+from trio_broker.protocol.extensions import META, OURS
+from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.record import Record
 from trio_broker.replay import Replay
 from trio_broker.scopes import demand
 from trio_broker.session import Session
-from trio_broker.wire import META, OURS, acp, jsonrpc
-from trio_broker.wire.convert import structure, unstructure
-from trio_broker.wire.jsonrpc import Message, id_key
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)

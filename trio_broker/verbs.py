@@ -25,14 +25,15 @@ from trio_broker.opening import (
     within,
 )
 from trio_broker.prompting import new_turn, submit_if
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.acp import Object
+from trio_broker.protocol.codec import structure
+from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turn import Turn
 from trio_broker.view import session_view
-from trio_broker.wire import OURS, jsonrpc
-from trio_broker.wire.acp import Object
-from trio_broker.wire.convert import structure
-from trio_broker.wire.jsonrpc import Message
 
 TELL_EVERY = 1.0  # seconds between two words to who waits for a start
 

@@ -19,10 +19,10 @@ import trio
 
 from trio_broker.ask import Ask
 from trio_broker.grant import Grant
+from trio_broker.protocol import jsonrpc
 from trio_broker.session import Session
 from trio_broker.usage import Meter
 from trio_broker.view import session_facts
-from trio_broker.wire import jsonrpc
 
 INTERVAL = 0.2  # seconds from one look to the next
 

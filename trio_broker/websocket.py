@@ -19,8 +19,8 @@ from wsproto.events import AcceptConnection
 from wsproto.extensions import PerMessageDeflate
 
 from trio_broker.link import FAREWELL, READ, Ending, send_in_steps
-from trio_broker.wire.blocks import REMEMBERED, WORTH, lines_in
-from trio_broker.wire.jsonrpc import LineTooLong
+from trio_broker.protocol.batch import REMEMBERED, WORTH, lines_in
+from trio_broker.protocol.jsonrpc import LineTooLong
 
 PING_EVERY = 25.0  # seconds
 PINGS_MISSED = 2  # in a row, and it is gone

@@ -10,9 +10,9 @@ from trio.testing import MockClock
 
 from trio_broker.connection import Connection
 from trio_broker.errors import BrokerError, NoPrompt, SessionOver
+from trio_broker.protocol import jsonrpc
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import User, open_rig, prompt_params
-from trio_broker.wire import jsonrpc
 
 
 async def again(user: User, session: str, id: str) -> str:

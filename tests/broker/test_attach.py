@@ -11,10 +11,10 @@ from trio.testing import MockClock
 
 from trio_broker import log as logs
 from trio_broker.errors import NoPrompt, NoSession
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 
 class Follower:

@@ -15,10 +15,10 @@ from trio_broker.keeper import Keeper
 from trio_broker.life import Life, Settings
 from trio_broker.line import Line
 from trio_broker.process import Ladder
+from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.session import Session
 from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, open_rig, settings
-from trio_broker.wire.jsonrpc import Kind
 
 
 class Fault(Exception):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_broker.errors import BrokerError
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.rig import Json, Rig, User, open_rig
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 PERMISSION = "session/request_permission"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
+from trio_broker.protocol import jsonrpc
 from trio_broker.testing.rig import open_rig
-from trio_broker.wire import jsonrpc
 
 
 async def test_waiting_that_its_client_gives_up_takes_no_room(autojump_clock: MockClock) -> None:

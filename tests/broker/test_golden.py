@@ -1,4 +1,4 @@
-"""The golden frames of tests/wire/golden on their way through a broker: what is passed on arrives as it was sent.
+"""The golden frames of tests/protocol/golden on their way through a broker: what is passed on arrives as it was sent.
 
 `WAYS` says of each method what becomes of it. Whatever agents and clients are sent here fits the published schema.
 """
@@ -15,10 +15,10 @@ import trio
 from jsonschema import Draft202012Validator
 from trio.testing import MockClock
 
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Json, Rig, User, open_rig
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 WIRE = Path(__file__).parent.parent / "wire"
 DEFS = json.loads((WIRE / "schema" / "schema.json").read_text(encoding="utf-8"))["$defs"]

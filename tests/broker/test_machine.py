@@ -15,6 +15,7 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from trio_broker.model import Answered, Failed, Outcome
+from trio_broker.protocol import jsonrpc
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.testing.invariants import records_of
@@ -23,7 +24,6 @@ from trio_broker.testing.rig import Later, settings
 from trio_broker.testing.stage import Stage
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
-from trio_broker.wire import jsonrpc
 
 KEYS = st.sampled_from(["a", "b"])
 TEXTS = st.sampled_from(["say x", "wait 5; say y", "hang", "hang-hard", "die 3", "say z; late 3"])

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import INVALID_PARAMS
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import User, open_rig
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import INVALID_PARAMS
 
 
 async def plain(user: User, session: str, **place: object) -> None:

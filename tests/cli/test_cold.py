@@ -58,7 +58,7 @@ def test_a_prompt_that_asks_nothing_leaves_out_what_it_does_not_need(shared: Hom
         "sqlite3",
         "rich",
         "trio_broker.log",
-        "trio_broker.wire.acp",
+        "trio_broker.protocol.acp",
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from trio_broker.cli.render import renderer, text_of
 from trio_broker.cli.text import ago, table
-from trio_broker.wire.jsonrpc import peek
+from trio_broker.protocol.jsonrpc import peek
 
 Json = dict[str, Any]
 

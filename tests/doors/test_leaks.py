@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from trio_broker.grant import Scope
+from trio_broker.protocol import jsonrpc
 from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade
 from trio_broker.testing.rig import prompt_params
 from trio_broker.testing.web import Web, open_door
-from trio_broker.wire import jsonrpc
 
 LIMIT = 240
 AT_ONCE = 40

@@ -19,9 +19,9 @@ import trio
 
 from trio_broker.client import Client, open_client
 from trio_broker.errors import BrokerError
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.home import Home, lives
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
 
 ROUNDS = int(os.environ.get("TRIO_BROKER_KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("TRIO_BROKER_KILL_SEED", "0")) or random.randrange(1, 10**6)

@@ -9,8 +9,8 @@ import trio
 
 from trio_broker.cli.text import safe
 from trio_broker.errors import RemoteError
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 
 
 async def ask_person(message: Message) -> dict[str, Any]:
@@ -18,8 +18,8 @@ async def ask_person(message: Message) -> dict[str, Any]:
     if message.method != "session/request_permission":
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
     # Late: most prompts ask nothing.
-    from trio_broker.wire import acp
-    from trio_broker.wire.convert import structure
+    from trio_broker.protocol import acp
+    from trio_broker.protocol.codec import structure
 
     asked = structure(message.params, acp.RequestPermissionRequest)
     say(f"\n[permission] {safe(str(asked.tool_call.get('title') or 'the agent asks'))}")

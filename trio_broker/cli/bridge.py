@@ -14,8 +14,9 @@ import attrs
 import msgspec
 
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, from_rpc
-from trio_broker.wire import META, jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META
+from trio_broker.protocol.jsonrpc import Kind, Message
 
 PATIENCE = 5.0  # seconds that a request of the editor waits for a broker, where none can be started
 RETRY = 0.5  # seconds between two looks for one

@@ -32,8 +32,8 @@ from trio_broker.cli.turn import TIMEOUT as TIMED_OUT
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 
 
 @attrs.define(eq=False)

@@ -11,8 +11,8 @@ import trio
 from trio_broker.cli.render import text_of, update_of
 from trio_broker.cli.starting import EVENT
 from trio_broker.errors import BrokerGone, SessionOver
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 
 WINDOW = 64 * 1024  # characters in which a match is looked for
 

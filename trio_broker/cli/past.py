@@ -15,7 +15,7 @@ from trio_broker.cli.run import State
 from trio_broker.cli.starting import HOW, exited, session_event
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.errors import Misuse
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PAGE = 500  # lines of one call

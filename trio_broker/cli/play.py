@@ -17,8 +17,8 @@ from trio_broker.cli.run import State
 from trio_broker.cli.starting import EVENT
 from trio_broker.cli.text import ago, safe
 from trio_broker.client import Client, open_client
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 
 COLOURS = {"build": "33", "api": "36", "docs": "35", "late": "32", "broker": "1"}
 PROMPTS = {

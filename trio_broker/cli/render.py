@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from trio_broker.cli.text import safe, safe_json, safe_lines
-from trio_broker.wire import OURS, jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.jsonrpc import Kind, Message
 
 STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2", "notice": "33"}
 FINAL = ("completed", "failed")

@@ -20,7 +20,7 @@ import click
 from trio_broker import once
 from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
-from trio_broker.wire.jsonrpc import LineSplitter
+from trio_broker.protocol.jsonrpc import LineSplitter
 
 CHUNK = 256 * 1024
 LAST_ANSWERS = 5.0  # seconds from the end of stdin for what is due: then it ends, as an agent does

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from trio_broker.cli.text import safe
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
 
 EVENT = "_trio_broker/event"
 HOW = {

@@ -23,8 +23,9 @@ from trio_broker.cli.text import safe
 from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
-from trio_broker.wire import META, jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META
+from trio_broker.protocol.jsonrpc import Message
 
 HOW = "give it as words, or with -f FILE, or on stdin"
 ENDED = ("dead", "closed")

@@ -46,8 +46,8 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
 
     from trio_broker.cli.render import renderer
     from trio_broker.cli.starting import EVENT
-    from trio_broker.wire import jsonrpc
-    from trio_broker.wire.jsonrpc import Message
+    from trio_broker.protocol import jsonrpc
+    from trio_broker.protocol.jsonrpc import Message
 
     shown, closed = renderer(style), trio.Event()
 

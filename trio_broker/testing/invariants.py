@@ -19,10 +19,10 @@ import attrs
 import trio
 
 from trio_broker.errors import BrokerError
+from trio_broker.protocol import jsonrpc
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.testing.rig import Rig
-from trio_broker.wire import jsonrpc
 
 Json = dict[str, Any]
 ANSWER = 5.0  # seconds in which status is answered

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

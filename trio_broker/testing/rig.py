@@ -30,11 +30,12 @@ from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.life import Spawn
 from trio_broker.link import Lines, Link
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META
+from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.serve import serve
 from trio_broker.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
-from trio_broker.wire import META, jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
 
 Json = dict[str, Any]
 T = TypeVar("T")

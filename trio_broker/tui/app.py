@@ -15,6 +15,7 @@ import trio
 
 from trio_broker.client import Client, OnRequest
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.tui.acts import pressed
 from trio_broker.tui.deeds import attach
 from trio_broker.tui.keys import Keys
@@ -36,7 +37,6 @@ from trio_broker.tui.state import (
     wanted,
 )
 from trio_broker.tui.terminal import Terminal
-from trio_broker.wire.jsonrpc import Message
 
 FRAME = 0.2  # seconds from one frame to the next, at least
 TICK = 1.0  # ... and at most, for the clocks in it

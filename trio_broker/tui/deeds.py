@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from trio_broker.protocol.extensions import OURS
 from trio_broker.tui.editor import Editor
 from trio_broker.tui.state import (
     LOOK,
@@ -24,7 +25,6 @@ from trio_broker.tui.state import (
     tell,
 )
 from trio_broker.tui.text import ago, visible
-from trio_broker.wire import OURS
 
 Done = tuple[State, list[Effect]]
 ROLES = ("", "observer", "controller")

@@ -8,12 +8,12 @@ from functools import partial
 
 import attrs
 
+from trio_broker.protocol.extensions import OURS
 from trio_broker.tui.deeds import Done, ask_first, observed
 from trio_broker.tui.editor import Editor
 from trio_broker.tui.keys import Key
 from trio_broker.tui.state import Call, Json, Mode, State, select, settled, tell
 from trio_broker.tui.text import visible
-from trio_broker.wire import OURS
 
 
 def back(state: State) -> State:

@@ -20,9 +20,10 @@ from trio_broker.errors import (
     SessionOver,
     SpawnFailed,
 )
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META
+from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told
-from trio_broker.wire import META, jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
 
 PAUSE = 0.05  # seconds between two tries to reach a broker that is away
 REFUSALS = (

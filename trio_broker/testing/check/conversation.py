@@ -10,8 +10,8 @@ import attrs
 import trio
 
 from trio_broker.link import Link
+from trio_broker.protocol.jsonrpc import LineTooLong
 from trio_broker.testing.check.verdict import Failed, Frame, Unsupported, Untried, Way, parsed
-from trio_broker.wire.jsonrpc import LineTooLong
 
 T = TypeVar("T")
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from trio_broker.errors import BadMessage
-from trio_broker.wire.jsonrpc import INVALID_PARAMS, decode
+from trio_broker.protocol.jsonrpc import INVALID_PARAMS, decode
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import BadMessage
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.blocks import OwnUpdates
-from trio_broker.wire.jsonrpc import Kind, lines_of
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.batch import OwnUpdates
+from trio_broker.protocol.jsonrpc import Kind, lines_of
 
 UPDATE = b'{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s","update":{"text":"%b"}}}'
 GOOD = [

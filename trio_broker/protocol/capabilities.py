@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
 
 OPTIONS = "config_option_update"
 NEEDS = {"notice": "notices", "compaction_update": "compaction", "compaction_summary_chunk": "compaction"}

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import BadMessage
-from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import (
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import (
     BOM,
     INVALID_PARAMS,
     INVALID_REQUEST,

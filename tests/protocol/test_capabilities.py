@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.degrade import Abilities, choice_of, degraded, facts_for
-from trio_broker.wire import jsonrpc
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for
 
 ALL = Abilities(booleans=True, notices=True, compaction=True)
 NONE = Abilities()

@@ -17,9 +17,9 @@ import attrs
 import pytest
 from jsonschema import Draft202012Validator
 
-from trio_broker.wire import acp, jsonrpc
-from trio_broker.wire.convert import structure, unstructure
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.codec import structure, unstructure
+from trio_broker.protocol.jsonrpc import Kind, Message
 
 HERE = Path(__file__).parent
 DEFS = json.loads((HERE / "schema" / "schema.json").read_text(encoding="utf-8"))["$defs"]

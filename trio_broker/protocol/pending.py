@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from trio_broker.errors import BadMessage
-from trio_broker.wire.jsonrpc import id_key
+from trio_broker.protocol.jsonrpc import id_key
 
 T = TypeVar("T")
 _NUMBER = re.compile(rb"[1-9][0-9]{0,17}")

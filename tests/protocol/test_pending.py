@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import BadMessage
-from trio_broker.wire.calls import BadId, Calls, DuplicateId, NullId, PeerIds
-from trio_broker.wire.jsonrpc import INVALID_REQUEST
+from trio_broker.protocol.jsonrpc import INVALID_REQUEST
+from trio_broker.protocol.pending import BadId, Calls, DuplicateId, NullId, PeerIds
 
 
 class TestCalls:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from trio_broker.errors import BadMessage
-from trio_broker.wire import acp
-from trio_broker.wire.convert import structure, unstructure
-from trio_broker.wire.jsonrpc import INVALID_PARAMS, PARSE_ERROR, decode, encode
+from trio_broker.protocol import acp
+from trio_broker.protocol.codec import structure, unstructure
+from trio_broker.protocol.jsonrpc import INVALID_PARAMS, PARSE_ERROR, decode, encode
 
 SCHEMA = json.loads(Path(__file__).with_name("schema").joinpath("schema.json").read_text(encoding="utf-8"))
 DEFS = SCHEMA["$defs"]
