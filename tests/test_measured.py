@@ -16,7 +16,7 @@ FINE = {
     "trio_broker/pool.py": 100.0,
     "trio_broker/turns.py": 100.0,
     "trio_broker/log.py": 100.0,
-    "trio_broker/policy.py": 100.0,
+    "trio_broker/auth/policy.py": 100.0,
     "trio_broker/kin.py": 90.0,
     "trio_broker/testing/agent.py": 83.0,  # an exception, with its reason
 }

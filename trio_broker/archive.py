@@ -9,10 +9,10 @@ from functools import partial
 import attrs
 import trio
 
+from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.changes import Append, Change, Delete, Save
 from trio_broker.errors import Misuse, NoSession
 from trio_broker.exported import Parser
-from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal, Saved
 from trio_broker.keeper import Keeper
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from trio_broker import policy
+from trio_broker.auth import policy
 from trio_broker.errors import BadMessage, BrokerError, Misuse
 from trio_broker.line import Reply
 from trio_broker.log import Log

@@ -19,7 +19,6 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_broker import policy
 from trio_broker.ask import (
     CANCELLED_CALL,
     ELICITATION,
@@ -31,10 +30,11 @@ from trio_broker.ask import (
     is_malformed,
     selected,
 )
+from trio_broker.auth import policy
+from trio_broker.auth.policy import Call, Unattended
 from trio_broker.life import Settings
 from trio_broker.line import Line, Reply
 from trio_broker.log import Log
-from trio_broker.policy import Call, Unattended
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.turns import Turns

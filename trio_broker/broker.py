@@ -20,12 +20,13 @@ import trio
 from trio_broker import __version__
 from trio_broker.archive import Archive
 from trio_broker.ask import Ask
+from trio_broker.auth.grant import OWNER, Grant
+from trio_broker.auth.tokens import Tokens
 from trio_broker.changes import Delete
-from trio_broker.config import Config
+from trio_broker.config.config import Config
 from trio_broker.containment import contained
 from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
-from trio_broker.grant import OWNER, Grant
 from trio_broker.installed import Installed
 from trio_broker.keeper import Keeper
 from trio_broker.life import Settings, Spawn
@@ -40,7 +41,6 @@ from trio_broker.saving import Restored, restored, to_save
 from trio_broker.session import Session
 from trio_broker.spawning import spawn_agent
 from trio_broker.state import State
-from trio_broker.tokens import Tokens
 from trio_broker.view import ask_view, session_view
 from trio_broker.watching import Watching
 

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trio_broker.asks import Asks
-from trio_broker.config import Quiet
+from trio_broker.config.config import Quiet
 from trio_broker.life import Settings
 from trio_broker.line import Line
 from trio_broker.log import Log

@@ -16,17 +16,17 @@ from pathlib import Path
 import trio
 
 from trio_broker import kin, marks
+from trio_broker.auth.tokens import Tokens
 from trio_broker.broker import Broker
-from trio_broker.config import Config, Durability, load
+from trio_broker.config.config import Config, Durability, load
+from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.installed import Installed
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.link import Ending
-from trio_broker.paths import Paths
 from trio_broker.spawning import spawn_agent
 from trio_broker.tcp import open_listeners, url_of
-from trio_broker.tokens import Tokens
 from trio_broker.unixdoor import let_in, unix_socket
 from trio_broker.webdoor import WebDoor
 

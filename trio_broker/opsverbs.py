@@ -6,7 +6,7 @@ import attrs
 import trio
 
 from trio_broker.broker import Broker
-from trio_broker.config import Config
+from trio_broker.config.config import Config
 from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.logverbs import Which, which

@@ -14,7 +14,7 @@ import trio
 
 from trio_broker import kin, marks
 from trio_broker.catalog import AgentSpec
-from trio_broker.config import PolicyConfig
+from trio_broker.config.config import PolicyConfig
 from trio_broker.control import refuse
 from trio_broker.errors import BrokerError, RemoteError
 from trio_broker.life import Life, Settings

@@ -12,7 +12,7 @@ import trio
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.circuit import Circuit
-from trio_broker.config import Config
+from trio_broker.config.config import Config
 from trio_broker.control import Control
 from trio_broker.errors import SpawnFailed
 from trio_broker.installed import Installed

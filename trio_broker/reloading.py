@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from trio_broker.broker import Broker
-from trio_broker.config import Config
+from trio_broker.config.config import Config
 from trio_broker.notify import Hook
 
 AT_START = ("listen", "journal")  # tables that hold as they were when the broker began

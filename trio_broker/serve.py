@@ -7,10 +7,10 @@ from collections.abc import Callable
 import trio
 
 from trio_broker import upward, verbs
+from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker import Broker
 from trio_broker.connection import Connection, Handlers
 from trio_broker.errors import BadMessage
-from trio_broker.grant import OWNER, Grant
 from trio_broker.link import FAREWELL, Ending, Link
 from trio_broker.protocol import jsonrpc
 

@@ -16,7 +16,7 @@ import trio
 
 from trio_broker.ask import Ask
 from trio_broker.asks import RESTART, Asks
-from trio_broker.config import Restart
+from trio_broker.config.config import Restart
 from trio_broker.control import refuse
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver
 from trio_broker.life import Life, Settings, Spawn

@@ -8,7 +8,7 @@ import ssl
 
 import trio
 
-from trio_broker.config import ListenConfig, host_and_port
+from trio_broker.config.config import ListenConfig, host_and_port
 from trio_broker.errors import ConfigError
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]

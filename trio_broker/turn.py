@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.auth.policy import Policy
 from trio_broker.containment import tell
 from trio_broker.model import Answered, Cancelled, Outcome
-from trio_broker.policy import Policy
 from trio_broker.protocol import jsonrpc
 
 TEXT_SHOWN = 200  # characters of a queued prompt

@@ -17,10 +17,11 @@ import msgspec
 import trio
 
 from trio_broker import __version__
+from trio_broker.auth.grant import Scope
+from trio_broker.auth.scopes import demand
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import BrokerError, NoSession, RemoteError
-from trio_broker.grant import Scope
 from trio_broker.line import Reply
 from trio_broker.log import Log
 from trio_broker.model import Phase
@@ -33,7 +34,6 @@ from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.record import Record
 from trio_broker.replay import Replay
-from trio_broker.scopes import demand
 from trio_broker.session import Session
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in

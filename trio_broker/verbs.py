@@ -9,11 +9,12 @@ import attrs
 import trio
 
 from trio_broker import askverbs, catalog, logverbs, opsverbs, queueverbs, tokenverbs
+from trio_broker.auth.grant import Scope
+from trio_broker.auth.scopes import demand
 from trio_broker.broker import CREATED, WOKEN
 from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
-from trio_broker.grant import Scope
 from trio_broker.logverbs import From, Which, speaks_ours, which
 from trio_broker.opening import (
     Opening,
@@ -30,7 +31,6 @@ from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.scopes import demand
 from trio_broker.session import Session
 from trio_broker.turn import Turn
 from trio_broker.view import session_view

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from trio_broker.ask import Ask
-from trio_broker.grant import Grant
+from trio_broker.auth.grant import Grant
 from trio_broker.protocol import jsonrpc
 from trio_broker.session import Session
 from trio_broker.usage import Meter

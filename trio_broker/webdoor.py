@@ -15,12 +15,12 @@ from http import HTTPStatus
 import attrs
 import trio
 
+from trio_broker.auth.grant import Grant
 from trio_broker.broker import Broker
-from trio_broker.config import ListenConfig
+from trio_broker.config.config import ListenConfig
 from trio_broker.connection import Bound, Connection
 from trio_broker.containment import contained
 from trio_broker.errors import UnknownAgent
-from trio_broker.grant import Grant
 from trio_broker.httphead import Head, HeadReader, Place, Refusal, Rules, answer, place_of
 from trio_broker.link import Ending
 from trio_broker.serve import serve

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Misuse, NoAsk
-from trio_broker.grant import Grant, Scope
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.memory import OPTIONS
 from trio_broker.testing.rig import Json, Rig, User, open_rig

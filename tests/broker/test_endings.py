@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.config import Restart
+from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, SpawnFailed
 from trio_broker.life import Settings
 from trio_broker.model import Exit

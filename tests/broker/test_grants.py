@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import BrokerError, Forbidden, NoSession
-from trio_broker.grant import Grant, Scope
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Json, Rig, User, open_rig
 

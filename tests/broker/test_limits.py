@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.config import Quiet
+from trio_broker.config.config import Quiet
 from trio_broker.testing.rig import User, open_rig, prompt_params, settings
 
 CHATTY = ";".join(["say x; wait 1"] * 1000)

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.config import Config, ListenConfig
+from trio_broker.config.config import Config, ListenConfig
 from trio_broker.connection import Connection
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc

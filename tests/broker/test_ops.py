@@ -7,9 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.config import AgentConfig, BrokerConfig, Config, JournalConfig
+from trio_broker.auth.grant import Grant, Scope
+from trio_broker.config.config import AgentConfig, BrokerConfig, Config, JournalConfig
 from trio_broker.errors import ConfigError, Draining, Forbidden, Misuse, NoSession, SessionOver
-from trio_broker.grant import Grant, Scope
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import open_rig, settings
 

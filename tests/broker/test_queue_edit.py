@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Busy, Forbidden, Misuse, NoPrompt, QueueFull
-from trio_broker.grant import Grant, Scope
 from trio_broker.protocol import jsonrpc
 from trio_broker.testing.rig import User, open_rig, settings
 

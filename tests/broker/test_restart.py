@@ -10,8 +10,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Forbidden, Misuse, NoSession
-from trio_broker.grant import Grant, Scope
 from trio_broker.journal import Journal
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import User, open_rig, settings

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.config import Restart
+from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, PoolFull, SpawnFailed
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig, settings

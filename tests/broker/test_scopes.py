@@ -13,9 +13,9 @@ import trio
 from trio.testing import MockClock
 
 import trio_broker
-from trio_broker import scopes
+from trio_broker.auth import scopes
+from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.errors import BrokerError, Forbidden
-from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.protocol import jsonrpc
 from trio_broker.serve import HANDLERS
 from trio_broker.testing.memory import Habits

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from trio_broker import usage
-from trio_broker.grant import Grant, Scope
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.rig import Rig, User, open_rig

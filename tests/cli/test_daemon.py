@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from trio_broker.cli.app import cli
 from trio_broker.cli.background import await_end
+from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerError
-from trio_broker.paths import Paths
 from trio_broker.testing.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
 
 

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from trio_broker.cli.sample import SAMPLE
-from trio_broker.config import (
+from trio_broker.config.config import (
     AgentConfig,
     BrokerConfig,
     Config,

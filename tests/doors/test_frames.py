@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import trio
 
-from trio_broker.config import BrokerConfig
+from trio_broker.auth.grant import Scope
+from trio_broker.config.config import BrokerConfig
 from trio_broker.connection import Connection
-from trio_broker.grant import Scope
 from trio_broker.link import Ending
 from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 from trio_broker.testing.rig import prompt_params

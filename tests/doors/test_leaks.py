@@ -11,7 +11,7 @@ from itertools import cycle, islice
 import pytest
 import trio
 
-from trio_broker.grant import Scope
+from trio_broker.auth.grant import Scope
 from trio_broker.protocol import jsonrpc
 from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade
 from trio_broker.testing.rig import prompt_params

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker.config import ListenConfig
+from trio_broker.config.config import ListenConfig
 from trio_broker.dial import connected as dialled
 from trio_broker.errors import ConfigError, NoBroker
 from trio_broker.tcp import open_listeners, url_of

@@ -8,8 +8,8 @@ import uuid
 import pytest
 import trio
 
-from trio_broker.config import BrokerConfig
-from trio_broker.grant import Scope
+from trio_broker.auth.grant import Scope
+from trio_broker.config.config import BrokerConfig
 from trio_broker.testing.peer import TEXT, upgrade
 from trio_broker.testing.web import Web, open_door
 

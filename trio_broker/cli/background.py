@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from trio_broker.errors import BrokerError, NoBroker
 
 if TYPE_CHECKING:
-    from trio_broker.paths import Paths
+    from trio_broker.config.paths import Paths
 
 PATIENCE = 15.0  # seconds for a daemon to listen
 PAUSE = 0.02  # seconds between two looks

@@ -20,7 +20,7 @@ from trio_broker.cli.background import listens, lock_is_held
 from trio_broker.cli.mistakes import find
 from trio_broker.cli.orphans import living_instance
 from trio_broker.cli.run import State
-from trio_broker.config import config_error
+from trio_broker.config.config import config_error
 from trio_broker.errors import BrokerError, ConfigError
 
 OK, NOTE, BROKEN = "ok", "note", "broken"

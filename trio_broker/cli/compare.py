@@ -11,6 +11,7 @@ import attrs
 import click
 import trio
 
+from trio_broker.auth.policy import Policy
 from trio_broker.cli.ask import say
 from trio_broker.cli.options import choose_model
 from trio_broker.cli.prompt import FILE, TIMEOUT
@@ -31,7 +32,6 @@ from trio_broker.cli.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permission
 from trio_broker.cli.turn import TIMEOUT as TIMED_OUT
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
-from trio_broker.policy import Policy
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 

@@ -12,8 +12,8 @@ import click
 
 from trio_broker import once
 from trio_broker.cli.text import safe
+from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerError
-from trio_broker.paths import Paths
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import trio
 
     from trio_broker.client import Client
-    from trio_broker.config import Config
+    from trio_broker.config.config import Config
+    from trio_broker.config.paths import Paths
     from trio_broker.installed import Installed
-    from trio_broker.paths import Paths
 
 T = TypeVar("T")
 
@@ -45,13 +45,13 @@ class State:
 
     @cached_property
     def paths(self) -> Paths:
-        from trio_broker.paths import Paths
+        from trio_broker.config.paths import Paths
 
         return Paths.from_env(os.environ, self.config_path)
 
     @cached_property
     def config(self) -> Config:
-        from trio_broker import config
+        from trio_broker.config import config
 
         return config.load(self.paths.config, must_exist=self.paths.config_named)
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import attrs
 import click
 
+from trio_broker.auth.policy import Policy
 from trio_broker.cli.completing import agent_names, session_keys
 from trio_broker.cli.run import State, reach
 from trio_broker.errors import Misuse
-from trio_broker.policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -93,7 +93,7 @@ def check(state: State, style: str) -> None:
     A mistake is exit code 2. A warning is none: a program or a directory that is not there may be there in time.
     """
     from trio_broker.cli.mistakes import find
-    from trio_broker.config import config_error
+    from trio_broker.config.config import config_error
 
     path = state.paths.config
     seen = find(path, state.installed, must_exist=state.paths.config_named)

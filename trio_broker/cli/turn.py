@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.auth.policy import Policy
 from trio_broker.cli.ask import ask_person, say
 from trio_broker.cli.options import choose_model
 from trio_broker.cli.render import Renderer
@@ -22,7 +23,6 @@ from trio_broker.cli.starting import EVENT, tell_starting, tell_woken
 from trio_broker.cli.text import safe
 from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
-from trio_broker.policy import Policy
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Message

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from trio_broker.config import Config
+    from trio_broker.config.config import Config
     from trio_broker.testing.home import Home
     from trio_broker.testing.memory import Habits
     from trio_broker.testing.plays import Play

@@ -24,7 +24,7 @@ from uuid import uuid4
 import attrs
 import trio
 
-from trio_broker.config import AgentConfig, Config
+from trio_broker.config.config import AgentConfig, Config
 from trio_broker.dial import connected as dialled
 from trio_broker.link import Lines
 from trio_broker.spawning import spawn_agent

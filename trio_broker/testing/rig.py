@@ -20,12 +20,12 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
+from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker import Broker
 from trio_broker.client import Client, client_over, refuse_all
-from trio_broker.config import BrokerConfig, Config
+from trio_broker.config.config import BrokerConfig, Config
 from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
-from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal
 from trio_broker.keeper import Keeper
 from trio_broker.life import Spawn

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from trio_broker import catalog
-from trio_broker.config import Config
+from trio_broker.config.config import Config
 from trio_broker.errors import NoBroker
 from trio_broker.link import WRITE_PATIENCE
 from trio_broker.testing import agent

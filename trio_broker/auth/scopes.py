@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Forbidden
-from trio_broker.grant import Grant, Scope
 
 REQUESTS: Mapping[str, Scope] = {
     # ACP. `initialize` may start an agent without a conversation, once: every client has to say it.

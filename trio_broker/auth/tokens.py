@@ -22,8 +22,8 @@ import attrs
 import msgspec
 import trio
 
+from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.errors import Misuse, TokensError
-from trio_broker.grant import OWNER, Grant, Scope
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.config import AgentConfig, BrokerConfig, Config, PolicyConfig, load, loads, salvage
+from trio_broker.auth.policy import Action, Policy, Rule, Unattended
+from trio_broker.config.config import AgentConfig, BrokerConfig, Config, PolicyConfig, load, loads, salvage
+from trio_broker.config.paths import Paths
+from trio_broker.config.validation import dotted
 from trio_broker.errors import ConfigError
-from trio_broker.paths import Paths
-from trio_broker.policy import Action, Policy, Rule, Unattended
-from trio_broker.strict import dotted
 
 FULL = """
 default_agent = "mine"

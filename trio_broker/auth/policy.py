@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker import toolpaths
+from trio_broker.auth import toolpaths
 from trio_broker.errors import Misuse
 
 READS = frozenset({"read", "search", "think"})

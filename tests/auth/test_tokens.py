@@ -18,10 +18,10 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_broker import tokens as tokens_module
+from trio_broker.auth import tokens as tokens_module
+from trio_broker.auth.grant import OWNER, Grant, Scope
+from trio_broker.auth.tokens import PREFIX, USED_WITHIN, Tokens
 from trio_broker.errors import BrokerError, Misuse, TokensError
-from trio_broker.grant import OWNER, Grant, Scope
-from trio_broker.tokens import PREFIX, USED_WITHIN, Tokens
 
 ALICE = Grant("alice", frozenset({Scope.PROMPT}))
 LIMIT = 60.0

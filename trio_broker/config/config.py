@@ -15,10 +15,10 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
-from trio_broker import strict
+from trio_broker.auth.policy import KINDS, Action, Policy, Rule, Unattended
+from trio_broker.config import validation
+from trio_broker.config.validation import Problem, Unfit, at_least, ranged, register, unfit
 from trio_broker.errors import ConfigError
-from trio_broker.policy import KINDS, Action, Policy, Rule, Unattended
-from trio_broker.strict import Problem, Unfit, at_least, ranged, register, unfit
 
 MOVED = {"broker.policy": 'has moved: write default = "…" in [policy]'}
 
@@ -168,15 +168,15 @@ def salvage(text: str, file: str) -> tuple[Config, list[Problem]]:
         try:
             return _converter.structure(raw, Config), told
         except ClassValidationError as error:
-            found = list(strict.problems(error, ()))
+            found = list(validation.problems(error, ()))
             told = told or found  # later ones come of what was taken out
-            if not strict.without(raw, [where for where, _ in found]):
+            if not validation.without(raw, [where for where, _ in found]):
                 raise config_error(file, told) from error
 
 
 def config_error(file: str, problems: list[Problem]) -> ConfigError:
     """The error that tells all of these."""
-    named = [(strict.dotted(*where), what) for where, what in problems]
+    named = [(validation.dotted(*where), what) for where, what in problems]
     named = [(key, MOVED.get(key, what)) for key, what in named]
     lines = [f"{file}: {key}: {what}" if key else f"{file}: {what}" for key, what in named]
     return ConfigError("\n".join(lines), file=file, keys=[key for key, _ in named])
@@ -216,7 +216,7 @@ def _rules(converter: cattrs.Converter, value: object) -> tuple[Rule, ...]:
 
 def _kinds(value: object, _: object) -> tuple[str, ...]:
     """Kinds of tools, one or many; of ACP's, or an extension's."""
-    kinds = strict.strings([value] if isinstance(value, str) else value, str)
+    kinds = validation.strings([value] if isinstance(value, str) else value, str)
     for kind in kinds:
         if kind not in KINDS and not kind.startswith("_"):
             raise unfit(f"a kind of tool ({', '.join(KINDS)}) or an array of them", kind)
@@ -224,7 +224,7 @@ def _kinds(value: object, _: object) -> tuple[str, ...]:
 
 
 def _pattern(value: object, _: object) -> str:
-    text = strict.string(value, str)
+    text = validation.string(value, str)
     try:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
@@ -242,7 +242,7 @@ def host_and_port(text: str) -> tuple[str, int]:
 
 
 def _address(value: object, _: object) -> str:
-    text = strict.string(value, str)
+    text = validation.string(value, str)
     try:
         host_and_port(text)
     except ValueError as error:
@@ -251,7 +251,7 @@ def _address(value: object, _: object) -> str:
 
 
 def _root(value: object, _: object) -> str:
-    text = strict.string(value, str)
+    text = validation.string(value, str)
     if not text or (text.startswith("~") and not text.startswith("~/") and text != "~"):
         raise Unfit(f"expected a path: absolute, from ~/, or from the session's directory, not {text!r}")
     return text
@@ -259,22 +259,22 @@ def _root(value: object, _: object) -> str:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, strict.string)
-    converter.register_structure_hook(int, strict.integer)
-    converter.register_structure_hook(float, strict.number)
-    converter.register_structure_hook(bool, strict.boolean)
+    converter.register_structure_hook(str, validation.string)
+    converter.register_structure_hook(int, validation.integer)
+    converter.register_structure_hook(float, validation.number)
+    converter.register_structure_hook(bool, validation.boolean)
     for choice in (Policy, Action, Unattended, Restart, Quiet, Durability):
-        converter.register_structure_hook(choice, strict.choice)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], strict.strings)
-    converter.register_structure_hook_func(lambda kind: kind == dict[str, str], strict.string_table)
+        converter.register_structure_hook(choice, validation.choice)
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], validation.strings)
+    converter.register_structure_hook_func(lambda kind: kind == dict[str, str], validation.string_table)
     converter.register_structure_hook_func(
         lambda kind: kind == dict[str, AgentConfig], lambda value, _: _agents(converter, value)
     )
     converter.register_structure_hook_func(
         lambda kind: kind == tuple[Rule, ...], lambda value, _: _rules(converter, value)
     )
-    command = override(struct_hook=strict.command)
-    notify = override(struct_hook=lambda value, kind: strict.command(value, kind) if value else ())
+    command = override(struct_hook=validation.command)
+    notify = override(struct_hook=lambda value, kind: validation.command(value, kind) if value else ())
     register(
         converter,
         PolicyConfig,

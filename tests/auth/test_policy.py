@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.errors import Misuse
-from trio_broker.policy import (
+from trio_broker.auth.policy import (
     ALLOW,
     KINDS,
     REJECT,
@@ -22,7 +21,8 @@ from trio_broker.policy import (
     decide,
     parse,
 )
-from trio_broker.toolpaths import is_under
+from trio_broker.auth.toolpaths import is_under
+from trio_broker.errors import Misuse
 
 Json = dict[str, Any]
 OPTIONS = (*ALLOW, *REJECT)
