@@ -21,7 +21,7 @@ MAY_IMPORT = {
     # values
     "errors": "",
     "model": "errors",
-    "record": "",
+    "journal.record": "",
     "auth.toolpaths": "",
     "auth.policy": "errors auth.toolpaths",
     "auth.grant": "",
@@ -32,18 +32,18 @@ MAY_IMPORT = {
     "catalog": "errors config.config installed",
     "protocol": "errors",
     "state": "protocol",
-    "replay": "errors record protocol",
-    "history": "record replay protocol",
+    "journal.replay": "errors journal.record protocol",
+    "journal.transcript": "journal.record journal.replay protocol",
     # what is kept
-    "exported": "errors record protocol",
-    "changes": "record",
-    "journal": "errors record exported changes",
+    "journal.export": "errors journal.record protocol",
+    "journal.changes": "journal.record",
+    "journal.store": "errors journal.record journal.export journal.changes",
     "memory": "",
-    "folding": "errors journal memory",
-    "keeper": "containment errors record changes journal folding",
+    "journal.folding": "errors journal.store memory",
+    "journal.keeper": "containment errors journal.record journal.changes journal.store journal.folding",
     "auth.tokens": "errors auth.grant",
-    "reserving": "",
-    "log": "errors record changes keeper reserving protocol",
+    "journal.reserving": "",
+    "journal.log": "errors journal.record journal.changes journal.keeper journal.reserving protocol",
     "auth.scopes": "errors auth.grant",
     # one agent
     "marks": "",
@@ -54,16 +54,17 @@ MAY_IMPORT = {
     "notify": "marks process",
     "line": "errors model protocol process",
     "turn": "containment model protocol auth.policy",
-    "turns": "errors model protocol line log turn",
-    "ask": "errors protocol auth.policy line log",
-    "asks": "errors model protocol auth.policy life line log turns ask",
-    "relay": "errors model protocol auth.policy ask asks line log",
+    "turns": "errors model protocol line journal.log turn",
+    "ask": "errors protocol auth.policy line journal.log",
+    "asks": "errors model protocol auth.policy life line journal.log turns ask",
+    "relay": "errors model protocol auth.policy ask asks line journal.log",
     "redact": "",
     "life": "errors redact auth.grant protocol auth.policy config.config catalog process line",
-    "limits": "config.config life line log turn turns asks",
+    "limits": "config.config life line journal.log turn turns asks",
     "control": "protocol line life",
-    "resuming": "errors protocol life line log relay state",
-    "session": "errors model protocol config.config control limits line life log turn turns ask asks relay "
+    "resuming": "errors protocol life line journal.log relay state",
+    "session": "errors model protocol config.config control limits line life journal.log turn turns "
+    "ask asks relay "
     "resuming state",
     # all of them
     "pool": "",
@@ -71,37 +72,41 @@ MAY_IMPORT = {
     "view": "model ask session turn",
     "usage": "",
     "watching": "ask auth.grant session usage view protocol",
-    "archive": "errors auth.grant changes exported journal keeper",
+    "journal.archive": "errors auth.grant journal.changes journal.export journal.store journal.keeper",
     "opening": "errors auth.grant auth.scopes protocol auth.policy config.config catalog life session turn",
-    "saving": "errors auth.grant record protocol auth.policy config.config catalog changes journal "
-    "keeper life log "
+    "saving": "errors auth.grant journal.record protocol auth.policy config.config catalog "
+    "journal.changes journal.store "
+    "journal.keeper life journal.log "
     "session state turn asks",
     "registry": "errors config.config installed catalog circuit control life",
     "spawning": "catalog kin life marks process",
     "containment": "",
     "broker": "containment errors link model config.config installed auth.grant pool registry view watching "
-    "spawning changes "
-    "journal keeper log archive auth.tokens opening control life state saving session ask notify",
+    "spawning journal.changes "
+    "journal.store journal.keeper journal.log journal.archive auth.tokens opening control life "
+    "state saving session ask notify",
     # the doors
-    "outbox": "record protocol log",
+    "outbox": "journal.record protocol journal.log",
     "link": "atonce protocol",
     "httphead": "errors",
     "tcp": "errors config.config",
     "websocket": "link protocol",
     "dial": "errors link protocol websocket",
     "protocol.capabilities": "protocol",
-    "frames": "record protocol",
+    "frames": "journal.record protocol",
     "connection": "errors auth.grant auth.scopes protocol.capabilities link model protocol "
-    "auth.policy record "
-    "frames catalog line log turn control "
+    "auth.policy journal.record "
+    "frames catalog line journal.log turn control "
     "session broker outbox",
     "prompting": "errors opening model protocol turn session connection",
-    "upward": "errors auth.grant auth.scopes protocol.capabilities opening model protocol record replay line "
-    "log session broker connection "
+    "upward": "errors auth.grant auth.scopes protocol.capabilities opening model protocol "
+    "journal.record journal.replay line "
+    "journal.log session broker connection "
     "prompting",
-    "logverbs": "errors model protocol record history log session connection upward",
+    "logverbs": "errors model protocol journal.record journal.transcript journal.log session "
+    "connection upward",
     "tokenverbs": "errors auth.grant protocol connection",
-    "askverbs": "errors auth.grant protocol record ask session connection upward view logverbs",
+    "askverbs": "errors auth.grant protocol journal.record ask session connection upward view logverbs",
     "queueverbs": "errors auth.grant auth.scopes opening protocol turn session connection upward "
     "view logverbs",
     "verbs": "errors auth.grant auth.scopes opening model protocol catalog turn session broker connection "
@@ -114,7 +119,8 @@ MAY_IMPORT = {
     "webdoor": "containment errors config.config auth.grant link broker connection httphead tcp "
     "websocket serve",
     "probe": "errors protocol catalog config.config control kin life line marks process spawning",
-    "listen": "errors config.config installed config.paths link marks kin spawning journal keeper "
+    "listen": "errors config.config installed config.paths link marks kin spawning journal.store "
+    "journal.keeper "
     "auth.tokens tcp "
     "broker unixdoor webdoor",
     # the other side of the socket
@@ -135,10 +141,11 @@ MAY_IMPORT = {
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model process life",
-    "testing.rig": "containment errors auth.grant link model config.config protocol journal keeper "
+    "testing.rig": "containment errors auth.grant link model config.config protocol journal.store "
+    "journal.keeper "
     "life session "
     "broker serve client",
-    "testing.invariants": "errors record session protocol",
+    "testing.invariants": "errors journal.record session protocol",
     "testing.faults": "errors life process",
     "testing.chaos": "errors protocol client",
     "cli.chaos": "testing",
@@ -179,9 +186,9 @@ NEVER = {
     "auth.policy": SANS_IO,
     "auth.toolpaths": SANS_IO,
     "errors": SANS_IO,
-    "record": SANS_IO,
-    "exported": SANS_IO,
-    "journal": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
+    "journal.record": SANS_IO,
+    "journal.export": SANS_IO,
+    "journal.store": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
     "httphead": SANS_IO,
     "protocol.capabilities": SANS_IO,
     "redact": SANS_IO,

@@ -32,9 +32,9 @@ from trio_broker.ask import (
 )
 from trio_broker.auth import policy
 from trio_broker.auth.policy import Call, Unattended
+from trio_broker.journal.log import Log
 from trio_broker.life import Settings
 from trio_broker.line import Line, Reply
-from trio_broker.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.turns import Turns

@@ -23,9 +23,10 @@ from trio_broker.catalog import AgentSpec
 from trio_broker.control import Control
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
+from trio_broker.journal.log import Cursor, Log
+from trio_broker.journal.record import Record
 from trio_broker.line import OnReply, Reply
 from trio_broker.link import Ending
-from trio_broker.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.outbox import Outbox
 from trio_broker.protocol import jsonrpc
@@ -33,7 +34,6 @@ from trio_broker.protocol.capabilities import Abilities, degraded
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import Calls, PeerIds
-from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.turn import Turn
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
-from trio_broker.record import Record
 
 EVENT = "_trio_broker/event"
 POSITION = "_trio_broker/position"

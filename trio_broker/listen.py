@@ -22,8 +22,8 @@ from trio_broker.config.config import Config, Durability, load
 from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.installed import Installed
-from trio_broker.journal import Journal
-from trio_broker.keeper import Keeper
+from trio_broker.journal.keeper import Keeper
+from trio_broker.journal.store import Journal
 from trio_broker.link import Ending
 from trio_broker.spawning import spawn_agent
 from trio_broker.tcp import open_listeners, url_of

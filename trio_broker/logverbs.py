@@ -9,13 +9,13 @@ import trio
 
 from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, NoPrompt, NoSession
-from trio_broker.history import History
-from trio_broker.log import Log
+from trio_broker.journal.log import Log
+from trio_broker.journal.record import Record
+from trio_broker.journal.transcript import History
 from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.upward import each_record
 

@@ -17,8 +17,8 @@ import trio
 from trio_broker.protocol.jsonrpc import MAX_LINE
 
 if TYPE_CHECKING:  # a client has an outbox, too, and no log: it need not import the journal
-    from trio_broker.log import Cursor
-    from trio_broker.record import Record
+    from trio_broker.journal.log import Cursor
+    from trio_broker.journal.record import Record
 
 WRITE = 256 * 1024  # bytes handed to one write: large enough to be cheap, small enough to show progress
 LIMIT = 2 * MAX_LINE  # bytes of frames that a client may be behind; it is one that does not read

@@ -15,8 +15,8 @@ import attrs
 
 from trio_broker.ask import Asked
 from trio_broker.asks import Asks
+from trio_broker.journal.log import Log
 from trio_broker.line import Line
-from trio_broker.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 

@@ -13,15 +13,15 @@ from trio_broker.asks import EXPIRED, RESTART
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.catalog import AgentSpec
-from trio_broker.changes import Save
 from trio_broker.config.config import Config
 from trio_broker.errors import UnknownAgent
-from trio_broker.journal import Saved
-from trio_broker.keeper import Keeper
+from trio_broker.journal.changes import Save
+from trio_broker.journal.keeper import Keeper
+from trio_broker.journal.log import Log
+from trio_broker.journal.record import Record
+from trio_broker.journal.store import Saved
 from trio_broker.life import Settings
-from trio_broker.log import Log
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.state import State
 from trio_broker.turn import Turn, text_of

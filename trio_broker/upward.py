@@ -22,8 +22,10 @@ from trio_broker.auth.scopes import demand
 from trio_broker.broker import CREATED
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import BrokerError, NoSession, RemoteError
+from trio_broker.journal.log import Log
+from trio_broker.journal.record import Record
+from trio_broker.journal.replay import Replay
 from trio_broker.line import Reply
-from trio_broker.log import Log
 from trio_broker.model import Phase
 from trio_broker.opening import Opening, check_servers, known_params, may_end
 from trio_broker.prompting import cancel, cancel_request, options_of, prompt
@@ -32,8 +34,6 @@ from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, fa
 from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
-from trio_broker.record import Record
-from trio_broker.replay import Replay
 from trio_broker.session import Session
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in

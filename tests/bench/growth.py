@@ -6,7 +6,7 @@ import time
 
 from tests.bench.daemon import Daemon, cpu, memory
 from tests.bench.table import UNIX, WEBSOCKET, Bench, Series
-from trio_broker.folding import AT_REST
+from trio_broker.journal.folding import AT_REST
 
 FULL, SHORT = (1, 10, 100), (1, 5)
 

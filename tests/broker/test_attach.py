@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker import log as logs
 from trio_broker.errors import NoPrompt, NoSession
+from trio_broker.journal import log as logs
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.memory import Habits

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from trio_broker.broker import END_MARGIN
 from trio_broker.errors import BrokerError
-from trio_broker.keeper import Keeper
+from trio_broker.journal.keeper import Keeper
 from trio_broker.life import Life, Settings
 from trio_broker.line import Line
 from trio_broker.process import Ladder

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from trio_broker.journal.record import Record
 from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.testing.invariants import records_of
 from trio_broker.testing.memory import Habits

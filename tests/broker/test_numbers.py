@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from trio_broker.errors import NoAsk
-from trio_broker.keeper import Keeper
+from trio_broker.journal.keeper import Keeper
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig
 

@@ -7,8 +7,8 @@ import itertools
 import pytest
 import trio
 
-from trio_broker.record import Record
-from trio_broker.replay import Replay
+from trio_broker.journal.record import Record
+from trio_broker.journal.replay import Replay
 from trio_broker.testing.rig import open_rig
 
 ENOUGH = 60.0  # seconds

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Forbidden, Misuse, NoSession
-from trio_broker.journal import Journal
+from trio_broker.journal.store import Journal
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import User, open_rig, settings
 

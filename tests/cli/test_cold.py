@@ -57,7 +57,7 @@ def test_a_prompt_that_asks_nothing_leaves_out_what_it_does_not_need(shared: Hom
     assert not imported(shared, "prompt", "say hello") & {
         "sqlite3",
         "rich",
-        "trio_broker.log",
+        "trio_broker.journal.log",
         "trio_broker.protocol.acp",
     }
 

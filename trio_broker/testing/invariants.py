@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from trio_broker.errors import BrokerError
+from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.testing.rig import Rig
 

@@ -26,8 +26,8 @@ from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config.config import BrokerConfig, Config
 from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
-from trio_broker.journal import Journal
-from trio_broker.keeper import Keeper
+from trio_broker.journal.keeper import Keeper
+from trio_broker.journal.store import Journal
 from trio_broker.life import Spawn
 from trio_broker.link import Lines, Link
 from trio_broker.protocol import jsonrpc

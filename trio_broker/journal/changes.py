@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.record import Record
+from trio_broker.journal.record import Record
 
 ROWS = 16  # records of one statement, at most
 INSERTS = [

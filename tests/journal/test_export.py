@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
-from trio_broker.exported import Head, Parser, head_line, record_line
+from trio_broker.journal.export import Head, Parser, head_line, record_line
+from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
 
 FACTS: dict[str, Any] = {"key": "k", "session_id": "s", "meta": {}, "updated_at": 2.0, "created_at": 1.0}
 NOTE: dict[str, Any] = {"first": 1, "count": 1, "at": 1.5, "kind": "note", "data": {}}

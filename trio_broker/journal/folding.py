@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from trio_broker.errors import JournalError
-from trio_broker.journal import PAGE_SIZE, Journal
+from trio_broker.journal.store import PAGE_SIZE, Journal
 from trio_broker.memory import give_back
 
 log = logging.getLogger(__name__)

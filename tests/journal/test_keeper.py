@@ -9,13 +9,13 @@ import pytest
 import trio
 import trio.testing
 
-from trio_broker import keeper as keepers
-from trio_broker.changes import Append
 from trio_broker.errors import JournalError
-from trio_broker.journal import Journal
-from trio_broker.keeper import BATCH, Keeper
-from trio_broker.log import Log
-from trio_broker.record import Record
+from trio_broker.journal import keeper as keepers
+from trio_broker.journal.changes import Append
+from trio_broker.journal.keeper import BATCH, Keeper
+from trio_broker.journal.log import Log
+from trio_broker.journal.record import Record
+from trio_broker.journal.store import Journal
 
 BLOCK = 64 * 1024
 FLOOD = 64 * BATCH // BLOCK

@@ -6,9 +6,9 @@ from typing import Any
 
 import attrs
 
+from trio_broker.journal.record import Record
+from trio_broker.journal.replay import Item, Replay
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
-from trio_broker.replay import Item, Replay
 
 KINDS = {
     "agent_message_chunk": "text",

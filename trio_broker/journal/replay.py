@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 
 from trio_broker.errors import BadMessage
+from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
 
 CHUNKS = ("agent_message_chunk", "agent_thought_chunk", "user_message_chunk")
 STATES = (

@@ -18,10 +18,10 @@ from typing import Any
 
 import attrs
 
-from trio_broker import exported
-from trio_broker.changes import Change, Delete, steps
 from trio_broker.errors import JournalError
-from trio_broker.record import Record
+from trio_broker.journal import export
+from trio_broker.journal.changes import Change, Delete, steps
+from trio_broker.journal.record import Record
 
 VERSION = 2
 PAGE_SIZE = 8192  # bytes, of a new file: a turn's end writes three pages, a block of 64 KiB eight
@@ -195,10 +195,10 @@ class Journal:
         if since == 1:
             facts = attrs.asdict(saved)
             del facts["reserved"]
-            yield exported.head_line(facts)
+            yield export.head_line(facts)
         before, first = max(0, since - 2), 1
         while records := self.read(session, first, 1 << 20):
-            yield from map(exported.record_line, records[before:])
+            yield from map(export.record_line, records[before:])
             before, first = max(0, before - len(records)), records[-1].last + 1
 
     def drop_strays(self) -> None:

@@ -10,12 +10,12 @@ import attrs
 import pytest
 import trio
 
-from trio_broker.archive import PAGE, Archive, Import
-from trio_broker.changes import Append, Save
 from trio_broker.errors import JournalError, Misuse
-from trio_broker.journal import Journal
-from trio_broker.keeper import Keeper
-from trio_broker.record import Record
+from trio_broker.journal.archive import PAGE, Archive, Import
+from trio_broker.journal.changes import Append, Save
+from trio_broker.journal.keeper import Keeper
+from trio_broker.journal.record import Record
+from trio_broker.journal.store import Journal
 
 HEAD = '{"trio-broker": 1, "key": "old", "session_id": "s", "meta": {}, "updated_at": 1}'
 NOTE = '{"first": 1, "count": 1, "at": 1.5, "kind": "note", "data": {"text": "old"}}'

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.history import History
-from trio_broker.record import Record
-from trio_broker.replay import Replay
+from trio_broker.journal.record import Record
+from trio_broker.journal.replay import Replay
+from trio_broker.journal.transcript import History
 
 SCHEMA = json.loads((Path(__file__).parent / "protocol/schema/schema.json").read_text(encoding="utf-8"))
 Json = dict[str, Any]

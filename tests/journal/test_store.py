@@ -15,11 +15,11 @@ import attrs
 import pytest
 import trio
 
-from trio_broker import journal as journals
-from trio_broker.changes import Append, Delete, Reserve, Save
 from trio_broker.errors import JournalError
-from trio_broker.journal import VERSION, Journal, Saved
-from trio_broker.record import Record
+from trio_broker.journal import store as journals
+from trio_broker.journal.changes import Append, Delete, Reserve, Save
+from trio_broker.journal.record import Record
+from trio_broker.journal.store import VERSION, Journal, Saved
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import open_rig
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import attrs
 
-from trio_broker.changes import Append, Reserve
 from trio_broker.errors import JournalError
-from trio_broker.keeper import Keeper
+from trio_broker.journal.changes import Append, Reserve
+from trio_broker.journal.keeper import Keeper
+from trio_broker.journal.record import Record
+from trio_broker.journal.reserving import Numbers
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
-from trio_broker.reserving import Numbers
 
 RING_SMALL = 32 * 1024  # bytes that stay in memory anyway
 RING_LARGE = 2 * 1024 * 1024  # ... while a client has not read them, or nothing is journalled

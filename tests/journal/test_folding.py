@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker import folding
 from trio_broker.errors import JournalError
-from trio_broker.journal import Journal
-from trio_broker.keeper import BATCH, Keeper
-from trio_broker.log import Log
+from trio_broker.journal import folding
+from trio_broker.journal.keeper import BATCH, Keeper
+from trio_broker.journal.log import Log
+from trio_broker.journal.store import Journal
 from trio_broker.memory import give_back
 
 BLOCK = 64 * 1024

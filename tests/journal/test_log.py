@@ -15,13 +15,13 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker import log as logs
-from trio_broker.changes import Change
 from trio_broker.errors import JournalError
-from trio_broker.journal import Journal
-from trio_broker.keeper import Keeper
-from trio_broker.log import Cursor, Log
-from trio_broker.record import Record
+from trio_broker.journal import log as logs
+from trio_broker.journal.changes import Change
+from trio_broker.journal.keeper import Keeper
+from trio_broker.journal.log import Cursor, Log
+from trio_broker.journal.record import Record
+from trio_broker.journal.store import Journal
 
 STEPS = st.lists(
     st.one_of(
@@ -131,7 +131,7 @@ class Failing(Journal):
 async def test_a_failing_journal_stops_nobody_and_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_broker.keeper.RETRY", 0.01)
+    monkeypatch.setattr("trio_broker.journal.keeper.RETRY", 0.01)
     with trio.fail_after(60):
         journal = Failing.open(tmp_path / "j")
         assert isinstance(journal, Failing)
@@ -154,8 +154,8 @@ async def test_a_failing_journal_stops_nobody_and_recovers(
 async def test_what_a_failing_journal_can_not_hold_is_lost_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_broker.keeper.HELD", 1000)
-    monkeypatch.setattr("trio_broker.keeper.RETRY", 0.01)
+    monkeypatch.setattr("trio_broker.journal.keeper.HELD", 1000)
+    monkeypatch.setattr("trio_broker.journal.keeper.RETRY", 0.01)
     with trio.fail_after(60):
         journal = Failing.open(tmp_path / "j")
         assert isinstance(journal, Failing)
@@ -191,8 +191,8 @@ class Halting(Failing):
 async def test_what_was_being_written_and_is_lost_after_what_came_later_is_said_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_broker.keeper.HELD", 1000)
-    monkeypatch.setattr("trio_broker.keeper.RETRY", 0.01)
+    monkeypatch.setattr("trio_broker.journal.keeper.HELD", 1000)
+    monkeypatch.setattr("trio_broker.journal.keeper.RETRY", 0.01)
     with trio.fail_after(60):
         journal = Halting.open(tmp_path / "j")
         assert isinstance(journal, Halting)

@@ -14,8 +14,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from trio_broker.errors import BadMessage, JournalError
+from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.record import Record
 
 T = TypeVar("T")
 
