@@ -28,8 +28,8 @@ MAY_IMPORT = {
     "config.paths": "errors",
     "config.validation": "",
     "config.config": "errors auth.policy config.validation",
-    "installed": "errors",
-    "catalog": "errors config.config installed",
+    "agent.installed": "errors",
+    "agent.catalog": "errors config.config agent.installed",
     "protocol": "errors",
     "state": "protocol",
     "journal.replay": "errors journal.record protocol",
@@ -46,24 +46,26 @@ MAY_IMPORT = {
     "journal.log": "errors journal.record journal.changes journal.keeper journal.reserving protocol",
     "auth.scopes": "errors auth.grant",
     # one agent
-    "marks": "",
-    "guardian": "",
-    "kin": "marks guardian",
+    "agent.process_tags": "",
+    "agent.guardian": "",
+    "agent.orphans": "agent.process_tags agent.guardian",
     "atonce": "",
-    "process": "errors model catalog atonce",
-    "notify": "marks process",
-    "line": "errors model protocol process",
+    "agent.process": "errors model agent.catalog atonce",
+    "notify": "agent.process_tags agent.process",
+    "agent.connection": "errors model protocol agent.process",
     "turn": "containment model protocol auth.policy",
-    "turns": "errors model protocol line journal.log turn",
-    "ask": "errors protocol auth.policy line journal.log",
-    "asks": "errors model protocol auth.policy life line journal.log turns ask",
-    "relay": "errors model protocol auth.policy ask asks line journal.log",
-    "redact": "",
-    "life": "errors redact auth.grant protocol auth.policy config.config catalog process line",
-    "limits": "config.config life line journal.log turn turns asks",
-    "control": "protocol line life",
-    "resuming": "errors protocol life line journal.log relay state",
-    "session": "errors model protocol config.config control limits line life journal.log turn turns "
+    "turns": "errors model protocol agent.connection journal.log turn",
+    "ask": "errors protocol auth.policy agent.connection journal.log",
+    "asks": "errors model protocol auth.policy agent.lifecycle agent.connection journal.log turns ask",
+    "relay": "errors model protocol auth.policy ask asks agent.connection journal.log",
+    "agent.redact": "",
+    "agent.lifecycle": "errors agent.redact auth.grant protocol auth.policy config.config "
+    "agent.catalog agent.process agent.connection",
+    "limits": "config.config agent.lifecycle agent.connection journal.log turn turns asks",
+    "agent.control": "protocol agent.connection agent.lifecycle",
+    "resuming": "errors protocol agent.lifecycle agent.connection journal.log relay state",
+    "session": "errors model protocol config.config agent.control limits agent.connection "
+    "agent.lifecycle journal.log turn turns "
     "ask asks relay "
     "resuming state",
     # all of them
@@ -73,17 +75,20 @@ MAY_IMPORT = {
     "usage": "",
     "watching": "ask auth.grant session usage view protocol",
     "journal.archive": "errors auth.grant journal.changes journal.export journal.store journal.keeper",
-    "opening": "errors auth.grant auth.scopes protocol auth.policy config.config catalog life session turn",
-    "saving": "errors auth.grant journal.record protocol auth.policy config.config catalog "
+    "opening": "errors auth.grant auth.scopes protocol auth.policy config.config agent.catalog "
+    "agent.lifecycle session turn",
+    "saving": "errors auth.grant journal.record protocol auth.policy config.config agent.catalog "
     "journal.changes journal.store "
-    "journal.keeper life journal.log "
+    "journal.keeper agent.lifecycle journal.log "
     "session state turn asks",
-    "registry": "errors config.config installed catalog circuit control life",
-    "spawning": "catalog kin life marks process",
+    "registry": "errors config.config agent.installed agent.catalog circuit agent.control agent.lifecycle",
+    "agent.spawn": "agent.catalog agent.orphans agent.lifecycle agent.process_tags agent.process",
     "containment": "",
-    "broker": "containment errors link model config.config installed auth.grant pool registry view watching "
-    "spawning journal.changes "
-    "journal.store journal.keeper journal.log journal.archive auth.tokens opening control life "
+    "broker": "containment errors link model config.config agent.installed auth.grant pool registry "
+    "view watching "
+    "agent.spawn journal.changes "
+    "journal.store journal.keeper journal.log journal.archive auth.tokens opening agent.control "
+    "agent.lifecycle "
     "state saving session ask notify",
     # the doors
     "outbox": "journal.record protocol journal.log",
@@ -96,11 +101,11 @@ MAY_IMPORT = {
     "frames": "journal.record protocol",
     "connection": "errors auth.grant auth.scopes protocol.capabilities link model protocol "
     "auth.policy journal.record "
-    "frames catalog line journal.log turn control "
+    "frames agent.catalog agent.connection journal.log turn agent.control "
     "session broker outbox",
     "prompting": "errors opening model protocol turn session connection",
     "upward": "errors auth.grant auth.scopes protocol.capabilities opening model protocol "
-    "journal.record journal.replay line "
+    "journal.record journal.replay agent.connection "
     "journal.log session broker connection "
     "prompting",
     "logverbs": "errors model protocol journal.record journal.transcript journal.log session "
@@ -109,7 +114,8 @@ MAY_IMPORT = {
     "askverbs": "errors auth.grant protocol journal.record ask session connection upward view logverbs",
     "queueverbs": "errors auth.grant auth.scopes opening protocol turn session connection upward "
     "view logverbs",
-    "verbs": "errors auth.grant auth.scopes opening model protocol catalog turn session broker connection "
+    "verbs": "errors auth.grant auth.scopes opening model protocol agent.catalog turn session "
+    "broker connection "
     "prompting view logverbs "
     "tokenverbs askverbs queueverbs opsverbs",
     "reloading": "config.config notify broker",
@@ -118,8 +124,10 @@ MAY_IMPORT = {
     "unixdoor": "containment errors link protocol broker opsverbs serve",
     "webdoor": "containment errors config.config auth.grant link broker connection httphead tcp "
     "websocket serve",
-    "probe": "errors protocol catalog config.config control kin life line marks process spawning",
-    "listen": "errors config.config installed config.paths link marks kin spawning journal.store "
+    "agent.probe": "errors protocol agent.catalog config.config agent.control agent.orphans "
+    "agent.lifecycle agent.connection agent.process_tags agent.process agent.spawn",
+    "listen": "errors config.config agent.installed config.paths link agent.process_tags "
+    "agent.orphans agent.spawn journal.store "
     "journal.keeper "
     "auth.tokens tcp "
     "broker unixdoor webdoor",
@@ -128,39 +136,40 @@ MAY_IMPORT = {
     "client": "errors once protocol link dial outbox",
     "tui": "errors client protocol",
     "cli.top": "errors client tui",
-    "cli": "errors model config.config config.paths installed catalog auth.policy protocol once client "
-    "demo_agent marks",
-    "cli.probing": "errors config.config catalog probe",  # it starts an agent itself: no broker need run
-    "cli.doctor": "errors config.config catalog probe spawning",  # as above
-    "cli.mistakes": "errors config.config installed catalog config.validation tcp",  # as the daemon says it
+    "cli": "errors model config.config config.paths agent.installed agent.catalog auth.policy "
+    "protocol once client "
+    "demo_agent agent.process_tags",
+    "cli.probing": "errors config.config agent.catalog agent.probe",  # it starts an agent itself: no broker need run
+    "cli.doctor": "errors config.config agent.catalog agent.probe agent.spawn",  # as above
+    "cli.mistakes": "errors config.config agent.installed agent.catalog config.validation tcp",  # as the daemon says it
     "cli.pump": "errors link websocket dial",
-    "cli.daemon": "errors model config.config config.paths catalog auth.policy protocol client broker "
+    "cli.daemon": "errors model config.config config.paths agent.catalog auth.policy protocol client broker "
     "serve listen "
     "memory",  # the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
-    "testing.memory": "model process life",
+    "testing.memory": "model agent.process agent.lifecycle",
     "testing.rig": "containment errors auth.grant link model config.config protocol journal.store "
     "journal.keeper "
-    "life session "
+    "agent.lifecycle session "
     "broker serve client",
     "testing.invariants": "errors journal.record session protocol",
-    "testing.faults": "errors life process",
+    "testing.faults": "errors agent.lifecycle agent.process",
     "testing.chaos": "errors protocol client",
     "cli.chaos": "testing",
-    "testing.check": "errors marks link dial protocol",
-    "cli.check": "errors catalog process testing",
+    "testing.check": "errors agent.process_tags link dial protocol",
+    "cli.check": "errors agent.catalog agent.process testing",
     "testing.peer": "protocol",
     "testing.web": "ask config.config auth.grant session tcp protocol client webdoor dial",
-    "testing.real": "dial link config.config spawning protocol",
+    "testing.real": "dial link config.config agent.spawn protocol",
     "testing.plugin": "config.config",
     "demo_agent": "testing",
 }
 
 ONLY_STANDARD_LIBRARY = (
-    "marks",
-    "guardian",
+    "agent.process_tags",
+    "agent.guardian",
     "once",
     "demo_agent",
     "testing.acts",
@@ -191,17 +200,17 @@ NEVER = {
     "journal.store": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
     "httphead": SANS_IO,
     "protocol.capabilities": SANS_IO,
-    "redact": SANS_IO,
+    "agent.redact": SANS_IO,
     "auth.grant": SANS_IO.replace(" pathlib", ""),  # pure paths
     "config.validation": SANS_IO,
     "config.config": TASKS,
-    "catalog": TASKS,
+    "agent.catalog": TASKS,
     "pool": f"{SANS_IO} random",
-    "process": "json msgspec",
+    "agent.process": "json msgspec",
     "session": "socket os subprocess signal",
     "turn": "socket os subprocess signal",
     "turns": "socket os subprocess signal",
-    "line": "socket os subprocess signal",
+    "agent.connection": "socket os subprocess signal",
     "broker": "msgspec json socket subprocess signal",
 }
 

@@ -19,6 +19,8 @@ from typing import Protocol
 import attrs
 import trio
 
+from trio_broker.agent.connection import Line, Reply
+from trio_broker.agent.lifecycle import Settings
 from trio_broker.ask import (
     CANCELLED_CALL,
     ELICITATION,
@@ -33,8 +35,6 @@ from trio_broker.ask import (
 from trio_broker.auth import policy
 from trio_broker.auth.policy import Call, Unattended
 from trio_broker.journal.log import Log
-from trio_broker.life import Settings
-from trio_broker.line import Line, Reply
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.turns import Turns

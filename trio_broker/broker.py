@@ -18,19 +18,20 @@ import attrs
 import trio
 
 from trio_broker import __version__
+from trio_broker.agent.control import Control
+from trio_broker.agent.installed import Installed
+from trio_broker.agent.lifecycle import Settings, Spawn
+from trio_broker.agent.spawn import spawn_agent
 from trio_broker.ask import Ask
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.tokens import Tokens
 from trio_broker.config.config import Config
 from trio_broker.containment import contained
-from trio_broker.control import Control
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
-from trio_broker.installed import Installed
 from trio_broker.journal.archive import Archive
 from trio_broker.journal.changes import Delete
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
-from trio_broker.life import Settings, Spawn
 from trio_broker.link import Ending
 from trio_broker.model import Phase
 from trio_broker.notify import Hook
@@ -39,7 +40,6 @@ from trio_broker.pool import Pool
 from trio_broker.registry import Registry
 from trio_broker.saving import Restored, restored, to_save
 from trio_broker.session import Session
-from trio_broker.spawning import spawn_agent
 from trio_broker.state import State
 from trio_broker.view import ask_view, session_view
 from trio_broker.watching import Watching

@@ -15,17 +15,17 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.connection import OnReply, Reply
+from trio_broker.agent.control import Control
 from trio_broker.auth import scopes
 from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.auth.policy import Policy
 from trio_broker.broker import Broker
-from trio_broker.catalog import AgentSpec
-from trio_broker.control import Control
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
-from trio_broker.line import OnReply, Reply
 from trio_broker.link import Ending
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.outbox import Outbox

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from trio_broker.agent.connection import Line
+from trio_broker.agent.lifecycle import Settings
 from trio_broker.asks import Asks
 from trio_broker.config.config import Quiet
 from trio_broker.journal.log import Log
-from trio_broker.life import Settings
-from trio_broker.line import Line
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
 

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import trio
 
-from trio_broker import kin, marks
+from trio_broker.agent import orphans, process_tags
+from trio_broker.agent.installed import Installed
+from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.tokens import Tokens
 from trio_broker.broker import Broker
 from trio_broker.config.config import Config, Durability, load
 from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse
-from trio_broker.installed import Installed
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
 from trio_broker.link import Ending
-from trio_broker.spawning import spawn_agent
 from trio_broker.tcp import open_listeners, url_of
 from trio_broker.unixdoor import let_in, unix_socket
 from trio_broker.webdoor import WebDoor
@@ -64,7 +64,7 @@ async def listen(
                     installed=Installed(paths.agents),
                     reread=partial(load, paths.config, must_exist=paths.config_named),
                 )
-                nursery.start_soon(kin.reap_adopted, broker.owned)
+                nursery.start_soon(orphans.reap_adopted, broker.owned)
                 doors: list[Door] = [
                     partial(let_in, broker, door),
                     *([partial(WebDoor(broker).run, web)] if web else []),
@@ -85,21 +85,21 @@ def _open_journal(paths: Paths, config: Config) -> Journal:
 
 
 @contextlib.asynccontextmanager
-async def _kindred(paths: Paths, instance: str) -> AsyncIterator[kin.Sweeper]:
+async def _kindred(paths: Paths, instance: str) -> AsyncIterator[orphans.Sweeper]:
     """What a broker that is gone left behind is ended now, and what we leave, at our end, whatever way it comes."""
-    home = marks.home_mark(str(paths.runtime))
-    if left := await kin.sweep(lambda found: marks.home_of(found.instance) == home):
+    home = process_tags.home_mark(str(paths.runtime))
+    if left := await orphans.sweep(lambda found: process_tags.home_of(found.instance) == home):
         log.warning("orphans_ended number=%s", left)
-    kin.become_subreaper()
-    sweeper = kin.Sweeper(instance)
+    orphans.become_subreaper()
+    sweeper = orphans.Sweeper(instance)
     async with trio.open_nursery() as nursery:
-        await nursery.start(kin.guard, sweeper.instance)
+        await nursery.start(orphans.guard, sweeper.instance)
         nursery.start_soon(sweeper.run)
         try:
             yield sweeper
         finally:
-            with trio.move_on_after(kin.SWEEP_PATIENCE, shield=True):
-                await kin.sweep(lambda found: found.instance == sweeper.instance)
+            with trio.move_on_after(orphans.SWEEP_PATIENCE, shield=True):
+                await orphans.sweep(lambda found: found.instance == sweeper.instance)
             nursery.cancel_scope.cancel()
 
 
@@ -171,7 +171,7 @@ def only_one(paths: Paths) -> Iterator[str]:
     /tmp. The kernel gives the locks back however we end. Their files say who holds them: our pid, and our mark. Raises
     BrokerRuns (RACES B17), and Misuse where nothing can be locked.
     """
-    instance = marks.new_instance(str(paths.runtime))
+    instance = process_tags.new_instance(str(paths.runtime))
     with _held(paths.lock, paths, instance), _held(paths.journal_lock, paths, instance):
         yield instance
 

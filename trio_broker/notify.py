@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import marks
-from trio_broker.process import AgentProcess
+from trio_broker.agent import process_tags
+from trio_broker.agent.process import AgentProcess
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ async def _run(command: tuple[str, ...], text: bytes, seconds: float) -> str | N
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name not in marks.NAMES},
+            env={name: value for name, value in os.environ.items() if name not in process_tags.NAMES},
             start_new_session=True,
         )
     except (OSError, ValueError) as error:

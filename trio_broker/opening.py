@@ -14,14 +14,14 @@ from typing import Any
 
 import attrs
 
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.lifecycle import Settings
 from trio_broker.auth import policy
 from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.auth.policy import Policy
 from trio_broker.auth.scopes import demand
-from trio_broker.catalog import AgentSpec
 from trio_broker.config.config import Config
 from trio_broker.errors import Forbidden, Misuse
-from trio_broker.life import Settings
 from trio_broker.protocol import jsonrpc
 from trio_broker.session import Session
 from trio_broker.turn import Turn

@@ -9,14 +9,14 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import catalog
-from trio_broker.catalog import AgentSpec
+from trio_broker.agent import catalog
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.control import Control
+from trio_broker.agent.installed import Installed
+from trio_broker.agent.lifecycle import Life, Settings, Spawn
 from trio_broker.circuit import Circuit
 from trio_broker.config.config import Config
-from trio_broker.control import Control
 from trio_broker.errors import SpawnFailed
-from trio_broker.installed import Installed
-from trio_broker.life import Life, Settings, Spawn
 
 
 @attrs.define(eq=False)

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import attrs
 
+from trio_broker.agent.connection import Line
 from trio_broker.ask import Asked
 from trio_broker.asks import Asks
 from trio_broker.journal.log import Log
-from trio_broker.line import Line
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import attrs
 
+from trio_broker.agent.connection import Line
+from trio_broker.agent.lifecycle import AUTH_REQUIRED, Life
 from trio_broker.errors import RemoteError
 from trio_broker.journal.log import Log
-from trio_broker.life import AUTH_REQUIRED, Life
-from trio_broker.line import Line
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.relay import Relay

@@ -8,11 +8,12 @@ from typing import Any
 
 import attrs
 
-from trio_broker import catalog
+from trio_broker.agent import catalog
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.lifecycle import Settings
 from trio_broker.asks import EXPIRED, RESTART
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
-from trio_broker.catalog import AgentSpec
 from trio_broker.config.config import Config
 from trio_broker.errors import UnknownAgent
 from trio_broker.journal.changes import Save
@@ -20,7 +21,6 @@ from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.journal.store import Saved
-from trio_broker.life import Settings
 from trio_broker.protocol import jsonrpc
 from trio_broker.session import Session
 from trio_broker.state import State

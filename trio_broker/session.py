@@ -14,15 +14,15 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.agent.connection import Line, OnReply
+from trio_broker.agent.control import refuse
+from trio_broker.agent.lifecycle import Life, Settings, Spawn
 from trio_broker.ask import Ask
 from trio_broker.asks import RESTART, Asks
 from trio_broker.config.config import Restart
-from trio_broker.control import refuse
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver
 from trio_broker.journal.log import Log
-from trio_broker.life import Life, Settings, Spawn
 from trio_broker.limits import Limits
-from trio_broker.line import Line, OnReply
 from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message

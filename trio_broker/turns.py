@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.agent.connection import Line, Reply, remote_error
 from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.journal.log import Log
-from trio_broker.line import Line, Reply, remote_error
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.turn import Turn, named, stop_reason, told

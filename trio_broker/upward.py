@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from trio_broker import __version__
+from trio_broker.agent.connection import Reply
 from trio_broker.auth.grant import Scope
 from trio_broker.auth.scopes import demand
 from trio_broker.broker import CREATED
@@ -25,7 +26,6 @@ from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay
-from trio_broker.line import Reply
 from trio_broker.model import Phase
 from trio_broker.opening import Opening, check_servers, known_params, may_end
 from trio_broker.prompting import cancel, cancel_request, options_of, prompt

@@ -8,11 +8,12 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import askverbs, catalog, logverbs, opsverbs, queueverbs, tokenverbs
+from trio_broker import askverbs, logverbs, opsverbs, queueverbs, tokenverbs
+from trio_broker.agent import catalog
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.auth.grant import Scope
 from trio_broker.auth.scopes import demand
 from trio_broker.broker import CREATED, WOKEN
-from trio_broker.catalog import AgentSpec
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.logverbs import From, Which, speaks_ours, which

@@ -6,11 +6,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.process import Agent
 from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, SpawnFailed
-from trio_broker.life import Settings
 from trio_broker.model import Exit
-from trio_broker.process import Agent
 from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Json, Later, Rig, User, open_rig, settings

@@ -9,12 +9,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.agent.connection import Line
+from trio_broker.agent.lifecycle import Life, Settings
+from trio_broker.agent.process import Ladder
 from trio_broker.broker import END_MARGIN
 from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
-from trio_broker.life import Life, Settings
-from trio_broker.line import Line
-from trio_broker.process import Ladder
 from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.session import Session
 from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent

@@ -16,7 +16,7 @@ HEAVY = {
         "click.testing",
         "trio_broker.config.config",
         "trio_broker.client",
-        "trio_broker.catalog",
+        "trio_broker.agent.catalog",
     ),
 }
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker import __version__, marks
+from trio_broker import __version__
+from trio_broker.agent import process_tags
 from trio_broker.cli import checks
 from trio_broker.cli.run import State
 from trio_broker.testing.home import FAKE, LIMIT, Home, eventually
@@ -126,8 +127,8 @@ def test_a_damaged_journal_is_told(home: Home) -> None:
 
 
 def test_orphans_are_told_and_not_ended(home: Home) -> None:
-    instance = marks.new_instance(str(home.path / "run"))
-    env = {**os.environ, marks.INSTANCE: instance, marks.SESSION: "left"}
+    instance = process_tags.new_instance(str(home.path / "run"))
+    env = {**os.environ, process_tags.INSTANCE: instance, process_tags.SESSION: "left"}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env) as orphan:
         state, text, mend = findings(home, "--no-agents", code=1)["orphans"]
         assert (state, mend) == ("broken", "`trio-broker orphans --end`")

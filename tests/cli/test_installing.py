@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from trio_broker.agent.installed import Installed, Package
 from trio_broker.cli.installing import InstallFailed, install
 from trio_broker.errors import Misuse
-from trio_broker.installed import Installed, Package
 from trio_broker.testing.home import FAKE, Home, lives
 
 PACKAGE = Package("npm", "@me/tiny", "1.2.3")

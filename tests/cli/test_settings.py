@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tomllib
 
-from trio_broker import catalog
+from trio_broker.agent import catalog
 from trio_broker.testing.home import FAKE, Home
 
 WRONG = """

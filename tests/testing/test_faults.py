@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from trio_broker.life import Spawn
+from trio_broker.agent.lifecycle import Spawn
 from trio_broker.testing import (
     Fault,
     Faulty,

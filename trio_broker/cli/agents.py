@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker import catalog
-from trio_broker.catalog import AgentSpec
+from trio_broker.agent import catalog
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.cli.completing import agent_names
 from trio_broker.cli.group import Group
 from trio_broker.cli.numbers import ABOVE_ZERO
@@ -230,7 +230,7 @@ def install_agent(
 
 
 def _wanted(name: str, package: str | None, program: str | None, args: str) -> tuple[str, Any]:
-    from trio_broker.installed import Package
+    from trio_broker.agent.installed import Package
 
     if package is not None:
         try:

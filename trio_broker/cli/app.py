@@ -98,7 +98,7 @@ class Group(click.Group):
     def _for_agent(self, context: click.Context, word: str, rest: list[str]) -> list[str]:
         import difflib  # late, as is the catalog: its config costs more than all that `status` does
 
-        from trio_broker import catalog
+        from trio_broker.agent import catalog
 
         state = context.ensure_object(State)
         state.config_path = context.params.get("config")

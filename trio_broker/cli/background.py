@@ -120,9 +120,9 @@ def _open(path: Path) -> BinaryIO:
 
 def _environment(paths: Paths) -> dict[str, str]:
     """For the daemon, whose directory is another: a home that is relative would be another, too."""
-    from trio_broker import marks
+    from trio_broker.agent import process_tags
 
-    found = {name: value for name, value in os.environ.items() if name not in marks.NAMES}
+    found = {name: value for name, value in os.environ.items() if name not in process_tags.NAMES}
     return found | ({"TRIO_BROKER_HOME": str(paths.runtime.parent)} if found.get("TRIO_BROKER_HOME") else {})
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from trio_broker import catalog
+from trio_broker.agent import catalog
 from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.run import State, pass_state, print_json, run_to_a_signal
 from trio_broker.cli.text import safe
@@ -152,7 +152,7 @@ def _target(
 
 
 def _known(state: State, name: str) -> Program:
-    from trio_broker.process import environment
+    from trio_broker.agent.process import environment
     from trio_broker.testing.check import Program
 
     spec = catalog.resolve(name, state.config)

@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 
-from trio_broker import __version__, marks
+from trio_broker import __version__
+from trio_broker.agent import process_tags
 from trio_broker.cli.background import listens, lock_is_held
 from trio_broker.cli.mistakes import find
 from trio_broker.cli.orphans import living_instance
@@ -133,8 +134,10 @@ def _broker(status: dict[str, Any], text: str) -> Iterator[Finding]:
 
 def orphans(state: State) -> Iterator[Finding]:
     living = living_instance(state)
-    mark = marks.home_mark(str(state.paths.runtime))
-    found = marks.find(lambda kin: marks.home_of(kin.instance) == mark and kin.instance != living)
+    mark = process_tags.home_mark(str(state.paths.runtime))
+    found = process_tags.find(
+        lambda kin: process_tags.home_of(kin.instance) == mark and kin.instance != living
+    )
     if found:
         pids = ", ".join(str(kin.pid) for kin in found)
         yield Finding("orphans", BROKEN, f"{len(found)} left behind: {pids}", "`trio-broker orphans --end`")

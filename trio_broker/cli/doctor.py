@@ -11,16 +11,16 @@ import attrs
 import click
 import trio
 
-from trio_broker import catalog
-from trio_broker.catalog import AgentSpec
+from trio_broker.agent import catalog
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.probe import Probe
+from trio_broker.agent.spawn import RUNNERS
 from trio_broker.cli.checks import BROKEN, CHECKS, NOTE, OK, Finding
 from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.progress import progress
 from trio_broker.cli.run import State, at_home, pass_state, print_json, run_to_a_signal
 from trio_broker.cli.text import safe
 from trio_broker.errors import ConfigError
-from trio_broker.probe import Probe
-from trio_broker.spawning import RUNNERS
 
 AT_ONCE = 4  # agents that are looked at together: some take half a GiB
 

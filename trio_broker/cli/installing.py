@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 import trio
 
+from trio_broker.agent.installed import Installed, Package, Record
 from trio_broker.cli.progress import Progress, progress
 from trio_broker.errors import BrokerError, Misuse
-from trio_broker.installed import Installed, Package, Record
 
 TAIL = 20  # lines of an installer that failed, as it said them
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import attrs
 
-from trio_broker import catalog
+from trio_broker.agent import catalog
+from trio_broker.agent.installed import Installed
 from trio_broker.config import config
 from trio_broker.config.config import Config
 from trio_broker.config.validation import Problem
 from trio_broker.errors import ConfigError, UnknownAgent
-from trio_broker.installed import Installed
 
 
 @attrs.frozen

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from trio_broker import marks
+from trio_broker.agent import process_tags
+from trio_broker.agent.process_tags import Kin
 from trio_broker.cli.background import holder
 from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.text import safe, table
-from trio_broker.marks import Kin
 
 PATIENCE = 5.0
 
@@ -23,13 +23,13 @@ def orphans_command(state: State, end: bool, style: str) -> None:
     They are known by a mark in their environment and by their start time, never by their number alone.
     """
     instance = living_instance(state)
-    home = marks.home_mark(str(state.paths.runtime))
+    home = process_tags.home_mark(str(state.paths.runtime))
 
     def match(kin: Kin) -> bool:
-        return marks.home_of(kin.instance) == home and kin.instance != instance
+        return process_tags.home_of(kin.instance) == home and kin.instance != instance
 
-    found = marks.find(match)
-    ended = marks.end_all(match, PATIENCE) if end else 0
+    found = process_tags.find(match)
+    ended = process_tags.end_all(match, PATIENCE) if end else 0
     if style == "json":
         print_json({"orphans": [kin._asdict() for kin in found], "ended": ended})
         return

@@ -7,10 +7,10 @@ from typing import Any
 
 import trio
 
-from trio_broker.catalog import AgentSpec
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.probe import Probe
 from trio_broker.cli.progress import Progress, progress
 from trio_broker.cli.text import safe
-from trio_broker.probe import Probe
 
 
 async def looked_at(spec: AgentSpec, cwd: str, patience: float) -> Probe:

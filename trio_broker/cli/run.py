@@ -17,10 +17,10 @@ from trio_broker.errors import BrokerError, Misuse
 if TYPE_CHECKING:
     import trio
 
+    from trio_broker.agent.installed import Installed
     from trio_broker.client import Client
     from trio_broker.config.config import Config
     from trio_broker.config.paths import Paths
-    from trio_broker.installed import Installed
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class State:
 
     @cached_property
     def installed(self) -> Installed:
-        from trio_broker.installed import Installed
+        from trio_broker.agent.installed import Installed
 
         return Installed(self.paths.agents)
 

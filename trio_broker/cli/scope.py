@@ -53,7 +53,9 @@ def find_scope(
     state: State, session: str | None, agent: str | None, cwd: str | None, command: str | None = None
 ) -> Scope:
     """The session meant by these options: `-s`, else the one of agent and work tree. Raises Misuse, UnknownAgent."""
-    from trio_broker import catalog  # late: it reads the configuration's rules, which completion does without
+    from trio_broker.agent import (
+        catalog,  # late: it reads the configuration's rules, which completion does without
+    )
 
     _check_given(("-s", session), ("-a", agent), ("--cwd", cwd))
     here = _here(cwd)

@@ -148,7 +148,7 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
     found = state.ask("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
     if agent and not found["sessions"] and state.url is None:
-        from trio_broker import catalog
+        from trio_broker.agent import catalog
 
         # It raises for a name that no session's agent can have.
         catalog.resolve(agent, state.config, installed=state.installed)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_broker.agent.process import Agent, Ladder
 from trio_broker.errors import SpawnFailed
-from trio_broker.process import Agent, Ladder
 
 if TYPE_CHECKING:
-    from trio_broker.life import Settings, Spawn
+    from trio_broker.agent.lifecycle import Settings, Spawn
 
 
 @attrs.frozen

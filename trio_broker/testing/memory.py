@@ -16,9 +16,9 @@ import attrs
 import trio
 import trio.testing
 
-from trio_broker.life import Settings
+from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.process import Ladder
 from trio_broker.model import Exit
-from trio_broker.process import Ladder
 
 Json = dict[str, Any]
 SIGKILL, SIGPIPE, SIGTERM = 9, 13, 15

@@ -24,10 +24,10 @@ from uuid import uuid4
 import attrs
 import trio
 
+from trio_broker.agent.spawn import spawn_agent
 from trio_broker.config.config import AgentConfig, Config
 from trio_broker.dial import connected as dialled
 from trio_broker.link import Lines
-from trio_broker.spawning import spawn_agent
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
 

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
+from trio_broker.agent.lifecycle import Spawn
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker import Broker
 from trio_broker.client import Client, client_over, refuse_all
@@ -28,7 +29,6 @@ from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
-from trio_broker.life import Spawn
 from trio_broker.link import Lines, Link
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker import catalog
+from trio_broker.agent import catalog
 from trio_broker.config.config import Config
 from trio_broker.errors import NoBroker
 from trio_broker.link import WRITE_PATIENCE

@@ -14,7 +14,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_broker import marks
+from trio_broker.agent import process_tags
 from trio_broker.dial import connected, shown
 from trio_broker.errors import NoBroker, SpawnFailed
 from trio_broker.link import READ, Lines, Link
@@ -95,7 +95,7 @@ class Program:
     @asynccontextmanager
     async def open(self, patience: float) -> AsyncGenerator[Run, None]:
         """Raises SpawnFailed. Afterwards nothing that it started is left, what has left its group included (Linux)."""
-        mark = marks.new_instance(MARK)
+        mark = process_tags.new_instance(MARK)
         process = await self._spawn(mark)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         link = Lines(trio.StapledStream(process.stdin, process.stdout))
@@ -115,7 +115,7 @@ class Program:
                     await trio.aclose_forcefully(stream)
 
     async def _spawn(self, mark: str) -> trio.Process:
-        env = {**(os.environ if self.env is None else self.env), marks.INSTANCE: mark}
+        env = {**(os.environ if self.env is None else self.env), process_tags.INSTANCE: mark}
         try:
             return await trio.lowlevel.open_process(
                 list(self.argv),
@@ -207,8 +207,8 @@ class Run(Conversation):
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        marks.end_all(lambda kin: kin.instance == self.mark, LEAVING)
+        process_tags.end_all(lambda kin: kin.instance == self.mark, LEAVING)
 
-    def left(self) -> list[marks.Kin]:
+    def left(self) -> list[process_tags.Kin]:
         """The processes that it started and that live, itself included."""
-        return marks.find(lambda kin: kin.instance == self.mark)
+        return process_tags.find(lambda kin: kin.instance == self.mark)

@@ -15,6 +15,8 @@ from trio_broker.testing.home import lives
 from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, zombies
 from trio_broker.testing.rig import Rig, User
 
+pytestmark = pytest.mark.process
+
 STUBBORN = ("--ignore-term", "--ignore-eof")
 
 

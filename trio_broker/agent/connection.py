@@ -13,8 +13,8 @@ from typing import Protocol
 import attrs
 import trio
 
+from trio_broker.agent.process import Agent
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
-from trio_broker.process import Agent
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.batch import OwnUpdates
 from trio_broker.protocol.jsonrpc import Kind, LineSplitter, Message, lines_of

@@ -7,10 +7,10 @@ from functools import partial
 
 import attrs
 
-from trio_broker import marks
-from trio_broker.kin import Sweeper
-from trio_broker.life import Settings
-from trio_broker.process import Agent, environment, spawn
+from trio_broker.agent import process_tags
+from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.orphans import Sweeper
+from trio_broker.agent.process import Agent, environment, spawn
 
 RUNNERS = ("npx", "uvx", "bunx", "pnpx")
 
@@ -22,7 +22,7 @@ async def spawn_agent(settings: Settings, sweeper: Sweeper | None = None) -> Age
     """
     spec, marked = settings.spec, settings.env
     if sweeper is not None:
-        marked = (*marked, (marks.INSTANCE, sweeper.instance), (marks.SESSION, settings.key))
+        marked = (*marked, (process_tags.INSTANCE, sweeper.instance), (process_tags.SESSION, settings.key))
     fetched = os.path.basename(spec.argv[0]) in RUNNERS
     cwd = spec.cwd or ("/" if fetched else settings.cwd)
     agent = await spawn(attrs.evolve(spec, cwd=cwd), environment(spec, os.environ, marked))

@@ -16,15 +16,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker import guardian, kin, marks
+from trio_broker.agent import guardian, orphans, process_tags
 from trio_broker.testing.home import LIMIT, eventually, lives
 from trio_broker.testing.real import come_true, wait_ended
+
+pytestmark = pytest.mark.process
 
 STAND_IN = Path(__file__).with_name("guarded.py")
 GUARDIAN = (sys.executable, "-P", "-S", "-E", str(Path(guardian.__file__)))
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGENTS = 3
-SOURCE = Path(marks.__file__).parent.parent
+SOURCE = Path(process_tags.__file__).parent.parent
 ENV = {**os.environ, "PYTHONPATH": str(SOURCE)}
 
 
@@ -32,13 +34,13 @@ class Guarded:
     """A broker's mark, and who carries it or guards it."""
 
     def __init__(self, runtime: str) -> None:
-        self.instance = marks.new_instance(runtime)
+        self.instance = process_tags.new_instance(runtime)
 
-    def mine(self, found: marks.Kin) -> bool:
+    def mine(self, found: process_tags.Kin) -> bool:
         return found.instance == self.instance
 
     def pids(self) -> list[int]:
-        return [found.pid for found in marks.find(self.mine)]
+        return [found.pid for found in process_tags.find(self.mine)]
 
     def settled(self) -> bool:
         """Whether every agent lives, and its grandchild, and nobody in between."""
@@ -75,7 +77,7 @@ class Guarded:
     @contextmanager
     def sleeper(self) -> Iterator[subprocess.Popen[bytes]]:
         """A marked process."""
-        env = {"PATH": os.environ["PATH"], marks.INSTANCE: self.instance}
+        env = {"PATH": os.environ["PATH"], process_tags.INSTANCE: self.instance}
         with subprocess.Popen(["sleep", "600"], env=env) as sleeper:
             try:
                 yield sleeper
@@ -97,7 +99,7 @@ class Guarded:
 def guarded(tmp_path: Path) -> Iterator[Guarded]:
     guarded = Guarded(str(tmp_path))
     yield guarded
-    marks.end_all(guarded.mine, LIMIT)
+    process_tags.end_all(guarded.mine, LIMIT)
     for pid in guarded.guardians():  # of a broker that has gone: they would look for seconds more
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -183,11 +185,11 @@ async def test_f4_a_guardian_heeds_no_signal(guarded: Guarded) -> None:
 
 async def test_f4_a_guardian_outlives_the_files_it_came_from(guarded: Guarded, tmp_path: Path) -> None:
     """An upgrade replaces them while the old broker runs."""
-    for module in (guardian, marks):
+    for module in (guardian, process_tags):
         shutil.copy(str(module.__file__), tmp_path)
     program = (*GUARDIAN[:-1], str(tmp_path / "guardian.py"))
     with trio.fail_after(60), guarded.guardian(program) as guard:
-        (tmp_path / "marks.py").unlink()
+        (tmp_path / "process_tags.py").unlink()
         assert guard.stdin is not None
         guard.stdin.close()
         await come_true(lambda: guarded.pids() == [])
@@ -238,7 +240,7 @@ async def test_a_guardian_lives_in_a_session_of_its_own(guarded: Guarded) -> Non
     """Else Ctrl-C, or a shell that ends its jobs, would take it before the broker."""
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            pid = await nursery.start(kin.guard, guarded.instance)
+            pid = await nursery.start(orphans.guard, guarded.instance)
             assert os.getsid(pid) == pid
             nursery.cancel_scope.cancel()
         assert not lives(pid)
@@ -253,9 +255,9 @@ async def test_f6_an_adopted_orphan_is_reaped_and_the_exit_code_of_ours_is_not_l
 
 async def test_a_sweep_tells_how_many_it_ended(guarded: Guarded) -> None:
     with trio.fail_after(60), guarded.sleeper() as sleeper:
-        assert await kin.sweep(guarded.mine) == 1
+        assert await orphans.sweep(guarded.mine) == 1
         assert sleeper.wait() == -signal.SIGKILL
-        assert await kin.sweep(guarded.mine) == 0
+        assert await orphans.sweep(guarded.mine) == 0
 
 
 def numbers() -> list[int]:

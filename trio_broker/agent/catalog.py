@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from trio_broker.agent.installed import Installed, Package
 from trio_broker.config.config import AgentConfig, Config
 from trio_broker.errors import Misuse, UnknownAgent
-from trio_broker.installed import Installed, Package
 
 
 @attrs.frozen

@@ -22,23 +22,25 @@ PAUSE = 0.2
 def main(instance: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    marks = _load_marks()  # now: an upgrade may have replaced or removed it when the broker ends
+    process_tags = (
+        _load_process_tags()
+    )  # now: an upgrade may have replaced or removed it when the broker ends
     if os.read(0, 1):
         return 0
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:  # again and again: one that was just being started may come late
-        marks.end_all(lambda kin: kin.instance == instance, PATIENCE)
+        process_tags.end_all(lambda kin: kin.instance == instance, PATIENCE)
         time.sleep(PAUSE)
     return 0
 
 
-def _load_marks() -> ModuleType:
+def _load_process_tags() -> ModuleType:
     here = os.path.dirname(os.path.abspath(__file__))
-    spec = spec_from_file_location("marks", os.path.join(here, "marks.py"))
+    spec = spec_from_file_location("process_tags", os.path.join(here, "process_tags.py"))
     assert spec is not None and spec.loader is not None
-    marks = module_from_spec(spec)
-    spec.loader.exec_module(marks)
-    return marks
+    process_tags = module_from_spec(spec)
+    spec.loader.exec_module(process_tags)
+    return process_tags
 
 
 if __name__ == "__main__":

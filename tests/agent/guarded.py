@@ -14,7 +14,7 @@ import sys
 
 import trio
 
-from trio_broker import kin, marks
+from trio_broker.agent import orphans, process_tags
 
 PYTHON = (sys.executable, "-S", "-E", "-c")
 AGENT = """
@@ -33,9 +33,13 @@ OURS = 7
 
 async def main(instance: str, agents: int) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(kin.guard, instance)
+        await nursery.start(orphans.guard, instance)
         for number in range(agents):
-            env = {"PATH": os.environ["PATH"], marks.INSTANCE: instance, marks.SESSION: str(number)}
+            env = {
+                "PATH": os.environ["PATH"],
+                process_tags.INSTANCE: instance,
+                process_tags.SESSION: str(number),
+            }
             await trio.lowlevel.open_process(
                 [*PYTHON, AGENT], stdin=subprocess.DEVNULL, env=env, start_new_session=True
             )
@@ -45,10 +49,10 @@ async def main(instance: str, agents: int) -> None:
 
 
 async def adopt() -> None:
-    kin.become_subreaper()
+    orphans.become_subreaper()
     async with trio.open_nursery() as nursery:
         ours = await trio.lowlevel.open_process(["sh", "-c", f"exit {OURS}"])
-        nursery.start_soon(kin.reap_adopted, lambda: {ours.pid})
+        nursery.start_soon(orphans.reap_adopted, lambda: {ours.pid})
         shell = await trio.run_process(["sh", "-c", ORPHAN], capture_stdout=True)
         orphan = int(shell.stdout)
         assert (

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from trio_broker.life import Life, Settings, Spawn
-from trio_broker.line import Line, OnReply
+from trio_broker.agent.connection import Line, OnReply
+from trio_broker.agent.lifecycle import Life, Settings, Spawn
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 

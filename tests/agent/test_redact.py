@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trio_broker.catalog import AgentSpec
-from trio_broker.life import Settings
-from trio_broker.redact import Redactor, is_secret
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.redact import Redactor, is_secret
 from trio_broker.testing.home import CONFIG, FAKE, Home
 from trio_broker.testing.rig import open_rig
 

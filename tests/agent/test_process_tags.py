@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker import marks
-from trio_broker.marks import Kin
+from trio_broker.agent import process_tags
+from trio_broker.agent.process_tags import Kin
 from trio_broker.testing.home import LIMIT, eventually, lives
 
 NOBODY = 65534
@@ -44,13 +44,17 @@ class Marked:
     """Processes that carry one broker's mark."""
 
     def __init__(self, runtime: str) -> None:
-        self.instance = marks.new_instance(runtime)
+        self.instance = process_tags.new_instance(runtime)
 
     def mine(self, kin: Kin) -> bool:
         return kin.instance == self.instance
 
     def env(self, session: str = "s") -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], marks.INSTANCE: self.instance, marks.SESSION: session}
+        return {
+            "PATH": os.environ["PATH"],
+            process_tags.INSTANCE: self.instance,
+            process_tags.SESSION: session,
+        }
 
     @contextmanager
     def run(
@@ -63,7 +67,7 @@ class Marked:
                 process.kill()
 
     def find(self) -> list[Kin]:
-        return marks.find(self.mine)
+        return process_tags.find(self.mine)
 
     def strays(self) -> list[int]:
         """Those whose session's leader has gone."""
@@ -75,15 +79,17 @@ class Marked:
 def marked(tmp_path: Path) -> Iterator[Marked]:
     marked = Marked(str(tmp_path))
     yield marked
-    marks.end_all(marked.mine, LIMIT)
+    process_tags.end_all(marked.mine, LIMIT)
 
 
 def test_brokers_of_one_runtime_directory_share_a_home_and_no_mark(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to("run")
-    one, two = (marks.new_instance(str(tmp_path / name)) for name in ("run", "link"))
-    assert one != two and marks.home_of(one) == marks.home_of(two) == marks.home_mark(str(tmp_path / "run"))
-    assert marks.home_of(one) != marks.home_of(marks.new_instance(str(tmp_path)))
+    one, two = (process_tags.new_instance(str(tmp_path / name)) for name in ("run", "link"))
+    assert one != two and process_tags.home_of(one) == process_tags.home_of(two) == process_tags.home_mark(
+        str(tmp_path / "run")
+    )
+    assert process_tags.home_of(one) != process_tags.home_of(process_tags.new_instance(str(tmp_path)))
 
 
 def test_a_kin_is_told_as_it_is(marked: Marked) -> None:
@@ -97,7 +103,7 @@ def test_f2_a_grandchild_that_left_group_and_parent_is_found_and_ended(marked: M
     with marked.run(*PYTHON, FAMILY) as parent:
         eventually(marked.strays)
         pids = [kin.pid for kin in marked.find()]
-        assert len(pids) == 2 and marks.end_all(marked.mine, LIMIT) == 2
+        assert len(pids) == 2 and process_tags.end_all(marked.mine, LIMIT) == 2
         assert not any(lives(pid) for pid in pids) and marked.find() == []
         assert parent.wait() == -signal.SIGKILL
 
@@ -105,7 +111,7 @@ def test_f2_a_grandchild_that_left_group_and_parent_is_found_and_ended(marked: M
 def test_f2_one_that_forks_on_and_on_is_caught(marked: Marked) -> None:
     with marked.run(*PYTHON, RUNNER) as first:
         first.wait()
-        eventually(lambda: marks.end_all(marked.mine, 1) and not marked.find())
+        eventually(lambda: process_tags.end_all(marked.mine, 1) and not marked.find())
 
 
 def test_f2_one_that_executes_programs_all_the_time_is_not_overlooked(marked: Marked) -> None:
@@ -117,7 +123,7 @@ def test_f2_one_that_executes_programs_all_the_time_is_not_overlooked(marked: Ma
 
 def test_only_what_matches_is_ended(marked: Marked) -> None:
     with marked.run(*SLEEP, session="a") as ended, marked.run(*SLEEP, session="b") as spared:
-        assert marks.end_all(lambda kin: marked.mine(kin) and kin.session == "a", LIMIT) == 1
+        assert process_tags.end_all(lambda kin: marked.mine(kin) and kin.session == "a", LIMIT) == 1
         assert ended.wait() == -signal.SIGKILL and spared.poll() is None
 
 
@@ -132,8 +138,8 @@ WRONG: dict[str, Callable[[Kin], Kin]] = {
 def test_f5_a_process_that_has_only_the_number_of_a_kin_is_not_touched(marked: Marked, what: str) -> None:
     with marked.run(*SLEEP) as process:
         (kin,) = marked.find()
-        assert not marks.end(WRONG[what](kin)) and spared(process)
-        assert marks.end(kin) and process.wait() == -signal.SIGKILL
+        assert not process_tags.end(WRONG[what](kin)) and spared(process)
+        assert process_tags.end(kin) and process.wait() == -signal.SIGKILL
 
 
 def test_f5_an_unmarked_process_is_neither_found_nor_touched(marked: Marked) -> None:
@@ -142,8 +148,8 @@ def test_f5_an_unmarked_process_is_neither_found_nor_touched(marked: Marked) -> 
             (kin,) = marked.find()
             assert kin.pid == kin_process.pid
             started = start_time_of(process.pid)
-            assert not marks.end(kin._replace(pid=process.pid, start_time=started)) and spared(process)
-            assert process.pid not in [found.pid for found in marks.find(lambda _: True)]
+            assert not process_tags.end(kin._replace(pid=process.pid, start_time=started)) and spared(process)
+            assert process.pid not in [found.pid for found in process_tags.find(lambda _: True)]
         finally:
             process.kill()
 
@@ -153,27 +159,28 @@ def test_f5_a_process_that_is_gone_or_not_reaped_is_no_kin(marked: Marked) -> No
         (kin,) = marked.find()
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert marked.find() == [] and not marks.end(kin)
+        assert marked.find() == [] and not process_tags.end(kin)
         process.wait()
-        assert not marks.end(kin)
+        assert not process_tags.end(kin)
 
 
 def test_f5_a_process_that_changed_its_command_is_still_the_same(marked: Marked) -> None:
     with marked.run("sh", "-c", "read go; exec sleep 600") as process:
         (kin,) = marked.find()
         assert (
-            marks.end(kin._replace(command="what it was called before")) and process.wait() == -signal.SIGKILL
+            process_tags.end(kin._replace(command="what it was called before"))
+            and process.wait() == -signal.SIGKILL
         )
 
 
 def test_a_broker_that_an_agent_started_does_not_sweep_itself(marked: Marked) -> None:
     sweep = (
-        "from trio_broker import marks; marks.end_all(lambda kin: kin.instance == {!r}, 0); print('lives')"
+        "from trio_broker.agent import process_tags; process_tags.end_all(lambda kin: kin.instance == {!r}, 0); print('lives')"
     )
     done = subprocess.run(
         [sys.executable, "-c", sweep.format(marked.instance)],
         env=marked.env(),
-        cwd=Path(marks.__file__).parent.parent,
+        cwd=Path(process_tags.__file__).parent.parent,
         stdout=subprocess.PIPE,
         timeout=LIMIT,
         check=False,
@@ -186,7 +193,7 @@ def test_another_users_process_is_no_kin(marked: Marked) -> None:
     with marked.run(*SLEEP, user=NOBODY) as process:
         assert marked.find() == []
         kin = Kin(process.pid, start_time_of(process.pid), marked.instance, "s", "sleep 600")
-        assert not marks.end(kin) and spared(process)
+        assert not process_tags.end(kin) and spared(process)
 
 
 def spared(process: subprocess.Popen[bytes]) -> bool:

@@ -18,8 +18,8 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.atonce import written
-from trio_broker.catalog import AgentSpec
 from trio_broker.errors import SpawnFailed
 from trio_broker.model import Exit
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import attrs
 import trio
 
-from trio_broker import guardian, marks
-from trio_broker.marks import Match
+from trio_broker.agent import guardian, process_tags
+from trio_broker.agent.process_tags import Match
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def become_subreaper() -> None:
 
 async def sweep(match: Match, patience: float = SWEEP_PATIENCE) -> int:
     """End all marked processes that match; how many there were."""
-    return await trio.to_thread.run_sync(partial(marks.end_all, match, patience))
+    return await trio.to_thread.run_sync(partial(process_tags.end_all, match, patience))
 
 
 @attrs.define(eq=False)

@@ -16,16 +16,16 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.connection import Hearer, Line
+from trio_broker.agent.process import Agent, Ladder
+from trio_broker.agent.redact import Redactor
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
-from trio_broker.catalog import AgentSpec
 from trio_broker.config.config import Config, PolicyConfig, Quiet, Restart
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError, SessionOver, SpawnFailed
-from trio_broker.line import Hearer, Line
-from trio_broker.process import Agent, Ladder
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure
-from trio_broker.redact import Redactor
 
 AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone

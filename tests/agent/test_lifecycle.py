@@ -13,6 +13,8 @@ from trio_broker.errors import AgentGone, SessionOver
 from trio_broker.testing.home import lives
 from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, wait_queued
 
+pytestmark = pytest.mark.process
+
 FOR_EVER = 3600.0  # the liveness of tests in which an event has to tell, and not a look every few seconds
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trio_broker.agent.installed import Installed, Record
 from trio_broker.errors import Misuse
-from trio_broker.installed import Installed, Record
 
 
 @pytest.fixture

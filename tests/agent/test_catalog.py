@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.catalog import ALIASES, BUILTIN, AgentSpec, from_command, names, resolve
+from trio_broker.agent.catalog import ALIASES, BUILTIN, AgentSpec, from_command, names, resolve
 from trio_broker.config.config import AgentConfig, Config
 from trio_broker.errors import Misuse, UnknownAgent
 

@@ -12,17 +12,17 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import kin, marks
-from trio_broker.catalog import AgentSpec
+from trio_broker.agent import orphans, process_tags
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.connection import Line
+from trio_broker.agent.control import refuse
+from trio_broker.agent.lifecycle import Life, Settings
+from trio_broker.agent.process import Ladder
+from trio_broker.agent.spawn import spawn_agent
 from trio_broker.config.config import PolicyConfig
-from trio_broker.control import refuse
 from trio_broker.errors import BrokerError, RemoteError
-from trio_broker.life import Life, Settings
-from trio_broker.line import Line
-from trio_broker.process import Ladder
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
-from trio_broker.spawning import spawn_agent
 
 AUTH_REQUIRED = -32000
 LADDER = Ladder(1.0, 1.0)
@@ -51,14 +51,14 @@ class Probe:
         Cancelling it kills the agent's group at once.
         """
         self._begun = trio.current_time()
-        sweeper = kin.Sweeper(marks.new_instance(f"{KEY} {trio.current_time()}"))
+        sweeper = orphans.Sweeper(process_tags.new_instance(f"{KEY} {trio.current_time()}"))
         settings = Settings(
             KEY, self.spec, self.cwd, asking=PolicyConfig(), start_timeout=self.patience, ladder=LADDER
         )
         spawn = partial(spawn_agent, sweeper=sweeper)
         self.life = Life(settings, spawn, trio.CapacityLimiter(1), lambda _: None, self)
         async with trio.open_nursery() as nursery:
-            await nursery.start(kin.guard, sweeper.instance)
+            await nursery.start(orphans.guard, sweeper.instance)
             nursery.start_soon(sweeper.run)
             await self.life.run()
             nursery.cancel_scope.cancel()

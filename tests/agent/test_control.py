@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
-from trio_broker import marks
+from trio_broker.agent import process_tags
 from trio_broker.testing.home import Home
 from trio_broker.testing.real import come_true, fake, home_with, instance_of, serving, visit
 from trio_broker.testing.rig import Later, User
+
+pytestmark = pytest.mark.process
 
 Json = dict[str, object]
 
@@ -24,7 +27,7 @@ async def introduce(user: User, *flags: str) -> Later[Json]:
 async def marked(home: Home, number: int) -> None:
     """Wait until so many processes are marked by that daemon."""
     instance = instance_of(home)
-    await come_true(lambda: len(marks.find(lambda kin: kin.instance == instance)) == number)
+    await come_true(lambda: len(process_tags.find(lambda kin: kin.instance == instance)) == number)
 
 
 async def test_f1_the_end_of_one_program_ends_no_other_of_its_name() -> None:

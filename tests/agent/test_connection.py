@@ -15,6 +15,8 @@ from trio_broker.testing.home import lives
 from trio_broker.testing.real import come_true, fake, open_real, pid_of
 from trio_broker.testing.rig import allow
 
+pytestmark = pytest.mark.process
+
 MEGABYTE = 1024 * 1024
 FAR_ABOVE_A_PIPE = MEGABYTE  # bytes: a pipe takes 64 KiB, so whoever writes this waits for the reader
 

@@ -10,12 +10,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.agent.process import BASE_ENVIRONMENT
 from trio_broker.config.config import AgentConfig
 from trio_broker.errors import Misuse, SpawnFailed
-from trio_broker.process import BASE_ENVIRONMENT
 from trio_broker.testing.home import FAKE, lives
 from trio_broker.testing.real import LOOK, come_true, environment_of, fake, open_real, pid_of
 from trio_broker.testing.rig import Rig, User
+
+pytestmark = pytest.mark.process
 
 PATIENCE = 60.0  # seconds for a start: no agent here needs them, and none that fails is waited for so long
 SECRET = "TEST_TOKEN_OF_THE_BROKER"
