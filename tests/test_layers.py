@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "agent.installed": "errors",
     "agent.catalog": "errors config.config agent.installed",
     "protocol": "errors",
-    "state": "protocol",
+    "session.state": "protocol",
     "journal.replay": "errors journal.record protocol",
     "journal.transcript": "journal.record journal.replay protocol",
     # what is kept
@@ -53,34 +53,38 @@ MAY_IMPORT = {
     "agent.process": "errors model agent.catalog atonce",
     "notify": "agent.process_tags agent.process",
     "agent.connection": "errors model protocol agent.process",
-    "turn": "containment model protocol auth.policy",
-    "turns": "errors model protocol agent.connection journal.log turn",
-    "ask": "errors protocol auth.policy agent.connection journal.log",
-    "asks": "errors model protocol auth.policy agent.lifecycle agent.connection journal.log turns ask",
-    "relay": "errors model protocol auth.policy ask asks agent.connection journal.log",
+    "session.turn": "containment model protocol auth.policy",
+    "session.turn_queue": "errors model protocol agent.connection journal.log session.turn",
+    "session.agent_request": "errors protocol auth.policy agent.connection journal.log",
+    "session.permissions": "errors model protocol auth.policy agent.lifecycle agent.connection "
+    "journal.log session.turn_queue session.agent_request",
+    "session.router": "errors model protocol auth.policy session.agent_request session.permissions "
+    "agent.connection journal.log",
     "agent.redact": "",
     "agent.lifecycle": "errors agent.redact auth.grant protocol auth.policy config.config "
     "agent.catalog agent.process agent.connection",
-    "limits": "config.config agent.lifecycle agent.connection journal.log turn turns asks",
+    "session.timers": "config.config agent.lifecycle agent.connection journal.log session.turn "
+    "session.turn_queue session.permissions",
     "agent.control": "protocol agent.connection agent.lifecycle",
-    "resuming": "errors protocol agent.lifecycle agent.connection journal.log relay state",
-    "session": "errors model protocol config.config agent.control limits agent.connection "
-    "agent.lifecycle journal.log turn turns "
-    "ask asks relay "
-    "resuming state",
+    "session.resume": "errors protocol agent.lifecycle agent.connection journal.log session.router "
+    "session.state",
+    "session.session": "errors model protocol config.config agent.control session.timers agent.connection "
+    "agent.lifecycle journal.log session.turn session.turn_queue "
+    "session.agent_request session.permissions session.router "
+    "session.resume session.state",
     # all of them
     "pool": "",
     "circuit": "errors",
-    "view": "model ask session turn",
+    "view": "model session.agent_request session.session session.turn",
     "usage": "",
-    "watching": "ask auth.grant session usage view protocol",
+    "watching": "session.agent_request auth.grant session.session usage view protocol",
     "journal.archive": "errors auth.grant journal.changes journal.export journal.store journal.keeper",
     "opening": "errors auth.grant auth.scopes protocol auth.policy config.config agent.catalog "
-    "agent.lifecycle session turn",
+    "agent.lifecycle session.session session.turn",
     "saving": "errors auth.grant journal.record protocol auth.policy config.config agent.catalog "
     "journal.changes journal.store "
     "journal.keeper agent.lifecycle journal.log "
-    "session state turn asks",
+    "session.session session.state session.turn session.permissions",
     "registry": "errors config.config agent.installed agent.catalog circuit agent.control agent.lifecycle",
     "agent.spawn": "agent.catalog agent.orphans agent.lifecycle agent.process_tags agent.process",
     "containment": "",
@@ -89,7 +93,7 @@ MAY_IMPORT = {
     "agent.spawn journal.changes "
     "journal.store journal.keeper journal.log journal.archive auth.tokens opening agent.control "
     "agent.lifecycle "
-    "state saving session ask notify",
+    "session.state saving session.session session.agent_request notify",
     # the doors
     "outbox": "journal.record protocol journal.log",
     "link": "atonce protocol",
@@ -101,20 +105,23 @@ MAY_IMPORT = {
     "frames": "journal.record protocol",
     "connection": "errors auth.grant auth.scopes protocol.capabilities link model protocol "
     "auth.policy journal.record "
-    "frames agent.catalog agent.connection journal.log turn agent.control "
-    "session broker outbox",
-    "prompting": "errors opening model protocol turn session connection",
+    "frames agent.catalog agent.connection journal.log session.turn agent.control "
+    "session.session broker outbox",
+    "prompting": "errors opening model protocol session.turn session.session connection",
     "upward": "errors auth.grant auth.scopes protocol.capabilities opening model protocol "
     "journal.record journal.replay agent.connection "
-    "journal.log session broker connection "
+    "journal.log session.session broker connection "
     "prompting",
-    "logverbs": "errors model protocol journal.record journal.transcript journal.log session "
+    "logverbs": "errors model protocol journal.record journal.transcript journal.log session.session "
     "connection upward",
     "tokenverbs": "errors auth.grant protocol connection",
-    "askverbs": "errors auth.grant protocol journal.record ask session connection upward view logverbs",
-    "queueverbs": "errors auth.grant auth.scopes opening protocol turn session connection upward "
+    "askverbs": "errors auth.grant protocol journal.record session.agent_request session.session "
+    "connection upward view logverbs",
+    "queueverbs": "errors auth.grant auth.scopes opening protocol session.turn session.session "
+    "connection upward "
     "view logverbs",
-    "verbs": "errors auth.grant auth.scopes opening model protocol agent.catalog turn session "
+    "verbs": "errors auth.grant auth.scopes opening model protocol agent.catalog session.turn "
+    "session.session "
     "broker connection "
     "prompting view logverbs "
     "tokenverbs askverbs queueverbs opsverbs",
@@ -152,16 +159,17 @@ MAY_IMPORT = {
     "testing.memory": "model agent.process agent.lifecycle",
     "testing.rig": "containment errors auth.grant link model config.config protocol journal.store "
     "journal.keeper "
-    "agent.lifecycle session "
+    "agent.lifecycle session.session "
     "broker serve client",
-    "testing.invariants": "errors journal.record session protocol",
+    "testing.invariants": "errors journal.record session.session protocol",
     "testing.faults": "errors agent.lifecycle agent.process",
     "testing.chaos": "errors protocol client",
     "cli.chaos": "testing",
     "testing.check": "errors agent.process_tags link dial protocol",
     "cli.check": "errors agent.catalog agent.process testing",
     "testing.peer": "protocol",
-    "testing.web": "ask config.config auth.grant session tcp protocol client webdoor dial",
+    "testing.web": "session.agent_request config.config auth.grant session.session tcp protocol "
+    "client webdoor dial",
     "testing.real": "dial link config.config agent.spawn protocol",
     "testing.plugin": "config.config",
     "demo_agent": "testing",
@@ -207,9 +215,9 @@ NEVER = {
     "agent.catalog": TASKS,
     "pool": f"{SANS_IO} random",
     "agent.process": "json msgspec",
-    "session": "socket os subprocess signal",
-    "turn": "socket os subprocess signal",
-    "turns": "socket os subprocess signal",
+    "session.session": "socket os subprocess signal",
+    "session.turn": "socket os subprocess signal",
+    "session.turn_queue": "socket os subprocess signal",
     "agent.connection": "socket os subprocess signal",
     "broker": "msgspec json socket subprocess signal",
 }

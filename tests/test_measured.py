@@ -14,7 +14,7 @@ GATE = Path(__file__).with_name("measured.py")
 FINE = {
     "trio_broker/protocol/acp.py": 100.0,
     "trio_broker/pool.py": 100.0,
-    "trio_broker/turns.py": 100.0,
+    "trio_broker/session/turn_queue.py": 100.0,
     "trio_broker/journal/log.py": 100.0,
     "trio_broker/auth/policy.py": 100.0,
     "trio_broker/agent/orphans.py": 90.0,
@@ -41,7 +41,7 @@ def test_what_is_well_measured_passes() -> None:
     [
         ("trio_broker/agent/orphans.py", 89.9, 90),
         ("trio_broker/protocol/acp.py", 99.9, 100),
-        ("trio_broker/turns.py", 99.9, 100),
+        ("trio_broker/session/turn_queue.py", 99.9, 100),
         ("trio_broker/cli/new.py", 0.0, 90),
     ],
 )

@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 
-from trio_broker.ask import Answer, Ask
 from trio_broker.connection import AtOnce, Connection
 from trio_broker.errors import Misuse, NoAsk
 from trio_broker.journal.record import Record
@@ -15,7 +14,8 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.session import Session
+from trio_broker.session.agent_request import Answer, Ask
+from trio_broker.session.session import Session
 from trio_broker.upward import each_record
 from trio_broker.view import ask_view
 

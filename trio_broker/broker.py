@@ -22,7 +22,6 @@ from trio_broker.agent.control import Control
 from trio_broker.agent.installed import Installed
 from trio_broker.agent.lifecycle import Settings, Spawn
 from trio_broker.agent.spawn import spawn_agent
-from trio_broker.ask import Ask
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.tokens import Tokens
 from trio_broker.config.config import Config
@@ -39,8 +38,9 @@ from trio_broker.opening import Opening, sees
 from trio_broker.pool import Pool
 from trio_broker.registry import Registry
 from trio_broker.saving import Restored, restored, to_save
-from trio_broker.session import Session
-from trio_broker.state import State
+from trio_broker.session.agent_request import Ask
+from trio_broker.session.session import Session
+from trio_broker.session.state import State
 from trio_broker.view import ask_view, session_view
 from trio_broker.watching import Watching
 

@@ -34,8 +34,8 @@ from trio_broker.protocol.capabilities import Abilities, degraded
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import Calls, PeerIds
-from trio_broker.session import Session
-from trio_broker.turn import Turn
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.session import Session
+from trio_broker.session.session import Session
 from trio_broker.upward import each_record
 
 AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)

@@ -23,8 +23,8 @@ from trio_broker.auth.scopes import demand
 from trio_broker.config.config import Config
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
-from trio_broker.session import Session
-from trio_broker.turn import Turn
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn
 
 Env = tuple[tuple[str, str], ...]
 

@@ -14,8 +14,8 @@ from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Message, id_key
-from trio_broker.session import Session
-from trio_broker.turn import Turn, text_of
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn, text_of
 
 IF_BUSY = ("queue", "reject", "interrupt")
 NONE: Mapping[str, Any] = MappingProxyType({})

@@ -16,8 +16,8 @@ from trio_broker.opening import known_params, may_edit
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.session import Session
-from trio_broker.turn import Turn, text_of
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn, text_of
 from trio_broker.view import turn_view
 
 

@@ -11,7 +11,6 @@ import attrs
 from trio_broker.agent import catalog
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.lifecycle import Settings
-from trio_broker.asks import EXPIRED, RESTART
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.config.config import Config
@@ -22,9 +21,10 @@ from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.journal.store import Saved
 from trio_broker.protocol import jsonrpc
-from trio_broker.session import Session
-from trio_broker.state import State
-from trio_broker.turn import Turn, text_of
+from trio_broker.session.permissions import EXPIRED, RESTART
+from trio_broker.session.session import Session
+from trio_broker.session.state import State
+from trio_broker.session.turn import Turn, text_of
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
 NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"

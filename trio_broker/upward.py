@@ -34,7 +34,7 @@ from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, fa
 from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
-from trio_broker.session import Session
+from trio_broker.session.session import Session
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)

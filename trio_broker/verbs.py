@@ -32,8 +32,8 @@ from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.session import Session
-from trio_broker.turn import Turn
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn
 from trio_broker.view import session_view
 
 TELL_EVERY = 1.0  # seconds between two words to who waits for a start

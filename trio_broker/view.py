@@ -7,9 +7,9 @@ from typing import Any
 
 import trio
 
-from trio_broker.ask import Ask
-from trio_broker.session import Session
-from trio_broker.turn import Turn
+from trio_broker.session.agent_request import Ask
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn
 
 
 def session_view(session: Session) -> dict[str, Any]:

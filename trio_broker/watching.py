@@ -17,10 +17,10 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.ask import Ask
 from trio_broker.auth.grant import Grant
 from trio_broker.protocol import jsonrpc
-from trio_broker.session import Session
+from trio_broker.session.agent_request import Ask
+from trio_broker.session.session import Session
 from trio_broker.usage import Meter
 from trio_broker.view import session_facts
 

@@ -23,11 +23,11 @@ from trio_broker.journal.store import Journal
 from trio_broker.model import Failed
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind
-from trio_broker.session import Session
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turns
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig
-from trio_broker.turn import Turn
-from trio_broker.turns import Turns
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 LADDER = 10.0  # seconds that a stubborn agent takes to end

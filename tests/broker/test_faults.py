@@ -16,7 +16,7 @@ from trio_broker.broker import END_MARGIN
 from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
 from trio_broker.protocol.jsonrpc import Kind
-from trio_broker.session import Session
+from trio_broker.session.session import Session
 from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, open_rig, settings
 

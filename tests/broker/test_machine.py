@@ -17,13 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from trio_broker.journal.record import Record
 from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.session import Session
+from trio_broker.session.session import Session
+from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turns
 from trio_broker.testing.invariants import records_of
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Later, settings
 from trio_broker.testing.stage import Stage
-from trio_broker.turn import Turn
-from trio_broker.turns import Turns
 
 KEYS = st.sampled_from(["a", "b"])
 TEXTS = st.sampled_from(["say x", "wait 5; say y", "hang", "hang-hard", "die 3", "say z; late 3"])

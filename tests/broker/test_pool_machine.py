@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from trio_broker.errors import BrokerError
 from trio_broker.pool import Pool
-from trio_broker.session import Session
+from trio_broker.session.session import Session
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import settings
 from trio_broker.testing.stage import Stage

@@ -21,7 +21,7 @@ import trio
 from trio_broker.errors import BrokerError
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.session import Session
+from trio_broker.session.session import Session
 from trio_broker.testing.rig import Rig
 
 Json = dict[str, Any]

@@ -34,7 +34,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.serve import serve
-from trio_broker.session import Session
+from trio_broker.session.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 
 Json = dict[str, Any]

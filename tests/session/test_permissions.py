@@ -9,11 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.asks import ALONE
 from trio_broker.auth.policy import Action, Rule, Unattended
 from trio_broker.config.config import Config, PolicyConfig
 from trio_broker.errors import RemoteError
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.session.permissions import ALONE
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Json, Rig, User, open_rig
 

@@ -21,7 +21,12 @@ import trio
 
 from trio_broker.agent.connection import Line, Reply
 from trio_broker.agent.lifecycle import Settings
-from trio_broker.ask import (
+from trio_broker.auth import policy
+from trio_broker.auth.policy import Call, Unattended
+from trio_broker.journal.log import Log
+from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.jsonrpc import Message
+from trio_broker.session.agent_request import (
     CANCELLED_CALL,
     ELICITATION,
     PERMISSION,
@@ -32,12 +37,7 @@ from trio_broker.ask import (
     is_malformed,
     selected,
 )
-from trio_broker.auth import policy
-from trio_broker.auth.policy import Call, Unattended
-from trio_broker.journal.log import Log
-from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.jsonrpc import Message
-from trio_broker.turns import Turns
+from trio_broker.session.turn_queue import Turns
 
 OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
 CANCELLED_BY_CANCEL = (PERMISSION, ELICITATION)  # the rest is left to finish

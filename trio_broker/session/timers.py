@@ -13,11 +13,11 @@ import trio
 
 from trio_broker.agent.connection import Line
 from trio_broker.agent.lifecycle import Settings
-from trio_broker.asks import Asks
 from trio_broker.config.config import Quiet
 from trio_broker.journal.log import Log
-from trio_broker.turn import Turn
-from trio_broker.turns import Turns
+from trio_broker.session.permissions import Asks
+from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turns
 
 
 @attrs.define(eq=False)

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import attrs
 
 from trio_broker.agent.connection import Line
-from trio_broker.ask import Asked
-from trio_broker.asks import Asks
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
+from trio_broker.session.agent_request import Asked
+from trio_broker.session.permissions import Asks
 
 EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
 UPDATE = b'_update"'  # a search for it is a fraction of one for these

@@ -12,8 +12,8 @@ from trio_broker.errors import RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure
-from trio_broker.relay import Relay
-from trio_broker.state import State
+from trio_broker.session.router import Relay
+from trio_broker.session.state import State
 
 
 @attrs.define(eq=False)

@@ -8,9 +8,9 @@ from trio.testing import MockClock
 
 from trio_broker.config.config import Restart
 from trio_broker.errors import SessionOver
+from trio_broker.session.turn import Turn
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
-from trio_broker.turn import Turn
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then

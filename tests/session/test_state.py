@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.state import State
+from trio_broker.session.state import State
 
 MODES = {
     "currentModeId": "ask",

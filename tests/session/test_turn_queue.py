@@ -10,10 +10,10 @@ from trio.testing import MockClock
 
 from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, SpawnFailed
 from trio_broker.model import Cancelled, Exit
+from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import LAST_WORDS
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
-from trio_broker.turn import Turn
-from trio_broker.turns import LAST_WORDS
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
@@ -352,7 +352,7 @@ async def test_a_prompt_for_an_agent_that_shut_its_ear_fails_at_once(autojump_cl
 async def test_only_the_last_prompts_are_remembered(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_broker.turns.KNOWN", 2)
+    monkeypatch.setattr("trio_broker.session.turn_queue.KNOWN", 2)
     with trio.fail_after(60):
         async with open_rig() as rig, rig.connect() as user:
             session = await user.open("k")

@@ -22,7 +22,7 @@ from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.journal.log import Log
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.turn import Turn, named, stop_reason, told
+from trio_broker.session.turn import Turn, named, stop_reason, told
 
 KNOWN = 1000  # ended prompts whose ids are remembered
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
