@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 
 EXACT = (  # what a turn, a log or a message hangs on: every line, and every branch of it
     "trio_broker/protocol/*.py",
-    "trio_broker/pool.py",
+    "trio_broker/broker/sessions.py",
     "trio_broker/session/turn_queue.py",
     "trio_broker/journal/log.py",
     "trio_broker/auth/policy.py",

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "agent.orphans": "agent.process_tags agent.guardian",
     "atonce": "",
     "agent.process": "errors model agent.catalog atonce",
-    "notify": "agent.process_tags agent.process",
+    "broker.notify": "agent.process_tags agent.process",
     "agent.connection": "errors model protocol agent.process",
     "session.turn": "containment model protocol auth.policy",
     "session.turn_queue": "errors model protocol agent.connection journal.log session.turn",
@@ -73,27 +73,29 @@ MAY_IMPORT = {
     "session.agent_request session.permissions session.router "
     "session.resume session.state",
     # all of them
-    "pool": "",
-    "circuit": "errors",
-    "view": "model session.agent_request session.session session.turn",
-    "usage": "",
-    "watching": "session.agent_request auth.grant session.session usage view protocol",
+    "broker.sessions": "",
+    "broker.backoff": "errors",
+    "broker.view": "model session.agent_request session.session session.turn",
+    "broker.usage": "",
+    "broker.status": "session.agent_request auth.grant session.session broker.usage broker.view protocol",
     "journal.archive": "errors auth.grant journal.changes journal.export journal.store journal.keeper",
-    "opening": "errors auth.grant auth.scopes protocol auth.policy config.config agent.catalog "
+    "broker.open_request": "errors auth.grant auth.scopes protocol auth.policy config.config agent.catalog "
     "agent.lifecycle session.session session.turn",
-    "saving": "errors auth.grant journal.record protocol auth.policy config.config agent.catalog "
+    "broker.recovery": "errors auth.grant journal.record protocol auth.policy config.config agent.catalog "
     "journal.changes journal.store "
     "journal.keeper agent.lifecycle journal.log "
     "session.session session.state session.turn session.permissions",
-    "registry": "errors config.config agent.installed agent.catalog circuit agent.control agent.lifecycle",
+    "broker.agents": "errors config.config agent.installed agent.catalog broker.backoff "
+    "agent.control agent.lifecycle",
     "agent.spawn": "agent.catalog agent.orphans agent.lifecycle agent.process_tags agent.process",
     "containment": "",
-    "broker": "containment errors link model config.config agent.installed auth.grant pool registry "
-    "view watching "
+    "broker.broker": "containment errors link model config.config agent.installed auth.grant "
+    "broker.sessions broker.agents "
+    "broker.view broker.status "
     "agent.spawn journal.changes "
-    "journal.store journal.keeper journal.log journal.archive auth.tokens opening agent.control "
+    "journal.store journal.keeper journal.log journal.archive auth.tokens broker.open_request agent.control "
     "agent.lifecycle "
-    "session.state saving session.session session.agent_request notify",
+    "session.state broker.recovery session.session session.agent_request broker.notify",
     # the doors
     "outbox": "journal.record protocol journal.log",
     "link": "atonce protocol",
@@ -106,30 +108,31 @@ MAY_IMPORT = {
     "connection": "errors auth.grant auth.scopes protocol.capabilities link model protocol "
     "auth.policy journal.record "
     "frames agent.catalog agent.connection journal.log session.turn agent.control "
-    "session.session broker outbox",
-    "prompting": "errors opening model protocol session.turn session.session connection",
-    "upward": "errors auth.grant auth.scopes protocol.capabilities opening model protocol "
+    "session.session broker.broker outbox",
+    "prompting": "errors broker.open_request model protocol session.turn session.session connection",
+    "upward": "errors auth.grant auth.scopes protocol.capabilities broker.open_request model protocol "
     "journal.record journal.replay agent.connection "
-    "journal.log session.session broker connection "
+    "journal.log session.session broker.broker connection "
     "prompting",
     "logverbs": "errors model protocol journal.record journal.transcript journal.log session.session "
     "connection upward",
     "tokenverbs": "errors auth.grant protocol connection",
     "askverbs": "errors auth.grant protocol journal.record session.agent_request session.session "
-    "connection upward view logverbs",
-    "queueverbs": "errors auth.grant auth.scopes opening protocol session.turn session.session "
+    "connection upward broker.view logverbs",
+    "queueverbs": "errors auth.grant auth.scopes broker.open_request protocol session.turn session.session "
     "connection upward "
-    "view logverbs",
-    "verbs": "errors auth.grant auth.scopes opening model protocol agent.catalog session.turn "
+    "broker.view logverbs",
+    "verbs": "errors auth.grant auth.scopes broker.open_request model protocol agent.catalog session.turn "
     "session.session "
-    "broker connection "
-    "prompting view logverbs "
+    "broker.broker connection "
+    "prompting broker.view logverbs "
     "tokenverbs askverbs queueverbs opsverbs",
-    "reloading": "config.config notify broker",
-    "opsverbs": "errors config.config opening reloading protocol broker connection logverbs",
-    "serve": "errors auth.grant link protocol broker connection upward verbs",
-    "unixdoor": "containment errors link protocol broker opsverbs serve",
-    "webdoor": "containment errors config.config auth.grant link broker connection httphead tcp "
+    "reloading": "config.config broker.notify broker.broker",
+    "opsverbs": "errors config.config broker.open_request reloading protocol broker.broker "
+    "connection logverbs",
+    "serve": "errors auth.grant link protocol broker.broker connection upward verbs",
+    "unixdoor": "containment errors link protocol broker.broker opsverbs serve",
+    "webdoor": "containment errors config.config auth.grant link broker.broker connection httphead tcp "
     "websocket serve",
     "agent.probe": "errors protocol agent.catalog config.config agent.control agent.orphans "
     "agent.lifecycle agent.connection agent.process_tags agent.process agent.spawn",
@@ -137,7 +140,7 @@ MAY_IMPORT = {
     "agent.orphans agent.spawn journal.store "
     "journal.keeper "
     "auth.tokens tcp "
-    "broker unixdoor webdoor",
+    "broker.broker unixdoor webdoor",
     # the other side of the socket
     "once": "errors",
     "client": "errors once protocol link dial outbox",
@@ -150,7 +153,8 @@ MAY_IMPORT = {
     "cli.doctor": "errors config.config agent.catalog agent.probe agent.spawn",  # as above
     "cli.mistakes": "errors config.config agent.installed agent.catalog config.validation tcp",  # as the daemon says it
     "cli.pump": "errors link websocket dial",
-    "cli.daemon": "errors model config.config config.paths agent.catalog auth.policy protocol client broker "
+    "cli.daemon": "errors model config.config config.paths agent.catalog auth.policy protocol "
+    "client broker.broker "
     "serve listen "
     "memory",  # the daemon
     "__main__": "cli demo_agent",
@@ -160,7 +164,7 @@ MAY_IMPORT = {
     "testing.rig": "containment errors auth.grant link model config.config protocol journal.store "
     "journal.keeper "
     "agent.lifecycle session.session "
-    "broker serve client",
+    "broker.broker serve client",
     "testing.invariants": "errors journal.record session.session protocol",
     "testing.faults": "errors agent.lifecycle agent.process",
     "testing.chaos": "errors protocol client",
@@ -213,17 +217,17 @@ NEVER = {
     "config.validation": SANS_IO,
     "config.config": TASKS,
     "agent.catalog": TASKS,
-    "pool": f"{SANS_IO} random",
+    "broker.sessions": f"{SANS_IO} random",
     "agent.process": "json msgspec",
     "session.session": "socket os subprocess signal",
     "session.turn": "socket os subprocess signal",
     "session.turn_queue": "socket os subprocess signal",
     "agent.connection": "socket os subprocess signal",
-    "broker": "msgspec json socket subprocess signal",
+    "broker.broker": "msgspec json socket subprocess signal",
 }
 
 # The CLI starts fast: these are imported where they are used.
-LATE_IN_CLI = ("broker", "serve", "listen")
+LATE_IN_CLI = ("broker.broker", "serve", "listen")
 
 # contained() is here: only `except*`, a plain `except Exception` misses a failure in a cancellation.
 MAY_CONTAIN = ("containment",)

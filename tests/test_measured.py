@@ -13,7 +13,7 @@ import pytest
 GATE = Path(__file__).with_name("measured.py")
 FINE = {
     "trio_broker/protocol/acp.py": 100.0,
-    "trio_broker/pool.py": 100.0,
+    "trio_broker/broker/sessions.py": 100.0,
     "trio_broker/session/turn_queue.py": 100.0,
     "trio_broker/journal/log.py": 100.0,
     "trio_broker/auth/policy.py": 100.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from trio_broker.broker.view import ask_view
 from trio_broker.connection import AtOnce, Connection
 from trio_broker.errors import Misuse, NoAsk
 from trio_broker.journal.record import Record
@@ -17,7 +18,6 @@ from trio_broker.protocol.jsonrpc import Message
 from trio_broker.session.agent_request import Answer, Ask
 from trio_broker.session.session import Session
 from trio_broker.upward import each_record
-from trio_broker.view import ask_view
 
 ANSWERS = ("allow", "deny")
 SEARCHED = 100_000  # events of a log in which the answer to a settled ask is looked for

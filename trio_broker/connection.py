@@ -21,7 +21,7 @@ from trio_broker.agent.control import Control
 from trio_broker.auth import scopes
 from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.auth.policy import Policy
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.journal.log import Cursor, Log

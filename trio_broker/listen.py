@@ -19,7 +19,7 @@ from trio_broker.agent import orphans, process_tags
 from trio_broker.agent.installed import Installed
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.tokens import Tokens
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
 from trio_broker.config.config import Config, Durability, load
 from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse

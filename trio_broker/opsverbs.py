@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 import trio
 
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
+from trio_broker.broker.open_request import check_end
 from trio_broker.config.config import Config
 from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.logverbs import Which, which
-from trio_broker.opening import check_end
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message

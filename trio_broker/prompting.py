@@ -7,10 +7,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from trio_broker.broker.open_request import chosen_policy, known_params, may_cancel
 from trio_broker.connection import Connection
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
-from trio_broker.opening import chosen_policy, known_params, may_cancel
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Message, id_key

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
+from trio_broker.broker.notify import Hook
 from trio_broker.config.config import Config
-from trio_broker.notify import Hook
 
 AT_START = ("listen", "journal")  # tables that hold as they were when the broker began
 

@@ -8,7 +8,7 @@ import trio
 
 from trio_broker import upward, verbs
 from trio_broker.auth.grant import OWNER, Grant
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
 from trio_broker.connection import Connection, Handlers
 from trio_broker.errors import BadMessage
 from trio_broker.link import FAREWELL, Ending, Link

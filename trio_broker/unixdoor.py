@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
 from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.link import Lines

@@ -20,14 +20,14 @@ from trio_broker import __version__
 from trio_broker.agent.connection import Reply
 from trio_broker.auth.grant import Scope
 from trio_broker.auth.scopes import demand
-from trio_broker.broker import CREATED
+from trio_broker.broker.broker import CREATED
+from trio_broker.broker.open_request import Opening, check_servers, known_params, may_end
 from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay
 from trio_broker.model import Phase
-from trio_broker.opening import Opening, check_servers, known_params, may_end
 from trio_broker.prompting import cancel, cancel_request, options_of, prompt
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for

@@ -13,11 +13,8 @@ from trio_broker.agent import catalog
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.auth.grant import Scope
 from trio_broker.auth.scopes import demand
-from trio_broker.broker import CREATED, WOKEN
-from trio_broker.connection import AtOnce, Bound, Connection, Waiting
-from trio_broker.errors import Misuse, SessionOver
-from trio_broker.logverbs import From, Which, speaks_ours, which
-from trio_broker.opening import (
+from trio_broker.broker.broker import CREATED, WOKEN
+from trio_broker.broker.open_request import (
     Opening,
     check_end,
     check_program,
@@ -26,6 +23,10 @@ from trio_broker.opening import (
     may_cancel,
     within,
 )
+from trio_broker.broker.view import session_view
+from trio_broker.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.errors import Misuse, SessionOver
+from trio_broker.logverbs import From, Which, speaks_ours, which
 from trio_broker.prompting import new_turn, submit_if
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.acp import Object
@@ -34,7 +35,6 @@ from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.session.session import Session
 from trio_broker.session.turn import Turn
-from trio_broker.view import session_view
 
 TELL_EVERY = 1.0  # seconds between two words to who waits for a start
 

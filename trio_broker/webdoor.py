@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from trio_broker.auth.grant import Grant
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
 from trio_broker.config.config import ListenConfig
 from trio_broker.connection import Bound, Connection
 from trio_broker.containment import contained

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from trio_broker.agent.connection import Line
 from trio_broker.agent.lifecycle import Life, Settings
 from trio_broker.agent.process import Ladder
-from trio_broker.broker import END_MARGIN
+from trio_broker.broker.broker import END_MARGIN
 from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
 from trio_broker.protocol.jsonrpc import Kind

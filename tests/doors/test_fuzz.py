@@ -22,13 +22,13 @@ from trio.testing import MockClock
 
 from trio_broker.auth.grant import Scope
 from trio_broker.auth.scopes import NOTIFICATIONS, REQUESTS
+from trio_broker.broker.usage import Tree
 from trio_broker.protocol import jsonrpc
 from trio_broker.serve import HANDLERS
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade
 from trio_broker.testing.rig import User
 from trio_broker.testing.web import Web, open_door
-from trio_broker.usage import Tree
 
 EXAMPLES = int(os.environ.get("FUZZ", "50"))
 BOUND = 3600  # virtual seconds

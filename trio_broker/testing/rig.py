@@ -22,7 +22,7 @@ import trio
 
 from trio_broker.agent.lifecycle import Spawn
 from trio_broker.auth.grant import OWNER, Grant
-from trio_broker.broker import Broker
+from trio_broker.broker.broker import Broker
 from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config.config import BrokerConfig, Config
 from trio_broker.containment import contained

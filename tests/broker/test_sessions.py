@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from trio_broker.pool import Pool
+from trio_broker.broker.sessions import Pool
 
 
 @attrs.define(eq=False)

@@ -12,10 +12,12 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.auth.policy import Unattended
+from trio_broker.broker.notify import AT_ONCE, WAITING, Hook
 from trio_broker.config.config import Config, PolicyConfig
-from trio_broker.notify import AT_ONCE, WAITING, Hook
 from trio_broker.testing.home import lives
 from trio_broker.testing.rig import open_rig
+
+pytestmark = pytest.mark.process
 
 LIMIT = 60.0
 

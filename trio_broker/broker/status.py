@@ -18,11 +18,11 @@ import attrs
 import trio
 
 from trio_broker.auth.grant import Grant
+from trio_broker.broker.usage import Meter
+from trio_broker.broker.view import session_facts
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
-from trio_broker.usage import Meter
-from trio_broker.view import session_facts
 
 INTERVAL = 0.2  # seconds from one look to the next
 

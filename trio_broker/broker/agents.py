@@ -14,7 +14,7 @@ from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.control import Control
 from trio_broker.agent.installed import Installed
 from trio_broker.agent.lifecycle import Life, Settings, Spawn
-from trio_broker.circuit import Circuit
+from trio_broker.broker.backoff import Circuit
 from trio_broker.config.config import Config
 from trio_broker.errors import SpawnFailed
 

@@ -13,12 +13,12 @@ import pytest
 import trio
 import trio.testing
 
-from trio_broker import usage
 from trio_broker.auth.grant import Grant, Scope
+from trio_broker.broker import usage
+from trio_broker.broker.usage import Meter, Tree
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.rig import Rig, User, open_rig
-from trio_broker.usage import Meter, Tree
 
 NOBODY = Tree(0, {})
 

@@ -24,6 +24,13 @@ from trio_broker.agent.lifecycle import Settings, Spawn
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.tokens import Tokens
+from trio_broker.broker.agents import Registry
+from trio_broker.broker.notify import Hook
+from trio_broker.broker.open_request import Opening, sees
+from trio_broker.broker.recovery import Restored, restored, to_save
+from trio_broker.broker.sessions import Pool
+from trio_broker.broker.status import Watching
+from trio_broker.broker.view import ask_view, session_view
 from trio_broker.config.config import Config
 from trio_broker.containment import contained
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
@@ -33,16 +40,9 @@ from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.link import Ending
 from trio_broker.model import Phase
-from trio_broker.notify import Hook
-from trio_broker.opening import Opening, sees
-from trio_broker.pool import Pool
-from trio_broker.registry import Registry
-from trio_broker.saving import Restored, restored, to_save
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
 from trio_broker.session.state import State
-from trio_broker.view import ask_view, session_view
-from trio_broker.watching import Watching
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from trio_broker.broker.sessions import Pool
 from trio_broker.errors import BrokerError
-from trio_broker.pool import Pool
 from trio_broker.session.session import Session
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import settings
