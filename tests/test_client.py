@@ -10,9 +10,9 @@ import trio.testing
 
 from trio_broker.client import client_over
 from trio_broker.errors import BrokerGone
-from trio_broker.link import Lines
 from trio_broker.protocol import jsonrpc
 from trio_broker.testing.rig import allow
+from trio_broker.transport.base import Lines
 
 
 async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None:

@@ -89,7 +89,7 @@ MAY_IMPORT = {
     "agent.control agent.lifecycle",
     "agent.spawn": "agent.catalog agent.orphans agent.lifecycle agent.process_tags agent.process",
     "containment": "",
-    "broker.broker": "containment errors link model config.config agent.installed auth.grant "
+    "broker.broker": "containment errors transport.base model config.config agent.installed auth.grant "
     "broker.sessions broker.agents "
     "broker.view broker.status "
     "agent.spawn journal.changes "
@@ -97,18 +97,18 @@ MAY_IMPORT = {
     "agent.lifecycle "
     "session.state broker.recovery session.session session.agent_request broker.notify",
     # the doors
-    "outbox": "journal.record protocol journal.log",
-    "link": "atonce protocol",
-    "httphead": "errors",
-    "tcp": "errors config.config",
-    "websocket": "link protocol",
-    "dial": "errors link protocol websocket",
+    "transport.outbox": "journal.record protocol journal.log",
+    "transport.base": "atonce protocol",
+    "transport.http": "errors",
+    "transport.listeners": "errors config.config",
+    "transport.websocket": "transport.base protocol",
+    "transport.connect": "errors transport.base protocol transport.websocket",
     "protocol.capabilities": "protocol",
     "frames": "journal.record protocol",
-    "connection": "errors auth.grant auth.scopes protocol.capabilities link model protocol "
+    "connection": "errors auth.grant auth.scopes protocol.capabilities transport.base model protocol "
     "auth.policy journal.record "
     "frames agent.catalog agent.connection journal.log session.turn agent.control "
-    "session.session broker.broker outbox",
+    "session.session broker.broker transport.outbox",
     "prompting": "errors broker.open_request model protocol session.turn session.session connection",
     "upward": "errors auth.grant auth.scopes protocol.capabilities broker.open_request model protocol "
     "journal.record journal.replay agent.connection "
@@ -130,20 +130,21 @@ MAY_IMPORT = {
     "reloading": "config.config broker.notify broker.broker",
     "opsverbs": "errors config.config broker.open_request reloading protocol broker.broker "
     "connection logverbs",
-    "serve": "errors auth.grant link protocol broker.broker connection upward verbs",
-    "unixdoor": "containment errors link protocol broker.broker opsverbs serve",
-    "webdoor": "containment errors config.config auth.grant link broker.broker connection httphead tcp "
-    "websocket serve",
+    "serve": "errors auth.grant transport.base protocol broker.broker connection upward verbs",
+    "unixdoor": "containment errors transport.base protocol broker.broker opsverbs serve",
+    "webdoor": "containment errors config.config auth.grant transport.base broker.broker connection "
+    "transport.http transport.listeners "
+    "transport.websocket serve",
     "agent.probe": "errors protocol agent.catalog config.config agent.control agent.orphans "
     "agent.lifecycle agent.connection agent.process_tags agent.process agent.spawn",
-    "listen": "errors config.config agent.installed config.paths link agent.process_tags "
+    "listen": "errors config.config agent.installed config.paths transport.base agent.process_tags "
     "agent.orphans agent.spawn journal.store "
     "journal.keeper "
-    "auth.tokens tcp "
+    "auth.tokens transport.listeners "
     "broker.broker unixdoor webdoor",
     # the other side of the socket
     "once": "errors",
-    "client": "errors once protocol link dial outbox",
+    "client": "errors once protocol transport.base transport.connect transport.outbox",
     "tui": "errors client protocol",
     "cli.top": "errors client tui",
     "cli": "errors model config.config config.paths agent.installed agent.catalog auth.policy "
@@ -151,8 +152,9 @@ MAY_IMPORT = {
     "demo_agent agent.process_tags",
     "cli.probing": "errors config.config agent.catalog agent.probe",  # it starts an agent itself: no broker need run
     "cli.doctor": "errors config.config agent.catalog agent.probe agent.spawn",  # as above
-    "cli.mistakes": "errors config.config agent.installed agent.catalog config.validation tcp",  # as the daemon says it
-    "cli.pump": "errors link websocket dial",
+    "cli.mistakes": "errors config.config agent.installed agent.catalog config.validation "
+    "transport.listeners",
+    "cli.pump": "errors transport.base transport.websocket transport.connect",
     "cli.daemon": "errors model config.config config.paths agent.catalog auth.policy protocol "
     "client broker.broker "
     "serve listen "
@@ -161,7 +163,7 @@ MAY_IMPORT = {
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model agent.process agent.lifecycle",
-    "testing.rig": "containment errors auth.grant link model config.config protocol journal.store "
+    "testing.rig": "containment errors auth.grant transport.base model config.config protocol journal.store "
     "journal.keeper "
     "agent.lifecycle session.session "
     "broker.broker serve client",
@@ -169,12 +171,13 @@ MAY_IMPORT = {
     "testing.faults": "errors agent.lifecycle agent.process",
     "testing.chaos": "errors protocol client",
     "cli.chaos": "testing",
-    "testing.check": "errors agent.process_tags link dial protocol",
+    "testing.check": "errors agent.process_tags transport.base transport.connect protocol",
     "cli.check": "errors agent.catalog agent.process testing",
     "testing.peer": "protocol",
-    "testing.web": "session.agent_request config.config auth.grant session.session tcp protocol "
-    "client webdoor dial",
-    "testing.real": "dial link config.config agent.spawn protocol",
+    "testing.web": "session.agent_request config.config auth.grant session.session "
+    "transport.listeners protocol "
+    "client webdoor transport.connect",
+    "testing.real": "transport.connect transport.base config.config agent.spawn protocol",
     "testing.plugin": "config.config",
     "demo_agent": "testing",
 }
@@ -210,7 +213,7 @@ NEVER = {
     "journal.record": SANS_IO,
     "journal.export": SANS_IO,
     "journal.store": f"{TASKS.replace(' threading', '')} logging structlog",  # blocking: it runs in threads of others
-    "httphead": SANS_IO,
+    "transport.http": SANS_IO,
     "protocol.capabilities": SANS_IO,
     "agent.redact": SANS_IO,
     "auth.grant": SANS_IO.replace(" pathlib", ""),  # pure paths
@@ -392,9 +395,9 @@ except OSError: ...
 
 
 def test_the_pool_never_waits() -> None:
-    for node in ast.walk(tree_of("pool")):
+    for node in ast.walk(tree_of("broker.sessions")):
         assert not isinstance(node, WAITING), (
-            f"{MODULES['pool']}: line {getattr(node, 'lineno', '?')} may wait"
+            f"{MODULES['broker.sessions']}: line {getattr(node, 'lineno', '?')} may wait"
         )
 
 

@@ -15,12 +15,12 @@ import trio
 
 from trio_broker import once
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
-from trio_broker.link import FAREWELL, Lines, Link
-from trio_broker.outbox import Outbox
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.protocol.pending import Calls
+from trio_broker.transport.base import FAREWELL, Lines, Link
+from trio_broker.transport.outbox import Outbox
 
 OnMessage = Callable[[Message], None]
 OnRequest = Callable[[Message], Awaitable[object]]
@@ -151,9 +151,9 @@ async def open_client(
 def _link_to(where: str, token: str | None) -> AbstractAsyncContextManager[Link]:
     if "://" not in where:
         return _socket(where)
-    from trio_broker import dial  # late: most commands do without
+    from trio_broker.transport import connect  # late: most commands do without
 
-    return dial.connected(where, token)
+    return connect.connected(where, token)
 
 
 @asynccontextmanager

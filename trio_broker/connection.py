@@ -26,9 +26,7 @@ from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
-from trio_broker.link import Ending
 from trio_broker.model import Answered, Cancelled, Outcome
-from trio_broker.outbox import Outbox
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.capabilities import Abilities, degraded
 from trio_broker.protocol.extensions import META, OURS
@@ -36,6 +34,8 @@ from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import Calls, PeerIds
 from trio_broker.session.session import Session
 from trio_broker.session.turn import Turn
+from trio_broker.transport.base import Ending
+from trio_broker.transport.outbox import Outbox
 
 log = logging.getLogger(__name__)
 

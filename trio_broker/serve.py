@@ -11,8 +11,8 @@ from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker.broker import Broker
 from trio_broker.connection import Connection, Handlers
 from trio_broker.errors import BadMessage
-from trio_broker.link import FAREWELL, Ending, Link
 from trio_broker.protocol import jsonrpc
+from trio_broker.transport.base import FAREWELL, Ending, Link
 
 STILL_THERE = 5.0  # seconds between two looks whether a client that said its last still listens
 

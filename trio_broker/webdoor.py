@@ -21,11 +21,11 @@ from trio_broker.config.config import ListenConfig
 from trio_broker.connection import Bound, Connection
 from trio_broker.containment import contained
 from trio_broker.errors import UnknownAgent
-from trio_broker.httphead import Head, HeadReader, Place, Refusal, Rules, answer, place_of
-from trio_broker.link import Ending
 from trio_broker.serve import serve
-from trio_broker.tcp import Listener, address_of
-from trio_broker.websocket import Wire, accepted, close_heard
+from trio_broker.transport.base import Ending
+from trio_broker.transport.http import Head, HeadReader, Place, Refusal, Rules, answer, place_of
+from trio_broker.transport.listeners import Listener, address_of
+from trio_broker.transport.websocket import Wire, accepted, close_heard
 
 log = logging.getLogger(__name__)
 

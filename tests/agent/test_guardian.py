@@ -26,7 +26,7 @@ STAND_IN = Path(__file__).with_name("guarded.py")
 GUARDIAN = (sys.executable, "-P", "-S", "-E", str(Path(guardian.__file__)))
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGENTS = 3
-SOURCE = Path(process_tags.__file__).parent.parent
+SOURCE = Path(process_tags.__file__).parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(SOURCE)}
 
 

@@ -174,11 +174,14 @@ def test_f5_a_process_that_changed_its_command_is_still_the_same(marked: Marked)
 
 
 def test_a_broker_that_an_agent_started_does_not_sweep_itself(marked: Marked) -> None:
-    sweep = "from trio_broker.agent import process_tags; process_tags.end_all(lambda kin: kin.instance == {!r}, 0); print('lives')"
+    sweep = (
+        "from trio_broker.agent.process_tags import end_all; "
+        "end_all(lambda kin: kin.instance == {!r}, 0); print('lives')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", sweep.format(marked.instance)],
         env=marked.env(),
-        cwd=Path(process_tags.__file__).parent.parent,
+        cwd=Path(process_tags.__file__).parents[2],
         stdout=subprocess.PIPE,
         timeout=LIMIT,
         check=False,

@@ -46,7 +46,7 @@ LISTEN_KEYS = ("websocket", "tls_cert", "tls_key")
 
 
 def _listen(fits: Config) -> Iterator[Problem]:
-    from trio_broker.tcp import protection  # late: it imports trio
+    from trio_broker.transport.listeners import protection  # late: it imports trio
 
     try:
         protection(fits.listen)

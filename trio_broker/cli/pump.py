@@ -13,10 +13,10 @@ import trio
 from trio_util import AsyncValue
 
 from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
-from trio_broker.dial import connected
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
-from trio_broker.link import Ending, Lines
-from trio_broker.websocket import WebSocketLink
+from trio_broker.transport.base import Ending, Lines
+from trio_broker.transport.connect import connected
+from trio_broker.transport.websocket import WebSocketLink
 
 LAST_ANSWERS = 5.0  # seconds, as of `acp` on a socket
 LONGEST_REST = 8.0  # seconds: each time twice as long

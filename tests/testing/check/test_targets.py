@@ -13,11 +13,11 @@ import trio
 from trio_broker.agent import catalog
 from trio_broker.config.config import Config
 from trio_broker.errors import NoBroker
-from trio_broker.link import WRITE_PATIENCE
 from trio_broker.testing import agent
 from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
 from trio_broker.testing.check.junit import as_junit
 from trio_broker.testing.home import TRIO_BROKER, Home
+from trio_broker.transport.base import WRITE_PATIENCE
 
 PYTHON = (sys.executable, "-S", "-E")
 FAULTY = Path(__file__).with_name("faulty.py")

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from trio_broker.link import Link
 from trio_broker.protocol.jsonrpc import LineTooLong
 from trio_broker.testing.check.verdict import Failed, Frame, Unsupported, Untried, Way, parsed
+from trio_broker.transport.base import Link
 
 T = TypeVar("T")
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ import socket
 import pytest
 import trio
 
-from trio_broker.link import Ending, Lines
+from trio_broker.transport.base import Ending, Lines
 
 
 @pytest.mark.parametrize("whose", ["theirs", "ours"])

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from trio_broker.testing.peer import PING, PONG, TEXT, Peer
 from trio_broker.testing.web import Web, open_door
-from trio_broker.websocket import PING_EVERY, PINGS_MISSED
+from trio_broker.transport.websocket import PING_EVERY, PINGS_MISSED
 
 
 async def introduced(peer: Peer) -> None:

@@ -19,9 +19,9 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from wsproto.utilities import ProtocolError
 
 from trio_broker.errors import Misuse, NoBroker
-from trio_broker.link import FAREWELL, READ, Ending
 from trio_broker.protocol.jsonrpc import MAX_LINE
-from trio_broker.websocket import QUEUE, WebSocketLink, Wire, keep_pinging
+from trio_broker.transport.base import FAREWELL, READ, Ending
+from trio_broker.transport.websocket import QUEUE, WebSocketLink, Wire, keep_pinging
 
 CONNECT = 20.0  # seconds for a client to get through
 SAID = 500  # characters of what a door says

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trio_broker.outbox import WRITE, Outbox
+from trio_broker.transport.outbox import WRITE, Outbox
 
 
 async def drain(outbox: Outbox) -> list[bytes]:

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import trio
 
-from trio_broker.dial import connected, shown
 from trio_broker.errors import Misuse, NoBroker
+from trio_broker.transport.connect import connected, shown
 
 LIMIT = 60
 
