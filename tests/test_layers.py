@@ -104,44 +104,54 @@ MAY_IMPORT = {
     "transport.websocket": "transport.base protocol",
     "transport.connect": "errors transport.base protocol transport.websocket",
     "protocol.capabilities": "protocol",
-    "frames": "journal.record protocol",
-    "connection": "errors auth.grant auth.scopes protocol.capabilities transport.base model protocol "
+    "server.subscription": "journal.record protocol",
+    "server.connection": "errors auth.grant auth.scopes protocol.capabilities transport.base model protocol "
     "auth.policy journal.record "
-    "frames agent.catalog agent.connection journal.log session.turn agent.control "
+    "server.subscription agent.catalog agent.connection journal.log session.turn agent.control "
     "session.session broker.broker transport.outbox",
-    "prompting": "errors broker.open_request model protocol session.turn session.session connection",
-    "upward": "errors auth.grant auth.scopes protocol.capabilities broker.open_request model protocol "
+    "server.methods.prompt": "errors broker.open_request model protocol session.turn "
+    "session.session server.connection",
+    "server.methods.acp": "errors auth.grant auth.scopes protocol.capabilities broker.open_request "
+    "model protocol "
     "journal.record journal.replay agent.connection "
-    "journal.log session.session broker.broker connection "
-    "prompting",
-    "logverbs": "errors model protocol journal.record journal.transcript journal.log session.session "
-    "connection upward",
-    "tokenverbs": "errors auth.grant protocol connection",
-    "askverbs": "errors auth.grant protocol journal.record session.agent_request session.session "
-    "connection upward broker.view logverbs",
-    "queueverbs": "errors auth.grant auth.scopes broker.open_request protocol session.turn session.session "
-    "connection upward "
-    "broker.view logverbs",
-    "verbs": "errors auth.grant auth.scopes broker.open_request model protocol agent.catalog session.turn "
+    "journal.log session.session broker.broker server.connection "
+    "server.methods.prompt",
+    "server.methods.log": "errors model protocol journal.record journal.transcript journal.log "
     "session.session "
-    "broker.broker connection "
-    "prompting broker.view logverbs "
-    "tokenverbs askverbs queueverbs opsverbs",
-    "reloading": "config.config broker.notify broker.broker",
-    "opsverbs": "errors config.config broker.open_request reloading protocol broker.broker "
-    "connection logverbs",
-    "serve": "errors auth.grant transport.base protocol broker.broker connection upward verbs",
-    "unixdoor": "containment errors transport.base protocol broker.broker opsverbs serve",
-    "webdoor": "containment errors config.config auth.grant transport.base broker.broker connection "
+    "server.connection server.methods.acp",
+    "server.methods.tokens": "errors auth.grant protocol server.connection",
+    "server.methods.permissions": "errors auth.grant protocol journal.record session.agent_request "
+    "session.session "
+    "server.connection server.methods.acp broker.view server.methods.log",
+    "server.methods.queue": "errors auth.grant auth.scopes broker.open_request protocol "
+    "session.turn session.session "
+    "server.connection server.methods.acp "
+    "broker.view server.methods.log",
+    "server.methods.sessions": "errors auth.grant auth.scopes broker.open_request model protocol "
+    "agent.catalog session.turn "
+    "session.session "
+    "broker.broker server.connection "
+    "server.methods.prompt broker.view server.methods.log "
+    "server.methods.tokens server.methods.permissions server.methods.queue server.methods.admin",
+    "server.methods.reloading": "config.config broker.notify broker.broker",
+    "server.methods.admin": "errors config.config broker.open_request server.methods.reloading "
+    "protocol broker.broker "
+    "server.connection server.methods.log",
+    "server.serve": "errors auth.grant transport.base protocol broker.broker server.connection "
+    "server.methods.acp server.methods.sessions",
+    "server.unix": "containment errors transport.base protocol broker.broker server.methods.admin "
+    "server.serve",
+    "server.websocket": "containment errors config.config auth.grant transport.base broker.broker "
+    "server.connection "
     "transport.http transport.listeners "
-    "transport.websocket serve",
+    "transport.websocket server.serve",
     "agent.probe": "errors protocol agent.catalog config.config agent.control agent.orphans "
     "agent.lifecycle agent.connection agent.process_tags agent.process agent.spawn",
     "listen": "errors config.config agent.installed config.paths transport.base agent.process_tags "
     "agent.orphans agent.spawn journal.store "
     "journal.keeper "
     "auth.tokens transport.listeners "
-    "broker.broker unixdoor webdoor",
+    "broker.broker server.unix server.websocket",
     # the other side of the socket
     "once": "errors",
     "client": "errors once protocol transport.base transport.connect transport.outbox",
@@ -157,7 +167,7 @@ MAY_IMPORT = {
     "cli.pump": "errors transport.base transport.websocket transport.connect",
     "cli.daemon": "errors model config.config config.paths agent.catalog auth.policy protocol "
     "client broker.broker "
-    "serve listen "
+    "server.serve listen "
     "memory",  # the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
@@ -166,7 +176,7 @@ MAY_IMPORT = {
     "testing.rig": "containment errors auth.grant transport.base model config.config protocol journal.store "
     "journal.keeper "
     "agent.lifecycle session.session "
-    "broker.broker serve client",
+    "broker.broker server.serve client",
     "testing.invariants": "errors journal.record session.session protocol",
     "testing.faults": "errors agent.lifecycle agent.process",
     "testing.chaos": "errors protocol client",
@@ -176,7 +186,7 @@ MAY_IMPORT = {
     "testing.peer": "protocol",
     "testing.web": "session.agent_request config.config auth.grant session.session "
     "transport.listeners protocol "
-    "client webdoor transport.connect",
+    "client server.websocket transport.connect",
     "testing.real": "transport.connect transport.base config.config agent.spawn protocol",
     "testing.plugin": "config.config",
     "demo_agent": "testing",
@@ -230,7 +240,7 @@ NEVER = {
 }
 
 # The CLI starts fast: these are imported where they are used.
-LATE_IN_CLI = ("broker.broker", "serve", "listen")
+LATE_IN_CLI = ("broker.broker", "server.serve", "listen")
 
 # contained() is here: only `except*`, a plain `except Exception` misses a failure in a cancellation.
 MAY_CONTAIN = ("containment",)

@@ -20,7 +20,7 @@ from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Json, Rig, User, open_rig
 
-WIRE = Path(__file__).parent.parent / "wire"
+WIRE = Path(__file__).parents[1] / "protocol"
 DEFS = json.loads((WIRE / "schema" / "schema.json").read_text(encoding="utf-8"))["$defs"]
 FRAMES = {path.stem: json.loads(path.read_bytes()) for path in sorted((WIRE / "golden").glob("*.json"))}
 SHAPES = {(shape["x-method"], name[-7:]): name for name, shape in DEFS.items() if "x-method" in shape}

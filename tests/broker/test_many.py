@@ -11,9 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.config.config import Config, ListenConfig
-from trio_broker.connection import Connection
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
+from trio_broker.server.connection import Connection
 from trio_broker.testing.peer import TEXT, Peer, upgrade
 from trio_broker.testing.rig import Rig, User, open_rig, prompt_params
 from trio_broker.testing.web import Web, open_web

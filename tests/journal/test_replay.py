@@ -17,7 +17,7 @@ from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay
 from trio_broker.journal.transcript import History
 
-SCHEMA = json.loads((Path(__file__).parent / "protocol/schema/schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[1] / "protocol/schema/schema.json").read_text(encoding="utf-8"))
 Json = dict[str, Any]
 
 

@@ -16,14 +16,14 @@ import trio
 
 from trio_broker.config.config import Config, ListenConfig
 from trio_broker.config.paths import Paths
-from trio_broker.connection import Connection
 from trio_broker.errors import BrokerRuns, ConfigError, Misuse
 from trio_broker.listen import listen, make_private, only_one
+from trio_broker.server.connection import Connection
+from trio_broker.server.unix import unix_socket
 from trio_broker.testing.home import Home
 from trio_broker.testing.real import come_true, home_with, open_real, serving, visit
 from trio_broker.testing.rig import prompt_params
 from trio_broker.transport.outbox import LIMIT
-from trio_broker.unixdoor import unix_socket
 
 MEGABYTE = 1024 * 1024
 

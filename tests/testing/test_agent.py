@@ -22,7 +22,7 @@ from trio_broker.testing.acts import ACTS
 from trio_broker.testing.scripted import FLAGS
 from trio_broker.testing.talk import LIMIT, Json, Talk, said, updates
 
-SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
+SCHEMA = Path(__file__).parents[1] / "protocol" / "schema" / "schema.json"
 ARGV = [sys.executable, "-m", "trio_broker.testing.agent"]  # where coverage can see it, which -S keeps out
 HEAVY = {
     *("argparse", "asyncio", "dataclasses", "inspect", "logging", "pathlib", "socket", "subprocess", "trio"),

@@ -13,9 +13,9 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.broker.sessions import Pool
-from trio_broker.connection import Connection
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
+from trio_broker.server.connection import Connection
 from trio_broker.testing.invariants import broken
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, open_rig

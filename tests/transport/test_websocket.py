@@ -10,7 +10,7 @@ import trio
 
 from trio_broker.auth.grant import Scope
 from trio_broker.config.config import BrokerConfig
-from trio_broker.connection import Connection
+from trio_broker.server.connection import Connection
 from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 from trio_broker.testing.rig import prompt_params
 from trio_broker.testing.web import Web, open_door

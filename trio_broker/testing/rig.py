@@ -32,7 +32,7 @@ from trio_broker.journal.store import Journal
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Kind, Message
-from trio_broker.serve import serve
+from trio_broker.server.serve import serve
 from trio_broker.session.session import Session
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 from trio_broker.transport.base import Lines, Link

@@ -18,13 +18,13 @@ import trio
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.client import refuse_all
 from trio_broker.config.config import BrokerConfig, Config, ListenConfig
+from trio_broker.server.websocket import WebDoor
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
 from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
 from trio_broker.testing.rig import OnRequest, Rig, User, connected, open_rig
 from trio_broker.transport.connect import connected as dialled
 from trio_broker.transport.listeners import Listener, open_listeners, url_of
-from trio_broker.webdoor import WebDoor
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
 SETTLE = 30.0  # seconds: a wrong token waits for its answer for 5

@@ -15,10 +15,10 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerGone
+from trio_broker.server.unix import let_in, unix_socket
 from trio_broker.testing.peer import read_all
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
 from trio_broker.transport.base import Lines
-from trio_broker.unixdoor import let_in, unix_socket
 
 LIMIT = 60
 NOBODY = 65534

@@ -7,7 +7,6 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, NoPrompt, NoSession
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
@@ -16,8 +15,9 @@ from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.methods.acp import each_record
 from trio_broker.session.session import Session
-from trio_broker.upward import each_record
 
 AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)
 PAGE = 1024 * 1024  # bytes of a log after which a page is full

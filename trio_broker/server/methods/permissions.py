@@ -7,17 +7,17 @@ from typing import Any
 import attrs
 
 from trio_broker.broker.view import ask_view
-from trio_broker.connection import AtOnce, Connection
 from trio_broker.errors import Misuse, NoAsk
 from trio_broker.journal.record import Record
-from trio_broker.logverbs import speaks_ours
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.server.connection import AtOnce, Connection
+from trio_broker.server.methods.acp import each_record
+from trio_broker.server.methods.log import speaks_ours
 from trio_broker.session.agent_request import Answer, Ask
 from trio_broker.session.session import Session
-from trio_broker.upward import each_record
 
 ANSWERS = ("allow", "deny")
 SEARCHED = 100_000  # events of a log in which the answer to a settled ask is looked for

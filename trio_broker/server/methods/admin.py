@@ -8,13 +8,13 @@ import trio
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import check_end
 from trio_broker.config.config import Config
-from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
-from trio_broker.logverbs import Which, which
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.reloading import take_up
+from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.methods.log import Which, which
+from trio_broker.server.methods.reloading import take_up
 
 
 @attrs.frozen

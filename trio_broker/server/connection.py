@@ -23,7 +23,6 @@ from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.auth.policy import Policy
 from trio_broker.broker.broker import Broker
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
-from trio_broker.frames import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
 from trio_broker.model import Answered, Cancelled, Outcome
@@ -32,6 +31,7 @@ from trio_broker.protocol.capabilities import Abilities, degraded
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import Calls, PeerIds
+from trio_broker.server.subscription import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.session.session import Session
 from trio_broker.session.turn import Turn
 from trio_broker.transport.base import Ending

@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 import trio
 
-from trio_broker import upward, verbs
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker.broker import Broker
-from trio_broker.connection import Connection, Handlers
 from trio_broker.errors import BadMessage
 from trio_broker.protocol import jsonrpc
+from trio_broker.server.connection import Connection, Handlers
+from trio_broker.server.methods import acp, sessions
 from trio_broker.transport.base import FAREWELL, Ending, Link
 
 STILL_THERE = 5.0  # seconds between two looks whether a client that said its last still listens
 
 HANDLERS = Handlers(
-    at_once=upward.AT_ONCE | verbs.AT_ONCE,
-    waiting=upward.WAITING | verbs.WAITING,
-    notifications=upward.NOTIFICATIONS,
-    other=upward.pass_on,
+    at_once=acp.AT_ONCE | sessions.AT_ONCE,
+    waiting=acp.WAITING | sessions.WAITING,
+    notifications=acp.NOTIFICATIONS,
+    other=acp.pass_on,
 )
 
 

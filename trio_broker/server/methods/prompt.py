@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from trio_broker.broker.open_request import chosen_policy, known_params, may_cancel
-from trio_broker.connection import Connection
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Message, id_key
+from trio_broker.server.connection import Connection
 from trio_broker.session.session import Session
 from trio_broker.session.turn import Turn, text_of
 

@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import askverbs, logverbs, opsverbs, queueverbs, tokenverbs
 from trio_broker.agent import catalog
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.auth.grant import Scope
@@ -24,15 +23,16 @@ from trio_broker.broker.open_request import (
     within,
 )
 from trio_broker.broker.view import session_view
-from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import Misuse, SessionOver
-from trio_broker.logverbs import From, Which, speaks_ours, which
-from trio_broker.prompting import new_turn, submit_if
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.server.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.server.methods import admin, log, permissions, queue, tokens
+from trio_broker.server.methods.log import From, Which, speaks_ours, which
+from trio_broker.server.methods.prompt import new_turn, submit_if
 from trio_broker.session.session import Session
 from trio_broker.session.turn import Turn
 
@@ -280,11 +280,11 @@ def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 _AT_ONCE: dict[str, AtOnce] = {
-    **logverbs.AT_ONCE,
-    **tokenverbs.AT_ONCE,
-    **askverbs.AT_ONCE,
-    **queueverbs.AT_ONCE,
-    **opsverbs.AT_ONCE,
+    **log.AT_ONCE,
+    **tokens.AT_ONCE,
+    **permissions.AT_ONCE,
+    **queue.AT_ONCE,
+    **admin.AT_ONCE,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -294,10 +294,10 @@ _AT_ONCE: dict[str, AtOnce] = {
     "logs": logs,
 }
 _WAITING: dict[str, Waiting] = {
-    **logverbs.WAITING,
-    **tokenverbs.WAITING,
-    **queueverbs.WAITING,
-    **opsverbs.WAITING,
+    **log.WAITING,
+    **tokens.WAITING,
+    **queue.WAITING,
+    **admin.WAITING,
     "open": open_session,
     "watch": watch,
     "close": close,

@@ -22,18 +22,18 @@ from trio_broker.auth.grant import Scope
 from trio_broker.auth.scopes import demand
 from trio_broker.broker.broker import CREATED
 from trio_broker.broker.open_request import Opening, check_servers, known_params, may_end
-from trio_broker.connection import AtOnce, Bound, Connection, Waiting
 from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay
 from trio_broker.model import Phase
-from trio_broker.prompting import cancel, cancel_request, options_of, prompt
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for
 from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
+from trio_broker.server.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.server.methods.prompt import cancel, cancel_request, options_of, prompt
 from trio_broker.session.session import Session
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in

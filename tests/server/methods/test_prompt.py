@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.connection import Connection
 from trio_broker.errors import BrokerError, NoPrompt, SessionOver
 from trio_broker.protocol import jsonrpc
+from trio_broker.server.connection import Connection
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import User, open_rig, prompt_params
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 
 from trio_broker.auth.grant import Grant, Scope
-from trio_broker.connection import AtOnce, Connection, Waiting
 from trio_broker.errors import Misuse
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.server.connection import AtOnce, Connection, Waiting
 
 
 @attrs.frozen
