@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trio_broker import once
 from trio_broker.cli.text import safe
+from trio_broker.client import blocking
 from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerError
 
@@ -49,7 +49,7 @@ def _ask(context: click.Context, method: str) -> dict[str, Any]:
         return {}
     try:
         paths = Paths.from_env(os.environ, said.get("config"))
-        answer: dict[str, Any] = once.call(paths.socket, method, patience=PATIENCE)
+        answer: dict[str, Any] = blocking.call(paths.socket, method, patience=PATIENCE)
     except BrokerError:
         return {}
     return answer

@@ -70,9 +70,9 @@ class State:
     def ask(self, method: str, params: object = None, *, patience: float | None = None) -> Any:
         """One call and no more: without Trio where the broker is at home. Raises NoBroker, and what `call` raises."""
         if self.url is None:
-            from trio_broker import once
+            from trio_broker.client import blocking
 
-            return once.call(self.paths.socket, method, params, patience=patience)
+            return blocking.call(self.paths.socket, method, params, patience=patience)
         return run(self._ask, method, params)
 
     async def _ask(self, method: str, params: object) -> Any:
@@ -140,9 +140,9 @@ def reach(state: State, *, autostart: bool) -> None:
     if state.url is not None or listens(state.paths):
         return
     if not autostart:
-        from trio_broker import once
+        from trio_broker.client import blocking
 
-        raise once.no_broker(state.paths.socket)
+        raise blocking.no_broker(state.paths.socket)
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
     start(state.paths)
 

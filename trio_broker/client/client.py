@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker import once
+from trio_broker.client import blocking
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import OURS
@@ -93,7 +93,7 @@ class Client:
             if call := self._calls.close(message.id):
                 call.settle(message)
             elif message.id == b"null" and message.error is not None:
-                self._said = once.last_words(_error(message.error))
+                self._said = blocking.last_words(_error(message.error))
         elif message.kind is Kind.REQUEST:
             self._nursery.start_soon(self._answer, message)
         elif message.method == "$/cancel_request":
@@ -124,7 +124,7 @@ class Client:
             call.settle(self._gone())
 
     def _gone(self) -> BrokerGone:
-        return once.gone(self._farewell)
+        return blocking.gone(self._farewell)
 
 
 @asynccontextmanager
@@ -161,7 +161,7 @@ async def _socket(path: str) -> AsyncGenerator[Link, None]:
     try:
         stream = await trio.open_unix_socket(path)
     except OSError as error:
-        raise once.no_broker(path) from error
+        raise blocking.no_broker(path) from error
     async with stream:
         yield Lines(stream)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker import once
+from trio_broker.client import blocking
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker, NoSession, RemoteError
 
 EVENT = b'{"jsonrpc":"2.0","method":"_trio_broker/event","params":{}}\n'
@@ -45,7 +45,7 @@ def door(folder: Path, says: bytes, *, then_closes: bool = True) -> Iterator[tup
 
 def test_a_result_after_what_else_is_told(tmp_path: Path) -> None:
     with door(tmp_path, EVENT + b'{"jsonrpc":"2.0","id":1,"result":{"a":["\xc3\xa4"]}}\n') as (path, heard):
-        assert once.call(path, "_trio_broker/x", {"b": 1}) == {"a": ["ä"]}
+        assert blocking.call(path, "_trio_broker/x", {"b": 1}) == {"a": ["ä"]}
     assert json.loads(heard[0]) == {"jsonrpc": "2.0", "id": 1, "method": "_trio_broker/x", "params": {"b": 1}}
 
 
@@ -72,7 +72,7 @@ def test_what_goes_wrong_is_the_error_that_the_trio_client_raises(
     tmp_path: Path, says: bytes, error: type[BrokerError], words: str
 ) -> None:
     with door(tmp_path, says) as (path, _), pytest.raises(error, match=words):
-        once.call(path, "_trio_broker/status")
+        blocking.call(path, "_trio_broker/status")
 
 
 def test_silence_is_waited_for_no_longer_than_was_asked(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_silence_is_waited_for_no_longer_than_was_asked(tmp_path: Path) -> None:
         door(tmp_path, b"", then_closes=False) as (path, _),
         pytest.raises(BrokerGone, match=r"within 0\.05 s"),
     ):
-        once.call(path, "_trio_broker/status", patience=0.05)
+        blocking.call(path, "_trio_broker/status", patience=0.05)
 
 
 def test_nobody_there_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(NoBroker, match="start one with `trio-broker up`"):
-        once.call(tmp_path / "none", "_trio_broker/status")
+        blocking.call(tmp_path / "none", "_trio_broker/status")
 
 
 def test_a_refusal_is_told_by_a_broker_that_reads_nothing(tmp_path: Path) -> None:
@@ -101,5 +101,5 @@ def test_a_refusal_is_told_by_a_broker_that_reads_nothing(tmp_path: Path) -> Non
         thread = threading.Thread(target=refuse)
         thread.start()
         with pytest.raises(BrokerGone, match="connection: 256 clients"):
-            once.call(tmp_path / "s", "_trio_broker/x", {"much": "x" * 10_000_000})
+            blocking.call(tmp_path / "s", "_trio_broker/x", {"much": "x" * 10_000_000})
         thread.join()
