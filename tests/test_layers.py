@@ -38,9 +38,8 @@ MAY_IMPORT = {
     "journal.export": "errors journal.record protocol",
     "journal.changes": "journal.record",
     "journal.store": "errors journal.record journal.export journal.changes",
-    "memory": "",
-    "journal.folding": "errors journal.store memory",
-    "journal.keeper": "containment errors journal.record journal.changes journal.store journal.folding",
+    "journal.folding": "errors journal.store ioutil",
+    "journal.keeper": "supervision errors journal.record journal.changes journal.store journal.folding",
     "auth.tokens": "errors auth.grant",
     "journal.reserving": "",
     "journal.log": "errors journal.record journal.changes journal.keeper journal.reserving protocol",
@@ -49,11 +48,11 @@ MAY_IMPORT = {
     "agent.process_tags": "",
     "agent.guardian": "",
     "agent.orphans": "agent.process_tags agent.guardian",
-    "atonce": "",
-    "agent.process": "errors model agent.catalog atonce",
+    "ioutil": "",
+    "agent.process": "errors model agent.catalog ioutil",
     "broker.notify": "agent.process_tags agent.process",
     "agent.connection": "errors model protocol agent.process",
-    "session.turn": "containment model protocol auth.policy",
+    "session.turn": "supervision model protocol auth.policy",
     "session.turn_queue": "errors model protocol agent.connection journal.log session.turn",
     "session.agent_request": "errors protocol auth.policy agent.connection journal.log",
     "session.permissions": "errors model protocol auth.policy agent.lifecycle agent.connection "
@@ -88,8 +87,8 @@ MAY_IMPORT = {
     "broker.agents": "errors config.config agent.installed agent.catalog broker.backoff "
     "agent.control agent.lifecycle",
     "agent.spawn": "agent.catalog agent.orphans agent.lifecycle agent.process_tags agent.process",
-    "containment": "",
-    "broker.broker": "containment errors transport.base model config.config agent.installed auth.grant "
+    "supervision": "",
+    "broker.broker": "supervision errors transport.base model config.config agent.installed auth.grant "
     "broker.sessions broker.agents "
     "broker.view broker.status "
     "agent.spawn journal.changes "
@@ -98,7 +97,7 @@ MAY_IMPORT = {
     "session.state broker.recovery session.session session.agent_request broker.notify",
     # the doors
     "transport.outbox": "journal.record protocol journal.log",
-    "transport.base": "atonce protocol",
+    "transport.base": "ioutil protocol",
     "transport.http": "errors",
     "transport.listeners": "errors config.config",
     "transport.websocket": "transport.base protocol",
@@ -139,15 +138,15 @@ MAY_IMPORT = {
     "server.connection server.methods.log",
     "server.serve": "errors auth.grant transport.base protocol broker.broker server.connection "
     "server.methods.acp server.methods.sessions",
-    "server.unix": "containment errors transport.base protocol broker.broker server.methods.admin "
+    "server.unix": "supervision errors transport.base protocol broker.broker server.methods.admin "
     "server.serve",
-    "server.websocket": "containment errors config.config auth.grant transport.base broker.broker "
+    "server.websocket": "supervision errors config.config auth.grant transport.base broker.broker "
     "server.connection "
     "transport.http transport.listeners "
     "transport.websocket server.serve",
     "agent.probe": "errors protocol agent.catalog config.config agent.control agent.orphans "
     "agent.lifecycle agent.connection agent.process_tags agent.process agent.spawn",
-    "listen": "errors config.config agent.installed config.paths transport.base agent.process_tags "
+    "daemon": "errors config.config agent.installed config.paths transport.base agent.process_tags "
     "agent.orphans agent.spawn journal.store "
     "journal.keeper "
     "auth.tokens transport.listeners "
@@ -167,13 +166,13 @@ MAY_IMPORT = {
     "cli.pump": "errors transport.base transport.websocket transport.connect",
     "cli.daemon": "errors model config.config config.paths agent.catalog auth.policy protocol "
     "client broker.broker "
-    "server.serve listen "
-    "memory",  # the daemon
+    "server.serve daemon "
+    "ioutil",  # the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",
     "testing.memory": "model agent.process agent.lifecycle",
-    "testing.rig": "containment errors auth.grant transport.base model config.config protocol journal.store "
+    "testing.rig": "supervision errors auth.grant transport.base model config.config protocol journal.store "
     "journal.keeper "
     "agent.lifecycle session.session "
     "broker.broker server.serve client",
@@ -240,10 +239,10 @@ NEVER = {
 }
 
 # The CLI starts fast: these are imported where they are used.
-LATE_IN_CLI = ("broker.broker", "server.serve", "listen")
+LATE_IN_CLI = ("broker.broker", "server.serve", "daemon")
 
 # contained() is here: only `except*`, a plain `except Exception` misses a failure in a cancellation.
-MAY_CONTAIN = ("containment",)
+MAY_CONTAIN = ("supervision",)
 
 BROAD = {"Exception", "BaseException", "ExceptionGroup", "BaseExceptionGroup"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

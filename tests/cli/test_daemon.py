@@ -311,8 +311,8 @@ def test_a_broker_that_fails_says_in_its_log_where(
         await trio.lowlevel.checkpoint()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("trio_broker.listen.listen", fail)
-    monkeypatch.setattr("trio_broker.memory.collect_seldom", lambda: None)
+    monkeypatch.setattr("trio_broker.daemon.listen", fail)
+    monkeypatch.setattr("trio_broker.ioutil.collect_seldom", lambda: None)
     monkeypatch.setenv("TRIO_BROKER_HOME", str(tmp_path))
     done = CliRunner().invoke(cli, ["serve"])
     assert isinstance(done.exception, OSError)

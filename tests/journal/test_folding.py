@@ -13,11 +13,11 @@ import pytest
 import trio
 
 from trio_broker.errors import JournalError
+from trio_broker.ioutil import give_back
 from trio_broker.journal import folding
 from trio_broker.journal.keeper import BATCH, Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.store import Journal
-from trio_broker.memory import give_back
 
 BLOCK = 64 * 1024
 KIB = 1024

@@ -16,8 +16,8 @@ import trio
 
 from trio_broker.config.config import Config, ListenConfig
 from trio_broker.config.paths import Paths
+from trio_broker.daemon import listen, make_private, only_one
 from trio_broker.errors import BrokerRuns, ConfigError, Misuse
-from trio_broker.listen import listen, make_private, only_one
 from trio_broker.server.connection import Connection
 from trio_broker.server.unix import unix_socket
 from trio_broker.testing.home import Home

@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.atonce import written
 from trio_broker.errors import SpawnFailed
+from trio_broker.ioutil import written
 from trio_broker.model import Exit
 
 T = TypeVar("T")

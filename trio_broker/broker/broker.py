@@ -32,7 +32,6 @@ from trio_broker.broker.sessions import Pool
 from trio_broker.broker.status import Watching
 from trio_broker.broker.view import ask_view, session_view
 from trio_broker.config.config import Config
-from trio_broker.containment import contained
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.journal.archive import Archive
 from trio_broker.journal.changes import Delete
@@ -42,6 +41,7 @@ from trio_broker.model import Phase
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
 from trio_broker.session.state import State
+from trio_broker.supervision import contained
 from trio_broker.transport.base import Ending
 
 log = logging.getLogger(__name__)

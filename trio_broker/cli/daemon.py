@@ -42,8 +42,8 @@ def serve_command(
       trio-broker token new --name phone --scope prompt --scope answer
     """
     at_home(state, "serve")
-    from trio_broker.listen import listen
-    from trio_broker.memory import collect_seldom
+    from trio_broker.daemon import listen
+    from trio_broker.ioutil import collect_seldom
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"

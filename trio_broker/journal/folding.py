@@ -14,8 +14,8 @@ import attrs
 import trio
 
 from trio_broker.errors import JournalError
+from trio_broker.ioutil import give_back
 from trio_broker.journal.store import PAGE_SIZE, Journal
-from trio_broker.memory import give_back
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import trio
 
 from trio_broker.broker.broker import Broker
-from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.methods.admin import shut_down
 from trio_broker.server.serve import serve
+from trio_broker.supervision import contained
 from trio_broker.transport.base import Lines
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ import trio
 from trio_broker.auth.grant import Grant
 from trio_broker.broker.broker import Broker
 from trio_broker.config.config import ListenConfig
-from trio_broker.containment import contained
 from trio_broker.errors import UnknownAgent
 from trio_broker.server.connection import Bound, Connection
 from trio_broker.server.serve import serve
+from trio_broker.supervision import contained
 from trio_broker.transport.base import Ending
 from trio_broker.transport.http import Head, HeadReader, Place, Refusal, Rules, answer, place_of
 from trio_broker.transport.listeners import Listener, address_of

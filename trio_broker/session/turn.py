@@ -10,9 +10,9 @@ import attrs
 import trio
 
 from trio_broker.auth.policy import Policy
-from trio_broker.containment import tell
 from trio_broker.model import Answered, Cancelled, Outcome
 from trio_broker.protocol import jsonrpc
+from trio_broker.supervision import tell
 
 TEXT_SHOWN = 200  # characters of a queued prompt
 TEXT_NAMED = 40  # characters by which a sentence names a prompt

@@ -25,7 +25,6 @@ from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker.broker import Broker
 from trio_broker.client import Client, client_over, refuse_all
 from trio_broker.config.config import BrokerConfig, Config
-from trio_broker.containment import contained
 from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
@@ -34,6 +33,7 @@ from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.server.serve import serve
 from trio_broker.session.session import Session
+from trio_broker.supervision import contained
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 from trio_broker.transport.base import Lines, Link
 

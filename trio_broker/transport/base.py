@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 import trio
 
-from trio_broker.atonce import written
+from trio_broker.ioutil import written
 from trio_broker.protocol.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536

@@ -29,6 +29,8 @@ from trio_broker.testing.real import (
     zombies,
 )
 
+pytestmark = pytest.mark.process
+
 STUBBORN = ("--ignore-term", "--ignore-eof")
 MINUTES = 600  # seconds: a grace that no test waits for
 BUDGET = 20.0  # seconds for twenty agents with two graces of a second each: far above both, and far below their sum

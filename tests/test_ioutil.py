@@ -1,26 +1,52 @@
-"""A daemon gives memory back, and does not look for garbage all the time."""
+"""Writes that never wait, and memory that a daemon returns."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import trio
 
-from trio_broker.memory import YOUNG, give_back
+from trio_broker.ioutil import YOUNG, give_back, written
 
 BLOCK = 64 * 1024
 
 CODE = """
 import gc
-from trio_broker import memory
+from trio_broker import ioutil
 before = gc.get_threshold()[0], gc.get_freeze_count()
-memory.collect_seldom()
+ioutil.collect_seldom()
 print(before, gc.get_threshold()[0], gc.get_freeze_count() > 1000)
 """
+
+
+def test_as_much_is_written_as_there_is_room_for() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        one.setblocking(False)
+        assert written(one.fileno(), memoryview(b"abc")) == 3 and other.recv(9) == b"abc"
+        much = memoryview(bytes(16 * 1024 * 1024))
+        sent = written(one.fileno(), much)
+        assert 0 < sent < len(much)
+        while written(one.fileno(), much):
+            pass  # the last bytes of room
+
+
+def test_whoever_is_gone_is_told_of_as_trio_does() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        with pytest.raises(trio.BrokenResourceError):
+            written(writing, memoryview(b"abc"))
+    finally:
+        os.close(writing)
+    with pytest.raises(trio.BrokenResourceError):
+        written(-1, memoryview(b"abc"))  # as a closed stream has it
 
 
 def test_garbage_is_looked_for_seldom_and_not_among_the_modules() -> None:
