@@ -25,9 +25,9 @@ from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
+from trio_broker.model import Ending
 from trio_broker.server.unix import let_in, unix_socket
 from trio_broker.server.websocket import WebDoor
-from trio_broker.transport.base import Ending
 from trio_broker.transport.listeners import open_listeners, url_of
 
 log = logging.getLogger(__name__)

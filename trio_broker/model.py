@@ -1,4 +1,4 @@
-"""The values the rooms hand each other: phases, endings, outcomes and pictures."""
+"""Values that several folders share: phases, exits, outcomes of a turn, and why a connection ends."""
 
 from __future__ import annotations
 
@@ -74,3 +74,26 @@ class Failed:
 
 
 Outcome = Answered | Cancelled | Failed
+
+
+class Ending(enum.Enum):
+    """Why a connection ends: the WebSocket close code (RFC 6455, section 7.4) and a few words for the other side."""
+
+    LEFT = (1000, "")
+    STOPPING = (1001, "the broker is stopping")
+    UNINTRODUCED = (1002, "initialize did not come in time")
+    TOO_SLOW = (1008, "too far behind; come back with the last number you have")
+    TOO_LONG = (1009, "the message is too long; raise max_line in [broker]")
+    FAILED = (1011, "the broker failed; its log says more")
+    EXPIRED = (
+        4401,
+        "the token has expired or was revoked; `trio-broker token new` beside the broker makes one",
+    )
+
+    @property
+    def code(self) -> int:
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        return self.value[1]

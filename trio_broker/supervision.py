@@ -1,14 +1,21 @@
-"""The one place that catches broadly: a session, a client, or who is told of something, fails alone (DESIGN D14)."""
+"""Supervision: a session, a client or a callback fails alone (DESIGN D14), and liveness takes the place of deadlines.
+
+This is the only module that catches broadly.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVarTuple
+from typing import Any, TypeVarTuple
+
+import trio
 
 Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
+
+LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
 
 
 async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
@@ -31,3 +38,20 @@ def tell(hear: Callable[[*Ts], None], *what: *Ts) -> None:
         hear(*what)
     except* Exception as group:
         log.exception("failed hearing=%r", hear, exc_info=group)
+
+
+async def while_alive(wait: Callable[[], Awaitable[Any]], alive: Callable[[], bool], every: float) -> bool:
+    """Await `wait()` for as long as the agent's process lives, however quiet it is; says whether it came.
+
+    `wait` is a cancel-atomic wait: it is abandoned and begun again every `every` seconds, when the process is looked
+    at. There is no deadline: hours of silence from a living process end nothing. False: the process is gone, and its
+    last words did not bring it either.
+    """
+    while alive():
+        with trio.move_on_after(every):
+            await wait()
+            return True
+    with trio.move_on_after(LAST_WORDS):
+        await wait()
+        return True
+    return False

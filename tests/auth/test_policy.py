@@ -19,9 +19,9 @@ from trio_broker.auth.policy import (
     Policy,
     Rule,
     decide,
+    is_under,
     parse,
 )
-from trio_broker.auth.toolpaths import is_under
 from trio_broker.errors import Misuse
 
 Json = dict[str, Any]

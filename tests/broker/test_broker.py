@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.model import Answered
-from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turn
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, open_rig, settings
 

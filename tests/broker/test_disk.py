@@ -24,8 +24,7 @@ from trio_broker.model import Failed
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn
-from trio_broker.session.turn_queue import Turns
+from trio_broker.session.turn_queue import Turn, Turns
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig
 

@@ -18,8 +18,7 @@ from trio_broker.journal.record import Record
 from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn
-from trio_broker.session.turn_queue import Turns
+from trio_broker.session.turn_queue import Turn, Turns
 from trio_broker.testing.invariants import records_of
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Later, settings

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_broker.auth.grant import Scope
-from trio_broker.auth.scopes import NOTIFICATIONS, REQUESTS
 from trio_broker.broker.usage import Tree
 from trio_broker.protocol import jsonrpc
+from trio_broker.server.methods.scopes import NOTIFICATIONS, REQUESTS
 from trio_broker.server.serve import HANDLERS
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade

@@ -11,9 +11,9 @@ import trio
 from trio_broker.auth.grant import Scope
 from trio_broker.config.config import Config, ListenConfig
 from trio_broker.errors import BrokerGone, NoBroker
+from trio_broker.model import Ending
 from trio_broker.testing.rig import open_rig, settings
 from trio_broker.testing.web import open_web
-from trio_broker.transport.base import Ending
 from trio_broker.transport.connect import connected as dialled
 
 BOUND = 60

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from trio_broker.errors import Draining, SessionOver
 from trio_broker.model import Answered, Phase
 from trio_broker.protocol import jsonrpc
-from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turn
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Rig, User, open_rig, prompt_params, settings
 

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, SpawnFailed
 from trio_broker.model import Cancelled, Exit
-from trio_broker.session.turn import Turn
-from trio_broker.session.turn_queue import LAST_WORDS
+from trio_broker.session.turn_queue import Turn
+from trio_broker.supervision import LAST_WORDS
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
 

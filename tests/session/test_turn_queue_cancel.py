@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from trio_broker.config.config import Restart
 from trio_broker.errors import SessionOver
-from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turn
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
 

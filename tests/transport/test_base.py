@@ -7,7 +7,8 @@ import socket
 import pytest
 import trio
 
-from trio_broker.transport.base import Ending, Lines
+from trio_broker.model import Ending
+from trio_broker.transport.base import Lines
 
 
 @pytest.mark.parametrize("whose", ["theirs", "ours"])

@@ -10,11 +10,11 @@ import trio
 
 from trio_broker.auth.grant import Scope
 from trio_broker.config.config import BrokerConfig
+from trio_broker.model import Ending
 from trio_broker.server.connection import Connection
 from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 from trio_broker.testing.rig import prompt_params
 from trio_broker.testing.web import Web, open_door
-from trio_broker.transport.base import Ending
 
 LIMIT = 60
 

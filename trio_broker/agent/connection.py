@@ -18,16 +18,13 @@ from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.batch import OwnUpdates
 from trio_broker.protocol.jsonrpc import Kind, LineSplitter, Message, lines_of
-from trio_broker.protocol.pending import Calls
+from trio_broker.protocol.pending import Calls, OnReply, Reply
 
 READ = 65536  # bytes: a pipe's default capacity on Linux; one block per scheduling turn keeps sessions fair
 OUTBOX_FRAMES = 512  # far above what one turn and its controls need; beyond it the agent does not read
 OUTBOX_BYTES = 2 * jsonrpc.MAX_LINE
 REJECTED_KEPT = 50  # lines, cut to REJECTED_CUT bytes: enough to see what an agent prints by mistake
 REJECTED_CUT = 500
-
-Reply = Message | BrokerError
-OnReply = Callable[[Reply], None]
 
 
 class Hearer(Protocol):

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line, OnReply
+from trio_broker.agent.connection import Line
 from trio_broker.agent.lifecycle import Life, Settings, Spawn
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
+from trio_broker.protocol.pending import OnReply
 
 
 def refuse(line: Line, message: Message) -> None:

@@ -12,6 +12,8 @@ from pathlib import PurePath
 
 import attrs
 
+from trio_broker.errors import Forbidden
+
 
 class Scope(enum.Enum):
     OBSERVE = "observe"
@@ -63,3 +65,13 @@ class Grant:
 
 
 OWNER = Grant("owner", frozenset(Scope))
+
+
+def demand(grant: Grant, scope: Scope, what: str) -> None:
+    """Raises Forbidden unless the grant has this scope; `what` is what would need it."""
+    if not grant.may(scope):
+        raise Forbidden(
+            f"{what} needs the scope {scope.value!r}, which the token {grant.name!r} does not have; "
+            f"`trio-broker token new --scope {scope.value}` makes one that has it",
+            scope=scope.value,
+        )

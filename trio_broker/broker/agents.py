@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -35,8 +35,13 @@ class Registry:
     def __attrs_post_init__(self) -> None:
         self.starting = trio.CapacityLimiter(self.config.broker.max_starting)
 
-    def resolve(self, name: str | None) -> AgentSpec:
-        """How to start the agent of that name, or the default one. Raises UnknownAgent with the near names."""
+    def resolve(self, name: str | None, command: Sequence[str] | None = None) -> AgentSpec:
+        """How to start the agent of that name, or the default one, or the one behind a `command` given on the spot.
+
+        Raises UnknownAgent with the near names, and Misuse for an empty command.
+        """
+        if command is not None:
+            return catalog.from_command(command, name)
         return catalog.resolve(name or self.config.default_agent, self.config, installed=self.installed)
 
     def listed(self) -> list[dict[str, Any]]:

@@ -37,12 +37,11 @@ from trio_broker.journal.archive import Archive
 from trio_broker.journal.changes import Delete
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
-from trio_broker.model import Phase
+from trio_broker.model import Ending, Phase
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
 from trio_broker.session.state import State
 from trio_broker.supervision import contained
-from trio_broker.transport.base import Ending
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,13 @@ import attrs
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.lifecycle import Settings
 from trio_broker.auth import policy
-from trio_broker.auth.grant import OWNER, Grant, Scope
+from trio_broker.auth.grant import OWNER, Grant, Scope, demand
 from trio_broker.auth.policy import Policy
-from trio_broker.auth.scopes import demand
 from trio_broker.config.config import Config
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turn
 
 Env = tuple[tuple[str, str], ...]
 
@@ -40,6 +39,17 @@ REMOTE_SERVER = {"type", "name", "url", "headers"}
 LONGEST_KEY = (
     8192  # bytes: a whole path and more; it stands in every picture, and in the environment of the agent
 )
+
+
+@attrs.frozen
+class Bound:
+    """What `session/new` on a connection uses unless it says otherwise."""
+
+    spec: AgentSpec
+    key: str | None = None
+    cwd: str | None = None
+    env: Env = ()
+    policy: Policy | None = None
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.session.permissions import EXPIRED, RESTART
 from trio_broker.session.session import Session
 from trio_broker.session.state import State
-from trio_broker.session.turn import Turn, text_of
+from trio_broker.session.turn_queue import Turn, text_of
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
 NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"

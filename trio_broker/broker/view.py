@@ -9,7 +9,7 @@ import trio
 
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turn
 
 
 def session_view(session: Session) -> dict[str, Any]:

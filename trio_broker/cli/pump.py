@@ -14,7 +14,8 @@ from trio_util import AsyncValue
 
 from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
-from trio_broker.transport.base import Ending, Lines
+from trio_broker.model import Ending
+from trio_broker.transport.base import Lines
 from trio_broker.transport.connect import connected
 from trio_broker.transport.websocket import WebSocketLink
 

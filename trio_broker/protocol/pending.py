@@ -8,10 +8,12 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from trio_broker.errors import BadMessage
-from trio_broker.protocol.jsonrpc import id_key
+from trio_broker.errors import BadMessage, BrokerError
+from trio_broker.protocol.jsonrpc import Message, id_key
 
 T = TypeVar("T")
+Reply = Message | BrokerError  # the peer's response, or why there will be none
+OnReply = Callable[[Reply], None]
 _NUMBER = re.compile(rb"[1-9][0-9]{0,17}")
 
 

@@ -9,32 +9,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import trio
 from trio_util import AsyncValue
 
-from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.connection import OnReply, Reply
-from trio_broker.agent.control import Control
-from trio_broker.auth import scopes
-from trio_broker.auth.grant import OWNER, Grant, Scope
-from trio_broker.auth.policy import Policy
+from trio_broker.auth.grant import OWNER, Grant, Scope, demand
 from trio_broker.broker.broker import Broker
+from trio_broker.broker.open_request import Bound
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
-from trio_broker.model import Answered, Cancelled, Outcome
+from trio_broker.model import Answered, Cancelled, Ending, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.capabilities import Abilities, degraded
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
-from trio_broker.protocol.pending import Calls, PeerIds
+from trio_broker.protocol.pending import Calls, OnReply, PeerIds, Reply
+from trio_broker.server.methods import scopes
 from trio_broker.server.subscription import EVENT, event_frame, position_frame, prompt_frames
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn
-from trio_broker.transport.base import Ending
+from trio_broker.session.turn_queue import Turn
 from trio_broker.transport.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -43,15 +39,11 @@ LAST_WRITE = 5.0  # seconds
 IdKey = tuple[type, object]
 
 
-@attrs.frozen
-class Bound:
-    """What this connection's `session/new` uses unless it says otherwise."""
+class Sessionless(Protocol):
+    """An agent without a conversation, to which a client's request was forwarded."""
 
-    spec: AgentSpec
-    key: str | None = None
-    cwd: str | None = None
-    env: tuple[tuple[str, str], ...] = ()
-    policy: Policy | None = None
+    def notify(self, method: str, params: bytes) -> None: ...
+    def forget(self, number: int) -> None: ...
 
 
 AtOnce = Callable[["Connection", Message], bytes | None]
@@ -99,7 +91,7 @@ class Connection:
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
     observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
-    passed: dict[IdKey, tuple[Session | Control, int]] = attrs.field(factory=dict)
+    passed: dict[IdKey, tuple[Session | Sessionless, int]] = attrs.field(factory=dict)
     waiting: dict[IdKey, trio.CancelScope] = attrs.field(
         factory=dict
     )  # verbs of ours that have no answer yet
@@ -142,7 +134,7 @@ class Connection:
         method = message.method or ""
         self.spoken = self.spoken or method == "initialize" or method.startswith(OURS)
         try:
-            scopes.demand(self.grant, scopes.of_request(method), method)
+            demand(self.grant, scopes.of_request(method), method)
             if waiting := self.handlers.waiting.get(method):
                 self.nursery.start_soon(self._answer_later, waiting, message)
                 return
@@ -168,7 +160,7 @@ class Connection:
     def _note(self, message: Message) -> None:
         method = message.method or ""
         try:
-            scopes.demand(self.grant, scopes.of_notification(method), method)
+            demand(self.grant, scopes.of_notification(method), method)
             if handler := self.handlers.notifications.get(method):
                 handler(self, message)
             elif message.session_id is not None and not self.handlers.owns(method):
@@ -363,7 +355,7 @@ class Connection:
         for session in tuple(self.attached):
             self.detach(session)
         for agent, number in self.passed.values():
-            if isinstance(agent, Control):  # which lives for as long as somebody waits for an answer of it
+            if not isinstance(agent, Session):  # it lives for as long as somebody waits for an answer
                 agent.forget(number)
         self.outbox.close()
 

@@ -9,10 +9,11 @@ import trio
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker.broker import Broker
 from trio_broker.errors import BadMessage
+from trio_broker.model import Ending
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.connection import Connection, Handlers
 from trio_broker.server.methods import acp, sessions
-from trio_broker.transport.base import FAREWELL, Ending, Link
+from trio_broker.transport.base import FAREWELL, Link
 
 STILL_THERE = 5.0  # seconds between two looks whether a client that said its last still listens
 

@@ -17,12 +17,13 @@ import trio
 
 from trio_broker.auth.grant import Grant
 from trio_broker.broker.broker import Broker
+from trio_broker.broker.open_request import Bound
 from trio_broker.config.config import ListenConfig
 from trio_broker.errors import UnknownAgent
-from trio_broker.server.connection import Bound, Connection
+from trio_broker.model import Ending
+from trio_broker.server.connection import Connection
 from trio_broker.server.serve import serve
 from trio_broker.supervision import contained
-from trio_broker.transport.base import Ending
 from trio_broker.transport.http import Head, HeadReader, Place, Refusal, Rules, answer, place_of
 from trio_broker.transport.listeners import Listener, address_of
 from trio_broker.transport.websocket import Wire, accepted, close_heard

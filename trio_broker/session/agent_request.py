@@ -13,13 +13,13 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from trio_broker.agent.connection import Reply
 from trio_broker.auth import policy
 from trio_broker.errors import BadMessage, BrokerError, Misuse
 from trio_broker.journal.log import Log
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.protocol.pending import Reply
 
 PERMISSION = "session/request_permission"
 ELICITATION = "elicitation/create"

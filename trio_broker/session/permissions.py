@@ -19,13 +19,14 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line, Reply
+from trio_broker.agent.connection import Line
 from trio_broker.agent.lifecycle import Settings
 from trio_broker.auth import policy
 from trio_broker.auth.policy import Call, Unattended
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.protocol.pending import Reply
 from trio_broker.session.agent_request import (
     CANCELLED_CALL,
     ELICITATION,

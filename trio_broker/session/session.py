@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line, OnReply
+from trio_broker.agent.connection import Line
 from trio_broker.agent.control import refuse
 from trio_broker.agent.lifecycle import Life, Settings, Spawn
 from trio_broker.config.config import Restart
@@ -23,14 +23,14 @@ from trio_broker.journal.log import Log
 from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.protocol.pending import OnReply
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.permissions import RESTART, Asks
 from trio_broker.session.resume import Resuming
 from trio_broker.session.router import Relay
 from trio_broker.session.state import State
 from trio_broker.session.timers import Limits
-from trio_broker.session.turn import Turn
-from trio_broker.session.turn_queue import Turns
+from trio_broker.session.turn_queue import Turn, Turns
 
 LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes again and again
 

@@ -16,8 +16,7 @@ from trio_broker.agent.lifecycle import Settings
 from trio_broker.config.config import Quiet
 from trio_broker.journal.log import Log
 from trio_broker.session.permissions import Asks
-from trio_broker.session.turn import Turn
-from trio_broker.session.turn_queue import Turns
+from trio_broker.session.turn_queue import Turn, Turns
 
 
 @attrs.define(eq=False)

@@ -1,4 +1,4 @@
-"""The turns of one session: the lock, the queue, and the one turn that runs.
+"""The turns of one session: the lock, the queue, the one turn that runs, and what a turn is.
 
 The session's own task holds the lock for the length of a turn; a client only waits, and its leaving ends only its own
 waiting. Two rules decide the rest. A turn ends by the agent's response to *its* request or by the end of the process,
@@ -8,8 +8,9 @@ it is one frame in the outbox, aimed at one turn, never at whatever runs when it
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,32 +18,75 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line, Reply, remote_error
+from trio_broker.agent.connection import Line, remote_error
+from trio_broker.auth.policy import Policy
 from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.journal.log import Log
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.session.turn import Turn, named, stop_reason, told
+from trio_broker.protocol.pending import Reply
+from trio_broker.supervision import tell, while_alive
 
 KNOWN = 1000  # ended prompts whose ids are remembered
-LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
+TEXT_SHOWN = 200  # characters of a queued prompt
+TEXT_NAMED = 40  # characters by which a sentence names a prompt
+TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
 
 
-async def while_alive(wait: Callable[[], Awaitable[Any]], alive: Callable[[], bool], every: float) -> bool:
-    """Await `wait()` for as long as the agent's process lives, however quiet it is; says whether it came.
+@attrs.define(eq=False)
+class Turn:
+    """One prompt from queue to outcome. `answer` is what came of it; `settle` tells so, exactly once, when the log has
+    it on disk."""
 
-    `wait` is a cancel-atomic wait: it is abandoned and begun again every `every` seconds, when the process is looked
-    at. There is no deadline: hours of silence from a living process end nothing. False: the process is gone, and its
-    last words did not bring it either.
-    """
-    while alive():
-        with trio.move_on_after(every):
-            await wait()
-            return True
-    with trio.move_on_after(LAST_WORDS):
-        await wait()
-        return True
-    return False
+    params: bytes
+    author: object = None
+    author_name: str | None = None
+    prompt_id: str = attrs.field(factory=lambda: secrets.token_hex(16))
+    text: str = ""
+    policy: Policy | None = None
+    durable: bool = False  # runs after a restart of the broker, too; queued without anybody who waits for it
+    answer: Outcome | None = None
+    outcome: Outcome | None = None
+    cancelling: bool = False
+    why: str | None = None  # why it is cancelled, where that was not its author's own wish
+    edited_by: str | None = None
+    number: int | None = None
+    started_at: float | None = None
+    settled: trio.Event = attrs.field(factory=trio.Event)
+    _heeding: list[Callable[[Outcome], None]] = attrs.field(factory=list)
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the turn its outcome; a second one is refused, for a turn has only one (RACES D10)."""
+        assert self.outcome is None, f"turn {self.prompt_id} was settled already: {self.outcome}"
+        self.answer = self.outcome = outcome
+        self.settled.set()
+        self.changed.set()
+        for heed in self._heeding:
+            tell(heed, outcome)
+
+    def on_end(self, heed: Callable[[Outcome], None]) -> None:
+        """Have `heed` told of the outcome, too; at once, if there is one."""
+        if self.outcome is None:
+            self._heeding.append(heed)
+        else:
+            heed(self.outcome)
+
+    async def wait(self) -> Outcome:
+        """Wait for the outcome. Cancelling this ends the waiting only; the turn goes on."""
+        await self.settled.wait()
+        assert self.outcome is not None
+        return self.outcome
+
+    @property
+    def heard_of(self) -> bool:
+        """Whether the agent, or whoever cancelled it, had to do with it already."""
+        return self.number is not None or self.cancelling or self.answer is not None
+
+    @property
+    def blocks(self) -> bytes:
+        """The raw content blocks of the prompt."""
+        return jsonrpc.members(self.params).get("prompt", b"[]")
 
 
 @attrs.define(eq=False)
@@ -318,3 +362,33 @@ def _never_sent(error: BrokerError, turn: Turn) -> BrokerError:
 def _left(turn: Turn) -> BrokerError:
     text = f"the broker stops; the prompt {named(turn)} is kept and runs after the next start"
     return SessionOver(text, sent=False, promptId=turn.prompt_id)
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as members of an `ended` event."""
+    if isinstance(outcome, Answered):
+        return {"outcome": "completed", "stopReason": stop_reason(outcome.result)}
+    if isinstance(outcome, Cancelled):
+        return {"outcome": "cancelled", "stopReason": "cancelled", "note": outcome.note}
+    return {"outcome": "failed", "error": outcome.error.message, "code": outcome.error.code}
+
+
+def text_of(blocks: bytes) -> str:
+    """The beginning of a prompt's text, for people; of a very long one its size."""
+    if len(blocks) > TEXT_READ:
+        return f"({len(blocks)} bytes)"
+    texts = [block.get("text") for block in jsonrpc.decode(blocks) if isinstance(block, dict)]
+    return " ".join(text for text in texts if isinstance(text, str))[:TEXT_SHOWN]
+
+
+def stop_reason(result: bytes) -> str | None:
+    """That of an agent's answer to a prompt, if it gave one."""
+    value = jsonrpc.decode(result)
+    reason = value.get("stopReason") if isinstance(value, dict) else None
+    return reason if isinstance(reason, str) else None
+
+
+def named(turn: Turn) -> str:
+    """A prompt in a sentence: the beginning of its text, or its id."""
+    more = "…" if len(turn.text) > TEXT_NAMED else ""
+    return repr(turn.text[:TEXT_NAMED] + more) if turn.text else turn.prompt_id

@@ -5,7 +5,6 @@ A line is one JSON-RPC message, without its newline on the way in, and with it o
 
 from __future__ import annotations
 
-import enum
 import select
 from collections.abc import Sequence
 from types import TracebackType
@@ -14,35 +13,13 @@ from typing import Protocol, Self
 import trio
 
 from trio_broker.ioutil import written
+from trio_broker.model import Ending
 from trio_broker.protocol.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536
 WRITE = 256 * 1024  # bytes handed to one write, which has to make progress within `WRITE_PATIENCE`
 FAREWELL = 2.0  # seconds for the other side to heed that a link is closed
 WRITE_PATIENCE = 60.0  # seconds for one write to a client that reads at all
-
-
-class Ending(enum.Enum):
-    """Why a connection ends: the WebSocket close code (RFC 6455, section 7.4) and a few words for the other side."""
-
-    LEFT = (1000, "")
-    STOPPING = (1001, "the broker is stopping")
-    UNINTRODUCED = (1002, "initialize did not come in time")
-    TOO_SLOW = (1008, "too far behind; come back with the last number you have")
-    TOO_LONG = (1009, "the message is too long; raise max_line in [broker]")
-    FAILED = (1011, "the broker failed; its log says more")
-    EXPIRED = (
-        4401,
-        "the token has expired or was revoked; `trio-broker token new` beside the broker makes one",
-    )
-
-    @property
-    def code(self) -> int:
-        return self.value[0]
-
-    @property
-    def words(self) -> str:
-        return self.value[1]
 
 
 class Link(Protocol):

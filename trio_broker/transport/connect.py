@@ -19,8 +19,9 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from wsproto.utilities import ProtocolError
 
 from trio_broker.errors import Misuse, NoBroker
+from trio_broker.model import Ending
 from trio_broker.protocol.jsonrpc import MAX_LINE
-from trio_broker.transport.base import FAREWELL, READ, Ending
+from trio_broker.transport.base import FAREWELL, READ
 from trio_broker.transport.websocket import QUEUE, WebSocketLink, Wire, keep_pinging
 
 CONNECT = 20.0  # seconds for a client to get through

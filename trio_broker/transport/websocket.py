@@ -18,9 +18,10 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from wsproto.events import AcceptConnection
 from wsproto.extensions import PerMessageDeflate
 
+from trio_broker.model import Ending
 from trio_broker.protocol.batch import REMEMBERED, WORTH, lines_in
 from trio_broker.protocol.jsonrpc import LineTooLong
-from trio_broker.transport.base import FAREWELL, READ, Ending, send_in_steps
+from trio_broker.transport.base import FAREWELL, READ, send_in_steps
 
 PING_EVERY = 25.0  # seconds
 PINGS_MISSED = 2  # in a row, and it is gone

@@ -13,11 +13,11 @@ import trio
 from trio.testing import MockClock
 
 import trio_broker
-from trio_broker.auth import scopes
 from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.broker.usage import Tree
 from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.protocol import jsonrpc
+from trio_broker.server.methods import scopes
 from trio_broker.server.serve import HANDLERS
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Json, Rig, User, open_rig

@@ -17,11 +17,9 @@ import msgspec
 import trio
 
 from trio_broker import __version__
-from trio_broker.agent.connection import Reply
-from trio_broker.auth.grant import Scope
-from trio_broker.auth.scopes import demand
+from trio_broker.auth.grant import Scope, demand
 from trio_broker.broker.broker import CREATED
-from trio_broker.broker.open_request import Opening, check_servers, known_params, may_end
+from trio_broker.broker.open_request import Bound, Opening, check_servers, known_params, may_end
 from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
@@ -32,7 +30,8 @@ from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, fa
 from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
-from trio_broker.server.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.protocol.pending import Reply
+from trio_broker.server.connection import AtOnce, Connection, Waiting
 from trio_broker.server.methods.prompt import cancel, cancel_request, options_of, prompt
 from trio_broker.session.session import Session
 

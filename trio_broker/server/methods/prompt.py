@@ -15,7 +15,7 @@ from trio_broker.protocol.extensions import META
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.server.connection import Connection
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn, text_of
+from trio_broker.session.turn_queue import Turn, text_of
 
 IF_BUSY = ("queue", "reject", "interrupt")
 NONE: Mapping[str, Any] = MappingProxyType({})

@@ -7,8 +7,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.auth.grant import Scope
-from trio_broker.auth.scopes import demand
+from trio_broker.auth.grant import Scope, demand
 from trio_broker.broker.open_request import known_params, may_edit
 from trio_broker.broker.view import turn_view
 from trio_broker.errors import BadMessage, Misuse, NoPrompt
@@ -18,7 +17,7 @@ from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
 from trio_broker.server.methods.log import Which, which
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn, text_of
+from trio_broker.session.turn_queue import Turn, text_of
 
 
 @attrs.frozen

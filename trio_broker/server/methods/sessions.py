@@ -8,12 +8,10 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.agent import catalog
-from trio_broker.agent.catalog import AgentSpec
-from trio_broker.auth.grant import Scope
-from trio_broker.auth.scopes import demand
+from trio_broker.auth.grant import Scope, demand
 from trio_broker.broker.broker import CREATED, WOKEN
 from trio_broker.broker.open_request import (
+    Bound,
     Opening,
     check_end,
     check_program,
@@ -29,12 +27,12 @@ from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.server.connection import AtOnce, Bound, Connection, Waiting
+from trio_broker.server.connection import AtOnce, Connection, Waiting
 from trio_broker.server.methods import admin, log, permissions, queue, tokens
 from trio_broker.server.methods.log import From, Which, speaks_ours, which
 from trio_broker.server.methods.prompt import new_turn, submit_if
 from trio_broker.session.session import Session
-from trio_broker.session.turn import Turn
+from trio_broker.session.turn_queue import Turn
 
 TELL_EVERY = 1.0  # seconds between two words to who waits for a start
 
@@ -76,7 +74,7 @@ class Filter:
 def bind(connection: Connection, message: Message) -> bytes:
     """Say what `session/new` on this connection is to use: agent or command, key, environment, policy."""
     asked = structure(message.params, Bind)
-    spec, env = _spec(connection, asked.agent, asked.command), _env(asked.env)
+    spec, env = connection.broker.registry.resolve(asked.agent, asked.command), _env(asked.env)
     check_program(connection.grant, spec, env)
     if asked.cwd is not None:
         within(connection.grant, asked.cwd, "params.cwd")
@@ -111,7 +109,7 @@ async def open_session(connection: Connection, message: Message) -> None:
     """Get or create a session by key, attached; while it starts, the client is told how it goes."""
     asked = structure(message.params, Open)
     speaks_ours(connection)
-    spec = _spec(connection, asked.agent, asked.command)
+    spec = connection.broker.registry.resolve(asked.agent, asked.command)
     params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
     chosen = chosen_policy(connection.grant, asked.policy)
     named = asked.agent is not None or asked.command is not None
@@ -261,12 +259,6 @@ async def watch(connection: Connection, message: Message) -> bytes:
     picture = await watching.next(asked.after)
     facts = None if connection.grant.admin else jsonrpc.encode(connection.broker.facts(connection.grant))
     return picture.seen_by(connection.grant, watching.clock(), facts)
-
-
-def _spec(connection: Connection, agent: str | None, command: list[str] | None) -> AgentSpec:
-    if command is not None:
-        return catalog.from_command(command, agent)
-    return connection.broker.registry.resolve(agent)
 
 
 def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:

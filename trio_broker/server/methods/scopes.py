@@ -4,16 +4,15 @@ A method that is not in it is an admin's. That holds for our own verbs that some
 would go through to an agent unread: nobody knows what it does there. Requests and notifications have a table each,
 because a name that is harmless as the one may be passed on as the other.
 
-This is about methods. What in a method's parameters needs more (a command, a directory, a policy) is in `opening`, and
-which sessions a client knows of at all in its `Grant`.
+This is about methods. What in a method's parameters needs more (a command, a directory, a policy) is in
+`broker/authorization`, and which sessions a client knows of at all in its `Grant`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trio_broker.auth.grant import Grant, Scope
-from trio_broker.errors import Forbidden
+from trio_broker.auth.grant import Scope
 
 REQUESTS: Mapping[str, Scope] = {
     # ACP. `initialize` may start an agent without a conversation, once: every client has to say it.
@@ -82,13 +81,3 @@ def of_request(method: str) -> Scope:
 def of_notification(method: str) -> Scope:
     """The same for a notification; those of the protocol itself (`$/ping`) go no further than to the broker."""
     return NOTIFICATIONS.get(method, Scope.OBSERVE if method.startswith("$/") else Scope.ADMIN)
-
-
-def demand(grant: Grant, scope: Scope, what: str) -> None:
-    """Raises Forbidden unless the grant has this scope; `what` is what would need it."""
-    if not grant.may(scope):
-        raise Forbidden(
-            f"{what} needs the scope {scope.value!r}, which the token {grant.name!r} does not have; "
-            f"`trio-broker token new --scope {scope.value}` makes one that has it",
-            scope=scope.value,
-        )
