@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_broker.broker.backoff import LONGEST_REST, PATIENCE, Circuit
+from trio_broker.broker.agents import LONGEST_REST, PATIENCE, Circuit
 from trio_broker.errors import SpawnFailed
 
 

@@ -14,8 +14,7 @@ import trio
 import trio.testing
 
 from trio_broker.auth.grant import Grant, Scope
-from trio_broker.broker import usage
-from trio_broker.broker.usage import Meter, Tree
+from trio_broker.broker.status import MEASURE_INTERVAL, Meter, Tree, Use, measure_trees
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.rig import Rig, User, open_rig
@@ -155,7 +154,7 @@ async def test_an_agent_that_says_nothing_is_measured_all_the_same(
     async def trees(roots: Iterable[int]) -> dict[int, Tree]:
         nonlocal spent
         await trio.lowlevel.checkpoint()
-        spent += usage.EVERY * 0.75
+        spent += MEASURE_INTERVAL * 0.75
         return {root: Tree(100, {(root, 1.0): spent}) for root in roots}
 
     with trio.fail_after(300):
@@ -191,12 +190,12 @@ async def test_cpu_is_what_was_spent_between_two_looks_and_a_process_that_ends_t
     meter = Meter(trees)
     with trio.fail_after(300):
         await meter.measure([5])
-        assert meter.uses == {5: usage.Use(None, 100, 2)}
+        assert meter.uses == {5: Use(None, 100, 2)}
         await meter.measure([5])  # too early
         assert asked == [(5,)]
         await trio.sleep(3)
         await meter.measure([5])
-        assert meter.uses == {5: usage.Use(50.0, 60, 2)}
+        assert meter.uses == {5: Use(50.0, 60, 2)}
 
 
 @pytest.mark.process
@@ -207,8 +206,8 @@ async def test_a_tree_is_measured_with_its_children() -> None:
             process = await nursery.start(
                 partial(trio.run_process, command, start_new_session=True, check=False)
             )
-            while len((found := await usage.look([process.pid])).get(process.pid, NOBODY).seconds) < 2:  # noqa: ASYNC110
+            while len((found := await measure_trees([process.pid])).get(process.pid, NOBODY).seconds) < 2:  # noqa: ASYNC110
                 await trio.sleep(0.02)
             assert found[process.pid].memory > 0
             os.killpg(process.pid, signal.SIGKILL)
-    assert await usage.look([process.pid]) == {}
+    assert await measure_trees([process.pid]) == {}

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_broker.auth.grant import Scope
-from trio_broker.broker.usage import Tree
+from trio_broker.broker.status import Tree
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.methods.scopes import NOTIFICATIONS, REQUESTS
 from trio_broker.server.serve import HANDLERS

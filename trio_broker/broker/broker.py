@@ -25,12 +25,12 @@ from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.tokens import Tokens
 from trio_broker.broker.agents import Registry
+from trio_broker.broker.authorization import sees
 from trio_broker.broker.notify import Hook
-from trio_broker.broker.open_request import Opening, sees
+from trio_broker.broker.open_request import Opening
 from trio_broker.broker.recovery import Restored, restored, to_save
 from trio_broker.broker.sessions import Pool
-from trio_broker.broker.status import Watching
-from trio_broker.broker.view import ask_view, session_view
+from trio_broker.broker.status import Watching, ask_view, session_view
 from trio_broker.config.config import Config
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.journal.archive import Archive

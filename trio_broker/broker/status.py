@@ -1,30 +1,199 @@
-"""The whole broker as one coalesced picture, for who watches: `_trio_broker/watch`.
+"""Snapshots of sessions and of the whole broker, for `status` and for clients that watch: `_trio_broker/watch`.
 
-A watcher asks for the next picture after the one it has, and asks again when it has shown that. So a client that lags
-finds the newest picture and no backlog, the broker keeps nothing of it, and nothing is done while nobody asks. All
-watchers share one picture, which is looked after at most once an INTERVAL however chatty the agents are. (Sending
-pictures unasked was rejected: it needs a place in every outbox, and what stands in the socket is old by then.)
+All of it is taken from memory in one step and waits for no lock. A watcher asks for the next snapshot after the one
+it has, and asks again when it has shown that. A client that lags finds the newest snapshot and no backlog, the broker
+keeps nothing for it, and nothing is done while nobody asks. All watchers share one snapshot, which is taken at most
+once a SNAPSHOT_INTERVAL, however chatty the agents are. (Sending snapshots unasked was rejected: it needs a place in
+every outbox, and what stands in the socket is old by then.)
 
-Times in it are seconds on the broker's clock, `at` is its present: a picture in which nothing happens stays the same,
-and the watcher counts the seconds by itself.
+Times in a watched snapshot are seconds on the broker's clock, `at` is its present: a snapshot in which nothing
+happens stays the same, and the watcher counts the seconds by itself. CPU and memory of the agents' process trees are
+measured in a thread, now and then, and only when somebody looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import attrs
+import psutil
 import trio
 
 from trio_broker.auth.grant import Grant
-from trio_broker.broker.usage import Meter
-from trio_broker.broker.view import session_facts
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
+from trio_broker.session.turn_queue import Turn
 
-INTERVAL = 0.2  # seconds from one look to the next
+SNAPSHOT_INTERVAL = 0.2  # seconds from one look at the sessions to the next
+# Seconds: a look at every process of the machine takes milliseconds, of a thread that holds the GIL.
+MEASURE_INTERVAL = 2.0
+
+Look = Callable[[Iterable[int]], Awaitable["dict[int, Tree]"]]
+
+
+def session_view(session: Session) -> dict[str, Any]:
+    """One session as JSON values; times are seconds, `null` where they mean nothing."""
+    now = trio.current_time()
+    line = session.life.line if session.life is not None else None
+    running, asks = session.turns.running, session.relay.asks
+    began = running.started_at if running is not None else None
+    view = session_facts(session)
+    view["phase_for"] = now - session.phase_since
+    view["quiet_for"] = now - line.heard_at if line is not None else None
+    view["turn_for"] = now - began if began is not None else None
+    view["asks"] = len(asks.known) if asks is not None else 0
+    return view
+
+
+def session_facts(session: Session) -> dict[str, Any]:
+    """What stays the same while nothing happens: all but the times, and the asks."""
+    turns, relay, life = session.turns, session.relay, session.life
+    line, agent = (life.line, life.agent) if life is not None else (None, None)
+    queued = turns.queued()
+    return {
+        "key": session.key,
+        "sessionId": session.session_id,
+        "agent": session.settings.spec.name,
+        "phase": session.phase.value,
+        "queue": len(queued),
+        "queued": [turn_view(turn, position) for position, turn in enumerate(queued, 1)],
+        "pid": agent.pid if agent is not None and session.live else None,
+        "cwd": session.settings.cwd,
+        "clients": len(relay.listeners),
+        "error": session.cause.message if session.cause is not None else None,
+        "title": session.state.title,
+        "foreign": relay.foreign,
+        "rejected_lines": line.rejected_count if line is not None else 0,
+        "turns": turns.done,
+        "events": session.log.last,
+        "resumed": session.resumed,
+        "usage": session.state.usage,
+    }
+
+
+def ask_view(session: Session, ask: Ask) -> dict[str, Any]:
+    """One ask as JSON values: `at` in seconds since the epoch, `since` it was asked."""
+    waits = trio.current_time() - ask.opened_at
+    return {
+        "askId": ask.id,
+        "key": session.key,
+        "sessionId": session.session_id,
+        "agent": session.settings.spec.name,
+        "cwd": session.settings.cwd,
+        "method": ask.method,
+        "title": ask.title,
+        "kind": ask.kind,
+        "options": ask.options,
+        "at": time.time() - waits,
+        "since": waits,
+        "asked": [client.name for client in ask.asked],
+        "seq": ask.number,
+    }
+
+
+def turn_view(turn: Turn, position: int) -> dict[str, Any]:
+    """A prompt that waits, or runs, and the beginning of its text."""
+    return {"promptId": turn.prompt_id, "text": turn.text, "position": position}
+
+
+@attrs.frozen
+class Tree:
+    """The processes under one root: resident bytes of all, and the CPU seconds of each by (pid, start time)."""
+
+    memory: int
+    seconds: dict[tuple[int, float], float]
+
+
+@attrs.frozen
+class Use:
+    """`cpu`: percent of one core, None until it was measured twice; `memory`: bytes; `processes`: how many."""
+
+    cpu: float | None
+    memory: int
+    processes: int
+
+
+def trees(roots: Iterable[int]) -> dict[int, Tree]:
+    """Those of the roots that live, with all below them. Reads what the system tells; blocks for milliseconds."""
+    wanted = set(roots)
+    found: dict[int, psutil.Process] = {}
+    parents: dict[int, int] = {}
+    for process in psutil.process_iter():
+        try:
+            parents[process.pid] = process.ppid()
+            found[process.pid] = process
+        except psutil.Error:  # it has just ended
+            continue
+    members: dict[int, list[psutil.Process]] = {}
+    for pid, process in found.items():
+        if (root := _root_of(pid, wanted, parents)) is not None:
+            members.setdefault(root, []).append(process)
+    return {root: _tree(processes) for root, processes in members.items()}
+
+
+def _root_of(pid: int, wanted: set[int], parents: dict[int, int]) -> int | None:
+    seen = set()
+    while pid not in wanted:
+        if pid in seen or pid not in parents:
+            return None
+        seen.add(pid)
+        pid = parents[pid]
+    return pid
+
+
+def _tree(processes: list[psutil.Process]) -> Tree:
+    memory, seconds = 0, {}
+    for process in processes:
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                memory += process.memory_info().rss
+                seconds[process.pid, process.create_time()] = times.user + times.system
+        except psutil.Error:
+            continue
+    return Tree(memory, seconds)
+
+
+async def measure_trees(roots: Iterable[int]) -> dict[int, Tree]:
+    """The same in a thread."""
+    return await trio.to_thread.run_sync(trees, tuple(roots))
+
+
+@attrs.define(eq=False)
+class Meter:
+    """`uses` has what was found last, by root pid."""
+
+    look: Look = measure_trees
+    uses: dict[int, Use] = attrs.field(factory=dict)
+    _seconds: dict[tuple[int, float], float] = attrs.field(factory=dict)
+    _measured_at: float = float("-inf")
+    _measuring: bool = False
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to measure: not while that is being done, nor MEASURE_INTERVAL seconds after."""
+        return not self._measuring and trio.current_time() >= self._measured_at + MEASURE_INTERVAL
+
+    async def measure(self, roots: Iterable[int]) -> None:
+        """Measure these trees, if that is due."""
+        if not self.due:
+            return
+        since = trio.current_time() - self._measured_at
+        self._measuring = True
+        try:
+            found = await self.look(roots)
+        finally:
+            self._measuring, self._measured_at = False, trio.current_time()
+        self.uses = {root: self._use(tree, since) for root, tree in found.items()}
+        self._seconds = {one: spent for tree in found.values() for one, spent in tree.seconds.items()}
+
+    def _use(self, tree: Tree, since: float) -> Use:
+        spent = sum(now - self._seconds.get(one, 0.0) for one, now in tree.seconds.items())
+        known = any(one in self._seconds for one in tree.seconds)
+        return Use(round(100 * spent / since, 1) if known else None, tree.memory, len(tree.seconds))
 
 
 @attrs.frozen
@@ -61,14 +230,14 @@ class Watching:
     async def next(self, after: int | None) -> Picture:
         """The newest picture, as soon as it is another one than number `after`; at once if it is already."""
         while (picture := self.look()).number == after:  # an event for each update is what it spares
-            await trio.sleep_until(self._looked_at + INTERVAL)
+            await trio.sleep_until(self._looked_at + SNAPSHOT_INTERVAL)
             await self.measure()  # of quiet agents too: they may be busy all the same
         return picture
 
     def look(self) -> Picture:
-        """The picture of now, or of less than an INTERVAL ago."""
+        """The picture of now, or of less than a SNAPSHOT_INTERVAL ago."""
         now = trio.current_time()
-        if self._picture is None or now >= self._looked_at + INTERVAL:
+        if self._picture is None or now >= self._looked_at + SNAPSHOT_INTERVAL:
             self._looked_at, self.looks = now, self.looks + 1
             facts = jsonrpc.encode(self.facts())
             sessions = tuple(

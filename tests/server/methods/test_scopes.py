@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 import trio_broker
 from trio_broker.auth.grant import OWNER, Grant, Scope
-from trio_broker.broker.usage import Tree
+from trio_broker.broker.status import Tree
 from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.methods import scopes

@@ -18,8 +18,9 @@ import trio
 
 from trio_broker import __version__
 from trio_broker.auth.grant import Scope, demand
+from trio_broker.broker.authorization import check_servers, known_params, may_end
 from trio_broker.broker.broker import CREATED
-from trio_broker.broker.open_request import Bound, Opening, check_servers, known_params, may_end
+from trio_broker.broker.open_request import Bound, Opening
 from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import trio
 
+from trio_broker.broker.authorization import check_end
 from trio_broker.broker.broker import Broker
-from trio_broker.broker.open_request import check_end
 from trio_broker.config.config import Config
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc

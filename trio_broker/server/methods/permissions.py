@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.broker.view import ask_view
+from trio_broker.broker.status import ask_view
 from trio_broker.errors import Misuse, NoAsk
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc

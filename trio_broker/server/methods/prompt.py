@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from trio_broker.broker.open_request import chosen_policy, known_params, may_cancel
+from trio_broker.broker.authorization import chosen_policy, known_params, may_cancel
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc

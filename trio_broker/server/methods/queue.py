@@ -8,8 +8,8 @@ import attrs
 import trio
 
 from trio_broker.auth.grant import Scope, demand
-from trio_broker.broker.open_request import known_params, may_edit
-from trio_broker.broker.view import turn_view
+from trio_broker.broker.authorization import known_params, may_edit
+from trio_broker.broker.status import turn_view
 from trio_broker.errors import BadMessage, Misuse, NoPrompt
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure

@@ -9,10 +9,7 @@ import attrs
 import trio
 
 from trio_broker.auth.grant import Scope, demand
-from trio_broker.broker.broker import CREATED, WOKEN
-from trio_broker.broker.open_request import (
-    Bound,
-    Opening,
+from trio_broker.broker.authorization import (
     check_end,
     check_program,
     chosen_policy,
@@ -20,7 +17,9 @@ from trio_broker.broker.open_request import (
     may_cancel,
     within,
 )
-from trio_broker.broker.view import session_view
+from trio_broker.broker.broker import CREATED, WOKEN
+from trio_broker.broker.open_request import Bound, Opening
+from trio_broker.broker.status import session_view
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.acp import Object
