@@ -10,6 +10,7 @@ from trio_broker.broker.sessions import Pool
 @attrs.define(eq=False)
 class Entry:
     live: bool = True
+    session_id: str | None = None
 
 
 def test_b1_a_key_is_claimed_once() -> None:
@@ -34,3 +35,27 @@ def test_b5_those_without_a_process_do_not_count() -> None:
     for key in "abc":
         pool.claim(key, Entry(live=key != "b"))
     assert pool.live() == 2 and len(pool.snapshot()) == 3
+
+
+def test_two_agents_that_name_their_sessions_alike_have_two_public_ids() -> None:
+    pool, one, other = Pool[Entry](2), Entry(), Entry()
+    for entry, name in ((one, "s"), (other, "s~2")):
+        entry.session_id = pool.name(entry, "s")
+        assert entry.session_id == name and pool.get_by_id(name) is entry
+
+
+def test_b2_a_public_id_is_released_by_identity() -> None:
+    pool, old, new = Pool[Entry](2), Entry(session_id="s"), Entry(session_id="s")
+    pool.add_id(old)
+    pool.release_id(new)
+    assert pool.get_by_id("s") is old
+    pool.release_id(old)
+    assert pool.get_by_id("s") is None
+
+
+def test_a_session_that_stays_in_the_map_is_found_after_its_id_was_released() -> None:
+    pool, dead = Pool[Entry](2), Entry(session_id="s")
+    pool.claim("k", dead)
+    pool.add_id(dead)
+    pool.release_id(dead)
+    assert pool.get_by_id("s") is dead

@@ -28,7 +28,7 @@ from trio_broker.broker.agents import Registry
 from trio_broker.broker.authorization import sees
 from trio_broker.broker.notify import Hook
 from trio_broker.broker.open_request import Opening
-from trio_broker.broker.recovery import Restored, restored, to_save
+from trio_broker.broker.recovery import Restored, restored_sessions, to_save
 from trio_broker.broker.sessions import Pool
 from trio_broker.broker.status import Watching, ask_view, session_view
 from trio_broker.config.config import Config
@@ -78,7 +78,6 @@ class Broker:
     registry: Registry = attrs.field(init=False)
     hook: Hook = attrs.field(init=False)
     watching: Watching = attrs.field(init=False)
-    _by_id: dict[str, Session] = attrs.field(factory=dict)
     _root: trio.Nursery | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -158,20 +157,10 @@ class Broker:
 
     def _restore(self) -> None:
         """Sessions of the last broker stand here as suspended, in its order; what it had promised to run is run."""
-        if self.keeper.journal is None:
-            return
-        newest: dict[str, Restored] = {}  # a broker that failed may have left older ones of a key
-        for saved in reversed(self.keeper.journal.sessions()):
-            if saved.state == "open":
-                found = restored(saved, self.keeper, self.config, self.registry.resolve)
-                if found is None:
-                    self.keeper.put(Delete(saved.number))  # it never got as far as a conversation
-                else:
-                    newest.setdefault(saved.key, found)
-        for key, found in reversed(newest.items()):
-            session = self.pool.claim(key, self._make(found.settings, found.log, found.state))
-            if session.session_id is not None:
-                self._by_id[session.session_id] = session
+        for found in restored_sessions(self.keeper, self.config, self.registry.resolve):
+            session = self._make(found.settings, found.log, found.state)
+            self.pool.claim(session.key, session)
+            self.pool.add_id(session)
             self._start(session)
             self._take_over(session, found)
 
@@ -297,8 +286,7 @@ class Broker:
     def _over(self, session: Session) -> None:
         log.info("session_over key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
         if session.closed:
-            if session.session_id is not None and self._by_id.get(session.session_id) is session:
-                del self._by_id[session.session_id]
+            self.pool.release_id(session)
             self.pool.release(session.key, session)
             if session.session_id is None:
                 self.keeper.put(Delete(session.log.number))
@@ -310,7 +298,7 @@ class Broker:
             self.registry.starting,
             self.registry.heed_start,
             log,
-            lambda agent_id: self._name(session, agent_id),
+            lambda agent_id: self.pool.name(session, agent_id),
             self._admit,
             lambda session: self.keeper.put(to_save(session)),
             state,
@@ -323,28 +311,13 @@ class Broker:
         tell = partial(self.hook.run, ask_view(session, ask))
         self._supervise(f"notify {ask.id}", tell, lambda: None)
 
-    def _name(self, session: Session, agent_id: str) -> str:
-        """The public id of a session: the agent's own, unless another session has it already (DESIGN D3)."""
-        found, number = agent_id, 1
-        while found in self._by_id:
-            number += 1
-            found = f"{agent_id}~{number}"
-        self._by_id[found] = session
-        return found
-
     def sessions(self, grant: Grant = OWNER) -> list[Session]:
         """Those that this grant has any business with, dead ones included."""
         return [session for session in self.pool.snapshot() if grant.admin or sees(grant, session)]
 
     def find(self, *, session_id: str | None = None, key: str | None = None, grant: Grant = OWNER) -> Session:
         """The session of that id or key, dead ones included. Raises NoSession, also if this grant has none such."""
-        if session_id is not None:
-            everyone = self.pool.snapshot() if session_id not in self._by_id else ()
-            found = self._by_id.get(session_id) or next(
-                (s for s in everyone if s.session_id == session_id), None
-            )
-        else:
-            found = self.pool.get(key or "")
+        found = self.pool.get(key or "") if session_id is None else self.pool.get_by_id(session_id)
         if found is None or not sees(grant, found):
             name = {"sessionId": session_id} if session_id is not None else {"key": key}
             raise NoSession(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.config.config import Config
 from trio_broker.errors import UnknownAgent
-from trio_broker.journal.changes import Save
+from trio_broker.journal.changes import Delete, Save
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
@@ -70,10 +70,28 @@ class Restored:
     settle: Callable[[], dict[str, dict[str, Any]]]
 
 
+def restored_sessions(
+    keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
+) -> Iterator[Restored]:
+    """The sessions that the last broker left open, in its order; of each key the newest. `resolve` as the registry's.
+
+    A broker that failed may have left older sessions of a key. Those without a conversation are deleted.
+    """
+    newest: dict[str, Restored] = {}
+    for saved in reversed(keeper.journal.sessions() if keeper.journal is not None else []):
+        if saved.state == "open":
+            found = restored(saved, keeper, config, resolve)
+            if found is None:
+                keeper.put(Delete(saved.number))
+            else:
+                newest.setdefault(saved.key, found)
+    return reversed(newest.values())
+
+
 def restored(
     saved: Saved, keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
 ) -> Restored | None:
-    """None for a session that has no conversation to come back to. `resolve` as the registry's."""
+    """One of them; None for a session that has no conversation to come back to."""
     meta = saved.meta
     if not saved.session_id:
         return None

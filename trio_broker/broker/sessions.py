@@ -12,8 +12,10 @@ import attrs
 
 
 class Pooled(Protocol):
-    """What the pool asks of a session: whether there is a process of it, or will be."""
+    """What the pool asks of a session: its public id, and whether it has a process or will have one."""
 
+    @property
+    def session_id(self) -> str | None: ...
     @property
     def live(self) -> bool: ...
 
@@ -23,10 +25,11 @@ S = TypeVar("S", bound=Pooled)
 
 @attrs.define
 class Pool(Generic[S]):
-    """Sessions by key; at most `limit` of them are to be live."""
+    """Sessions by key and by public id; at most `limit` of them are to be live."""
 
     limit: int
     _sessions: dict[str, S] = attrs.field(factory=dict, init=False)
+    _by_id: dict[str, S] = attrs.field(factory=dict, init=False)
 
     def get(self, key: str) -> S | None:
         return self._sessions.get(key)
@@ -41,6 +44,30 @@ class Pool(Generic[S]):
             return False
         del self._sessions[key]
         return True
+
+    def get_by_id(self, session_id: str) -> S | None:
+        """The session of a public id: one that was named here, else any in the map that has it."""
+        named = self._by_id.get(session_id)
+        return named or next((one for one in self._sessions.values() if one.session_id == session_id), None)
+
+    def name(self, session: S, agent_session_id: str) -> str:
+        """Give a session its public id: the agent's own, unless another session has it already (DESIGN D3)."""
+        found, number = agent_session_id, 1
+        while found in self._by_id:
+            number += 1
+            found = f"{agent_session_id}~{number}"
+        self._by_id[found] = session
+        return found
+
+    def add_id(self, session: S) -> None:
+        """Find a restored session under the public id that it has already."""
+        if session.session_id is not None:
+            self._by_id[session.session_id] = session
+
+    def release_id(self, session: S) -> None:
+        """Take its public id out, unless another session has it by now."""
+        if session.session_id is not None and self._by_id.get(session.session_id) is session:
+            del self._by_id[session.session_id]
 
     def live(self) -> int:
         """How many have a process, or will have one."""

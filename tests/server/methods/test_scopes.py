@@ -204,7 +204,7 @@ DOORS = (
     "websocket",
     "doors",
 )
-PAST_THE_GRANT = re.compile(r"broker\.(find|sessions|status|facts|pool|_by_id)\b(?!\((.*connection\.)?grant)")
+PAST_THE_GRANT = re.compile(r"broker\.(find|sessions|status|facts|pool)\b(?!\((.*connection\.)?grant)")
 
 
 def test_handlers_look_for_sessions_through_the_grant_only() -> None:
