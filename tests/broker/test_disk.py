@@ -16,10 +16,9 @@ from trio.testing import MockClock
 from trio_broker.agent.lifecycle import Settings
 from trio_broker.agent.process import Ladder
 from trio_broker.errors import AgentGone, BrokerError, SessionOver
-from trio_broker.journal.changes import Change
 from trio_broker.journal.keeper import Keeper, Owner
 from trio_broker.journal.log import Log
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Change, Journal
 from trio_broker.model import Failed
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind

@@ -12,10 +12,9 @@ import trio
 
 from trio_broker.errors import JournalError, Misuse
 from trio_broker.journal.archive import PAGE, Archive, Import
-from trio_broker.journal.changes import Append, Save
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Append, Journal, Save
 
 HEAD = '{"trio-broker": 1, "key": "old", "session_id": "s", "meta": {}, "updated_at": 1}'
 NOTE = '{"first": 1, "count": 1, "at": 1.5, "kind": "note", "data": {"text": "old"}}'

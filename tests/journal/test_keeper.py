@@ -11,11 +11,10 @@ import trio.testing
 
 from trio_broker.errors import JournalError
 from trio_broker.journal import keeper as keepers
-from trio_broker.journal.changes import Append
 from trio_broker.journal.keeper import BATCH, Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Append, Journal
 
 BLOCK = 64 * 1024
 FLOOD = 64 * BATCH // BLOCK

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
 from trio_broker.journal import log as logs
-from trio_broker.journal.changes import Change
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Change, Journal
 
 STEPS = st.lists(
     st.one_of(

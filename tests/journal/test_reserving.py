@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
 from trio_broker.journal import reserving
-from trio_broker.journal.changes import Append, Delete, Reserve, Save
 from trio_broker.journal.keeper import Keeper, _Entry
 from trio_broker.journal.log import Log
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Append, Delete, Journal, Reserve, Save
 
 NOTE = b'{"n":1}\n'
 STEPS = st.lists(

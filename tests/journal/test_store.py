@@ -16,10 +16,10 @@ import pytest
 import trio
 
 from trio_broker.errors import JournalError
-from trio_broker.journal import store as journals
-from trio_broker.journal.changes import Append, Delete, Reserve, Save
+from trio_broker.journal import schema
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import VERSION, Journal, Saved
+from trio_broker.journal.schema import VERSION
+from trio_broker.journal.store import Append, Delete, Journal, Reserve, Save, Saved
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import open_rig
 
@@ -343,11 +343,11 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
 ) -> None:
     by_hand(path, VERSION_1)
     with monkeypatch.context() as next_version:
-        next_version.setattr(journals, "VERSION", 3)
-        next_version.setitem(journals.MIGRATIONS, 2, "DELETE FROM record; CREATE TABLE session (twice);")
+        next_version.setattr(schema, "VERSION", 3)
+        next_version.setitem(schema.MIGRATIONS, 2, "DELETE FROM record; CREATE TABLE session (twice);")
         with pytest.raises(JournalError, match="already exists"):
             Journal.open(path)
-        next_version.setitem(journals.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
+        next_version.setitem(schema.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
         assert len(Journal.open(path).read(3, 1, 1 << 20)) == 2
     with pytest.raises(JournalError, match=r"its version is 3, this one knows 2"):
         Journal.open(path)

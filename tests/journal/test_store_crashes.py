@@ -14,9 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from trio_broker.journal.changes import Append
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Append, Journal
 
 BATCH = st.lists(st.tuples(st.sampled_from([1, 2]), st.integers(1, 4)), min_size=1, max_size=4)
 Logs = dict[int, list[Record]]

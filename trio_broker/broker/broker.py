@@ -34,9 +34,9 @@ from trio_broker.broker.status import Watching, ask_view, session_view
 from trio_broker.config.config import Config
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.journal.archive import Archive
-from trio_broker.journal.changes import Delete
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
+from trio_broker.journal.store import Delete
 from trio_broker.model import Ending, Phase
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session

@@ -15,11 +15,10 @@ from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.config.config import Config
 from trio_broker.errors import UnknownAgent
-from trio_broker.journal.changes import Delete, Save
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Saved
+from trio_broker.journal.store import Delete, Save, Saved
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.permissions import EXPIRED, RESTART
 from trio_broker.session.session import Session

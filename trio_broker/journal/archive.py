@@ -11,10 +11,9 @@ import trio
 
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.errors import Misuse, NoSession
-from trio_broker.journal.changes import Append, Change, Delete, Save
 from trio_broker.journal.export import Parser
 from trio_broker.journal.keeper import Keeper
-from trio_broker.journal.store import Journal, Saved
+from trio_broker.journal.store import Append, Change, Delete, Journal, Save, Saved
 
 PAGE = 8 * 1024 * 1024  # bytes of an export after which a page is full: escaped, it has to fit into a message
 

@@ -15,7 +15,8 @@ import trio
 
 from trio_broker.errors import JournalError
 from trio_broker.ioutil import give_back
-from trio_broker.journal.store import PAGE_SIZE, Journal
+from trio_broker.journal.schema import PAGE_SIZE
+from trio_broker.journal.store import Journal
 
 log = logging.getLogger(__name__)
 

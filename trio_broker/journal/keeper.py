@@ -19,10 +19,9 @@ import attrs
 import trio
 
 from trio_broker.errors import JournalError
-from trio_broker.journal.changes import Append, Change, Reserve
 from trio_broker.journal.folding import Folding
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Journal
+from trio_broker.journal.store import Append, Change, Journal, Reserve
 from trio_broker.supervision import tell
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from typing import Any
 import attrs
 
 from trio_broker.errors import JournalError
-from trio_broker.journal.changes import Append, Reserve
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.record import Record
 from trio_broker.journal.reserving import Numbers
+from trio_broker.journal.store import Append, Reserve
 from trio_broker.protocol import jsonrpc
 
 RING_SMALL = 32 * 1024  # bytes that stay in memory anyway

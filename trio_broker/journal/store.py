@@ -11,8 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,21 @@ import attrs
 
 from trio_broker.errors import JournalError
 from trio_broker.journal import export
-from trio_broker.journal.changes import Change, Delete, steps
 from trio_broker.journal.record import Record
+from trio_broker.journal.schema import connect, put_aside
 
-VERSION = 2
-PAGE_SIZE = 8192  # bytes, of a new file: a turn's end writes three pages, a block of 64 KiB eight
-PATIENCE = 5.0  # seconds to wait for a lock; only a copy or another tool could hold one
-SCHEMA = """
-CREATE TABLE session (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, session_id TEXT NOT NULL, state TEXT NOT NULL,
-    meta TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL
-);
-CREATE TABLE record (
-    id INTEGER PRIMARY KEY, session INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL,
-    at REAL NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL
-);
-CREATE UNIQUE INDEX record_number ON record (session, first);
-CREATE INDEX record_turn ON record (session, first) WHERE kind IN ('queued', 'started', 'ended', 'ask', 'answer');
-"""
+ROWS = 16  # records of one statement, at most
+INSERTS = [
+    "INSERT INTO record (session, first, count, at, kind, data) VALUES "  # noqa: S608  # only the number of rows is put in
+    f"{', '.join(['(?, ?, ?, ?, ?, ?)'] * rows)} ON CONFLICT (session, first) DO NOTHING"
+    for rows in range(ROWS + 1)
+]
+SAVE = (
+    "INSERT INTO session (number, key, session_id, state, meta, created_at, updated_at)"
+    " VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE"
+    " SET key = excluded.key, session_id = excluded.session_id, state = ?4, meta = ?5, updated_at = ?6"
+)
+RESERVE = "INSERT INTO reserved (session, upto) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET upto = excluded.upto"
 SESSIONS = """
 SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_at,
     coalesce((SELECT r.first + r.count - 1 FROM record r WHERE r.session = s.number ORDER BY r.first DESC LIMIT 1), 0),
@@ -59,8 +55,81 @@ PROBES = (
     SESSIONS,
     LAST_TURN,
 )  # what a broker begins with; damage they do not meet costs the events that it hit
-RESERVED = "CREATE TABLE reserved (session INTEGER PRIMARY KEY, upto INTEGER NOT NULL);"
-MIGRATIONS = {0: SCHEMA, 1: RESERVED}  # from that version to the next one
+
+
+@attrs.frozen
+class Append:
+    """Add a record to a session's log; one that is there already stays as it is."""
+
+    session: int
+    record: Record
+
+
+@attrs.frozen
+class Save:
+    """Write what is known of a session; `state` is open or closed."""
+
+    session: int
+    key: str
+    session_id: str
+    state: str
+    meta: dict[str, Any]
+    updated_at: float
+
+
+@attrs.frozen
+class Delete:
+    session: int
+
+
+@attrs.frozen
+class Reserve:
+    """Of a session's log, no later broker is to give a number up to this one: it may have been told."""
+
+    session: int
+    upto: int
+
+
+Change = Append | Save | Delete | Reserve
+Step = tuple[str, Sequence[Any]]  # a statement and its values
+
+
+def steps(batch: Iterable[Change]) -> Iterator[Step]:
+    """The statements that make these changes. Neighbouring records are one: each has its price in turns of the GIL."""
+    records: list[Append] = []
+    for change in batch:
+        if records and (len(records) == ROWS or not isinstance(change, Append)):
+            yield _insert(records)
+            records = []
+        if isinstance(change, Append):
+            records.append(change)
+        elif isinstance(change, Save):
+            yield SAVE, _values_of(change)
+        elif isinstance(change, Reserve):
+            yield RESERVE, (change.session, change.upto)
+        else:
+            for table, column in (("record", "session"), ("reserved", "session"), ("session", "number")):
+                yield f"DELETE FROM {table} WHERE {column} = ?", (change.session,)  # noqa: S608  # names of ours
+    if records:
+        yield _insert(records)
+
+
+def _insert(changes: list[Append]) -> Step:
+    values: list[object] = []
+    for change in changes:
+        record = change.record
+        values += (change.session, record.first, record.count, record.at, record.kind, record.data)
+    return INSERTS[len(changes)], values
+
+
+def _values_of(save: Save) -> Sequence[object]:
+    meta = json.dumps(save.meta)
+    return save.session, _bytes(save.key), _bytes(save.session_id), save.state, meta, save.updated_at
+
+
+def _bytes(text: str) -> bytes:
+    """JSON may carry half a surrogate pair into a name, and sqlite3 refuses to make UTF-8 of that."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 @attrs.frozen
@@ -103,12 +172,12 @@ class Journal:
         """
         try:
             try:
-                return cls(path, *_connect(path, full))
+                return cls(path, *connect(path, PROBES, full=full))
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
-            aside = _put_aside(path)
-            return cls(path, *_connect(path, full), aside)
+            aside = put_aside(path)
+            return cls(path, *connect(path, PROBES, full=full), aside)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(
                 f"{path}: {error}; is its directory writable, and the disk not full?"
@@ -272,63 +341,6 @@ class Journal:
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._cursor() as cursor:
             return cursor.execute(query, values).fetchall()
-
-
-def _connect(path: Path, full: bool) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # sqlite's other files get its mode
-    synchronous = f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}"
-    with contextlib.ExitStack() as stack:  # all are closed before a damaged file is put aside
-        writer = stack.enter_context(contextlib.closing(_connection(path)))
-        _migrate(writer, path)
-        writer.execute("PRAGMA journal_mode = WAL").close()
-        writer.execute("PRAGMA wal_autocheckpoint = 0").close()  # `fold` does it
-        writer.execute(synchronous).close()
-        reader = stack.enter_context(contextlib.closing(_connection(path)))
-        reader.execute("PRAGMA query_only = ON").close()
-        reader.text_factory = _text
-        folder = stack.enter_context(contextlib.closing(_connection(path)))
-        folder.execute(synchronous).close()
-        for probe in PROBES:
-            reader.execute(probe).fetchall()
-        stack.pop_all()
-    return writer, reader, folder
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-
-
-def _put_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}")
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    return aside
-
-
-def _migrate(writer: sqlite3.Connection, path: Path) -> None:
-    (version,) = writer.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise JournalError(
-            f"{path} was written by a newer trio-broker (its version is {version}, this one knows {VERSION}); "
-            "use that one, or move the file away",
-            version=version,
-        )
-    if version == 0:
-        if writer.execute("SELECT * FROM sqlite_master").fetchall():
-            raise JournalError(f"{path} is a database of something else; move it away")
-        writer.execute(f"PRAGMA page_size = {PAGE_SIZE}").close()
-        writer.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
-    while version < VERSION:
-        writer.executescript(
-            f"BEGIN; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
-        ).close()
-        version += 1
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogatepass")
 
 
 def _shorten(cursor: sqlite3.Cursor, keep: int) -> None:
