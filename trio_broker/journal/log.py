@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import attrs
+import trio
 
 from trio_broker.errors import JournalError
 from trio_broker.journal.keeper import Keeper
@@ -267,3 +268,14 @@ class Cursor:
 
     def close(self) -> None:
         self.log.cursors.discard(self)
+
+
+async def read_range(log: Log, since: int, upto: int, receive: Callable[[Record], None]) -> None:
+    """Read a log from one number to another; others get their turn between its records."""
+    cursor = log.cursor(since)
+    try:
+        while cursor.behind(upto):
+            receive(await cursor.take())
+            await trio.lowlevel.checkpoint()
+    finally:
+        cursor.close()

@@ -8,13 +8,10 @@ from __future__ import annotations
 import copy
 import os
 import uuid
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import attrs
 import msgspec
-import trio
 
 from trio_broker import __version__
 from trio_broker.auth.grant import Scope, demand
@@ -22,8 +19,7 @@ from trio_broker.broker.authorization import check_servers, known_params, may_en
 from trio_broker.broker.broker import CREATED
 from trio_broker.broker.open_request import Bound, Opening
 from trio_broker.errors import BrokerError, NoSession, RemoteError
-from trio_broker.journal.log import Log
-from trio_broker.journal.record import Record
+from trio_broker.journal.log import read_range
 from trio_broker.journal.replay import Replay
 from trio_broker.model import Phase
 from trio_broker.protocol import acp, jsonrpc
@@ -33,20 +29,13 @@ from trio_broker.protocol.extensions import META, OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.protocol.pending import Reply
 from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.methods.params import ResumePosition
 from trio_broker.server.methods.prompt import cancel, cancel_request, options_of, prompt
 from trio_broker.session.session import Session
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
 NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
 SETTINGS = ("session/set_mode", "session/set_config_option")
-
-
-@attrs.frozen
-class Place:
-    """Where a client was in a log, if it knows."""
-
-    since: int | None = None
-    began: int | None = None
 
 
 async def initialize(connection: Connection, message: Message) -> bytes:
@@ -117,7 +106,7 @@ async def load_session(connection: Connection, message: Message) -> None:
     session = await _taken_up(connection, message)
     async with connection.reading:
         last, replay = session.log.last, Replay(session.session_id or "")
-        await each_record(session.log, 1, last, replay.feed)
+        await read_range(session.log, 1, last, replay.feed)
         for frame in replay.frames():
             connection.send(degraded(frame, connection.can))
         connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
@@ -130,7 +119,7 @@ async def resume_session(connection: Connection, message: Message) -> None:
     It says so with the `since` and the `began` of one in `_meta["trio-broker"]`.
     """
     session = await _taken_up(connection, message)
-    place = structure(jsonrpc.encode(options_of(message.params)), Place)
+    place = structure(jsonrpc.encode(options_of(message.params)), ResumePosition)
     since = None if place.since is None else session.log.place_of(place.since, place.began)
     connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
     connection.attach(session, since)
@@ -146,17 +135,6 @@ async def _taken_up(connection: Connection, message: Message) -> Session:
         session.wake()
         await session.wait_ready()
     return session
-
-
-async def each_record(log: Log, since: int, upto: int, heed: Callable[[Record], None]) -> None:
-    """Read a log from one number to another; others get their turn between its records."""
-    cursor = log.cursor(since)
-    try:
-        while cursor.behind(upto):
-            heed(await cursor.take())
-            await trio.lowlevel.checkpoint()
-    finally:
-        cursor.close()
 
 
 def tell_commands(connection: Connection, session: Session) -> None:

@@ -1,32 +1,41 @@
-"""The broker's own methods for who operates it: restart an agent, read the configuration anew, stop."""
+"""The broker's own methods for operators: restart an agent, reload the configuration, stop; make and revoke tokens."""
 
 from __future__ import annotations
 
 import attrs
 import trio
 
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.broker.authorization import check_end
 from trio_broker.broker.broker import Broker
+from trio_broker.broker.notify import Hook
 from trio_broker.config.config import Config
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
-from trio_broker.server.methods.log import Which, which
-from trio_broker.server.methods.reloading import take_up
+from trio_broker.server.methods.params import (
+    NewTokenParams,
+    RestartParams,
+    RevokeTokenParams,
+    SessionRef,
+    ShutdownParams,
+    find_session,
+)
+
+AT_START = ("listen", "journal")  # tables that hold as they were when the broker began
 
 
-@attrs.frozen
-class Restart:
-    session_id: str | None = None
-    key: str | None = None
-    kill: bool = False
-
-
-@attrs.frozen
-class Shutdown:
-    drain: bool = False
+def take_up(broker: Broker, read: Config) -> list[str]:
+    """Have it hold; gives the tables that have changed and wait for the next start."""
+    kept = {name: getattr(broker.config, name) for name in AT_START}
+    config = attrs.evolve(read, **kept)
+    broker.config = broker.registry.config = config
+    broker.registry.starting.total_tokens = config.broker.max_starting
+    broker.pool.limit = config.broker.max_sessions
+    broker.hook = Hook(config.policy.notify)
+    return [name for name, value in kept.items() if getattr(read, name) != value]
 
 
 async def restart(connection: Connection, message: Message) -> bytes:
@@ -35,8 +44,8 @@ async def restart(connection: Connection, message: Message) -> bytes:
     The turn that runs ends as failed; what is queued runs in the new process. Answered when that works. Raises why it
     does not.
     """
-    asked = structure(message.params, Restart)
-    session = which(connection, Which(asked.session_id, asked.key))
+    asked = structure(message.params, RestartParams)
+    session = find_session(connection, SessionRef(asked.session_id, asked.key))
     check_end(connection.grant, session)
     cause = SessionOver(f"the agent of session {session.key!r} was restarted by {connection.who}")
     why = session.restart(cause)
@@ -73,11 +82,46 @@ def shutdown(connection: Connection, message: Message) -> bytes:
 
 def shut_down(broker: Broker, params: bytes) -> bytes:
     """The same for whoever is no client (see `unixdoor`). Raises BrokerError for parameters that do not fit."""
-    if structure(params, Shutdown).drain:
+    if structure(params, ShutdownParams).drain:
         broker.drain()
         return b"{}"
     return jsonrpc.encode({"kept": broker.stop()})
 
 
-AT_ONCE: dict[str, AtOnce] = {"shutdown": shutdown}
-WAITING: dict[str, Waiting] = {"restart": restart, "reload": reload}
+async def token_new(connection: Connection, message: Message) -> bytes:
+    """Make a token; the answer has its text, which is told this once."""
+    asked, tokens = structure(message.params, NewTokenParams), connection.broker.tokens
+    expires = None if asked.expires_in is None else tokens.now() + asked.expires_in
+    scopes = frozenset(map(_scope, asked.scopes))
+    grant = Grant(asked.name, scopes, tuple(asked.sessions), tuple(asked.roots), expires)
+    secret = await tokens.new(grant)
+    made = next(token for token in tokens.listed() if token["name"] == asked.name)
+    return jsonrpc.encode({"token": secret, **made})
+
+
+def tokens(connection: Connection, message: Message) -> bytes:
+    """Every token and what it may; no text of any."""
+    return jsonrpc.encode({"tokens": connection.broker.tokens.listed()})
+
+
+async def token_revoke(connection: Connection, message: Message) -> bytes:
+    """End a token, and with it the connections that came with it."""
+    await connection.broker.tokens.revoke(structure(message.params, RevokeTokenParams).name)
+    return b'{"revoked":true}'
+
+
+def _scope(text: str) -> Scope:
+    try:
+        return Scope(text)
+    except ValueError:
+        choices = [scope.value for scope in Scope]
+        raise Misuse(f"{text!r} is no scope; use some of {', '.join(choices)}", choices=choices) from None
+
+
+AT_ONCE: dict[str, AtOnce] = {"shutdown": shutdown, "tokens": tokens}
+WAITING: dict[str, Waiting] = {
+    "restart": restart,
+    "reload": reload,
+    "token_new": token_new,
+    "token_revoke": token_revoke,
+}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import trio
 
 from trio_broker.errors import Misuse, NoPrompt, NoSession
-from trio_broker.journal.log import Log
+from trio_broker.journal.log import Log, read_range
 from trio_broker.journal.record import Record
 from trio_broker.journal.transcript import History
 from trio_broker.model import Phase
@@ -16,59 +15,20 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
-from trio_broker.server.methods.acp import each_record
+from trio_broker.server.methods.params import (
+    ImportParams,
+    PruneParams,
+    ReadParams,
+    SessionRef,
+    WaitParams,
+    find_session,
+)
 from trio_broker.session.session import Session
 
 AT_REST = (Phase.IDLE, Phase.SUSPENDED, Phase.DEAD, Phase.CLOSED)
 PAGE = 1024 * 1024  # bytes of a log after which a page is full
 ROLES = ("controller", "observer")
 UNTIL = {"idle": "idle", "ask": "waiting", "closed": "closed"}
-
-
-@attrs.frozen
-class Which:
-    """A session by its id or its key, and where it matters one of its prompts."""
-
-    session_id: str | None = None
-    key: str | None = None
-    prompt_id: str | None = None
-    policy: str | None = None
-    if_busy: str | None = None
-
-
-@attrs.frozen
-class From:
-    """A session, and a number in its log to read from: 1 is the beginning, None what comes from now on."""
-
-    session_id: str | None = None
-    key: str | None = None
-    since: int | None = None
-    limit: int = 1000
-    role: str = "controller"
-
-
-@attrs.frozen
-class Until:
-    """A session and what to wait for: `idle`, `ask`, `closed`, or that the prompt of this id has ended."""
-
-    session_id: str | None = None
-    key: str | None = None
-    until: str = "idle"
-    prompt_id: str | None = None
-
-
-@attrs.frozen
-class Lines:
-    """Of an export: the next ones of the import that has this `number`, or the first of another."""
-
-    lines: list[str]
-    number: int | None = None
-    more: bool = False
-
-
-@attrs.frozen
-class Older:
-    older_than: float
 
 
 def attach(connection: Connection, message: Message) -> None:
@@ -79,10 +39,10 @@ def attach(connection: Connection, message: Message) -> None:
     Each `session/update` is the next number; each `_trio_broker/event` says its own (`seq`), and a gap may have all up
     to its `to`. It wakes no agent.
     """
-    asked = structure(message.params, From)
+    asked = structure(message.params, ReadParams)
     if asked.role not in ROLES:
         raise Misuse(f"params.role: expected one of {', '.join(ROLES)}, not {asked.role!r}")
-    session = which(connection, Which(asked.session_id, asked.key))
+    session = find_session(connection, SessionRef(asked.session_id, asked.key))
     since = session.log.last + 1 if asked.since is None else session.log.place_of(asked.since)
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
@@ -91,7 +51,7 @@ def attach(connection: Connection, message: Message) -> None:
 
 def detach(connection: Connection, message: Message) -> bytes:
     """Hear no more of a session; its turns go on."""
-    connection.detach(which(connection, structure(message.params, Which)))
+    connection.detach(find_session(connection, structure(message.params, SessionRef)))
     return b"{}"
 
 
@@ -108,7 +68,7 @@ async def events(connection: Connection, message: Message) -> bytes:
 
     It is shorter where the events are long, for it is decoded and encoded here, and others wait meanwhile.
     """
-    asked = structure(message.params, From)
+    asked = structure(message.params, ReadParams)
     log = await _log_of(connection, asked.session_id, asked.key)
     next = since = log.place_of(asked.since or 1)
     found: list[dict[str, Any]] = []
@@ -139,18 +99,18 @@ def _told(record: Record, limit: int) -> list[dict[str, Any]]:
 
 async def history_of(connection: Connection, message: Message) -> None:
     """What was said and done, for people: prompts, answers, tools, asks, ends; merged as in a replay."""
-    asked = structure(message.params, From)
+    asked = structure(message.params, ReadParams)
     log = await _log_of(connection, asked.session_id, asked.key)
     async with connection.reading:
         history, last = History(), log.last
-        await each_record(log, asked.since or 1, last, history.feed)
+        await read_range(log, asked.since or 1, last, history.feed)
         connection.reply(message, jsonrpc.encode({"items": history.items(), "last": last}))
 
 
 async def _log_of(connection: Connection, session_id: str | None, key: str | None) -> Log:
     """The log of a session that is here, or of one that was closed. Raises NoSession."""
     try:
-        return which(connection, Which(session_id, key)).log
+        return find_session(connection, SessionRef(session_id, key)).log
     except NoSession:
         saved = await connection.broker.archive.saved(session_id, key, connection.grant)
         return Log(connection.broker.keeper, saved.number, next=saved.last + 1, kept=saved.last)
@@ -158,10 +118,10 @@ async def _log_of(connection: Connection, session_id: str | None, key: str | Non
 
 async def wait(connection: Connection, message: Message) -> bytes:
     """Answer when it has come to that; at once if it has already."""
-    asked = structure(message.params, Until)
+    asked = structure(message.params, WaitParams)
     if asked.until not in UNTIL:
         raise Misuse(f"params.until: expected one of {', '.join(UNTIL)}, not {asked.until!r}")
-    session = which(connection, Which(asked.session_id, asked.key))
+    session = find_session(connection, SessionRef(asked.session_id, asked.key))
     _check_known(session, asked.prompt_id)
     stirred = trio.Event()
 
@@ -188,7 +148,7 @@ def _check_known(session: Session, prompt_id: str | None) -> None:
         raise NoPrompt(f"session {session.key!r} knows of no prompt {prompt_id!r}; {shown}", key=session.key)
 
 
-def _is_so(session: Session, asked: Until) -> bool:
+def _is_so(session: Session, asked: WaitParams) -> bool:
     if asked.prompt_id is not None:
         return asked.prompt_id in session.turns.ended
     at_rest = session.phase in AT_REST and not session.turns.queued()
@@ -197,7 +157,7 @@ def _is_so(session: Session, asked: Until) -> bool:
 
 async def export(connection: Connection, message: Message) -> bytes:
     """A page of a session as lines of NDJSON, of a closed one too: line `since` and those after it."""
-    asked = structure(message.params, From)
+    asked = structure(message.params, ReadParams)
     log = await _log_of(connection, asked.session_id, asked.key)
     lines, next = await connection.broker.archive.export(log.number, asked.since or 1, max(1, asked.limit))
     return jsonrpc.encode({"lines": lines, "next": next})
@@ -207,7 +167,7 @@ async def import_session(connection: Connection, message: Message) -> bytes:
     """Take in what `export` gave: a closed session of its own, once the last page is here. Raises JournalError, with
     the line; then, or when the connection goes before, nothing of it stays.
     """
-    asked, archive = structure(message.params, Lines), connection.broker.archive
+    asked, archive = structure(message.params, ImportParams), connection.broker.archive
     begun = archive.begin_import() if asked.number is None else archive.import_of(asked.number)
     if asked.number is None:
         connection.nursery.start_soon(begun.keep)
@@ -217,32 +177,20 @@ async def import_session(connection: Connection, message: Message) -> bytes:
 
 async def prune(connection: Connection, message: Message) -> bytes:
     """Forget closed sessions older than so many seconds, and what logs hold above their limit."""
-    asked, keep = structure(message.params, Older), connection.broker.config.journal.keep_bytes
+    asked, keep = structure(message.params, PruneParams), connection.broker.config.journal.keep_bytes
     pruned = await connection.broker.archive.prune(asked.older_than, keep or None)
     return jsonrpc.encode({"deleted": pruned})
 
 
 async def delete(connection: Connection, message: Message) -> bytes:
     """End a session, and forget it with its log."""
-    asked = structure(message.params, Which)
+    asked = structure(message.params, SessionRef)
     try:
-        await connection.broker.delete(which(connection, asked))
+        await connection.broker.delete(find_session(connection, asked))
     except NoSession:
         saved = await connection.broker.archive.saved(asked.session_id, asked.key, connection.grant)
         await connection.broker.archive.forget(saved.number)
     return b'{"deleted":true}'
-
-
-def speaks_ours(connection: Connection) -> None:
-    """Who uses our own verbs knows our events, and what comes of a prompt without an `initialize`."""
-    connection.events = connection.introduced = True
-
-
-def which(connection: Connection, asked: Which) -> Session:
-    if asked.session_id is None and asked.key is None:
-        raise Misuse("say which session: params.sessionId or params.key")
-    speaks_ours(connection)
-    return connection.find(session_id=asked.session_id, key=asked.key)
 
 
 AT_ONCE: dict[str, AtOnce] = {"attach": attach, "detach": detach, "positions": positions}

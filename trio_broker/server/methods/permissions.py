@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-
 from trio_broker.broker.status import ask_view
 from trio_broker.errors import Misuse, NoAsk
+from trio_broker.journal.log import read_range
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection
-from trio_broker.server.methods.acp import each_record
-from trio_broker.server.methods.log import speaks_ours
+from trio_broker.server.methods.params import AnswerParams, AsksParams, enable_extensions
 from trio_broker.session.agent_request import Answer, Ask
 from trio_broker.session.session import Session
 
@@ -23,36 +20,17 @@ ANSWERS = ("allow", "deny")
 SEARCHED = 100_000  # events of a log in which the answer to a settled ask is looked for
 
 
-@attrs.frozen
-class Which:
-    """The asks of one session, or of all."""
-
-    session_id: str | None = None
-    key: str | None = None
-
-
-@attrs.frozen
-class Verdict:
-    """An answer: an option by its id, or `allow` or `deny`, this once or `always`; `content` fills in a form."""
-
-    ask_id: str
-    option_id: str | None = None
-    answer: str | None = None
-    always: bool = False
-    content: Object | None = None
-
-
 def asks(connection: Connection, message: Message) -> bytes:
     """Every question that waits for an answer, the oldest first; from memory."""
-    asked = structure(message.params, Which)
+    asked = structure(message.params, AsksParams)
     found = [ask_view(session, ask) for session, ask in _open(connection) if _fits(session, asked)]
     return jsonrpc.encode({"asks": sorted(found, key=lambda view: -view["since"])})
 
 
 def answer(connection: Connection, message: Message) -> bytes | None:
     """Answer one, whoever else is asked. Raises Misuse, with what is offered, and NoAsk, which says who was first."""
-    speaks_ours(connection)
-    verdict = structure(message.params, Verdict)
+    enable_extensions(connection)
+    verdict = structure(message.params, AnswerParams)
     for session, ask in _open(connection):
         if ask.id == verdict.ask_id:
             connection.check_controls(session)
@@ -66,11 +44,11 @@ def _open(connection: Connection) -> list[tuple[Session, Ask]]:
     return [(session, ask) for session, asks in found if asks is not None for ask in asks.known]
 
 
-def _fits(session: Session, asked: Which) -> bool:
+def _fits(session: Session, asked: AsksParams) -> bool:
     return asked.key in (None, session.key) and asked.session_id in (None, session.session_id)
 
 
-def _read(ask: Ask, verdict: Verdict) -> Answer:
+def _read(ask: Ask, verdict: AnswerParams) -> Answer:
     if (verdict.option_id is None) == (verdict.answer is None):
         raise Misuse("say either which option, params.optionId, or params.answer: allow or deny")
     if verdict.option_id is not None:
@@ -125,7 +103,7 @@ async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
     for session in connection.sessions():
         if session.log.number == int(log_number):
             last = min(session.log.last, int(first) + SEARCHED)
-            await each_record(session.log, int(first), last, heed)
+            await read_range(session.log, int(first), last, heed)
     return found[0] if found else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import trio
 
 from trio_broker.auth.grant import Scope, demand
@@ -15,26 +14,15 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
-from trio_broker.server.methods.log import Which, which
+from trio_broker.server.methods.params import QueueEditParams, SessionRef, find_session
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn, text_of
 
 
-@attrs.frozen
-class Change:
-    """One change to a prompt that waits: another `prompt`, another `position` (1 is next), or `remove`."""
-
-    prompt_id: str
-    session_id: str | None = None
-    key: str | None = None
-    position: int | None = None
-    remove: bool = False
-
-
 def queue(connection: Connection, message: Message) -> bytes:
     """What runs, and what waits for it, in order; from memory. `promptId`: only that one, with its whole `prompt`."""
-    asked = structure(message.params, Which)
-    session = which(connection, asked)
+    asked = structure(message.params, SessionRef)
+    session = find_session(connection, asked)
     turns = session.turns
     if asked.prompt_id is not None:
         turn = _waiting(session, asked.prompt_id)
@@ -60,11 +48,11 @@ async def queue_edit(connection: Connection, message: Message) -> bytes:
 
     Raises NoPrompt if it does not wait (any more), Forbidden unless it is one's own or one is an admin, Misuse.
     """
-    asked = structure(message.params, Change)
+    asked = structure(message.params, QueueEditParams)
     blocks = jsonrpc.members(message.params).get("prompt")
     if [blocks is not None, asked.position is not None, asked.remove].count(True) != 1:
         raise Misuse("say what to change, one thing: params.prompt, params.position, or params.remove")
-    session = which(connection, Which(asked.session_id, asked.key))
+    session = find_session(connection, SessionRef(asked.session_id, asked.key))
     connection.check_controls(session)
     turn = _waiting(session, asked.prompt_id)
     if not may_edit(connection.grant, turn):
@@ -75,7 +63,7 @@ async def queue_edit(connection: Connection, message: Message) -> bytes:
 
 
 def _change(
-    connection: Connection, session: Session, turn: Turn, asked: Change, blocks: bytes | None
+    connection: Connection, session: Session, turn: Turn, asked: QueueEditParams, blocks: bytes | None
 ) -> dict[str, Any]:
     turns, by = session.turns, connection.who
     if asked.remove:

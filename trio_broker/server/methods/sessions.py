@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import attrs
 import trio
 
 from trio_broker.auth.grant import Scope, demand
@@ -22,13 +21,21 @@ from trio_broker.broker.open_request import Bound, Opening
 from trio_broker.broker.status import session_view
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.acp import Object
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
-from trio_broker.server.methods import admin, log, permissions, queue, tokens
-from trio_broker.server.methods.log import From, Which, speaks_ours, which
+from trio_broker.server.methods import admin, log, permissions, queue
+from trio_broker.server.methods.params import (
+    BindParams,
+    ListParams,
+    OpenParams,
+    ReadParams,
+    SessionRef,
+    WatchParams,
+    enable_extensions,
+    find_session,
+)
 from trio_broker.server.methods.prompt import new_turn, submit_if
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn
@@ -36,43 +43,9 @@ from trio_broker.session.turn_queue import Turn
 TELL_EVERY = 1.0  # seconds between two words to who waits for a start
 
 
-@attrs.frozen
-class Bind:
-    agent: str | None = None
-    command: list[str] | None = None
-    key: str | None = None
-    cwd: str | None = None
-    env: dict[str, str] = attrs.field(factory=dict)
-    policy: str | None = None
-
-
-@attrs.frozen
-class Open:
-    key: str
-    cwd: str
-    agent: str | None = None
-    command: list[str] | None = None
-    env: dict[str, str] = attrs.field(factory=dict)
-    policy: str | None = None
-    mcp_servers: list[Object] = attrs.field(factory=list)
-    create: bool = True
-    fresh: bool = False
-
-
-@attrs.frozen
-class After:
-    after: int | None = None
-
-
-@attrs.frozen
-class Filter:
-    cwd: str | None = None
-    agent: str | None = None
-
-
 def bind(connection: Connection, message: Message) -> bytes:
     """Say what `session/new` on this connection is to use: agent or command, key, environment, policy."""
-    asked = structure(message.params, Bind)
+    asked = structure(message.params, BindParams)
     spec, env = connection.broker.registry.resolve(asked.agent, asked.command), _env(asked.env)
     check_program(connection.grant, spec, env)
     if asked.cwd is not None:
@@ -89,7 +62,7 @@ def status(connection: Connection, message: Message) -> bytes:
 
 def sessions(connection: Connection, message: Message) -> bytes:
     """The sessions, those that died included; of one directory or agent if so asked."""
-    asked = structure(message.params, Filter)
+    asked = structure(message.params, ListParams)
     views = [session_view(session) for session in connection.sessions()]
     fitting = [
         view for view in views if asked.cwd in (None, view["cwd"]) and asked.agent in (None, view["agent"])
@@ -106,8 +79,8 @@ def agents(connection: Connection, message: Message) -> bytes:
 
 async def open_session(connection: Connection, message: Message) -> None:
     """Get or create a session by key, attached; while it starts, the client is told how it goes."""
-    asked = structure(message.params, Open)
-    speaks_ours(connection)
+    asked = structure(message.params, OpenParams)
+    enable_extensions(connection)
     spec = connection.broker.registry.resolve(asked.agent, asked.command)
     params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
     chosen = chosen_policy(connection.grant, asked.policy)
@@ -162,8 +135,8 @@ def submit(connection: Connection, message: Message) -> None:
 
     Its outcome is not waited for. A prompt id that is known already is answered with what became of it.
     """
-    asked = structure(message.params, Which)
-    session = which(connection, asked)
+    asked = structure(message.params, SessionRef)
+    session = find_session(connection, asked)
     if (known := _known(session, asked.prompt_id)) is not None:
         session.turns.promise(asked.prompt_id)
         connection.nursery.start_soon(_submit_kept, connection, message, session, jsonrpc.encode(known))
@@ -200,8 +173,8 @@ def cancel(connection: Connection, message: Message) -> bytes | None:
 
     That a prompt which waited is cancelled is said when it is on disk: it does not run after a crash then.
     """
-    asked = structure(message.params, Which)
-    session = which(connection, asked)
+    asked = structure(message.params, SessionRef)
+    session = find_session(connection, asked)
     connection.check_controls(session)
     turn = _turn(session, asked.prompt_id)
     if turn is not None and not may_cancel(connection.grant, session, turn):
@@ -223,7 +196,7 @@ def _turn(session: Session, prompt_id: str | None) -> Turn | None:
 
 async def close(connection: Connection, message: Message, *, kill: bool = False) -> bytes:
     """End a session by the ladder, or at once (`kill`); answered when the last process of its group is gone."""
-    session = which(connection, structure(message.params, Which))
+    session = find_session(connection, structure(message.params, SessionRef))
     check_end(connection.grant, session)
     await connection.broker.close(session, kill=kill)
     if not session.closed:
@@ -240,8 +213,8 @@ def logs(connection: Connection, message: Message) -> bytes:
 
     `end` is the position for the next call; it begins anew with each process, which `pid` tells.
     """
-    asked = structure(message.params, From)
-    session = which(connection, Which(asked.session_id, asked.key))
+    asked = structure(message.params, ReadParams)
+    session = find_session(connection, SessionRef(asked.session_id, asked.key))
     line = session.life.line if session.life is not None else None
     if line is None:
         return b'{"stderr":"","rejected":[],"rejectedCount":0,"end":0,"pid":null}'
@@ -253,7 +226,7 @@ def logs(connection: Connection, message: Message) -> bytes:
 async def watch(connection: Connection, message: Message) -> bytes:
     """The newest picture of the whole broker, when it is another one than number `after` (see watching.py)."""
     watching = connection.broker.watching
-    asked = structure(message.params, After)
+    asked = structure(message.params, WatchParams)
     connection.nursery.start_soon(watching.measure)
     picture = await watching.next(asked.after)
     facts = None if connection.grant.admin else jsonrpc.encode(connection.broker.facts(connection.grant))
@@ -272,7 +245,6 @@ def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 _AT_ONCE: dict[str, AtOnce] = {
     **log.AT_ONCE,
-    **tokens.AT_ONCE,
     **permissions.AT_ONCE,
     **queue.AT_ONCE,
     **admin.AT_ONCE,
@@ -286,7 +258,6 @@ _AT_ONCE: dict[str, AtOnce] = {
 }
 _WAITING: dict[str, Waiting] = {
     **log.WAITING,
-    **tokens.WAITING,
     **queue.WAITING,
     **admin.WAITING,
     "open": open_session,
