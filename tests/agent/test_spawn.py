@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.agent.process import BASE_ENVIRONMENT
+from trio_broker.agent.spawn import BASE_ENVIRONMENT
 from trio_broker.config.config import AgentConfig
 from trio_broker.errors import Misuse, SpawnFailed
 from trio_broker.testing.home import FAKE, lives

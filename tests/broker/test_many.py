@@ -121,7 +121,9 @@ async def stall(web: Web, stack: AsyncExitStack, door: str, *requests: bytes) ->
 def lagging(rig: Rig) -> int:
     """How many clients have not been sent all that there is for them."""
     clients = [client for client in rig.broker.clients if isinstance(client, Connection)]
-    return sum(any(cursor.behind() for cursor in client.attached.values()) for client in clients)
+    return sum(
+        any(cursor.behind() for cursor in client.subscriptions.attached.values()) for client in clients
+    )
 
 
 async def wait_said(user: User, session: str, words: list[str]) -> None:

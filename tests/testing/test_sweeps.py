@@ -16,6 +16,7 @@ from trio_broker.broker.sessions import Pool
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.server.connection import Connection
+from trio_broker.server.subscription import Subscriptions
 from trio_broker.testing.invariants import broken
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Rig, open_rig
@@ -62,17 +63,17 @@ def repeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def drop_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Connection._render
+    real = Subscriptions._render
 
-    def render(self: Connection, session: Any, record: Any) -> bytes:
+    def render(self: Subscriptions, session: Any, record: Any) -> bytes:
         return b"" if b'"b"' in record.data else real(self, session, record)
 
-    monkeypatch.setattr(Connection, "_render", render)
+    monkeypatch.setattr(Subscriptions, "_render", render)
 
 
 def repeat_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Connection._render
-    monkeypatch.setattr(Connection, "_render", lambda *args: real(*args) * 2)
+    real = Subscriptions._render
+    monkeypatch.setattr(Subscriptions, "_render", lambda *args: real(*args) * 2)
 
 
 def forget_a_waiter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,22 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import attrs
 import trio
 
-from trio_broker.agent.catalog import AgentSpec
-from trio_broker.errors import SpawnFailed
 from trio_broker.ioutil import written
 from trio_broker.model import Exit
 
 T = TypeVar("T")
 
 CAPACITY = 65536  # bytes of a pipe
-BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
 
 
 @attrs.frozen
@@ -35,14 +31,6 @@ class Ladder:
 
     close_grace: float = 5.0
     term_grace: float = 5.0
-
-
-def environment(
-    spec: AgentSpec, ours: Mapping[str, str], extra: Iterable[tuple[str, str]] = ()
-) -> dict[str, str]:
-    """The named environment of an agent: the base names, what the spec inherits, what it sets; nothing else of ours."""
-    names = (*BASE_ENVIRONMENT, *spec.inherit_env)
-    return {name: ours[name] for name in names if name in ours} | dict(spec.env) | dict(extra)
 
 
 class Agent(Protocol):
@@ -173,36 +161,6 @@ class AgentProcess:
         with trio.move_on_after(seconds):
             if self.exit is None:
                 await _wait_zombie(self.process)
-
-
-async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
-    """Start the agent's command in its own session and group, with three pipes. Raises SpawnFailed."""
-    try:
-        process = await trio.lowlevel.open_process(
-            list(spec.argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(env),
-            cwd=spec.cwd,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise SpawnFailed(_why(spec, error), command=list(spec.argv)) from error
-    return AgentProcess(process)
-
-
-def _why(spec: AgentSpec, error: Exception) -> str:
-    what, look = str(error), f"check `command` of [agents.{spec.name}] and PATH"
-    if spec.source == "command":
-        look = "check that command, and PATH"
-    if isinstance(error, FileNotFoundError):
-        if not os.path.isdir(spec.cwd or "/"):
-            what = f"its directory {spec.cwd} does not exist"
-        elif spec.source == "built-in":
-            what = f"it is not installed, or {spec.argv[0]!r} is not in the PATH of the broker"
-            look = f"install it, or write its `command` into [agents.{spec.name}]"
-    return f"agent {spec.name!r} could not be started: {what}; {look}"
 
 
 def _pipe(stream: T | None) -> T:

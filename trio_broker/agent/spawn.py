@@ -1,17 +1,23 @@
-"""How the agent of a session gets its real process: where it starts, and the mark it carries."""
+"""How an agent's process is started: command, environment, directory, and the tag that it carries."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import attrs
+import trio
 
 from trio_broker.agent import process_tags
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.lifecycle import Settings
 from trio_broker.agent.orphans import Sweeper
-from trio_broker.agent.process import Agent, environment, spawn
+from trio_broker.agent.process import Agent, AgentProcess
+from trio_broker.errors import SpawnFailed
 
+BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
 RUNNERS = ("npx", "uvx", "bunx", "pnpx")
 
 
@@ -29,3 +35,41 @@ async def spawn_agent(settings: Settings, sweeper: Sweeper | None = None) -> Age
     if sweeper is not None:
         agent.sweep = partial(sweeper.sweep, settings.key)
     return agent
+
+
+async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
+    """Start the agent's command in its own session and group, with three pipes. Raises SpawnFailed."""
+    try:
+        process = await trio.lowlevel.open_process(
+            list(spec.argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            cwd=spec.cwd,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise SpawnFailed(_why(spec, error), command=list(spec.argv)) from error
+    return AgentProcess(process)
+
+
+def _why(spec: AgentSpec, error: Exception) -> str:
+    what, look = str(error), f"check `command` of [agents.{spec.name}] and PATH"
+    if spec.source == "command":
+        look = "check that command, and PATH"
+    if isinstance(error, FileNotFoundError):
+        if not os.path.isdir(spec.cwd or "/"):
+            what = f"its directory {spec.cwd} does not exist"
+        elif spec.source == "built-in":
+            what = f"it is not installed, or {spec.argv[0]!r} is not in the PATH of the broker"
+            look = f"install it, or write its `command` into [agents.{spec.name}]"
+    return f"agent {spec.name!r} could not be started: {what}; {look}"
+
+
+def environment(
+    spec: AgentSpec, ours: Mapping[str, str], extra: Iterable[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """The named environment of an agent: the base names, what the spec inherits, what it sets; nothing else of ours."""
+    names = (*BASE_ENVIRONMENT, *spec.inherit_env)
+    return {name: ours[name] for name in names if name in ours} | dict(spec.env) | dict(extra)

@@ -152,7 +152,7 @@ def _target(
 
 
 def _known(state: State, name: str) -> Program:
-    from trio_broker.agent.process import environment
+    from trio_broker.agent.spawn import environment
     from trio_broker.testing.check import Program
 
     spec = catalog.resolve(name, state.config)

@@ -1,17 +1,20 @@
-"""What a client did not say it can show is not sent to it, or as something that it can (DESIGN D5). Pure.
+"""What each side is told of the other's capabilities, and updates in the form that a client can show (DESIGN D5). Pure.
 
-Towards agents the broker has all abilities, before any client exists; so each client's own are minded on the way to it.
+Towards agents the broker has all capabilities, before any client exists. So each client's own are observed on the way
+to it: what a client did not say it can show is not sent to it, or in a form that it can show.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from trio_broker.protocol import jsonrpc
+from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.extensions import META
 
 OPTIONS = "config_option_update"
 NEEDS = {"notice": "notices", "compaction_update": "compaction", "compaction_summary_chunk": "compaction"}
@@ -110,3 +113,35 @@ def choice_of(params: bytes, options: Sequence[Any] | None) -> bytes:
     if id not in booleans or not isinstance(value, str) or value not in TRUTH:
         return params
     return jsonrpc.with_fields(params, type="boolean", value=TRUTH[value])
+
+
+def initialize_result(agent: Object, client: Object, version: str) -> Object:
+    """The broker's answer to a client's `initialize`: the agent's own, with what the broker adds and withholds.
+
+    `agent`: the agent's result; `client`: the client's capabilities; `version`: the broker's.
+    """
+    merged = copy.deepcopy(agent) | {"protocolVersion": acp.PROTOCOL_VERSION}
+    capabilities = _set_object(merged, "agentCapabilities")
+    capabilities["loadSession"] = True  # of the log, which every session has
+    of_sessions = _set_object(capabilities, "sessionCapabilities")
+    of_sessions.pop("fork", None)
+    of_sessions |= {"list": {}, "close": {}, "resume": {}, "delete": {}}
+    capabilities["sessionCapabilities"] = of_sessions
+    methods = agent.get("authMethods")
+    merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
+    merged["_meta"] = _set_object(merged, "_meta") | {META: {"version": version}}
+    return merged
+
+
+def _set_object(parent: Object, name: str) -> Object:
+    """The object under that name, put there when it is missing or something else."""
+    if not isinstance(parent.get(name), dict):
+        parent[name] = {}
+    found: Object = parent[name]
+    return found
+
+
+def _can_log_in(method: Any, client: Object) -> bool:
+    auth = client.get("auth")
+    terminal = isinstance(auth, dict) and auth.get("terminal") is True
+    return isinstance(method, dict) and (terminal or method.get("type") != "terminal")

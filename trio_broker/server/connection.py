@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -18,17 +17,15 @@ from trio_util import AsyncValue
 from trio_broker.auth.grant import OWNER, Grant, Scope, demand
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import Bound
-from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden
+from trio_broker.errors import BadMessage, BrokerError, CallCancelled
 from trio_broker.journal.log import Cursor, Log
-from trio_broker.journal.record import Record
 from trio_broker.model import Answered, Cancelled, Ending, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.capabilities import Abilities, degraded
-from trio_broker.protocol.extensions import META, OURS
+from trio_broker.protocol.extensions import EVENT, META, OURS
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import Calls, OnReply, PeerIds, Reply
 from trio_broker.server.methods import scopes
-from trio_broker.server.subscription import EVENT, event_frame, position_frame, prompt_frames
+from trio_broker.server.subscription import Subscriptions
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn
 from trio_broker.transport.outbox import Outbox
@@ -77,19 +74,15 @@ class Connection:
     name: str = "client"
     grant: Grant = OWNER
     outbox: Outbox = attrs.field(factory=Outbox)
+    subscriptions: Subscriptions = attrs.field(init=False)
     bound: Bound | None = None
     introduced: bool = False
     spoken: bool = False  # it has asked for something: an initialize, or a verb of ours
     ending: Ending | None = None
     cut_off: bool = False
-    events: bool = False
-    positions: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
-    can: Abilities = attrs.field(factory=Abilities)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
     reading: trio.Lock = attrs.field(factory=trio.Lock)
-    attached: dict[Session, Cursor] = attrs.field(factory=dict)
-    observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
     passed: dict[IdKey, tuple[Session | Sessionless, int]] = attrs.field(factory=dict)
     waiting: dict[IdKey, trio.CancelScope] = attrs.field(
@@ -97,6 +90,9 @@ class Connection:
     )  # verbs of ours that have no answer yet
     _calls: Calls[OnReply] = attrs.field(factory=Calls)
     _ids: PeerIds = attrs.field(factory=PeerIds)
+
+    def __attrs_post_init__(self) -> None:
+        self.subscriptions = Subscriptions(self, self.outbox, self.grant.may(Scope.ANSWER))
 
     # From the client
 
@@ -175,14 +171,11 @@ class Connection:
 
     def tell(self, log: Log, frame: bytes) -> None:
         """Send a frame after all that stands in this log now."""
-        self.outbox.put(frame, self._cursor_of(log))
-
-    def _cursor_of(self, log: Log) -> Cursor | None:
-        return next((cursor for session, cursor in self.attached.items() if session.log is log), None)
+        self.outbox.put(frame, self.subscriptions.cursor_of(log))
 
     def event(self, kind: str, **fields: Any) -> None:
         """A `_trio_broker/event`, to clients that speak our own methods; plain ACP clients are spared them."""
-        if self.events:
+        if self.subscriptions.events:
             self.send(jsonrpc.notification(EVENT, jsonrpc.encode({"kind": kind, **fields})))
 
     def _reply_if(self, message: Message, result: bytes | None) -> None:
@@ -209,7 +202,7 @@ class Connection:
 
     def pass_reply(self, message: Message, log: Log | None, reply: Reply) -> None:
         """Give an agent's answer to the client that asked, untouched, after what the agent said before."""
-        after = self._cursor_of(log) if log is not None else None
+        after = self.subscriptions.cursor_of(log) if log is not None else None
         if isinstance(reply, BrokerError):
             self.fail(message, reply, after)
         elif reply.error is None:
@@ -271,64 +264,17 @@ class Connection:
         """The sessions that are any business of this client."""
         return self.broker.sessions(self.grant)
 
-    def check_controls(self, session: Session) -> None:
-        """Raises Forbidden if it has attached to the session as an observer."""
-        if session in self.observing:
-            raise Forbidden(
-                f"this connection observes session {session.key!r}; attach to it as a controller first",
-                key=session.key,
-            )
-
-    def attach(self, session: Session, since: int | None = None, *, observes: bool = False) -> Cursor:
-        """From now on this client hears the session, from number `since` on or from here. Twice is once.
-
-        A controller may be asked, and an observer is not; whoever may not answer asks is not asked either.
-        """
-        if since is not None or session not in self.attached:
-            self.detach(session)
-            session.used_at = trio.current_time()
-            if observes:
-                self.observing.add(session)
-            here = session.relay.unheard or session.log.last + 1
-            cursor = session.log.cursor(here if since is None else since)
-            self.attached[session] = cursor
-            self.outbox.follow(cursor, partial(self._render, session))
-            session.relay.attach(self, observes=observes or not self.grant.may(Scope.ANSWER))
-            if self.positions:
-                self.send(position_frame(session.session_id, session.log.began, cursor.next))
-        return self.attached[session]
-
-    def detach(self, session: Session) -> None:
-        if cursor := self.attached.pop(session, None):
-            self.outbox.leave(cursor)
-            self.observing.discard(session)
-            session.used_at = trio.current_time()
-            session.relay.detach(self)
-
-    def _render(self, session: Session, record: Record) -> bytes:
-        """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
-        if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            told = record.data if self.events or record.plain else degraded(record.data, self.can)
-        elif self.events:
-            told = event_frame(session.session_id, session.key, record)
-        else:
-            told = prompt_frames(session.session_id or "", record, but=self.name)
-        if self.positions:
-            here = record.first, record.count, told.count(b"\n")
-            return position_frame(session.session_id, session.log.began, *here) + told
-        return told
-
     def submit(self, session: Session, turn: Turn, *, first: bool = False) -> int:
         """Queue a turn, or put it `first`; its place: 0 runs at once. Raises QueueFull, SessionOver."""
-        self.check_controls(session)
+        self.subscriptions.check_controls(session)
         self.broker.check_open()
         turn.author_name = self.name
-        self.attach(session)
+        self.subscriptions.attach(session)
         return session.submit(turn, first=first)
 
     def settle(self, message: Message, session: Session, outcome: Outcome) -> None:
         """Answer a `session/prompt` with its turn's outcome, after all of its updates."""
-        after = self.attached.get(session)
+        after = self.subscriptions.attached.get(session)
         if isinstance(outcome, Answered):
             self.reply(message, outcome.result, after)
         elif isinstance(outcome, Cancelled):
@@ -352,8 +298,7 @@ class Connection:
 
     def leave(self) -> None:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""
-        for session in tuple(self.attached):
-            self.detach(session)
+        self.subscriptions.detach_all()
         for agent, number in self.passed.values():
             if not isinstance(agent, Session):  # it lives for as long as somebody waits for an answer
                 agent.forget(number)

@@ -1,13 +1,95 @@
-"""What one record of a log is to a client: the frames that it is sent for it."""
+"""What one client follows: a cursor on the log of each session, and the form in which it gets each record."""
 
 from __future__ import annotations
 
+from functools import partial
+
+import attrs
+import trio
+
+from trio_broker.errors import Forbidden
+from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.capabilities import Abilities, degraded
+from trio_broker.protocol.extensions import EVENT, META, POSITION
+from trio_broker.session.router import Listener
+from trio_broker.session.session import Session
+from trio_broker.transport.outbox import Outbox
 
-EVENT = "_trio_broker/event"
-POSITION = "_trio_broker/position"
+
+@attrs.define(eq=False)
+class Subscriptions:
+    """`listener` is the client itself, as sessions know it; `may_answer`, whether they may ask it anything.
+
+    `events`: it gets every record as one of the broker's own events, and all updates as they came. `positions`: it is
+    told before each batch of lines where in the log it is.
+    """
+
+    listener: Listener
+    outbox: Outbox
+    may_answer: bool
+    can: Abilities = attrs.field(factory=Abilities)
+    events: bool = False
+    positions: bool = False
+    attached: dict[Session, Cursor] = attrs.field(factory=dict)
+    _observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
+
+    def attach(self, session: Session, since: int | None = None, *, observes: bool = False) -> Cursor:
+        """From now on the client hears the session, from number `since` on or from here. Twice is once.
+
+        A controller may be asked, and an observer is not; whoever may not answer asks is not asked either.
+        """
+        if since is not None or session not in self.attached:
+            self.detach(session)
+            session.used_at = trio.current_time()
+            if observes:
+                self._observing.add(session)
+            here = session.relay.unheard or session.log.last + 1
+            cursor = session.log.cursor(here if since is None else since)
+            self.attached[session] = cursor
+            self.outbox.follow(cursor, partial(self._render, session))
+            session.relay.attach(self.listener, observes=observes or not self.may_answer)
+            if self.positions:
+                self.outbox.put(position_frame(session.session_id, session.log.began, cursor.next))
+        return self.attached[session]
+
+    def detach(self, session: Session) -> None:
+        """The client hears no more of the session; its turns go on. Twice is once."""
+        if cursor := self.attached.pop(session, None):
+            self.outbox.leave(cursor)
+            self._observing.discard(session)
+            session.used_at = trio.current_time()
+            session.relay.detach(self.listener)
+
+    def detach_all(self) -> None:
+        for session in tuple(self.attached):
+            self.detach(session)
+
+    def cursor_of(self, log: Log) -> Cursor | None:
+        """The client's cursor on this log, if it follows it."""
+        return next((cursor for session, cursor in self.attached.items() if session.log is log), None)
+
+    def check_controls(self, session: Session) -> None:
+        """Raises Forbidden if the client has attached to the session as an observer."""
+        if session in self._observing:
+            raise Forbidden(
+                f"this connection observes session {session.key!r}; attach to it as a controller first",
+                key=session.key,
+            )
+
+    def _render(self, session: Session, record: Record) -> bytes:
+        """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
+        if record.kind == "update":  # who has our events counts the updates, so it gets them all
+            told = record.data if self.events or record.plain else degraded(record.data, self.can)
+        elif self.events:
+            told = event_frame(session.session_id, session.key, record)
+        else:
+            told = prompt_frames(session.session_id or "", record, but=self.listener.name)
+        if self.positions:
+            here = record.first, record.count, told.count(b"\n")
+            return position_frame(session.session_id, session.log.began, *here) + told
+        return told
 
 
 def event_frame(session_id: str | None, key: str, record: Record) -> bytes:

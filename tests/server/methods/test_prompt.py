@@ -88,9 +88,11 @@ async def test_what_came_of_it_is_told_behind_what_its_sender_had_missed() -> No
             await one.prompt(session, "say missed", promptId="p")
             await back.call("initialize", protocolVersion=1)
             (connection,) = (
-                each for each in rig.broker.clients if isinstance(each, Connection) and not each.attached
+                each
+                for each in rig.broker.clients
+                if isinstance(each, Connection) and not each.subscriptions.attached
             )
-            connection.attach(rig.session("k"), 1)
+            connection.subscriptions.attach(rig.session("k"), 1)
             params = jsonrpc.encode(prompt_params(session, "say it ran anew", promptId="p", again=True))
             connection.hear(jsonrpc.request(99, "session/prompt", params))  # before anything of it was sent
             while not (told := [message for message in back.messages if message.id == b"99"]):  # noqa: ASYNC110

@@ -5,11 +5,9 @@ What it does not know itself goes through to the session's agent as it came, met
 
 from __future__ import annotations
 
-import copy
 import os
 import uuid
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -23,9 +21,9 @@ from trio_broker.journal.log import read_range
 from trio_broker.journal.replay import Replay
 from trio_broker.model import Phase
 from trio_broker.protocol import acp, jsonrpc
-from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for
+from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for, initialize_result
 from trio_broker.protocol.codec import structure, unstructure
-from trio_broker.protocol.extensions import META, OURS
+from trio_broker.protocol.extensions import OURS
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.protocol.pending import Reply
 from trio_broker.server.connection import AtOnce, Connection, Waiting
@@ -44,37 +42,9 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     bound = bound_of(connection)
     raw = await connection.broker.registry.introduction(bound.spec, bound.cwd or HOME)
     connection.capabilities = asked.client_capabilities
-    connection.can = Abilities.of(asked.client_capabilities)
+    connection.subscriptions.can = Abilities.of(asked.client_capabilities)
     connection.introduced = True
-    return jsonrpc.encode(_introduction(jsonrpc.decode(raw), asked.client_capabilities))
-
-
-def _introduction(agent: dict[str, Any], client: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(agent) | {"protocolVersion": acp.PROTOCOL_VERSION}
-    capabilities = _object(merged, "agentCapabilities")
-    capabilities["loadSession"] = True  # of the log, which every session has
-    of_sessions = _object(capabilities, "sessionCapabilities")
-    of_sessions.pop("fork", None)
-    of_sessions |= {"list": {}, "close": {}, "resume": {}, "delete": {}}
-    capabilities["sessionCapabilities"] = of_sessions
-    methods = agent.get("authMethods")
-    merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
-    merged["_meta"] = _object(merged, "_meta") | {META: {"version": __version__}}
-    return merged
-
-
-def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
-    """The object under that name, put there when it is missing or something else."""
-    if not isinstance(parent.get(name), dict):
-        parent[name] = {}
-    found: dict[str, Any] = parent[name]
-    return found
-
-
-def _can_log_in(method: Any, client: dict[str, Any]) -> bool:
-    auth = client.get("auth")
-    terminal = isinstance(auth, dict) and auth.get("terminal") is True
-    return isinstance(method, dict) and (terminal or method.get("type") != "terminal")
+    return jsonrpc.encode(initialize_result(jsonrpc.decode(raw), asked.client_capabilities, __version__))
 
 
 async def new_session(connection: Connection, message: Message) -> None:
@@ -94,9 +64,9 @@ async def new_session(connection: Connection, message: Message) -> None:
     session, was = await connection.broker.open(opening)
     await session.wait_ready()
     connection.reply(
-        message, opened(session, connection.can)
+        message, opened(session, connection.subscriptions.can)
     )  # first, so that the client knows whose updates follow
-    connection.attach(session, 1 if was == CREATED else None)
+    connection.subscriptions.attach(session, 1 if was == CREATED else None)
     if was != CREATED:
         tell_commands(connection, session)
 
@@ -108,9 +78,11 @@ async def load_session(connection: Connection, message: Message) -> None:
         last, replay = session.log.last, Replay(session.session_id or "")
         await read_range(session.log, 1, last, replay.feed)
         for frame in replay.frames():
-            connection.send(degraded(frame, connection.can))
-        connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
-        connection.attach(session, last + 1)
+            connection.send(degraded(frame, connection.subscriptions.can))
+        connection.reply(
+            message, jsonrpc.encode(facts_for(session.state.facts(), connection.subscriptions.can))
+        )
+        connection.subscriptions.attach(session, last + 1)
 
 
 async def resume_session(connection: Connection, message: Message) -> None:
@@ -121,8 +93,8 @@ async def resume_session(connection: Connection, message: Message) -> None:
     session = await _taken_up(connection, message)
     place = structure(jsonrpc.encode(options_of(message.params)), ResumePosition)
     since = None if place.since is None else session.log.place_of(place.since, place.began)
-    connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.can)))
-    connection.attach(session, since)
+    connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.subscriptions.can)))
+    connection.subscriptions.attach(session, since)
     tell_commands(connection, session)
 
 
@@ -130,7 +102,7 @@ async def _taken_up(connection: Connection, message: Message) -> Session:
     connection.check_introduced()
     session = connection.session(message)
     check_servers(connection.grant, message.params)
-    connection.detach(session)
+    connection.subscriptions.detach(session)
     if connection.grant.may(Scope.PROMPT):
         session.wake()
         await session.wait_ready()
@@ -159,7 +131,9 @@ def bound_of(connection: Connection) -> Bound:
 
 
 def _key(connection: Connection, bound: Bound, cwd: str) -> str:
-    taken = bound.key is not None and any(session.key == bound.key for session in connection.attached)
+    taken = bound.key is not None and any(
+        session.key == bound.key for session in connection.subscriptions.attached
+    )
     if bound.key is not None and not taken:
         return bound.key
     return f"{bound.key or f'{bound.spec.name}:{cwd}'}#{uuid.uuid4().hex[:8]}"
@@ -171,7 +145,7 @@ async def close_session(connection: Connection, message: Message) -> bytes:
     session = connection.session(message)
     others = [listener for listener in session.relay.listeners if listener is not connection]
     if others or not may_end(connection.grant, session):
-        connection.detach(session)
+        connection.subscriptions.detach(session)
     else:
         _cancel_all(session)
         await connection.broker.close(session)
@@ -259,7 +233,7 @@ async def _pass_later(connection: Connection, message: Message, session: Session
 
 
 def _pass(connection: Connection, message: Message, session: Session) -> None:
-    connection.check_controls(session)
+    connection.subscriptions.check_controls(session)
     method, told = message.method or "", session.state.told
     params = known_params(connection.grant, method, message.params)
     if method == "session/set_config_option":
@@ -281,9 +255,11 @@ def _pass(connection: Connection, message: Message, session: Session) -> None:
 def _reply_for(connection: Connection, reply: Message) -> Message:
     """The answer to a changed setting, which has all options, for this client."""
     result = jsonrpc.decode(reply.result or b"null")
-    if connection.can.booleans or not isinstance(result, dict):
+    if connection.subscriptions.can.booleans or not isinstance(result, dict):
         return reply
-    return msgspec.structs.replace(reply, result=jsonrpc.encode(facts_for(result, connection.can)))
+    return msgspec.structs.replace(
+        reply, result=jsonrpc.encode(facts_for(result, connection.subscriptions.can))
+    )
 
 
 AT_ONCE: dict[str, AtOnce] = {

@@ -46,12 +46,12 @@ def attach(connection: Connection, message: Message) -> None:
     since = session.log.last + 1 if asked.since is None else session.log.place_of(asked.since)
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
-    connection.attach(session, since, observes=asked.role == "observer")
+    connection.subscriptions.attach(session, since, observes=asked.role == "observer")
 
 
 def detach(connection: Connection, message: Message) -> bytes:
     """Hear no more of a session; its turns go on."""
-    connection.detach(find_session(connection, structure(message.params, SessionRef)))
+    connection.subscriptions.detach(find_session(connection, structure(message.params, SessionRef)))
     return b"{}"
 
 
@@ -59,7 +59,7 @@ def positions(connection: Connection, message: Message) -> bytes:
     """From now on be told where in its log each session is: before what its next `count` events, from number `seq` on,
     are for this client, which is so many `lines`. `session/resume` takes such a number as `since`, with `began`.
     """
-    connection.positions = True
+    connection.subscriptions.positions = True
     return b"{}"
 
 

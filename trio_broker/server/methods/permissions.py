@@ -33,7 +33,7 @@ def answer(connection: Connection, message: Message) -> bytes | None:
     verdict = structure(message.params, AnswerParams)
     for session, ask in _open(connection):
         if ask.id == verdict.ask_id:
-            connection.check_controls(session)
+            connection.subscriptions.check_controls(session)
             return jsonrpc.encode(_settle(connection, session, ask, _read(ask, verdict)))
     connection.nursery.start_soon(_say_who_was_first, connection, message, verdict.ask_id)
     return None

@@ -39,7 +39,7 @@ def prompt(connection: Connection, message: Message) -> None:
         raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
     there = session.turns.of_id(turn.prompt_id)
     if there is not None:  # its sender has lost the connection perhaps: it runs once, and both are told
-        connection.attach(session)
+        connection.subscriptions.attach(session)
         turn = there
     elif again:
         raise NoPrompt(
@@ -106,7 +106,7 @@ def options_of(params: bytes) -> dict[str, Any]:
 def cancel(connection: Connection, message: Message) -> None:
     """`session/cancel`: the running turn's agent hears it at once, and the caller's own queued prompts end (D10)."""
     session = connection.session(message)
-    connection.check_controls(session)
+    connection.subscriptions.check_controls(session)
     for turn in session.turns.queued():
         if turn.author is connection:
             session.cancel(turn)

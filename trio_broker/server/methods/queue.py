@@ -53,7 +53,7 @@ async def queue_edit(connection: Connection, message: Message) -> bytes:
     if [blocks is not None, asked.position is not None, asked.remove].count(True) != 1:
         raise Misuse("say what to change, one thing: params.prompt, params.position, or params.remove")
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
-    connection.check_controls(session)
+    connection.subscriptions.check_controls(session)
     turn = _waiting(session, asked.prompt_id)
     if not may_edit(connection.grant, turn):
         demand(connection.grant, Scope.ADMIN, "to change a waiting prompt of another")

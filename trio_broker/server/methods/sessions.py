@@ -90,7 +90,7 @@ async def open_session(connection: Connection, message: Message) -> None:
     session, was = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
     await _wait_telling(connection, session)
     connection.reply(message, jsonrpc.encode(_opened(session, was)))
-    connection.attach(session, 1 if was == CREATED else None)
+    connection.subscriptions.attach(session, 1 if was == CREATED else None)
 
 
 async def _wait_telling(connection: Connection, session: Session) -> None:
@@ -175,7 +175,7 @@ def cancel(connection: Connection, message: Message) -> bytes | None:
     """
     asked = structure(message.params, SessionRef)
     session = find_session(connection, asked)
-    connection.check_controls(session)
+    connection.subscriptions.check_controls(session)
     turn = _turn(session, asked.prompt_id)
     if turn is not None and not may_cancel(connection.grant, session, turn):
         demand(connection.grant, Scope.ADMIN, "to cancel a waiting prompt of another")
