@@ -58,15 +58,13 @@ STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Po
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of real processes are marked `process`, by their module's place or imports: `just fast` leaves them out.
+    """Tests of real processes are marked `process` by what their module imports: `just fast` leaves them out.
 
     Others that start one say so themselves. Tests marked `node` are skipped where there is no Node; `.ci/run` insists
     on having one.
     """
     for item in items:
-        if isinstance(item, pytest.Function) and (
-            HERE / "process" in item.path.parents or not STARTERS.isdisjoint(vars(item.module))
-        ):
+        if isinstance(item, pytest.Function) and not STARTERS.isdisjoint(vars(item.module)):
             item.add_marker("process")
     missing = [program for program in ("node", "npm") if shutil.which(program) is None]
     if missing:

@@ -245,8 +245,8 @@ async def test_what_is_listed_is_json_by_name_without_a_trace_of_the_text(path: 
 CRASHING = """
 import os, sys, trio
 from pathlib import Path
-from trio_broker.grant import Grant, Scope
-from trio_broker.tokens import Tokens
+from trio_broker.auth.grant import Grant, Scope
+from trio_broker.auth.tokens import Tokens
 
 setattr(os, sys.argv[2], lambda *_: os._exit(9))
 trio.run(Tokens.open(Path(sys.argv[1])).new, Grant("bob", frozenset({Scope.PROMPT})))

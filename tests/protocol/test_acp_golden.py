@@ -2,7 +2,7 @@
 
 A file is one frame, named after its definition in the schema, and after its variant where it has some:
 `SessionNotification.tool_call.json`. Each has all members of its definition, `_meta` among them, and one that no schema
-knows. What the broker does with them on the way is in tests/broker/test_golden.py.
+knows. What the broker does with them on the way is in tests/behaviour/test_messages_pass_through.py.
 """
 
 from __future__ import annotations

@@ -28,14 +28,14 @@ def _slowly(self, batch):
 Journal.write = _slowly
 """
 DROPS = """
-from trio_broker.log import Log
+from trio_broker.journal.log import Log
 _add = Log.append_updates
 def _drop(self, count, lines, **how):
     return _add(self, count, lines.replace(b'.3"', b'.4"'), **how)
 Log.append_updates = _drop
 """
 REPEATS = """
-from trio_broker.log import Log
+from trio_broker.journal.log import Log
 _add = Log.append_updates
 def _repeat(self, count, lines, **how):
     _add(self, count, lines, **how)
@@ -43,11 +43,11 @@ def _repeat(self, count, lines, **how):
 Log.append_updates = _repeat
 """
 FORGETS = """
-from trio_broker.connection import Connection
+from trio_broker.server.connection import Connection
 Connection.settle = lambda *args: None
 """
 BELIEVES = """
-from trio_broker.wire.calls import Calls
+from trio_broker.protocol.pending import Calls
 _close = Calls.close
 def _believe(self, token):
     found = _close(self, token)
@@ -55,7 +55,7 @@ def _believe(self, token):
 Calls.close = _believe
 """
 MIXES = """
-from trio_broker.relay import Relay
+from trio_broker.session.router import Relay
 Relay._foreign = lambda self, message: self.hear_updates(1, message.raw + b"\\n")
 """
 
@@ -114,7 +114,7 @@ if "serve" in sys.argv:
 """
 WON_T_WAIT = """
 import os
-from trio_broker.folding import Folding
+from trio_broker.journal.folding import Folding
 _note = Folding.note
 def _hold(self, size):
     _note(self, size)

@@ -1,7 +1,7 @@
 """Bytes and frames of strangers, and of clients that were let in: nobody else notices, and nothing of it stays.
 
 Each example is a broker of its own, in virtual time, with a neighbour who must be served as ever. `FUZZ=5000 bin/test
-tests/doors/test_fuzz.py` looks longer.
+tests/behaviour/test_fuzz.py` looks longer.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from trio_broker.testing.real import (
 )
 from trio_broker.testing.rig import Rig, User, allow
 
+pytestmark = pytest.mark.process
+
 STUBBORN = ("--ignore-term", "--ignore-eof")
 PROMPTLY = (
     20.0  # seconds for what takes milliseconds, and would take minutes if it waited for another session

@@ -25,6 +25,8 @@ from trio_broker.testing.real import come_true, home_with, open_real, serving, v
 from trio_broker.testing.rig import prompt_params
 from trio_broker.transport.outbox import LIMIT
 
+pytestmark = pytest.mark.process
+
 MEGABYTE = 1024 * 1024
 
 

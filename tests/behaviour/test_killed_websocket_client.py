@@ -11,6 +11,8 @@ import pytest
 
 from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually
 
+pytestmark = pytest.mark.process
+
 LISTEN = '\n[listen]\nwebsocket = "127.0.0.1:0"\n'
 
 

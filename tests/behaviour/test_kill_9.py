@@ -23,6 +23,8 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.home import Home, lives
 
+pytestmark = pytest.mark.process
+
 ROUNDS = int(os.environ.get("TRIO_BROKER_KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("TRIO_BROKER_KILL_SEED", "0")) or random.randrange(1, 10**6)
 LONGEST = 0.25  # seconds from the first prompt to the kill
