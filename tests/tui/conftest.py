@@ -1,4 +1,4 @@
-"""Pictures as the broker sends them, made up."""
+"""Made-up snapshots, as the broker sends them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = [
 ]
 
 
-def make_ask(id: str, title: str, since: float) -> Json:
+def make_request(id: str, title: str, since: float) -> Json:
     facts = {"askId": id, "method": "session/request_permission", "title": title, "since": since}
     return facts | {"kind": "edit", "options": OPTIONS, "mode": None}
 
@@ -52,7 +52,7 @@ def make_session(key: str, **facts: Any) -> Json:
     return default | facts
 
 
-def make_picture(*sessions: Json, at: float = 100.0, number: int = 1) -> Json:
+def make_snapshot(*sessions: Json, at: float = 100.0, number: int = 1) -> Json:
     phases = [session["phase"] for session in sessions]
     broker = {
         "pid": 1,
@@ -71,10 +71,10 @@ def session() -> Callable[..., Json]:
 
 
 @pytest.fixture
-def ask() -> Callable[..., Json]:
-    return make_ask
+def agent_request() -> Callable[..., Json]:
+    return make_request
 
 
 @pytest.fixture
-def picture() -> Callable[..., Json]:
-    return make_picture
+def snapshot() -> Callable[..., Json]:
+    return make_snapshot

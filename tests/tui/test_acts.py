@@ -8,9 +8,19 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_broker.tui.acts import pressed
+from trio_broker.tui.acts import handle_key
 from trio_broker.tui.keys import Key
-from trio_broker.tui.state import LOOK, Call, Command, Effect, Mode, State, Tab, lost, saw
+from trio_broker.tui.state import (
+    ANSWER_DELAY,
+    BrokerCall,
+    Command,
+    Effect,
+    Mode,
+    State,
+    Tab,
+    apply_snapshot,
+    mark_disconnected,
+)
 
 Json = dict[str, Any]
 Make = Callable[..., Json]
@@ -20,26 +30,28 @@ NOW = 100.0
 def press(state: State, *keys: str, now: float = NOW) -> tuple[State, list[Effect]]:
     done: list[Effect] = []
     for key in keys:
-        state, effects = pressed(state, Key(key, key if len(key) == 1 else ""), now)
+        state, effects = handle_key(state, Key(key, key if len(key) == 1 else ""), now)
         done += effects
     return state, done
 
 
 def calls(effects: list[Effect]) -> list[tuple[str, Json]]:
     return [
-        (one.method.removeprefix("_trio_broker/"), one.params) for one in effects if isinstance(one, Call)
+        (one.method.removeprefix("_trio_broker/"), one.params)
+        for one in effects
+        if isinstance(one, BrokerCall)
     ]
 
 
-def said(state: State) -> str:
+def notice_text(state: State) -> str:
     return state.notice[0] if state.notice else ""
 
 
 @pytest.fixture
-def state(session: Make, picture: Make) -> State:
+def state(session: Make, snapshot: Make) -> State:
     queued = [{"promptId": f"p{n}", "text": f"number {n}", "position": n} for n in (1, 2, 3)]
     busy = session("busy", phase="working", turn_id="p0", turn_since=10.0, queue=3, queued=queued)
-    return saw(State(), picture(busy, session("idle")), NOW)
+    return apply_snapshot(State(), snapshot(busy, session("idle")), NOW)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,7 @@ def test_what_is_dangerous_asks_first(keys: list[str], call: tuple[str, Json], s
 def test_a_prompt_is_sent_and_the_session_left_again(state: State) -> None:
     state, effects = press(state, "down", "p", "h", "i", "alt-enter", "!", "enter")
     (call,) = effects
-    assert isinstance(call, Call) and call.then is not None
+    assert isinstance(call, BrokerCall) and call.then is not None
     assert calls([call, call.then]) == [
         ("submit", {"key": "idle", "prompt": [{"type": "text", "text": "hi\n!"}]}),
         ("detach", {"key": "idle"}),
@@ -94,16 +106,16 @@ def test_an_empty_prompt_is_none(state: State) -> None:
 def test_who_takes_part_stays_after_a_prompt(state: State) -> None:
     _, effects = press(attrs.evolve(state, roles={"busy": "controller"}), "p", "x", "enter")
     (call,) = effects
-    assert isinstance(call, Call) and call.then is None
+    assert isinstance(call, BrokerCall) and call.then is None
 
 
 def test_the_role_goes_round(state: State) -> None:
     seen = []
     for _ in range(3):
         state, (call,) = press(state, "r")
-        assert isinstance(call, Call) and call.gives is not None
+        assert isinstance(call, BrokerCall) and call.on_result is not None
         seen += calls([call])
-        state = call.gives(state, {}, NOW)
+        state = call.on_result(state, {}, NOW)
     assert seen == [
         ("attach", {"key": "busy", "role": "observer"}),
         ("attach", {"key": "busy", "role": "controller"}),
@@ -115,53 +127,55 @@ def test_the_role_goes_round(state: State) -> None:
 @pytest.mark.parametrize("key", list("picKXR"))
 def test_who_observes_has_no_hand_in_it(key: str, state: State) -> None:
     after, effects = press(attrs.evolve(state, roles={"busy": "observer"}), key)
-    assert effects == [] and after.mode is Mode.TABLE and "press r" in said(after)
+    assert effects == [] and after.mode is Mode.TABLE and "press r" in notice_text(after)
 
 
 def test_queued_prompts_are_chosen_by_what_they_are_and_not_by_their_place(
-    state: State, session: Make, picture: Make
+    state: State, session: Make, snapshot: Make
 ) -> None:
     state, _ = press(state, "enter", "tab", "down", "down")
-    assert state.chosen == "p3" and state.queue_at == 2
+    assert state.selected_prompt == "p3" and state.queue_index == 2
     rest = [{"promptId": f"p{n}", "text": f"number {n}", "position": n - 1} for n in (2, 3)]
-    state = saw(state, picture(session("busy", queue=2, queued=rest)), NOW)
-    assert state.queue_at == 1
+    state = apply_snapshot(state, snapshot(session("busy", queue=2, queued=rest)), NOW)
+    assert state.queue_index == 1
     _, effects = press(state, "[")
     assert calls(effects) == [("queue_edit", {"key": "busy", "promptId": "p3", "position": 1})]
     after, effects = press(state, "]")
-    assert effects == [] and said(after) == "it is the last"
+    assert effects == [] and notice_text(after) == "it is the last"
 
 
 def test_a_queued_prompt_is_edited_whole(state: State) -> None:
     state, (call,) = press(state, "tab", "e")
-    assert isinstance(call, Call) and call.gives is not None
+    assert isinstance(call, BrokerCall) and call.on_result is not None
     assert calls([call]) == [("queue", {"key": "busy", "promptId": "p1"})]
     whole = {"promptId": "p1", "prompt": [{"type": "text", "text": "all of it"}]}
-    state = call.gives(state, whole, NOW)
+    state = call.on_result(state, whole, NOW)
     assert state.mode is Mode.EDIT and state.editor.text == "all of it"
     edited, effects = press(state, "!", "enter")
     again, _ = press(edited, "p", "up")
     assert again.editor.text == "all of it!", "it is not lost when the prompt runs by now, and is not changed"
     blocks = [{"type": "text", "text": "all of it!"}]
     assert calls(effects) == [("queue_edit", {"key": "busy", "promptId": "p1", "prompt": blocks})]
-    picture = {"promptId": "p1", "prompt": [{"type": "image", "data": ""}]}
-    assert "more than text" in said(call.gives(attrs.evolve(state, mode=Mode.TABLE), picture, NOW))
+    image = {"promptId": "p1", "prompt": [{"type": "image", "data": ""}]}
+    assert "more than text" in notice_text(call.on_result(attrs.evolve(state, mode=Mode.TABLE), image, NOW))
 
 
 def test_the_queue_is_changed_only_where_it_is_seen(state: State) -> None:
     for key in ("e", "x", "[", "]"):
         after, effects = press(state, key)
-        assert effects == [] and "Tab to the queue" in said(after)
+        assert effects == [] and "Tab to the queue" in notice_text(after)
 
 
-def test_an_answer_waits_until_the_question_was_seen(session: Make, ask: Make, picture: Make) -> None:
-    state = saw(State(), picture(session("a", asks=[ask("1-1", "sure?", 1.0)])), NOW)
-    after, effects = press(state, "1", now=NOW + LOOK / 2)
-    assert effects == [] and "only just come" in said(after)
-    after, effects = press(state, "1", now=NOW + LOOK)
+def test_an_answer_waits_until_the_question_was_seen(
+    session: Make, agent_request: Make, snapshot: Make
+) -> None:
+    state = apply_snapshot(State(), snapshot(session("a", asks=[agent_request("1-1", "sure?", 1.0)])), NOW)
+    after, effects = press(state, "1", now=NOW + ANSWER_DELAY / 2)
+    assert effects == [] and "only just come" in notice_text(after)
+    after, effects = press(state, "1", now=NOW + ANSWER_DELAY)
     assert calls(effects) == [("answer", {"askId": "1-1", "optionId": "apply"})]
-    after, effects = press(state, "7", now=NOW + LOOK)
-    assert effects == [] and "none of its answers" in said(after)
+    after, effects = press(state, "7", now=NOW + ANSWER_DELAY)
+    assert effects == [] and "none of its answers" in notice_text(after)
 
 
 def test_a_new_session_is_made_in_three_lines(state: State) -> None:
@@ -178,59 +192,59 @@ def test_a_new_session_is_made_in_three_lines(state: State) -> None:
 
 def test_an_agent_that_there_is_not_is_asked_for_again_at_once(state: State) -> None:
     state, (effect,) = press(state, "n", "ctrl-u", "x", "enter")
-    assert isinstance(effect, Call) and effect.fails is not None
-    again = effect.fails(state, NOW)
+    assert isinstance(effect, BrokerCall) and effect.on_error is not None
+    again = effect.on_error(state, NOW)
     assert (again.mode, again.form, again.editor.text) == (Mode.NEW, (), "x")
-    typed, _ = press(state, "/", "a")
-    for elsewhere in (typed, press(state, "esc")[0], press(state, "enter")[0]):
-        assert effect.fails(elsewhere, NOW) == elsewhere
+    type_keys, _ = press(state, "/", "a")
+    for elsewhere in (type_keys, press(state, "esc")[0], press(state, "enter")[0]):
+        assert effect.on_error(elsewhere, NOW) == elsewhere
 
 
 def test_a_new_session_that_is_refused_is_offered_again_as_it_was_typed(state: State) -> None:
     state, (*_, call) = press(state, "n", "enter", "/", "x", "enter", "ctrl-u", "k", "enter")
-    assert isinstance(call, Call) and call.gives is not None
+    assert isinstance(call, BrokerCall) and call.on_result is not None
     offered, _ = press(state, "n")
     for text in ("demo", "/srv/work/x", "k"):
         assert offered.editor.text == text
         offered, _ = press(offered, "enter")
     state, (*_, other) = press(state, "n", "enter", "enter", "ctrl-u", *"demo:/srv/work/x", "enter")
-    assert isinstance(other, Call)
+    assert isinstance(other, BrokerCall)
     assert press(state, "n", "enter", "2", "enter")[0].editor.text == "demo:/srv/work/x2"
-    there = attrs.evolve(call.gives(state, {}, NOW), selected="idle")
+    there = attrs.evolve(call.on_result(state, {}, NOW), selected="idle")
     assert press(there, "n", "enter", "enter")[0].editor.text == "demo:/srv/work"
 
 
 def test_a_new_session_is_looked_at_unless_the_person_is_elsewhere(
-    state: State, session: Make, picture: Make
+    state: State, session: Make, snapshot: Make
 ) -> None:
     state, (*_, call) = press(state, "n", "enter", "enter", "ctrl-u", "k", "enter")
-    assert isinstance(call, Call) and call.gives is not None
-    assert call.gives(state, {}, NOW).selected == "busy"  # no picture has it yet
-    state = saw(state, picture(*state.sessions, session("k")), NOW)
-    assert call.gives(state, {}, NOW).selected == "k"
+    assert isinstance(call, BrokerCall) and call.on_result is not None
+    assert call.on_result(state, {}, NOW).selected == "busy"  # no snapshot has it yet
+    state = apply_snapshot(state, snapshot(*state.sessions, session("k")), NOW)
+    assert call.on_result(state, {}, NOW).selected == "k"
     for elsewhere in (press(state, "down")[0], press(state, "p")[0]):
-        assert call.gives(elsewhere, {}, NOW).selected == elsewhere.selected
+        assert call.on_result(elsewhere, {}, NOW).selected == elsewhere.selected
 
 
 def test_without_a_broker_nothing_is_asked_for_and_nothing_typed_is_lost(state: State) -> None:
-    gone = lost(state, "it died", NOW)
+    gone = mark_disconnected(state, "it died", NOW)
     for key in "pincxKXR1er[":
-        after, effects = press(attrs.evolve(gone, tab=Tab.QUEUE, detail=True), key)
-        assert (after.mode, effects) == (Mode.TABLE, []) and said(after), key
+        after, effects = press(attrs.evolve(gone, tab=Tab.QUEUE, show_detail=True), key)
+        assert (after.mode, effects) == (Mode.TABLE, []) and notice_text(after), key
     typing, _ = press(state, "p", "h", "i")
-    after, effects = press(lost(typing, "it died", NOW), "enter")
+    after, effects = press(mark_disconnected(typing, "it died", NOW), "enter")
     assert (after.mode, after.editor.text, effects) == (Mode.PROMPT, "hi", [])
-    assert said(after) == "there is no broker to tell that; Enter tries again, Esc leaves it"
-    back, effects = press(attrs.evolve(after, gone=None), "enter")
-    assert back.mode is Mode.TABLE and calls(effects)[0][0] == "submit"
+    assert notice_text(after) == "there is no broker to tell that; Enter tries again, Esc leaves it"
+    leave_input, effects = press(attrs.evolve(after, disconnected=None), "enter")
+    assert leave_input.mode is Mode.TABLE and calls(effects)[0][0] == "submit"
     asking, _ = press(state, "X")
-    after, effects = press(lost(asking, "it died", NOW), "y")
-    assert (after.mode, effects, said(after)) == (Mode.TABLE, [], "there is no broker to tell that")
+    after, effects = press(mark_disconnected(asking, "it died", NOW), "y")
+    assert (after.mode, effects, notice_text(after)) == (Mode.TABLE, [], "there is no broker to tell that")
 
 
 def test_filter_sort_and_help(state: State) -> None:
     filtered, _ = press(state, "/", "i", "d", "l", "e", "enter")
-    assert [view["key"] for view in filtered.rows()] == ["idle"] and filtered.selected == "idle"
+    assert [row["key"] for row in filtered.visible_sessions()] == ["idle"] and filtered.selected == "idle"
     assert press(filtered, "esc")[0].filter == ""
     assert press(state, "/", "x", "esc")[0].filter == ""
     assert press(state, "s")[0].sort == press(state, ">")[0].sort == "key"

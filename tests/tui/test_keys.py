@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.tui.keys import Key, Keys
+from trio_broker.tui.keys import Key, KeyDecoder
 
 SEQUENCES: tuple[bytes, ...] = (
     b"\x1b",
@@ -35,14 +35,14 @@ STREAMS = st.lists(
 
 
 def whole(data: bytes) -> list[Key]:
-    keys = Keys()
+    keys = KeyDecoder()
     return [*keys.feed(data), *keys.flush()]
 
 
 @given(STREAMS.map(b"".join), st.data())
 def test_any_split_of_the_bytes_gives_the_same_keys(data: bytes, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=8)))
-    keys, found = Keys(), []
+    keys, found = KeyDecoder(), []
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         found += keys.feed(data[start:end])
     assert [*found, *keys.flush()] == whole(data)
@@ -93,7 +93,7 @@ def test_what_is_no_key_is_no_command(data: bytes) -> None:
 
 
 def test_a_lone_escape_waits_and_a_paste_does_not_end_by_waiting() -> None:
-    keys = Keys()
+    keys = KeyDecoder()
     assert keys.feed(b"\x1b") == [] and keys.pending
     assert keys.feed(b"[A") == [Key("up")] and not keys.pending
     assert keys.feed(b"\x1b[200~ab") == [] and not keys.pending

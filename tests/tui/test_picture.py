@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 from rich.cells import cell_len
 
-from trio_broker.tui.screen import screen
-from trio_broker.tui.state import SAMPLE, State, Trend, read, saw
-from trio_broker.tui.svg import as_svg
+from trio_broker.tui.screen import render_screen
+from trio_broker.tui.state import SAMPLE_INTERVAL, State, Trend, apply_page, apply_snapshot
+from trio_broker.tui.svg import render_svg
 
 ROOT = Path(__file__).parent.parent.parent
 FILE = Path(__file__).parent / "snapshots" / "dashboard.svg"
@@ -27,7 +27,7 @@ OLD = 'def greet(name):\n    print("Hello " + name)\n'
 NEW = 'def greet(name: str) -> None:\n    print(f"Hello {name}!")\n'
 
 
-def sessions(session: Make, ask: Make) -> list[Json]:
+def sessions(session: Make, agent_request: Make) -> list[Json]:
     def use(cpu: float, memory: int) -> Json:
         return {"cpu": cpu, "memory": memory * 2**20, "processes": 5}
 
@@ -35,7 +35,7 @@ def sessions(session: Make, ask: Make) -> list[Json]:
         cost = None if amount is None else {"amount": amount, "currency": "USD"}
         return {"used": used, "size": 200_000, "cost": cost}
 
-    one = ask("4-31", "Apply the change to greet.py", 5_388.0)
+    one = agent_request("4-31", "Apply the change to greet.py", 5_388.0)
     queue = [{"promptId": f"p{n}", "text": "and the changelog", "position": n} for n in (1, 2)]
     return [
         session("repo/api", agent="claude", phase="waiting", turn_id="t", turn_since=5_322.0, heard_at=5_388.0,
@@ -54,11 +54,13 @@ def sessions(session: Make, ask: Make) -> list[Json]:
     ]  # fmt: skip
 
 
-def said(seq: int, **update: Any) -> Json:
-    return {"seq": seq, "at": 1.0, "kind": "update", "update": update}
+def update(seq: int, **fields: Any) -> Json:
+    return {"seq": seq, "at": 1.0, "kind": "update", "update": fields}
 
 
-def test_readmes_picture_is_what_the_dashboard_draws(session: Make, ask: Make, picture: Make) -> None:
+def test_readmes_picture_is_what_the_dashboard_draws(
+    session: Make, agent_request: Make, snapshot: Make
+) -> None:
     diff = {"type": "diff", "path": "greet.py", "oldText": OLD, "newText": NEW}
     steps = zip(
         ("Look at the code", "Make the change", "Run the tests"),
@@ -67,20 +69,20 @@ def test_readmes_picture_is_what_the_dashboard_draws(session: Make, ask: Make, p
     )
     events = [
         {"seq": 1, "at": 1.0, "kind": "started", "prompt": [{"type": "text", "text": "type greet()"}]},
-        said(2, sessionUpdate="agent_thought_chunk", content={"text": "Who calls greet()? Only cli.py, with a str."}),
-        said(3, sessionUpdate="plan", entries=[{"content": what, "status": status} for what, status in steps]),
-        said(4, sessionUpdate="agent_message_chunk", content={"text": "`greet()` gets a type and an **f-string**:"}),
-        said(5, sessionUpdate="tool_call", toolCallId="c", title="Apply the change to greet.py", kind="edit",
+        update(2, sessionUpdate="agent_thought_chunk", content={"text": "Who calls greet()? Only cli.py, with a str."}),
+        update(3, sessionUpdate="plan", entries=[{"content": what, "status": status} for what, status in steps]),
+        update(4, sessionUpdate="agent_message_chunk", content={"text": "`greet()` gets a type and an **f-string**:"}),
+        update(5, sessionUpdate="tool_call", toolCallId="c", title="Apply the change to greet.py", kind="edit",
              status="pending", content=[diff]),
         {"seq": 6, "at": 1.0, "kind": "ask", "title": "Apply the change to greet.py"},
     ]  # fmt: skip
-    state = saw(State(), picture(*sessions(session, ask), at=5_400.0), 100.0)
+    state = apply_snapshot(State(), snapshot(*sessions(session, agent_request), at=5_400.0), 100.0)
     trends = {"repo/web": (9, 12, 3, 0, 14, 18, 16, 11), "discord:40718": (0, 0, 0, 2, 20, 34, 41, 38)}
-    rates = {key: Trend(0, 0.0, samples[-1] / SAMPLE, samples) for key, samples in trends.items()}
-    state = read(attrs.evolve(state, trends=rates), "repo/api", events, 10)
-    shown = screen(state, 100.0, *SIZE)
+    rates = {key: Trend(0, 0.0, samples[-1] / SAMPLE_INTERVAL, samples) for key, samples in trends.items()}
+    state = apply_page(attrs.evolve(state, trends=rates), "repo/api", events, 10)
+    shown = render_screen(state, 100.0, *SIZE)
     assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {SIZE[0]}
-    drawn = as_svg(shown, SIZE[0])
+    drawn = render_svg(shown, SIZE[0])
     if os.environ.get("TRIO_BROKER_RENEW"):
         FILE.write_text(drawn, encoding="utf-8")
     assert drawn == FILE.read_text(encoding="utf-8"), "see the head of this module for how to renew"

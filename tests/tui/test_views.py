@@ -15,13 +15,22 @@ import pytest
 from rich.cells import cell_len
 
 from trio_broker.tui import look
-from trio_broker.tui.acts import pressed
+from trio_broker.tui.acts import handle_key
 from trio_broker.tui.keys import Key
-from trio_broker.tui.questions import questions
-from trio_broker.tui.screen import Screen, screen
-from trio_broker.tui.screen import picture as picture_of
-from trio_broker.tui.state import Call as BrokerCall
-from trio_broker.tui.state import Mode, Pending, State, Tab, lost, read, saw, scrolled, tell
+from trio_broker.tui.questions import render_requests
+from trio_broker.tui.screen import Screen, render_screen, render_snapshot
+from trio_broker.tui.state import (
+    BrokerCall,
+    Confirmation,
+    Mode,
+    State,
+    Tab,
+    apply_page,
+    apply_scroll,
+    apply_snapshot,
+    mark_disconnected,
+    show_notice,
+)
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = ((80, 24), (140, 40))
@@ -36,7 +45,7 @@ def text_of(shown: Screen) -> str:
 
 def check(name: str, state: State, now: float = 100.0, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
     for width, height in sizes:
-        shown = screen(state, now, width, height)
+        shown = render_screen(state, now, width, height)
         assert len(shown.lines) == height
         assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {width}
         assert not any(
@@ -93,12 +102,12 @@ EVENTS = [
 
 
 @pytest.fixture
-def seen(three: list[Json], picture: Make) -> State:
-    return read(saw(State(), picture(*three), 100.0), "repo/api", EVENTS, 13)
+def seen(three: list[Json], snapshot: Make) -> State:
+    return apply_page(apply_snapshot(State(), snapshot(*three), 100.0), "repo/api", EVENTS, 13)
 
 
-def test_an_empty_broker(picture: Make) -> None:
-    check("empty", saw(State(), picture(), 100.0))
+def test_an_empty_broker(snapshot: Make) -> None:
+    check("empty", apply_snapshot(State(), snapshot(), 100.0))
 
 
 def test_three_sessions(seen: State) -> None:
@@ -109,72 +118,83 @@ def test_three_sessions(seen: State) -> None:
 def test_the_details_of_one(tab: Tab, seen: State) -> None:
     state = attrs.evolve(
         seen,
-        detail=True,
+        show_detail=True,
         tab=tab,
-        last_words=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n", ("no\x1bjson",)),
+        agent_output=("repo/api", "warn: slow\n\x1b[31mred\x1b[0m\n", ("no\x1bjson",)),
     )
     if tab is not Tab.LOG:  # has the clock of whoever runs this
         check(f"detail-{tab.value}", state)
     else:
-        assert "4" in text_of(screen(state, 100.0, 80, 24))
+        assert "4" in text_of(render_screen(state, 100.0, 80, 24))
 
 
-def test_a_question(three: list[Json], ask: Make, session: Make, picture: Make) -> None:
+def test_a_question(three: list[Json], agent_request: Make, session: Make, snapshot: Make) -> None:
     one = session(
-        "repo/api", phase="waiting", turn_since=20.0, asks=[ask("1-7", "Apply the change to greet.py", 88.0)]
+        "repo/api",
+        phase="waiting",
+        turn_since=20.0,
+        asks=[agent_request("1-7", "Apply the change to greet.py", 88.0)],
     )
-    two = session("repo/web", phase="waiting", asks=[ask("2-3", "Run `rm -rf build`" + HOSTILE, 95.0)])
-    check("ask", saw(State(), picture(one, two, *three[1:]), 100.0))
+    two = session(
+        "repo/web", phase="waiting", asks=[agent_request("2-3", "Run `rm -rf build`" + HOSTILE, 95.0)]
+    )
+    check("ask", apply_snapshot(State(), snapshot(one, two, *three[1:]), 100.0))
 
 
-def test_a_question_that_no_key_answers_says_who_can(session: Make, ask: Make, picture: Make) -> None:
-    form = ask("1-7", "Your name?", 88.0) | {"method": "elicitation/create", "mode": "form"}
-    other = ask("1-7", "?", 88.0) | {"method": "_x/choose", "options": []}
+def test_a_question_that_no_key_answers_says_who_can(
+    session: Make, agent_request: Make, snapshot: Make
+) -> None:
+    form = agent_request("1-7", "Your name?", 88.0) | {"method": "elicitation/create", "mode": "form"}
+    other = agent_request("1-7", "?", 88.0) | {"method": "_x/choose", "options": []}
     for one, says in ((form, "it is a form"), (other, "answer it with a client that can: _x/choose")):
-        state = saw(State(), picture(session("repo/api", phase="waiting", asks=[one])), 100.0)
-        assert says in text_of(screen(state, 100.0, 140, 40))
-        assert questions(state, 100.0, 80, 1) == [], "no room: none is drawn by half"
+        state = apply_snapshot(State(), snapshot(session("repo/api", phase="waiting", asks=[one])), 100.0)
+        assert says in text_of(render_screen(state, 100.0, 140, 40))
+        assert render_requests(state, 100.0, 80, 1) == [], "no room: none is drawn by half"
 
 
-def test_a_dead_agent(session: Make, picture: Make) -> None:
+def test_a_dead_agent(session: Make, snapshot: Make) -> None:
     error = "the agent's process ended: signal 9 (SIGKILL)"
     dead = session("repo/api", phase="dead", pid=None, error=error, events=3)
-    state = saw(State(), picture(dead, session("repo/web")), 100.0)
+    state = apply_snapshot(State(), snapshot(dead, session("repo/web")), 100.0)
     exited = {"seq": 3, "at": 1.0, "kind": "agent", "event": "exited", "pid": 1, "signal": "SIGKILL"}
-    check("dead", read(state, "repo/api", [exited], 4))
+    check("dead", apply_page(state, "repo/api", [exited], 4))
 
 
-def test_a_hundred_sessions(session: Make, picture: Make) -> None:
+def test_a_hundred_sessions(session: Make, snapshot: Make) -> None:
     phases = ("working", "idle", "working", "starting", "cancelling")
     many = [session(f"repo/{n:03}", phase=phases[n % 5], events=n) for n in range(100)]
-    check("hundred", attrs.evolve(saw(State(), picture(*many), 100.0), selected="repo/050"))
+    check("hundred", attrs.evolve(apply_snapshot(State(), snapshot(*many), 100.0), selected="repo/050"))
 
 
-def test_titles_of_all_scripts_and_hostile_ones(session: Make, picture: Make) -> None:
+def test_titles_of_all_scripts_and_hostile_ones(session: Make, snapshot: Make) -> None:
     names = ("日本語のセッション", "emoji 👩‍💻 🇩🇪 ok", "combining e\u0301e\u0301", "עברית", HOSTILE)
     strange = [session(name, title=name, cwd=f"/srv/{name}", agent=name) for name in names]
-    state = saw(State(), picture(*strange), 100.0)
-    check("strange", read(state, names[0], [chunk(1, HOSTILE + " 日本語 " * 30)], 2))
+    state = apply_snapshot(State(), snapshot(*strange), 100.0)
+    check("strange", apply_page(state, names[0], [chunk(1, HOSTILE + " 日本語 " * 30)], 2))
 
 
 def test_a_broker_that_is_gone(seen: State) -> None:
-    gone = lost(seen, "no broker listens at /run/broker.sock; start one with `trio-broker up`", 110.0)
+    gone = mark_disconnected(
+        seen, "no broker listens at /run/broker.sock; start one with `trio-broker up`", 110.0
+    )
     check("gone", gone, 175.0)
     for width, height in (*SIZES, (40, 8)):
-        shown = screen(gone, 175.0, width, height).lines
+        shown = render_screen(gone, 175.0, width, height).lines
         told = [at for at, line in enumerate(shown) if any(part.style == look.ALARM for part in line)]
         assert told == list(range(1, 1 + len(told))) and told
         old = [part for line in (shown[0], *shown[told[-1] + 1 : -1]) for part in line if part.text.strip()]
         assert all(part.style and part.style.dim and not part.style.color for part in old)
-    assert any(part.style and part.style.color for part in screen(seen, 100.0, 80, 24).lines[0])
+    assert any(part.style and part.style.color for part in render_screen(seen, 100.0, 80, 24).lines[0])
 
 
 def test_what_is_told_while_something_is_typed_stands_above_it(seen: State) -> None:
     editor = attrs.evolve(seen.editor, text="fix it " * 100, cursor=0)
     typing = attrs.evolve(seen, mode=Mode.EDIT, editor=editor)
-    told = lost(tell(typing, "an empty prompt is none", 100.0, mishap=True), "it died", 100.0)
+    told = mark_disconnected(
+        show_notice(typing, "an empty prompt is none", 100.0, error=True), "it died", 100.0
+    )
     for width, height in (*SIZES, (40, 8)):
-        before, after = screen(typing, 100.0, width, height), screen(told, 100.0, width, height)
+        before, after = render_screen(typing, 100.0, width, height), render_screen(told, 100.0, width, height)
         assert len(after.lines) == height
         assert before.cursor == after.cursor
         assert before.cursor is not None
@@ -191,27 +211,32 @@ def test_typing_a_prompt_of_several_lines(seen: State) -> None:
     state = attrs.evolve(seen, mode=Mode.PROMPT, editor=editor)
     check("prompt", state)
     for width, height in SIZES:
-        column, line = screen(state, 100.0, width, height).cursor or (-1, -1)
+        column, line = render_screen(state, 100.0, width, height).cursor or (-1, -1)
         assert 0 <= column < width and line == height - (5 if width == 80 else 3) + 1
 
 
 def test_what_asks_before_it_acts(seen: State) -> None:
-    pending = Pending(
+    pending = Confirmation(
         "kill repo/api at once, for good?", BrokerCall("_trio_broker/kill", {"key": "repo/api"})
     )
-    check("confirm", attrs.evolve(seen, mode=Mode.CONFIRM, pending=pending))
+    check("confirm", attrs.evolve(seen, mode=Mode.CONFIRM, confirmation=pending))
 
 
 def test_what_is_typed_says_what_becomes_of_it(seen: State) -> None:
     editor = attrs.evolve(seen.editor, text="leave that, fix the login", cursor=25)
     check("interrupt", attrs.evolve(seen, mode=Mode.INTERRUPT, editor=editor))
-    check("edit", attrs.evolve(seen, mode=Mode.EDIT, editor=editor, editing="p1", tab=Tab.QUEUE, detail=True))
+    check(
+        "edit",
+        attrs.evolve(
+            seen, mode=Mode.EDIT, editor=editor, edited_prompt="p1", tab=Tab.QUEUE, show_detail=True
+        ),
+    )
 
 
 def test_who_has_scrolled_back_sees_so_and_the_role(seen: State) -> None:
-    state = attrs.evolve(seen, detail=True, scroll=7, roles={"repo/api": "observer"})
+    state = attrs.evolve(seen, show_detail=True, scroll=7, roles={"repo/api": "observer"})
     check("scrolled", state)
-    beyond = screen(attrs.evolve(state, scroll=10**6), 100.0, 80, 12)
+    beyond = render_screen(attrs.evolve(state, scroll=10**6), 100.0, 80, 12)
     assert beyond.extent is not None and 0 < beyond.extent.scroll < 100
 
 
@@ -219,19 +244,19 @@ def test_filtered_and_sorted(seen: State) -> None:
     check("filtered", attrs.evolve(seen, filter="srv", sort="quiet", reverse=True))
 
 
-def test_a_broker_that_drains(three: list[Json], picture: Make) -> None:
-    drains = picture(*three)
+def test_a_broker_that_drains(three: list[Json], snapshot: Make) -> None:
+    drains = snapshot(*three)
     drains["broker"]["draining"] = True
-    check("drains", saw(State(), drains, 100.0))
+    check("drains", apply_snapshot(State(), drains, 100.0))
 
 
 def test_a_mishap_is_told_to_its_end(seen: State) -> None:
     text = "the queue of session 'repo/api' is full: 16 prompts wait, the limit; wait, or raise queue in [broker]"
-    check("mishap", tell(seen, text, 100.0, mishap=True))
+    check("mishap", show_notice(seen, text, 100.0, error=True))
 
 
-def test_a_wide_window_has_every_column(three: list[Json], picture: Make) -> None:
-    check("wide", saw(State(), picture(*three), 100.0), sizes=((200, 60),))
+def test_a_wide_window_has_every_column(three: list[Json], snapshot: Make) -> None:
+    check("wide", apply_snapshot(State(), snapshot(*three), 100.0), sizes=((200, 60),))
     head = (SNAPSHOTS / "wide-200x60.txt").read_text(encoding="utf-8").split("\n")[2].split()
     columns = "SESSION AGENT PHASE TURN QUIET Q UPDATES/S TOKENS COST CPU MEM CL PID DIRECTORY ABOUT"
     assert head == columns.split()
@@ -242,32 +267,32 @@ def test_help(seen: State) -> None:
 
 
 def test_help_that_does_not_fit_is_scrolled_to_its_end(seen: State) -> None:
-    helping, _ = pressed(seen, Key("?", "?"), 100.0)
-    assert "↑ ↓ scroll, any other key goes back" in text_of(screen(helping, 100.0, 60, 15))
-    assert "scroll, any" not in text_of(screen(helping, 100.0, 140, 40))
+    helping, _ = handle_key(seen, Key("?", "?"), 100.0)
+    assert "↑ ↓ scroll, any other key goes back" in text_of(render_screen(helping, 100.0, 60, 15))
+    assert "scroll, any" not in text_of(render_screen(helping, 100.0, 140, 40))
     told = ""
     for _ in range(40):
-        shown = screen(helping, 100.0, 60, 15)
+        shown = render_screen(helping, 100.0, 60, 15)
         assert shown.extent is not None
         told += text_of(shown)
-        helping = scrolled(helping, shown.extent.lines, shown.extent.scroll)
-        helping, _ = pressed(helping, Key("down", ""), 100.0)
-    shown = screen(helping, 100.0, 60, 15)
+        helping = apply_scroll(helping, shown.extent.lines, shown.extent.scroll)
+        helping, _ = handle_key(helping, Key("down", ""), 100.0)
+    shown = render_screen(helping, 100.0, 60, 15)
     assert shown.extent is not None
-    helping, end = scrolled(helping, shown.extent.lines, shown.extent.scroll), text_of(shown)
+    helping, end = apply_scroll(helping, shown.extent.lines, shown.extent.scroll), text_of(shown)
     assert "restart its agent" in told and "Esc        leave it" in end
-    assert text_of(screen(pressed(helping, Key("up", ""), 100.0)[0], 100.0, 60, 15)) != end
-    assert pressed(helping, Key("x", "x"), 100.0)[0] == seen
+    assert text_of(render_screen(handle_key(helping, Key("up", ""), 100.0)[0], 100.0, 60, 15)) != end
+    assert handle_key(helping, Key("x", "x"), 100.0)[0] == seen
 
 
 def test_the_last_key_is_whole_where_there_is_just_room_for_it(seen: State) -> None:
     for width in range(40, 160):
-        assert "…" not in text_of(screen(seen, 100.0, width, 40)).splitlines()[-1], width
+        assert "…" not in text_of(render_screen(seen, 100.0, width, 40)).splitlines()[-1], width
 
 
 @pytest.mark.parametrize("size", [(39, 24), (80, 7), (1, 1), (10, 3)])
 def test_a_tiny_window_says_so(size: tuple[int, int], seen: State) -> None:
-    shown = screen(seen, 100.0, *size)
+    shown = render_screen(seen, 100.0, *size)
     assert len(shown.lines) == size[1]
     assert "".join("".join(part.text for part in line) for line in shown.lines).startswith(
         f"{size[0]}x{size[1]} is t"[: size[0] * size[1]]
@@ -277,20 +302,20 @@ def test_a_tiny_window_says_so(size: tuple[int, int], seen: State) -> None:
 @pytest.mark.parametrize("width", range(40, 210, 7))
 @pytest.mark.parametrize("height", [8, 15, 29, 30, 61])
 def test_every_size_is_filled_exactly(
-    width: int, height: int, seen: State, ask: Make, session: Make, picture: Make
+    width: int, height: int, seen: State, agent_request: Make, session: Make, snapshot: Make
 ) -> None:
-    asking = session("a", phase="waiting", asks=[ask("3-1", "sure?", 1.0)])
+    asking = session("a", phase="waiting", asks=[agent_request("3-1", "sure?", 1.0)])
     for state in (
         seen,
-        saw(seen, picture(asking, *seen.sessions), 100.0),
-        attrs.evolve(seen, detail=True, mode=Mode.PROMPT),
+        apply_snapshot(seen, snapshot(asking, *seen.sessions), 100.0),
+        attrs.evolve(seen, show_detail=True, mode=Mode.PROMPT),
     ):
-        shown = screen(tell(state, "done", 100.0), 100.0, width, height)
+        shown = render_screen(show_notice(state, "done", 100.0), 100.0, width, height)
         assert len(shown.lines) == height
         assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {width}
 
 
-def test_one_picture_has_all_the_sessions(session: Make, picture: Make) -> None:
+def test_one_picture_has_all_the_sessions(session: Make, snapshot: Make) -> None:
     many = [session(f"repo/{n:03}") for n in range(100)]
-    shown = text_of(picture_of(saw(State(), picture(*many), 100.0), 100.0, 100))
+    shown = text_of(render_snapshot(apply_snapshot(State(), snapshot(*many), 100.0), 100.0, 100))
     assert all(f"repo/{n:03}" in shown for n in range(100))

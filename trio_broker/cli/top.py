@@ -84,16 +84,16 @@ async def _once(state: State, columns: int) -> None:
 
     console = Console(width=columns or None, highlight=False)
     async with state.connect() as client:
-        once.as_text(await once.look(client, Seen()), console)
+        once.print_snapshot(await once.take_snapshot(client, Seen()), console)
 
 
 async def _svg(state: State, columns: int, lines: int) -> str:
     from trio_broker.tui import once
     from trio_broker.tui.state import State as Seen
-    from trio_broker.tui.svg import as_svg
+    from trio_broker.tui.svg import render_svg
 
     async with state.connect() as client:
-        return as_svg(await once.whole(client, Seen(), columns, lines), columns)
+        return render_svg(await once.render_full_screen(client, Seen(), columns, lines), columns)
 
 
 async def _live(state: State) -> int:

@@ -8,141 +8,157 @@ from functools import partial
 
 import attrs
 
-from trio_broker.tui.deeds import Done, ask_first, observed
+from trio_broker.tui.deeds import Outcome, action_blocked, confirm
 from trio_broker.tui.editor import Editor
 from trio_broker.tui.keys import Key
-from trio_broker.tui.state import Call, Json, Mode, State, select, settled, tell
+from trio_broker.tui.state import BrokerCall, Json, Mode, State, select, show_notice, update_selection
 from trio_broker.tui.text import visible
 from trio_broker.wire import OURS
 
 
-def back(state: State) -> State:
+def leave_input(state: State) -> State:
     """At the table again, and nothing typed."""
-    return attrs.evolve(state, mode=Mode.TABLE, editor=Editor(), form=(), pending=None, editing=None)
+    return attrs.evolve(
+        state, mode=Mode.TABLE, editor=Editor(), form=(), confirmation=None, edited_prompt=None
+    )
 
 
-def begin(mode: Mode) -> Callable[[State, float], Done]:
+def start_input(mode: Mode) -> Callable[[State, float], Outcome]:
     """Filter, prompt or interrupt."""
 
-    def begin_it(state: State, now: float) -> Done:
+    def start(state: State, now: float) -> Outcome:
         if mode is Mode.FILTER:
-            return attrs.evolve(state, mode=mode, editor=Editor.of(state.filter), notice=None), []
-        if (instead := observed(state, now)) is not None:
+            return attrs.evolve(state, mode=mode, editor=Editor.with_text(state.filter), notice=None), []
+        if (instead := action_blocked(state, now)) is not None:
             return instead, []
-        return attrs.evolve(state, mode=mode, editor=Editor.of("", _history(state)), notice=None), []
+        return attrs.evolve(
+            state, mode=mode, editor=Editor.with_text("", _input_history(state)), notice=None
+        ), []
 
-    return begin_it
+    return start
 
 
-def _history(state: State) -> tuple[str, ...]:
+def _input_history(state: State) -> tuple[str, ...]:
     """What this session was asked before, by whomever, and then what was typed here."""
     items = state.transcript.items if state.transcript is not None else ()
     asked = [item.text for item in items if item.kind == "prompt"]
     return (*dict.fromkeys(text for text in asked if text not in state.history), *state.history)
 
 
-def begin_new(state: State, now: float) -> Done:
-    return attrs.evolve(state, mode=Mode.NEW, form=(), editor=Editor.of(_offered(state, ())), notice=None), []
+def start_new_session(state: State, now: float) -> Outcome:
+    return attrs.evolve(
+        state, mode=Mode.NEW, form=(), editor=Editor.with_text(_default_text(state, ())), notice=None
+    ), []
 
 
-def _offered(state: State, form: tuple[str, ...]) -> str:
+def _default_text(state: State, form: tuple[str, ...]) -> str:
     """What the next line of the form says before anything is typed: as it was sent, if that was refused."""
-    view, draft = state.view, state.draft
+    session, submitted_form = state.session, state.submitted_form
     if len(form) == 2:
-        return draft[2] if draft and draft[2] != _own_key(draft) else _own_key(form)
-    if draft:
-        return draft[len(form)]
-    return (state.cwd if form else "") if view is None else str(view["cwd" if form else "agent"])
+        return (
+            submitted_form[2]
+            if submitted_form and submitted_form[2] != _default_key(submitted_form)
+            else _default_key(form)
+        )
+    if submitted_form:
+        return submitted_form[len(form)]
+    return (state.cwd if form else "") if session is None else str(session["cwd" if form else "agent"])
 
 
-def _own_key(form: tuple[str, ...]) -> str:
+def _default_key(form: tuple[str, ...]) -> str:
     return f"{form[0] or 'agent'}:{form[1]}"
 
 
-def filtering(state: State, key: Key, now: float) -> Done:
+def handle_filter_key(state: State, key: Key, now: float) -> Outcome:
     if key.name == "enter":
-        return back(state), []
+        return leave_input(state), []
     if key.name == "esc":
-        return settled(back(attrs.evolve(state, filter="")), now), []
-    editor = state.editor.typed(key)
+        return update_selection(leave_input(attrs.evolve(state, filter="")), now), []
+    editor = state.editor.handle_key(key)
     text = " ".join(editor.text.split("\n"))
-    return settled(attrs.evolve(state, editor=editor, filter=text), now), []
+    return update_selection(attrs.evolve(state, editor=editor, filter=text), now), []
 
 
-def prompting(state: State, key: Key, now: float) -> Done:
-    left = attrs.evolve(back(state), history=_remembered(state))
+def handle_prompt_key(state: State, key: Key, now: float) -> Outcome:
+    after = attrs.evolve(leave_input(state), history=_new_history(state))
     if key.name == "esc":
-        return left, []
+        return after, []
     if key.name != "enter":
-        return attrs.evolve(state, editor=state.editor.typed(key)), []
+        return attrs.evolve(state, editor=state.editor.handle_key(key)), []
     text = state.editor.text.strip()
-    view = state.view
-    if not text or view is None:
-        return left, []
-    if state.mode is Mode.INTERRUPT and view["turn_since"] is not None:
-        call = _submit(state, text, {"ifBusy": "interrupt"}, "interrupted, and prompted")
-        return ask_first(left, f"cancel what {view['key']} does, and have it do this?", call)
-    return left, [_submit(state, text, {}, "prompted")]
+    session = state.session
+    if not text or session is None:
+        return after, []
+    if state.mode is Mode.INTERRUPT and session["turn_since"] is not None:
+        call = _submit_call(state, text, {"ifBusy": "interrupt"}, "interrupted, and prompted")
+        return confirm(after, f"cancel what {session['key']} does, and have it do this?", call)
+    return after, [_submit_call(state, text, {}, "prompted")]
 
 
-def _remembered(state: State) -> tuple[str, ...]:
+def _new_history(state: State) -> tuple[str, ...]:
     """The history with what stands in the editor; what other people asked does not stay in it."""
-    return attrs.evolve(state.editor, history=state.history).remembered()
+    return attrs.evolve(state.editor, history=state.history).history_with_text()
 
 
-def _submit(state: State, text: str, more: Json, done: str) -> Call:
+def _submit_call(state: State, text: str, more: Json, done: str) -> BrokerCall:
     which = {"key": state.selected}
     prompt = which | {"prompt": [{"type": "text", "text": text}]} | more
     # Whoever submits is attached, and would be asked: it leaves again, unless the person wanted to be there.
-    leave = None if state.selected in state.roles else Call(f"{OURS}detach", which)
-    return Call(f"{OURS}submit", prompt, f"{visible(state.selected)}: {done}", leave)
+    detach = None if state.selected in state.roles else BrokerCall(f"{OURS}detach", which)
+    return BrokerCall(f"{OURS}submit", prompt, f"{visible(state.selected)}: {done}", detach)
 
 
-def editing(state: State, key: Key, now: float) -> Done:
+def handle_edit_key(state: State, key: Key, now: float) -> Outcome:
     if key.name == "esc":
-        return tell(back(state), "it stays as it was", now), []
+        return show_notice(leave_input(state), "it stays as it was", now), []
     if key.name != "enter":
-        return attrs.evolve(state, editor=state.editor.typed(key)), []
+        return attrs.evolve(state, editor=state.editor.handle_key(key)), []
     text = state.editor.text.strip()
     if not text:
-        return tell(state, "an empty prompt is none; Esc leaves it as it was, x drops it", now), []
+        return show_notice(state, "an empty prompt is none; Esc leaves it as it was, x drops it", now), []
     blocks = [{"type": "text", "text": text}]
-    params = {"key": state.selected, "promptId": state.editing, "prompt": blocks}
-    left = attrs.evolve(back(state), history=_remembered(state))  # it may have begun to run, and be refused
-    return left, [Call(f"{OURS}queue_edit", params, "it stands in the queue as you wrote it")]
+    params = {"key": state.selected, "promptId": state.edited_prompt, "prompt": blocks}
+    after = attrs.evolve(
+        leave_input(state), history=_new_history(state)
+    )  # it may have begun to run, and be refused
+    return after, [BrokerCall(f"{OURS}queue_edit", params, "it stands in the queue as you wrote it")]
 
 
-def making(state: State, key: Key, now: float) -> Done:
+def handle_new_session_key(state: State, key: Key, now: float) -> Outcome:
     if key.name == "esc":
-        return tell(back(state), "nothing was done", now), []
+        return show_notice(leave_input(state), "nothing was done", now), []
     if key.name != "enter":
-        return attrs.evolve(state, editor=state.editor.typed(key)), []
+        return attrs.evolve(state, editor=state.editor.handle_key(key)), []
     form = (*state.form, state.editor.text.strip())
     if len(form) < 3:
-        state = attrs.evolve(state, form=form, editor=Editor.of(_offered(state, form)))
-        return state, [_check_agent(state)] if len(form) == 1 and form[0] else []
+        state = attrs.evolve(state, form=form, editor=Editor.with_text(_default_text(state, form)))
+        return state, [_check_agent_call(state)] if len(form) == 1 and form[0] else []
     agent, cwd, name = form
-    key_of_it = name or f"{agent}:{cwd}"
-    asked = {"key": key_of_it, "cwd": os.path.expanduser(cwd)} | ({"agent": agent} if agent else {})
-    leave = Call(f"{OURS}detach", {"key": key_of_it})
-    state = tell(attrs.evolve(back(state), draft=form), f"{visible(key_of_it)}: starting …", now)
-    is_here = partial(_is_here, key_of_it, state.selected)
-    return state, [Call(f"{OURS}open", asked, f"{visible(key_of_it)}: is here", leave, is_here)]
+    session_key = name or f"{agent}:{cwd}"
+    params = {"key": session_key, "cwd": os.path.expanduser(cwd)} | ({"agent": agent} if agent else {})
+    detach = BrokerCall(f"{OURS}detach", {"key": session_key})
+    state = show_notice(
+        attrs.evolve(leave_input(state), submitted_form=form), f"{visible(session_key)}: starting …", now
+    )
+    select_new_session = partial(_select_new_session, session_key, state.selected)
+    return state, [
+        BrokerCall(f"{OURS}open", params, f"{visible(session_key)}: is here", detach, select_new_session)
+    ]
 
 
-def _check_agent(state: State) -> Call:
+def _check_agent_call(state: State) -> BrokerCall:
     """Have the broker look whether there is that agent, and whether sessions of it may be opened from here."""
 
-    def again(now_there: State, now: float) -> State:
-        if (now_there.mode, now_there.form, now_there.editor) != (state.mode, state.form, state.editor):
-            return now_there  # the person is further, or elsewhere: being told will do
-        return attrs.evolve(now_there, form=(), editor=Editor.of(state.form[0]))
+    def ask_agent_again(current: State, now: float) -> State:
+        if (current.mode, current.form, current.editor) != (state.mode, state.form, state.editor):
+            return current  # the person is further, or elsewhere: being told will do
+        return attrs.evolve(current, form=(), editor=Editor.with_text(state.form[0]))
 
-    return Call(f"{OURS}bind", {"agent": state.form[0]}, fails=again)
+    return BrokerCall(f"{OURS}bind", {"agent": state.form[0]}, on_error=ask_agent_again)
 
 
-def _is_here(key: str, before: str | None, state: State, result: Json, now: float) -> State:
+def _select_new_session(key: str, before: str | None, state: State, result: Json, now: float) -> State:
     """The new session is looked at, unless the person has gone on to something else meanwhile."""
-    state = attrs.evolve(state, draft=())
-    there = any(view["key"] == key for view in state.rows())
-    return select(state, key) if there and (state.mode, state.selected) == (Mode.TABLE, before) else state
+    state = attrs.evolve(state, submitted_form=())
+    found = any(session["key"] == key for session in state.visible_sessions())
+    return select(state, key) if found and (state.mode, state.selected) == (Mode.TABLE, before) else state

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.segment import Segment
 
 from trio_broker.tui import look
-from trio_broker.tui.text import Line, fit, words
+from trio_broker.tui.text import Line, fit, styled
 
-KEYS = 13  # cells for the keys
-COLUMN = 38  # cells, at least, for what they do and their keys
-Group = tuple[str, tuple[tuple[str, str], ...]]
+KEY_WIDTH = 13  # cells for the keys
+COLUMN_WIDTH = 38  # cells, at least, for what they do and their keys
+KeyGroup = tuple[str, tuple[tuple[str, str], ...]]
 
-LEFT: tuple[Group, ...] = (
+LEFT_GROUPS: tuple[KeyGroup, ...] = (
     (
         "move",
         (
@@ -41,7 +41,7 @@ LEFT: tuple[Group, ...] = (
         ),
     ),
 )
-RIGHT: tuple[Group, ...] = (
+RIGHT_GROUPS: tuple[KeyGroup, ...] = (
     (
         "act on the session",
         (
@@ -73,26 +73,26 @@ RIGHT: tuple[Group, ...] = (
 )
 
 
-def help_lines(width: int) -> list[Line]:
-    if width < 2 * COLUMN:
-        return [[], *_column(LEFT), [], *_column(RIGHT)]
-    left, right = _column(LEFT), _column(RIGHT)
+def render_help(width: int) -> list[Line]:
+    if width < 2 * COLUMN_WIDTH:
+        return [[], *_render_groups(LEFT_GROUPS), [], *_render_groups(RIGHT_GROUPS)]
+    left, right = _render_groups(LEFT_GROUPS), _render_groups(RIGHT_GROUPS)
     longest = max(len(left), len(right))
-    column = max(COLUMN, min(56, width // 2))
+    column = max(COLUMN_WIDTH, min(56, width // 2))
     return [
         [],
-        *([*fit(_line(left, at), column), *_line(right, at)] for at in range(longest)),
+        *([*fit(_line_at(left, at), column), *_line_at(right, at)] for at in range(longest)),
     ]
 
 
-def _line(lines: list[Line], at: int) -> Line:
+def _line_at(lines: list[Line], at: int) -> Line:
     return lines[at] if at < len(lines) else [Segment("")]
 
 
-def _column(groups: tuple[Group, ...]) -> list[Line]:
+def _render_groups(groups: tuple[KeyGroup, ...]) -> list[Line]:
     lines: list[Line] = []
     for title, keys in groups:
         lines += [[]] if lines else []
-        lines.append(words((f"  {title}", look.TITLE)))
-        lines += [words((f"  {key:<{KEYS - 2}}", look.KEYS), text) for key, text in keys]
+        lines.append(styled((f"  {title}", look.TITLE)))
+        lines += [styled((f"  {key:<{KEY_WIDTH - 2}}", look.KEY), text) for key, text in keys]
     return lines

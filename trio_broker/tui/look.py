@@ -9,47 +9,47 @@ DIM = Style(dim=True)
 BOLD = Style(bold=True)
 ACCENT = Style(color="cyan")
 TITLE = Style(color="cyan", bold=True)
-GOOD = Style(color="green")
-BAD = Style(color="red")
+SUCCESS = Style(color="green")
+ERROR = Style(color="red")
 ALARM = Style(color="red", bold=True)
-ASKS = Style(color="yellow", bold=True)
-SOFT_ASK = Style(color="yellow")
-KEYS = Style(bold=True)
-CHOSEN = Style(reverse=True)
+ATTENTION = Style(color="yellow", bold=True)
+WARNING = Style(color="yellow")
+KEY = Style(bold=True)
+SELECTED = Style(reverse=True)
 ADDED = Style(color="green")
 REMOVED = Style(color="red")
 
-PHASES: dict[str, tuple[str, Style]] = {
+_PHASE_STYLES: dict[str, tuple[str, Style]] = {
     "starting": ("◔", Style(color="blue")),
     "idle": ("○", DIM),
     "working": ("●", Style(color="green")),
-    "waiting": ("▲", ASKS),
+    "waiting": ("▲", ATTENTION),
     "cancelling": ("◌", Style(color="magenta")),
     "suspended": ("‖", DIM),
     "dead": ("✗", ALARM),
     "closed": ("·", DIM),
 }
-TOOLS: dict[str, tuple[str, Style]] = {
+TOOL_STYLES: dict[str, tuple[str, Style]] = {
     "pending": ("◇", DIM),
     "in_progress": ("◈", ACCENT),
-    "completed": ("✓", GOOD),
-    "failed": ("✗", BAD),
+    "completed": ("✓", SUCCESS),
+    "failed": ("✗", ERROR),
 }
-STEPS: dict[str, tuple[str, Style]] = {
-    "completed": ("✓", GOOD),
+PLAN_STYLES: dict[str, tuple[str, Style]] = {
+    "completed": ("✓", SUCCESS),
     "in_progress": ("▸", TITLE),
     "pending": ("·", DIM),
 }
 MARKER = "▌"
-BARS = "▁▂▃▄▅▆▇█"
+_BARS = "▁▂▃▄▅▆▇█"
 
 
-def phase(name: str) -> tuple[str, Style]:
-    return PHASES.get(name, ("?", PLAIN))
+def phase_style(name: str) -> tuple[str, Style]:
+    return _PHASE_STYLES.get(name, ("?", PLAIN))
 
 
-def spark(samples: tuple[float, ...], width: int) -> str:
+def sparkline(samples: tuple[float, ...], width: int) -> str:
     """The samples as bars, the newest at the right; the highest of them is full."""
     top = max(samples, default=0.0)
-    bars = "".join(BARS[min(7, int(sample / top * 7.999))] if sample else " " for sample in samples[-width:])
+    bars = "".join(_BARS[min(7, int(sample / top * 7.999))] if sample else " " for sample in samples[-width:])
     return bars.rjust(width)

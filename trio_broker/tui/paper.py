@@ -18,12 +18,12 @@ from rich.segment import Segment
 from rich.style import Style
 
 from trio_broker.tui import look
-from trio_broker.tui.text import Line, clip, visible, visible_lines, words, wrap
-from trio_broker.tui.transcript import Item, text_of
+from trio_broker.tui.text import Line, clip, styled, visible, visible_lines, wrap
+from trio_broker.tui.transcript import Item, content_text
 
 Json = dict[str, Any]
-OUTPUT = 12  # lines of a tool's output or diff
-DIFFED = 100_000  # characters that are compared
+MAX_OUTPUT_LINES = 12  # lines of a tool's output or diff
+MAX_DIFF_CHARACTERS = 100_000  # characters that are compared
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
 
@@ -40,19 +40,19 @@ class _Markdown(Markdown):
 
 
 @lru_cache(maxsize=600)
-def item_lines(item: Item, width: int) -> tuple[Line, ...]:
+def render_item(item: Item, width: int) -> tuple[Line, ...]:
     """The lines of one thing, at most `width` cells each, an empty one before where a new thought begins."""
-    return tuple(_KINDS.get(item.kind, _note)(item, max(10, width)))
+    return tuple(_RENDERERS.get(item.kind, _render_note)(item, max(10, width)))
 
 
-def _text(item: Item, width: int) -> Iterator[Line]:
-    for block in blocks(visible_lines(item.text)):
+def _render_text(item: Item, width: int) -> Iterator[Line]:
+    for block in split_blocks(visible_lines(item.text)):
         yield []
-        yield from markdown(block, width)
+        yield from render_markdown(block, width)
 
 
 @lru_cache(maxsize=600)
-def markdown(block: str, width: int) -> tuple[Line, ...]:
+def render_markdown(block: str, width: int) -> tuple[Line, ...]:
     """One paragraph, list, table or piece of code."""
     console = _console(width)
     rendered = console.render_lines(_Markdown(block, code_theme="ansi_dark", hyperlinks=False), pad=False)
@@ -71,12 +71,12 @@ def _console(width: int) -> Console:
     )
 
 
-def blocks(text: str) -> Iterator[str]:
+def split_blocks(text: str) -> Iterator[str]:
     """The parts of a Markdown text that an empty line divides, code and lists kept together."""
     block: list[str] = []
     fenced = False
     for line in text.split("\n"):
-        ends = bool(block) and not block[-1].strip() and not _goes_on(line)
+        ends = bool(block) and not block[-1].strip() and not _continues_block(line)
         if line.strip() and ends and not fenced:
             yield "\n".join(block).rstrip()
             block = []
@@ -87,101 +87,101 @@ def blocks(text: str) -> Iterator[str]:
         yield "\n".join(block).rstrip()
 
 
-def _goes_on(line: str) -> bool:
+def _continues_block(line: str) -> bool:
     return line[:1] in " -*+" or line[:1].isdigit()
 
 
-def _prompt(item: Item, width: int) -> Iterator[Line]:
+def _render_prompt(item: Item, width: int) -> Iterator[Line]:
     yield []
     for number, line in enumerate(wrap(visible_lines(item.text), width - 2)):
-        yield words(("> " if number == 0 else "  ", look.TITLE), (line, look.BOLD))
+        yield styled(("> " if number == 0 else "  ", look.TITLE), (line, look.BOLD))
 
 
-def _thought(item: Item, width: int) -> Iterator[Line]:
+def _render_thought(item: Item, width: int) -> Iterator[Line]:
     yield []
     thought = Style(dim=True, italic=True)
     for line in wrap(visible_lines(item.text).strip("\n"), width - 2):
-        yield words(("┊ ", look.DIM), (line, thought))
+        yield styled(("┊ ", look.DIM), (line, thought))
 
 
-def _tool(item: Item, width: int) -> Iterator[Line]:
+def _render_tool_call(item: Item, width: int) -> Iterator[Line]:
     data = item.data
     status = str(data.get("status") or "pending")
-    glyph, style = look.TOOLS.get(status, ("◇", look.DIM))
+    glyph, style = look.TOOL_STYLES.get(status, ("◇", look.DIM))
     kind = visible(data.get("kind") or "")
     state = "" if status == "completed" else f"  {visible(status).replace('_', ' ')}"
     yield []
     title = clip(visible(item.text), max(8, width - len(kind) - len(state) - 6))
-    yield words((f"{glyph} ", style), (title, look.PLAIN), (state, style), (f"  {kind}", look.DIM))
+    yield styled((f"{glyph} ", style), (title, look.PLAIN), (state, style), (f"  {kind}", look.DIM))
     content = data.get("content")
     lines = (
-        [line for part in content if isinstance(part, dict) for line in _content(part, width - 4)]
+        [line for part in content if isinstance(part, dict) for line in _render_content(part, width - 4)]
         if isinstance(content, list)
         else []
     )
-    yield from ([Segment("  │ ", look.DIM), *line] for line in lines[:OUTPUT])
-    if len(lines) > OUTPUT:
-        yield words((f"  │ … {len(lines) - OUTPUT} more lines", look.DIM))
+    yield from ([Segment("  │ ", look.DIM), *line] for line in lines[:MAX_OUTPUT_LINES])
+    if len(lines) > MAX_OUTPUT_LINES:
+        yield styled((f"  │ … {len(lines) - MAX_OUTPUT_LINES} more lines", look.DIM))
 
 
-def _content(part: Json, width: int) -> Iterator[Line]:
+def _render_content(part: Json, width: int) -> Iterator[Line]:
     if part.get("type") == "diff":
-        yield words((clip(visible(part.get("path")), width), look.DIM))
-        yield from _diff(str(part.get("oldText") or ""), str(part.get("newText") or ""), width)
+        yield styled((clip(visible(part.get("path")), width), look.DIM))
+        yield from _render_diff(str(part.get("oldText") or ""), str(part.get("newText") or ""), width)
     elif part.get("type") == "terminal":
-        yield words((f"terminal {visible(part.get('terminalId'))}", look.DIM))
+        yield styled((f"terminal {visible(part.get('terminalId'))}", look.DIM))
     else:
-        text = visible_lines(text_of(part.get("content"))[:DIFFED]).rstrip("\n")
-        yield from (words((clip(line, width), look.DIM)) for line in text.split("\n"))
+        text = visible_lines(content_text(part.get("content"))[:MAX_DIFF_CHARACTERS]).rstrip("\n")
+        yield from (styled((clip(line, width), look.DIM)) for line in text.split("\n"))
 
 
-def _diff(old: str, new: str, width: int) -> Iterator[Line]:
-    before, after = old[:DIFFED].splitlines(), new[:DIFFED].splitlines()
+def _render_diff(old: str, new: str, width: int) -> Iterator[Line]:
+    before, after = old[:MAX_DIFF_CHARACTERS].splitlines(), new[:MAX_DIFF_CHARACTERS].splitlines()
     if len(before) + len(after) > 2000:
-        yield words((f"{len(before)} lines become {len(after)}", look.DIM))
+        yield styled((f"{len(before)} lines become {len(after)}", look.DIM))
         return
     for line in list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]:
         style = {"+": look.ADDED, "-": look.REMOVED, "@": look.ACCENT}.get(line[:1], look.DIM)
-        yield words((clip(visible(line), width), style))
+        yield styled((clip(visible(line), width), style))
 
 
-def _plan(item: Item, width: int) -> Iterator[Line]:
+def _render_plan(item: Item, width: int) -> Iterator[Line]:
     entries = item.data.get("entries")
     yield []
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
-            glyph, style = look.STEPS.get(str(entry.get("status")), ("·", look.DIM))
+            glyph, style = look.PLAN_STYLES.get(str(entry.get("status")), ("·", look.DIM))
             shown = look.DIM if glyph != "▸" else look.PLAIN
-            yield words((f"{glyph} ", style), (clip(visible(entry.get("content")), width - 2), shown))
+            yield styled((f"{glyph} ", style), (clip(visible(entry.get("content")), width - 2), shown))
 
 
-def _ask(item: Item, width: int) -> Iterator[Line]:
-    yield words(("▲ ", look.ASKS), (clip(visible(item.text), width - 2), look.SOFT_ASK))
+def _render_request(item: Item, width: int) -> Iterator[Line]:
+    yield styled(("▲ ", look.ATTENTION), (clip(visible(item.text), width - 2), look.WARNING))
 
 
-def _answer(item: Item, width: int) -> Iterator[Line]:
-    yield words(("↳ ", look.DIM), clip(visible(item.text), width - 2))
+def _render_answer(item: Item, width: int) -> Iterator[Line]:
+    yield styled(("↳ ", look.DIM), clip(visible(item.text), width - 2))
 
 
-def _end(item: Item, width: int) -> Iterator[Line]:
+def _render_end(item: Item, width: int) -> Iterator[Line]:
     failed = item.text.startswith(("failed", "unknown"))
     yield []
     for line in wrap(visible(item.text), width - 4):
-        yield words(("── ", look.DIM), (line, look.BAD if failed else look.DIM))
+        yield styled(("── ", look.DIM), (line, look.ERROR if failed else look.DIM))
 
 
-def _note(item: Item, width: int) -> Iterator[Line]:
+def _render_note(item: Item, width: int) -> Iterator[Line]:
     for line in wrap(visible(item.text), width - 2):
-        yield words(("· ", look.DIM), (line, look.DIM))
+        yield styled(("· ", look.DIM), (line, look.DIM))
 
 
-_KINDS = {
-    "text": _text,
-    "prompt": _prompt,
-    "thought": _thought,
-    "tool": _tool,
-    "plan": _plan,
-    "ask": _ask,
-    "answer": _answer,
-    "end": _end,
+_RENDERERS = {
+    "text": _render_text,
+    "prompt": _render_prompt,
+    "thought": _render_thought,
+    "tool": _render_tool_call,
+    "plan": _render_plan,
+    "ask": _render_request,
+    "answer": _render_answer,
+    "end": _render_end,
 }

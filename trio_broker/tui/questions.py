@@ -7,67 +7,68 @@ from typing import Any
 from rich.segment import Segment
 
 from trio_broker.tui import look
-from trio_broker.tui.state import Choice, State, answers
-from trio_broker.tui.text import Line, ago, clip, visible, width_of, words
+from trio_broker.tui.state import AnswerChoice, State, answer_choices
+from trio_broker.tui.text import Line, clip, format_duration, styled, visible, width_of
 
 Json = dict[str, Any]
-SHOWN = 3
-AROUND = 7  # cells around the name of an answer
+MAX_REQUESTS = 3
+ANSWER_PADDING = 7  # cells around the name of an answer
 
 
-def questions(state: State, now: float, width: int, height: int) -> list[Line]:
+def render_requests(state: State, now: float, width: int, height: int) -> list[Line]:
     """A line for each question, at most `SHOWN`, and the answers of the one that keys answer."""
-    asks = state.asks()
-    if not asks or height < 2:
+    requests = state.requests()
+    if not requests or height < 2:
         return []
-    chosen = state.asked() or asks[0]
-    others = [one for one in asks if one[1] is not chosen[1]]
-    at = state.clock(now)
-    lines = [_question(*chosen, at, width, True), *_options(chosen[1], width, height - 1)]
-    room = max(0, min(SHOWN - 2, height - len(lines)))
+    current = state.current_request() or requests[0]
+    others = [request for request in requests if request[1] is not current[1]]
+    at = state.broker_time(now)
+    lines = [_request_line(*current, at, width, True), *_choice_lines(current[1], width, height - 1)]
+    room = max(0, min(MAX_REQUESTS - 2, height - len(lines)))
     shown = others[:room]
-    lines += [_question(*one, at, width, False) for one in shown]
+    lines += [_request_line(*request, at, width, False) for request in shown]
     if len(others) > len(shown):
-        lines[0].append(Segment(f"  +{len(others) - len(shown)} more", look.ASKS))
+        lines[0].append(Segment(f"  +{len(others) - len(shown)} more", look.ATTENTION))
     return lines
 
 
-def _question(view: Json, ask: Json, at: float, width: int, chosen: bool) -> Line:
-    since = ago(at - ask["since"]) if ask["since"] is not None else "-"
-    who = clip(visible(view["key"]), 28)
-    title = visible(ask["title"] or ask["method"])
+def _request_line(session: Json, request: Json, at: float, width: int, current: bool) -> Line:
+    since = format_duration(at - request["since"]) if request["since"] is not None else "-"
+    who = clip(visible(session["key"]), 28)
+    title = visible(request["title"] or request["method"])
     left = width - width_of(who) - len(since) - 10
-    style = look.ASKS if chosen else look.SOFT_ASK
-    return words(
+    style = look.ATTENTION if current else look.WARNING
+    return styled(
         ("▲ ", style),
-        (who, look.BOLD if chosen else None),
+        (who, look.BOLD if current else None),
         "  ",
         (clip(title, max(8, left)), style),
         (f"  {since}", look.DIM),
     )
 
 
-def _options(ask: Json, width: int, height: int) -> list[Line]:
+def _choice_lines(request: Json, width: int, height: int) -> list[Line]:
     """The answers in a line; each in one of its own where that would cut one off: what a key says is to be read."""
-    offered = answers(ask)
-    if not offered:
-        return [words(("  answer it with a client that can: ", look.DIM), visible(ask["method"]))]
-    wanted = 2 + sum(width_of(visible(choice.name)) + AROUND for choice in offered)
-    if wanted > width and len(offered) <= height and ask["mode"] != "form":
+    choices = answer_choices(request)
+    if not choices:
+        return [styled(("  answer it with a client that can: ", look.DIM), visible(request["method"]))]
+    needed = 2 + sum(width_of(visible(choice.name)) + ANSWER_PADDING for choice in choices)
+    if needed > width and len(choices) <= height and request["mode"] != "form":
         return [
-            [Segment("  "), *_option(number, choice, width - 2)] for number, choice in enumerate(offered, 1)
+            [Segment("  "), *_choice(number, choice, width - 2)] for number, choice in enumerate(choices, 1)
         ]
-    share = width if wanted <= width else max(10 + AROUND, (width - 2) // len(offered))
+    share = width if needed <= width else max(10 + ANSWER_PADDING, (width - 2) // len(choices))
     line: Line = [Segment("  ")]
-    for number, choice in enumerate(offered, 1):
-        line += _option(number, choice, share)
-    if ask["mode"] == "form":
+    for number, choice in enumerate(choices, 1):
+        line += _choice(number, choice, share)
+    if request["mode"] == "form":
         line.append(Segment("it is a form: fill it in with a client that shows forms", look.DIM))
     return [line]
 
 
-def _option(number: int, choice: Choice, width: int) -> Line:
-    style = look.BAD if choice.refuses else look.GOOD
-    return words(
-        (f" {number} ", look.CHOSEN), (f" {clip(visible(choice.name), width - AROUND + 1)}   ", style)
+def _choice(number: int, choice: AnswerChoice, width: int) -> Line:
+    style = look.ERROR if choice.is_rejection else look.SUCCESS
+    return styled(
+        (f" {number} ", look.SELECTED),
+        (f" {clip(visible(choice.name), width - ANSWER_PADDING + 1)}   ", style),
     )

@@ -1,4 +1,4 @@
-"""A screen as an SVG picture, that needs nothing from anywhere: no font is fetched, a viewer takes one it has."""
+"""A screen as an SVG image. It fetches no font: the viewer uses one that it has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.terminal_theme import TerminalTheme
 
 from trio_broker.tui.screen import Screen
 
-THEME = TerminalTheme(
+SVG_THEME = TerminalTheme(
     (23, 25, 30),
     (208, 212, 220),
     [
@@ -23,7 +23,7 @@ THEME = TerminalTheme(
         (208, 212, 220),
     ],
 )
-FORMAT = """\
+SVG_TEMPLATE = """\
 <svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
     <style>
     .{unique_id}-matrix {{
@@ -51,10 +51,12 @@ FORMAT = """\
 """
 
 
-def as_svg(shown: Screen, width: int) -> str:
+def render_svg(shown: Screen, width: int) -> str:
     """The screen, so many columns wide, in a window."""
     console = Console(
         width=width, file=io.StringIO(), record=True, force_terminal=True, color_system="truecolor"
     )
     console.print(shown, end="", soft_wrap=True)
-    return console.export_svg(title="trio-broker top", theme=THEME, code_format=FORMAT, unique_id="top")
+    return console.export_svg(
+        title="trio-broker top", theme=SVG_THEME, code_format=SVG_TEMPLATE, unique_id="top"
+    )

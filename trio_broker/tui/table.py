@@ -11,33 +11,33 @@ from rich.segment import Segment
 from rich.style import Style
 
 from trio_broker.tui import look
-from trio_broker.tui.state import SAMPLES, State, amount_of, number_of
-from trio_broker.tui.text import Line, ago, clip_start, pad, short, visible, width_of
+from trio_broker.tui.state import SPARKLINE_SAMPLES, State, cost_amount, finite_number
+from trio_broker.tui.text import Line, clip_start, format_duration, format_number, pad, visible, width_of
 
 Json = dict[str, Any]
 GAP = 2
-KEY_LEAST, KEY_LITTLE, KEY_MOST = 12, 18, 32
-WHAT_LEAST, WHAT_WISHED = 18, 21  # cells; the wish goes before the most dispensable columns
-DIRECTORY = 26
+KEY_MIN, KEY_MEDIUM, KEY_MAX = 12, 18, 32
+ABOUT_MIN, ABOUT_WIDTH = 18, 21  # cells; the wish goes before the most dispensable columns
+DIRECTORY_WIDTH = 26
 
 Cell = tuple[str, Style]
 
 
 @attrs.frozen
-class Sight:
+class Row:
     """What a cell is made of: the session, and what the state knows of it besides."""
 
-    view: Json
+    session: Json
     state: State
-    at: float
+    broker_time: float
 
-    def since(self, name: str) -> float | None:
-        began = self.view[name]
-        return None if began is None else self.at - began
+    def seconds_since(self, name: str) -> float | None:
+        began = self.session[name]
+        return None if began is None else self.broker_time - began
 
     @property
     def alive(self) -> bool:
-        return self.view["pid"] is not None
+        return self.session["pid"] is not None
 
 
 @attrs.frozen
@@ -46,152 +46,159 @@ class Column:
 
     title: str
     width: int
-    stay: int
-    cell: Callable[[Sight], Cell]
-    right: bool = True
+    priority: int
+    cell: Callable[[Row], Cell]
+    align_right: bool = True
 
 
-def _phase(sight: Sight) -> Cell:
-    glyph, style = look.phase(sight.view["phase"])
-    return f"{glyph} {sight.view['phase']}", style
+def _phase_cell(row: Row) -> Cell:
+    glyph, style = look.phase_style(row.session["phase"])
+    return f"{glyph} {row.session['phase']}", style
 
 
-def _turn(sight: Sight) -> Cell:
-    return ago(sight.since("turn_since")), look.PLAIN if sight.view["turn_since"] is not None else look.DIM
+def _turn_cell(row: Row) -> Cell:
+    return format_duration(row.seconds_since("turn_since")), look.PLAIN if row.session[
+        "turn_since"
+    ] is not None else look.DIM
 
 
-def _quiet(sight: Sight) -> Cell:
-    busy = sight.view["phase"] in ("working", "cancelling")
-    seconds = sight.since("heard_at") if sight.alive else None
-    style = look.SOFT_ASK if busy and seconds and seconds >= 60 else look.PLAIN if busy else look.DIM
-    return ago(seconds), style
+def _quiet_cell(row: Row) -> Cell:
+    busy = row.session["phase"] in ("working", "cancelling")
+    seconds = row.seconds_since("heard_at") if row.alive else None
+    style = look.WARNING if busy and seconds and seconds >= 60 else look.PLAIN if busy else look.DIM
+    return format_duration(seconds), style
 
 
-def _queue(sight: Sight) -> Cell:
-    return (str(sight.view["queue"]), look.BOLD) if sight.view["queue"] else ("-", look.DIM)
+def _queue_cell(row: Row) -> Cell:
+    return (str(row.session["queue"]), look.BOLD) if row.session["queue"] else ("-", look.DIM)
 
 
-def _updates(sight: Sight) -> Cell:
-    trend = sight.state.trends.get(sight.view["key"])
+def _updates_cell(row: Row) -> Cell:
+    trend = row.state.trends.get(row.session["key"])
     if trend is None or not any(trend.samples):
         return "-", look.DIM
-    rate = f"{trend.rate:.1f}" if 0 < trend.rate < 10 else short(trend.rate)
-    return f"{look.spark(trend.samples, SAMPLES)} {rate:>4}", look.ACCENT if trend.rate else look.DIM
+    rate = f"{trend.rate:.1f}" if 0 < trend.rate < 10 else format_number(trend.rate)
+    return (
+        f"{look.sparkline(trend.samples, SPARKLINE_SAMPLES)} {rate:>4}",
+        look.ACCENT if trend.rate else look.DIM,
+    )
 
 
-def _tokens(sight: Sight) -> Cell:
-    usage = sight.view["usage"] or {}
-    used, size = number_of(usage.get("used")), number_of(usage.get("size"))
+def _tokens_cell(row: Row) -> Cell:
+    usage = row.session["usage"] or {}
+    used, size = finite_number(usage.get("used")), finite_number(usage.get("size"))
     if not used:
         return "-", look.DIM
     if size <= 0:
-        return short(used), look.PLAIN
+        return format_number(used), look.PLAIN
     part = 100 * min(used / size, 9.99)
-    return f"{short(used)} {part:>3.0f}%", look.ALARM if part >= 90 else look.PLAIN
+    return f"{format_number(used)} {part:>3.0f}%", look.ALARM if part >= 90 else look.PLAIN
 
 
-def _cost(sight: Sight) -> Cell:
-    usage = sight.view["usage"] or {}
-    amount = amount_of(usage)
+def _cost_cell(row: Row) -> Cell:
+    usage = row.session["usage"] or {}
+    amount = cost_amount(usage)
     if not amount:
         return "-", look.DIM
     unit = visible(usage["cost"].get("currency") or "")[:3]
-    number = f"{amount:.2f}" if amount < 1000 else short(amount)
+    number = f"{amount:.2f}" if amount < 1000 else format_number(amount)
     return f"${number}" if unit == "USD" else f"{number}{unit}", look.PLAIN
 
 
-def _cpu(sight: Sight) -> Cell:
-    cpu = (sight.view["use"] or {}).get("cpu")
+def _cpu_cell(row: Row) -> Cell:
+    cpu = (row.session["use"] or {}).get("cpu")
     return ("-", look.DIM) if cpu is None else (f"{cpu:.0f}%", look.PLAIN if cpu >= 1 else look.DIM)
 
 
-def _memory(sight: Sight) -> Cell:
-    memory = (sight.view["use"] or {}).get("memory")
-    return ("-", look.DIM) if memory is None else (short(memory, base=1024), look.PLAIN)
+def _memory_cell(row: Row) -> Cell:
+    memory = (row.session["use"] or {}).get("memory")
+    return ("-", look.DIM) if memory is None else (format_number(memory, base=1024), look.PLAIN)
 
 
-def _clients(sight: Sight) -> Cell:
-    return (str(sight.view["clients"]), look.PLAIN) if sight.view["clients"] else ("-", look.DIM)
+def _clients_cell(row: Row) -> Cell:
+    return (str(row.session["clients"]), look.PLAIN) if row.session["clients"] else ("-", look.DIM)
 
 
-def _pid(sight: Sight) -> Cell:
-    return str(sight.view["pid"] or "-"), look.DIM
+def _pid_cell(row: Row) -> Cell:
+    return str(row.session["pid"] or "-"), look.DIM
 
 
-def _directory(sight: Sight) -> Cell:
-    return clip_start(short_path(visible(sight.view["cwd"])), DIRECTORY), look.DIM
+def _directory_cell(row: Row) -> Cell:
+    return clip_start(short_path(visible(row.session["cwd"])), DIRECTORY_WIDTH), look.DIM
 
 
-KEY = Column("SESSION", KEY_LEAST, 100, lambda sight: (visible(sight.view["key"]), look.PLAIN), right=False)
-WHAT = Column("ABOUT", WHAT_LEAST, 45, lambda sight: ("", look.PLAIN), right=False)
+KEY_COLUMN = Column(
+    "SESSION", KEY_MIN, 100, lambda row: (visible(row.session["key"]), look.PLAIN), align_right=False
+)
+ABOUT_COLUMN = Column("ABOUT", ABOUT_MIN, 45, lambda row: ("", look.PLAIN), align_right=False)
 COLUMNS = (
-    KEY,
-    Column("AGENT", 9, 70, lambda sight: (visible(sight.view["agent"]), look.DIM), right=False),
-    Column("PHASE", 12, 99, _phase, right=False),
-    Column("TURN", 6, 90, _turn),
-    Column("QUIET", 6, 85, _quiet),
-    Column("Q", 2, 80, _queue),
-    Column("UPDATES/S", SAMPLES + 5, 60, _updates),
-    Column("TOKENS", 9, 50, _tokens),
-    Column("COST", 6, 20, _cost),
-    Column("CPU", 5, 40, _cpu),
-    Column("MEM", 5, 35, _memory),
-    Column("CL", 2, 15, _clients),
-    Column("PID", 7, 10, _pid),
-    Column("DIRECTORY", DIRECTORY, 5, _directory, right=False),
-    WHAT,
+    KEY_COLUMN,
+    Column("AGENT", 9, 70, lambda row: (visible(row.session["agent"]), look.DIM), align_right=False),
+    Column("PHASE", 12, 99, _phase_cell, align_right=False),
+    Column("TURN", 6, 90, _turn_cell),
+    Column("QUIET", 6, 85, _quiet_cell),
+    Column("Q", 2, 80, _queue_cell),
+    Column("UPDATES/S", SPARKLINE_SAMPLES + 5, 60, _updates_cell),
+    Column("TOKENS", 9, 50, _tokens_cell),
+    Column("COST", 6, 20, _cost_cell),
+    Column("CPU", 5, 40, _cpu_cell),
+    Column("MEM", 5, 35, _memory_cell),
+    Column("CL", 2, 15, _clients_cell),
+    Column("PID", 7, 10, _pid_cell),
+    Column("DIRECTORY", DIRECTORY_WIDTH, 5, _directory_cell, align_right=False),
+    ABOUT_COLUMN,
 )
 
 
-def columns_for(width: int, rows: list[Json]) -> list[Column]:
+def choose_columns(width: int, rows: list[Json]) -> list[Column]:
     """Those that fit into so many cells, in their order; what no agent tells has no column."""
-    left, chosen = width - 2 - (_key_width(rows, width) - KEY_LEAST), set()
-    told = {name for view in rows for name, value in (view["usage"] or {}).items() if value is not None}
-    untold = {column for column, name in (("TOKENS", "used"), ("COST", "cost")) if name not in told}
-    for column in sorted(COLUMNS, key=lambda column: -column.stay):
-        if column.title in untold:
+    left, chosen = width - 2 - (_key_width(rows, width) - KEY_MIN), set()
+    known = {
+        name for session in rows for name, value in (session["usage"] or {}).items() if value is not None
+    }
+    unknown = {column for column, name in (("TOKENS", "used"), ("COST", "cost")) if name not in known}
+    for column in sorted(COLUMNS, key=lambda column: -column.priority):
+        if column.title in unknown:
             continue
         if left < column.width:
             break
         chosen.add(column.title)
-        left -= GAP + (min(left, WHAT_WISHED) if column is WHAT else column.width)
+        left -= GAP + (min(left, ABOUT_WIDTH) if column is ABOUT_COLUMN else column.width)
     return [column for column in COLUMNS if column.title in chosen]
 
 
-def table(state: State, now: float, width: int, height: int) -> list[Line]:
+def render_table(state: State, now: float, width: int, height: int) -> list[Line]:
     """The head and as many sessions as there is room for, the selected one among them."""
-    rows = state.rows()
-    columns = columns_for(width, rows)
-    widths = _widths(columns, rows, width)
-    place = next((at for at, view in enumerate(rows) if view["key"] == state.selected), 0)
+    rows = state.visible_sessions()
+    columns = choose_columns(width, rows)
+    widths = _column_widths(columns, rows, width)
+    place = next((at for at, session in enumerate(rows) if session["key"] == state.selected), 0)
     room = max(1, height - 1)
     top = max(0, min(place - room // 2, len(rows) - room))
     shown = rows[top : top + room]
-    at = state.clock(now)
+    at = state.broker_time(now)
     return [
-        _head(columns, widths, state, len(rows) - len(shown)),
-        *(_row(Sight(view, state, at), columns, widths) for view in shown),
+        _render_head(columns, widths, state, len(rows) - len(shown)),
+        *(_render_row(Row(session, state, at), columns, widths) for session in shown),
     ]
 
 
-def _widths(columns: list[Column], rows: list[Json], width: int) -> list[int]:
+def _column_widths(columns: list[Column], rows: list[Json], width: int) -> list[int]:
     """The key as wide as it wants, within reason; what is left is for the last column."""
     widths = [column.width for column in columns]
     left = width - 2 - sum(widths) - GAP * (len(widths) - 1)
     widths[0] = _key_width(rows, width)
-    if columns[-1] is WHAT:
-        widths[-1] += left - (widths[0] - KEY_LEAST)
+    if columns[-1] is ABOUT_COLUMN:
+        widths[-1] += left - (widths[0] - KEY_MIN)
     return widths
 
 
 def _key_width(rows: list[Json], width: int) -> int:
-    longest = max((width_of(visible(view["key"])) for view in rows), default=0)
-    return max(
-        KEY_LEAST, min(longest, KEY_MOST if width >= 120 else KEY_LITTLE if width >= 60 else KEY_LEAST)
-    )
+    longest = max((width_of(visible(session["key"])) for session in rows), default=0)
+    return max(KEY_MIN, min(longest, KEY_MAX if width >= 120 else KEY_MEDIUM if width >= 60 else KEY_MIN))
 
 
-def _head(columns: list[Column], widths: list[int], state: State, hidden: int) -> Line:
+def _render_head(columns: list[Column], widths: list[int], state: State, hidden: int) -> Line:
     """The titles; with the first one, how many sessions there was no room for."""
     line = [Segment("  ")]
     sorted_by = {"key": "SESSION", "memory": "MEM", "updates": "UPDATES/S", "opened": ""}.get(
@@ -201,37 +208,37 @@ def _head(columns: list[Column], widths: list[int], state: State, hidden: int) -
         arrow = ("▴" if state.reverse else "▾") if column.title and column.title == sorted_by else ""
         style = look.TITLE if arrow else look.DIM
         title = f"{column.title}{arrow}"
-        if column is KEY and hidden:
+        if column is KEY_COLUMN and hidden:
             fits = [more for more in (f"  +{hidden} more", f" +{hidden}") if len(title + more) <= width]
             title += fits[0] if fits else ""
-        line.append(Segment(pad(title, width, right=column.right), style))
+        line.append(Segment(pad(title, width, right=column.align_right), style))
         line.append(Segment(" " * GAP))
     return line[:-1]
 
 
-def _row(sight: Sight, columns: list[Column], widths: list[int]) -> Line:
-    chosen = sight.view["key"] == sight.state.selected
+def _render_row(row: Row, columns: list[Column], widths: list[int]) -> Line:
+    chosen = row.session["key"] == row.state.selected
     line = [Segment(f"{look.MARKER} ", look.TITLE) if chosen else Segment("  ")]
     for column, width in zip(columns, widths, strict=True):
-        if column is WHAT:  # the last
-            line += _what(sight, width, there="DIRECTORY" in (one.title for one in columns))
+        if column is ABOUT_COLUMN:  # the last
+            line += _about(row, width, directory_shown="DIRECTORY" in (one.title for one in columns))
             break
-        text, style = column.cell(sight)
-        if chosen and column is KEY:
+        text, style = column.cell(row)
+        if chosen and column is KEY_COLUMN:
             style = look.BOLD
-        line += [Segment(pad(text, width, right=column.right), style), Segment(" " * GAP)]
-    return line if columns[-1] is WHAT else line[:-1]
+        line += [Segment(pad(text, width, right=column.align_right), style), Segment(" " * GAP)]
+    return line if columns[-1] is ABOUT_COLUMN else line[:-1]
 
 
-def _what(sight: Sight, width: int, *, there: bool) -> Line:
+def _about(row: Row, width: int, *, directory_shown: bool) -> Line:
     """Why it died, what it asks, or what it is about; and where it works, if that is not `there` already."""
-    view = sight.view
-    if view["error"]:
-        return [Segment(pad(visible(view["error"]), width), look.BAD)]
-    if view["asks"]:
-        return [Segment(pad(visible(view["asks"][0]["title"]), width), look.SOFT_ASK)]
-    place = "" if there else short_path(visible(view["cwd"]))
-    title = visible(view["title"] or "")
+    session = row.session
+    if session["error"]:
+        return [Segment(pad(visible(session["error"]), width), look.ERROR)]
+    if session["asks"]:
+        return [Segment(pad(visible(session["asks"][0]["title"]), width), look.WARNING)]
+    place = "" if directory_shown else short_path(visible(session["cwd"]))
+    title = visible(session["title"] or "")
     if not title:
         return [Segment(pad(clip_start(place, width), width), look.DIM)]
     left = width - width_of(title) - GAP

@@ -19,24 +19,26 @@ _BIDI = (
     *range(0x2060, 0x206A),
     0xFEFF,
 )
-_SEEN = {code: chr(0x2400 + code) for code in range(32)} | {127: "␡"}
-_SEEN |= {code: f"\\x{code:02x}" for code in range(128, 160)} | {code: f"\\u{code:04x}" for code in _BIDI}
-_ONE_LINE = str.maketrans(_SEEN)
-_MANY_LINES = str.maketrans({code: seen for code, seen in _SEEN.items() if chr(code) not in "\n"})
-MARKS = 8  # characters in a cell: more combining ones are a prank
+_REPLACEMENTS = {code: chr(0x2400 + code) for code in range(32)} | {127: "␡"}
+_REPLACEMENTS |= {code: f"\\x{code:02x}" for code in range(128, 160)} | {
+    code: f"\\u{code:04x}" for code in _BIDI
+}
+_ONE_LINE = str.maketrans(_REPLACEMENTS)
+_MANY_LINES = str.maketrans({code: seen for code, seen in _REPLACEMENTS.items() if chr(code) not in "\n"})
+MAX_CHARACTERS_PER_CELL = 8  # characters in a cell: more combining ones are a prank
 
 
 def visible(text: object) -> str:
     """One line: control characters are drawn (ESC as ␛), those that turn the direction of writing are spelled out."""
-    return _whole(str(text).translate(_ONE_LINE))
+    return _replace_surrogates(str(text).translate(_ONE_LINE))
 
 
 def visible_lines(text: str) -> str:
     """The same, with newlines left in, and tabs as spaces."""
-    return _whole(text.replace("\r\n", "\n").expandtabs(4).translate(_MANY_LINES))
+    return _replace_surrogates(text.replace("\r\n", "\n").expandtabs(4).translate(_MANY_LINES))
 
 
-def _whole(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -48,7 +50,7 @@ def clip(text: str, width: int) -> str:
     """The beginning of a text in at most `width` cells, with an ellipsis if that is not all."""
     if text.isascii() and len(text) <= width:
         return text
-    text = text[: width * MARKS]
+    text = text[: width * MAX_CHARACTERS_PER_CELL]
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
@@ -113,25 +115,27 @@ def fit(line: Line, width: int) -> Line:
     return cut
 
 
-def words(*parts: str | tuple[str, Style | None]) -> Line:
+def styled(*parts: str | tuple[str, Style | None]) -> Line:
     """A line of texts, each with or without a style."""
     return [Segment(part) if isinstance(part, str) else Segment(*part) for part in parts]
 
 
-def ago(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A length of time in its two largest units, at most six cells: 4s, 3m10s, 2h05m, 3d04h."""
     if seconds is None:
         return "-"
     whole = max(0, int(seconds))
-    for unit, below, name, small in ((86400, 3600, "d", "h"), (3600, 60, "h", "m"), (60, 1, "m", "s")):
+    for unit, below, name, smaller_unit in ((86400, 3600, "d", "h"), (3600, 60, "h", "m"), (60, 1, "m", "s")):
         if whole >= unit:
             return (
-                f"{whole // unit}{name}{whole % unit // below:02}{small}" if whole < unit * 1000 else "ages"
+                f"{whole // unit}{name}{whole % unit // below:02}{smaller_unit}"
+                if whole < unit * 1000
+                else "ages"
             )
     return f"{whole}s"
 
 
-def short(number: float | None, *, base: int = 1000) -> str:
+def format_number(number: float | None, *, base: int = 1000) -> str:
     """A number in at most four cells and a unit: 950, 4.2k, 45k, 1.2M."""
     if number is None:
         return "-"
