@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from trio_broker.tui.acts import handle_key
-from trio_broker.tui.keys import Key
+from trio_broker.tui.input import Key
 from trio_broker.tui.state import (
     ANSWER_DELAY,
     BrokerCall,

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from trio_broker.tui import look
 from trio_broker.tui.acts import handle_key
-from trio_broker.tui.keys import Key
+from trio_broker.tui.input import Key
 from trio_broker.tui.questions import render_requests
 from trio_broker.tui.screen import Screen, render_screen, render_snapshot
 from trio_broker.tui.state import (

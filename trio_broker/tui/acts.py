@@ -9,7 +9,7 @@ import attrs
 from trio_broker.tui import deeds, forms
 from trio_broker.tui.deeds import Outcome
 from trio_broker.tui.forms import leave_input
-from trio_broker.tui.keys import Key
+from trio_broker.tui.input import Key
 from trio_broker.tui.state import (
     NO_BROKER,
     SORT_COLUMNS,

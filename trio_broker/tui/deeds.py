@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.tui.editor import Editor
+from trio_broker.tui.input import Editor
 from trio_broker.tui.state import (
     ANSWER_DELAY,
     BrokerCall,

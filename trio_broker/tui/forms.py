@@ -9,8 +9,7 @@ from functools import partial
 import attrs
 
 from trio_broker.tui.deeds import Outcome, action_blocked, confirm
-from trio_broker.tui.editor import Editor
-from trio_broker.tui.keys import Key
+from trio_broker.tui.input import Editor, Key
 from trio_broker.tui.state import BrokerCall, Json, Mode, State, select, show_notice, update_selection
 from trio_broker.tui.text import visible
 from trio_broker.wire import OURS

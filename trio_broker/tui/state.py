@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.tui.editor import Editor
+from trio_broker.tui.input import Editor
 from trio_broker.tui.transcript import Transcript
 
 Json = dict[str, Any]
