@@ -14,7 +14,6 @@ import attrs
 import pytest
 from rich.cells import cell_len
 
-from trio_broker.tui import look
 from trio_broker.tui.acts import handle_key
 from trio_broker.tui.input import Key
 from trio_broker.tui.questions import render_requests
@@ -31,6 +30,7 @@ from trio_broker.tui.state import (
     mark_disconnected,
     show_notice,
 )
+from trio_broker.tui.text import Theme
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = ((80, 24), (140, 40))
@@ -180,7 +180,7 @@ def test_a_broker_that_is_gone(seen: State) -> None:
     check("gone", gone, 175.0)
     for width, height in (*SIZES, (40, 8)):
         shown = render_screen(gone, 175.0, width, height).lines
-        told = [at for at, line in enumerate(shown) if any(part.style == look.ALARM for part in line)]
+        told = [at for at, line in enumerate(shown) if any(part.style == Theme.ALARM for part in line)]
         assert told == list(range(1, 1 + len(told))) and told
         old = [part for line in (shown[0], *shown[told[-1] + 1 : -1]) for part in line if part.text.strip()]
         assert all(part.style and part.style.dim and not part.style.color for part in old)

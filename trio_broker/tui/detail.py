@@ -8,12 +8,13 @@ from typing import Any
 import attrs
 from rich.segment import Segment
 
-from trio_broker.tui import look
 from trio_broker.tui.paper import render_item
 from trio_broker.tui.state import State, Tab
 from trio_broker.tui.table import short_path
 from trio_broker.tui.text import (
+    MARKER,
     Line,
+    Theme,
     clip,
     format_duration,
     format_number,
@@ -68,13 +69,13 @@ def _scroll_extent(state: State, lines: int, body: int) -> Extent:
 
 def _tab_bar(state: State, session: Json, width: int, scroll: int) -> Line:
     line: Line = [
-        Segment("─ ", look.DIM),
-        Segment(clip(visible(session["key"]), 30), look.TITLE),
-        Segment(" ── ", look.DIM),
+        Segment("─ ", Theme.DIM),
+        Segment(clip(visible(session["key"]), 30), Theme.TITLE),
+        Segment(" ── ", Theme.DIM),
     ]
     for tab in Tab:
         queued = f" {session['queue']}" if tab is Tab.QUEUE and session["queue"] else ""
-        style = look.SELECTED if tab is state.tab else look.DIM
+        style = Theme.SELECTED if tab is state.tab else Theme.DIM
         line += [Segment(f" {tab.value}{queued} ", style)]
     position = f" ↑ {scroll}{' lines, End follows' if width >= 100 else ''} "
     position = position if scroll and state.tab in TAIL_TABS else ""
@@ -85,11 +86,11 @@ def _tab_bar(state: State, session: Json, width: int, scroll: int) -> Line:
     rule = "─" * max(0, width - used - width_of(shown) - 1)
     return [
         *line,
-        Segment(rule, look.DIM),
+        Segment(rule, Theme.DIM),
         Segment(shown),
-        Segment(role, look.ACCENT),
-        Segment(position, look.ACCENT),
-        Segment("─", look.DIM),
+        Segment(role, Theme.ACCENT),
+        Segment(position, Theme.ACCENT),
+        Segment("─", Theme.DIM),
     ]
 
 
@@ -97,7 +98,7 @@ def _transcript_lines(state: State, session: Json, now: float, width: int, room:
     transcript = state.transcript
     if transcript is None or transcript.next_seq is None:
         return [
-            styled(("nothing has been said yet" if not session["events"] else "reading its log …", look.DIM))
+            styled(("nothing has been said yet" if not session["events"] else "reading its log …", Theme.DIM))
         ]
     parts: list[tuple[Line, ...]] = []
     for item in reversed(transcript.items):
@@ -110,13 +111,13 @@ def _transcript_lines(state: State, session: Json, now: float, width: int, room:
 
 def _queue_lines(state: State, session: Json, now: float, width: int, room: int) -> list[Line]:
     if not session["queued"]:
-        return [styled(("no prompt waits", look.DIM))]
+        return [styled(("no prompt waits", Theme.DIM))]
     lines = []
     for place, turn in enumerate(session["queued"]):
         chosen = place == state.queue_index
-        mark = (f"{look.MARKER} ", look.TITLE) if chosen else "  "
+        mark = (f"{MARKER} ", Theme.TITLE) if chosen else "  "
         text = clip(visible(turn["text"]), width - 6)
-        lines.append(styled(mark, (f"{place + 1:>2}  ", look.DIM), (text, look.BOLD if chosen else None)))
+        lines.append(styled(mark, (f"{place + 1:>2}  ", Theme.DIM), (text, Theme.BOLD if chosen else None)))
     return lines
 
 
@@ -130,22 +131,22 @@ def _log_line(entry: LogEntry, width: int) -> Line:
     clock = time.strftime("%H:%M:%S", time.localtime(entry.at))
     kind = clip(visible(entry.kind), 22)
     return styled(
-        (f"{number:>13}  {clock}  ", look.DIM),
-        (pad(kind, 22), look.ACCENT if "_" not in entry.kind else look.PLAIN),
+        (f"{number:>13}  {clock}  ", Theme.DIM),
+        (pad(kind, 22), Theme.ACCENT if "_" not in entry.kind else Theme.PLAIN),
         f"  {clip(visible(entry.text), max(0, width - 49))}",
     )
 
 
 def _stderr_lines(state: State, session: Json, now: float, width: int, room: int) -> list[Line]:
     if state.agent_output is None or state.agent_output[0] != session["key"]:
-        return [styled(("asking for it …", look.DIM))]
+        return [styled(("asking for it …", Theme.DIM))]
     _, stderr, rejected = state.agent_output
     text = visible_lines(stderr).rstrip("\n")
     lines = [styled(line) for line in wrap(text, width)] if text else []
     if rejected:
-        lines += [[], styled(("lines of its stdout that were no messages:", look.DIM))]
-        lines += [styled((clip(visible(line), width), look.ERROR)) for line in rejected]
-    return lines or [styled(("the agent has written nothing to stderr", look.DIM))]
+        lines += [[], styled(("lines of its stdout that were no messages:", Theme.DIM))]
+        lines += [styled((clip(visible(line), width), Theme.ERROR)) for line in rejected]
+    return lines or [styled(("the agent has written nothing to stderr", Theme.DIM))]
 
 
 def _fact_lines(state: State, session: Json, now: float, width: int, room: int) -> list[Line]:
@@ -178,7 +179,9 @@ def _fact_lines(state: State, session: Json, now: float, width: int, room: int) 
     for name, value in facts.items():
         if value is not None:
             first, *more = wrap(visible(value), max(10, width - 18))
-            lines.append(styled((pad(name, 16), look.DIM), (first, look.ERROR if name == "error" else None)))
+            lines.append(
+                styled((pad(name, 16), Theme.DIM), (first, Theme.ERROR if name == "error" else None))
+            )
             lines += [styled(" " * 16 + line) for line in more]
     return lines
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rich.segment import Segment
 
-from trio_broker.tui import look
-from trio_broker.tui.text import Line, fit, styled
+from trio_broker.tui.text import Line, Theme, fit, styled
 
 KEY_WIDTH = 13  # cells for the keys
 COLUMN_WIDTH = 38  # cells, at least, for what they do and their keys
@@ -93,6 +92,6 @@ def _render_groups(groups: tuple[KeyGroup, ...]) -> list[Line]:
     lines: list[Line] = []
     for title, keys in groups:
         lines += [[]] if lines else []
-        lines.append(styled((f"  {title}", look.TITLE)))
-        lines += [styled((f"  {key:<{KEY_WIDTH - 2}}", look.KEY), text) for key, text in keys]
+        lines.append(styled((f"  {title}", Theme.TITLE)))
+        lines += [styled((f"  {key:<{KEY_WIDTH - 2}}", Theme.KEY), text) for key, text in keys]
     return lines

@@ -17,8 +17,17 @@ from rich.markdown import Heading, Markdown
 from rich.segment import Segment
 from rich.style import Style
 
-from trio_broker.tui import look
-from trio_broker.tui.text import Line, clip, styled, visible, visible_lines, wrap
+from trio_broker.tui.text import (
+    PLAN_STYLES,
+    TOOL_STYLES,
+    Line,
+    Theme,
+    clip,
+    styled,
+    visible,
+    visible_lines,
+    wrap,
+)
 from trio_broker.tui.transcript import Item, content_text
 
 Json = dict[str, Any]
@@ -94,54 +103,54 @@ def _continues_block(line: str) -> bool:
 def _render_prompt(item: Item, width: int) -> Iterator[Line]:
     yield []
     for number, line in enumerate(wrap(visible_lines(item.text), width - 2)):
-        yield styled(("> " if number == 0 else "  ", look.TITLE), (line, look.BOLD))
+        yield styled(("> " if number == 0 else "  ", Theme.TITLE), (line, Theme.BOLD))
 
 
 def _render_thought(item: Item, width: int) -> Iterator[Line]:
     yield []
     thought = Style(dim=True, italic=True)
     for line in wrap(visible_lines(item.text).strip("\n"), width - 2):
-        yield styled(("┊ ", look.DIM), (line, thought))
+        yield styled(("┊ ", Theme.DIM), (line, thought))
 
 
 def _render_tool_call(item: Item, width: int) -> Iterator[Line]:
     data = item.data
     status = str(data.get("status") or "pending")
-    glyph, style = look.TOOL_STYLES.get(status, ("◇", look.DIM))
+    glyph, style = TOOL_STYLES.get(status, ("◇", Theme.DIM))
     kind = visible(data.get("kind") or "")
     state = "" if status == "completed" else f"  {visible(status).replace('_', ' ')}"
     yield []
     title = clip(visible(item.text), max(8, width - len(kind) - len(state) - 6))
-    yield styled((f"{glyph} ", style), (title, look.PLAIN), (state, style), (f"  {kind}", look.DIM))
+    yield styled((f"{glyph} ", style), (title, Theme.PLAIN), (state, style), (f"  {kind}", Theme.DIM))
     content = data.get("content")
     lines = (
         [line for part in content if isinstance(part, dict) for line in _render_content(part, width - 4)]
         if isinstance(content, list)
         else []
     )
-    yield from ([Segment("  │ ", look.DIM), *line] for line in lines[:MAX_OUTPUT_LINES])
+    yield from ([Segment("  │ ", Theme.DIM), *line] for line in lines[:MAX_OUTPUT_LINES])
     if len(lines) > MAX_OUTPUT_LINES:
-        yield styled((f"  │ … {len(lines) - MAX_OUTPUT_LINES} more lines", look.DIM))
+        yield styled((f"  │ … {len(lines) - MAX_OUTPUT_LINES} more lines", Theme.DIM))
 
 
 def _render_content(part: Json, width: int) -> Iterator[Line]:
     if part.get("type") == "diff":
-        yield styled((clip(visible(part.get("path")), width), look.DIM))
+        yield styled((clip(visible(part.get("path")), width), Theme.DIM))
         yield from _render_diff(str(part.get("oldText") or ""), str(part.get("newText") or ""), width)
     elif part.get("type") == "terminal":
-        yield styled((f"terminal {visible(part.get('terminalId'))}", look.DIM))
+        yield styled((f"terminal {visible(part.get('terminalId'))}", Theme.DIM))
     else:
         text = visible_lines(content_text(part.get("content"))[:MAX_DIFF_CHARACTERS]).rstrip("\n")
-        yield from (styled((clip(line, width), look.DIM)) for line in text.split("\n"))
+        yield from (styled((clip(line, width), Theme.DIM)) for line in text.split("\n"))
 
 
 def _render_diff(old: str, new: str, width: int) -> Iterator[Line]:
     before, after = old[:MAX_DIFF_CHARACTERS].splitlines(), new[:MAX_DIFF_CHARACTERS].splitlines()
     if len(before) + len(after) > 2000:
-        yield styled((f"{len(before)} lines become {len(after)}", look.DIM))
+        yield styled((f"{len(before)} lines become {len(after)}", Theme.DIM))
         return
     for line in list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]:
-        style = {"+": look.ADDED, "-": look.REMOVED, "@": look.ACCENT}.get(line[:1], look.DIM)
+        style = {"+": Theme.ADDED, "-": Theme.REMOVED, "@": Theme.ACCENT}.get(line[:1], Theme.DIM)
         yield styled((clip(visible(line), width), style))
 
 
@@ -150,29 +159,29 @@ def _render_plan(item: Item, width: int) -> Iterator[Line]:
     yield []
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
-            glyph, style = look.PLAN_STYLES.get(str(entry.get("status")), ("·", look.DIM))
-            shown = look.DIM if glyph != "▸" else look.PLAIN
+            glyph, style = PLAN_STYLES.get(str(entry.get("status")), ("·", Theme.DIM))
+            shown = Theme.DIM if glyph != "▸" else Theme.PLAIN
             yield styled((f"{glyph} ", style), (clip(visible(entry.get("content")), width - 2), shown))
 
 
 def _render_request(item: Item, width: int) -> Iterator[Line]:
-    yield styled(("▲ ", look.ATTENTION), (clip(visible(item.text), width - 2), look.WARNING))
+    yield styled(("▲ ", Theme.ATTENTION), (clip(visible(item.text), width - 2), Theme.WARNING))
 
 
 def _render_answer(item: Item, width: int) -> Iterator[Line]:
-    yield styled(("↳ ", look.DIM), clip(visible(item.text), width - 2))
+    yield styled(("↳ ", Theme.DIM), clip(visible(item.text), width - 2))
 
 
 def _render_end(item: Item, width: int) -> Iterator[Line]:
     failed = item.text.startswith(("failed", "unknown"))
     yield []
     for line in wrap(visible(item.text), width - 4):
-        yield styled(("── ", look.DIM), (line, look.ERROR if failed else look.DIM))
+        yield styled(("── ", Theme.DIM), (line, Theme.ERROR if failed else Theme.DIM))
 
 
 def _render_note(item: Item, width: int) -> Iterator[Line]:
     for line in wrap(visible(item.text), width - 2):
-        yield styled(("· ", look.DIM), (line, look.DIM))
+        yield styled(("· ", Theme.DIM), (line, Theme.DIM))
 
 
 _RENDERERS = {

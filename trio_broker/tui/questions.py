@@ -6,9 +6,8 @@ from typing import Any
 
 from rich.segment import Segment
 
-from trio_broker.tui import look
 from trio_broker.tui.state import AnswerChoice, State, answer_choices
-from trio_broker.tui.text import Line, clip, format_duration, styled, visible, width_of
+from trio_broker.tui.text import Line, Theme, clip, format_duration, styled, visible, width_of
 
 Json = dict[str, Any]
 MAX_REQUESTS = 3
@@ -28,7 +27,7 @@ def render_requests(state: State, now: float, width: int, height: int) -> list[L
     shown = others[:room]
     lines += [_request_line(*request, at, width, False) for request in shown]
     if len(others) > len(shown):
-        lines[0].append(Segment(f"  +{len(others) - len(shown)} more", look.ATTENTION))
+        lines[0].append(Segment(f"  +{len(others) - len(shown)} more", Theme.ATTENTION))
     return lines
 
 
@@ -37,13 +36,13 @@ def _request_line(session: Json, request: Json, at: float, width: int, current: 
     who = clip(visible(session["key"]), 28)
     title = visible(request["title"] or request["method"])
     left = width - width_of(who) - len(since) - 10
-    style = look.ATTENTION if current else look.WARNING
+    style = Theme.ATTENTION if current else Theme.WARNING
     return styled(
         ("▲ ", style),
-        (who, look.BOLD if current else None),
+        (who, Theme.BOLD if current else None),
         "  ",
         (clip(title, max(8, left)), style),
-        (f"  {since}", look.DIM),
+        (f"  {since}", Theme.DIM),
     )
 
 
@@ -51,7 +50,7 @@ def _choice_lines(request: Json, width: int, height: int) -> list[Line]:
     """The answers in a line; each in one of its own where that would cut one off: what a key says is to be read."""
     choices = answer_choices(request)
     if not choices:
-        return [styled(("  answer it with a client that can: ", look.DIM), visible(request["method"]))]
+        return [styled(("  answer it with a client that can: ", Theme.DIM), visible(request["method"]))]
     needed = 2 + sum(width_of(visible(choice.name)) + ANSWER_PADDING for choice in choices)
     if needed > width and len(choices) <= height and request["mode"] != "form":
         return [
@@ -62,13 +61,13 @@ def _choice_lines(request: Json, width: int, height: int) -> list[Line]:
     for number, choice in enumerate(choices, 1):
         line += _choice(number, choice, share)
     if request["mode"] == "form":
-        line.append(Segment("it is a form: fill it in with a client that shows forms", look.DIM))
+        line.append(Segment("it is a form: fill it in with a client that shows forms", Theme.DIM))
     return [line]
 
 
 def _choice(number: int, choice: AnswerChoice, width: int) -> Line:
-    style = look.ERROR if choice.is_rejection else look.SUCCESS
+    style = Theme.ERROR if choice.is_rejection else Theme.SUCCESS
     return styled(
-        (f" {number} ", look.SELECTED),
+        (f" {number} ", Theme.SELECTED),
         (f" {clip(visible(choice.name), width - ANSWER_PADDING + 1)}   ", style),
     )

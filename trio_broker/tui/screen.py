@@ -9,13 +9,23 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from trio_broker.tui import look
 from trio_broker.tui.detail import Extent, render_detail
 from trio_broker.tui.helping import render_help
 from trio_broker.tui.questions import render_requests
 from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State, Tab
 from trio_broker.tui.table import render_table
-from trio_broker.tui.text import Line, clip, fit, format_duration, styled, visible, width_of, wrap
+from trio_broker.tui.text import (
+    Line,
+    Theme,
+    clip,
+    fit,
+    format_duration,
+    phase_style,
+    styled,
+    visible,
+    width_of,
+    wrap,
+)
 
 MIN_SIZE = (40, 8)  # cells, lines
 TALL_HEIGHT = 30  # lines from which on table and detail are both there
@@ -59,7 +69,7 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
     room -= len(requests)
     middle, extent = _render_body(state, now, width, room, height >= TALL_HEIGHT)
     if state.mode is Mode.HELP and extent is not None and extent.lines > room:
-        footer = [styled((" ↑ ↓ scroll, any other key goes back", look.DIM))]
+        footer = [styled((" ↑ ↓ scroll, any other key goes back", Theme.DIM))]
     lines += middle
     lines = lines[: height - len(footer)]
     lines += [[]] * (height - len(footer) - len(lines))
@@ -88,28 +98,28 @@ def _render_too_small(width: int, height: int) -> Screen:
 
 def _render_header(state: State, now: float, width: int) -> Line:
     if state.snapshot is None:
-        return styled((" trio-broker ", look.SELECTED), ("  connecting …", look.DIM))
+        return styled((" trio-broker ", Theme.SELECTED), ("  connecting …", Theme.DIM))
     broker: dict[str, Any] = state.snapshot["broker"]
-    left = styled((" trio-broker ", look.SELECTED), "  ")
-    left += styled(("drains", look.ATTENTION), "   ") if broker.get("draining") else []
+    left = styled((" trio-broker ", Theme.SELECTED), "  ")
+    left += styled(("drains", Theme.ATTENTION), "   ") if broker.get("draining") else []
     for name in PHASES_BY_URGENCY:
-        glyph, style = look.phase_style(name)
+        glyph, style = phase_style(name)
         if number := broker["counts"].get(name):
             left += [Segment(f"{glyph} {number} {name}", style), Segment("   ")]
     if not any(broker["counts"].values()):
-        left += [Segment("no sessions", look.DIM)]
+        left += [Segment("no sessions", Theme.DIM)]
     rates = sum(trend.rate for trend in state.trends.values())
     rate = f"{rates:.0f} updates/s · " if rates >= 1 else ""
     clients = broker["clients"]
     uptime = format_duration(state.broker_time(now))
     facts = f"{rate}{clients} client{'' if clients == 1 else 's'} · up {uptime} · {broker['version']} "
     space = width - sum(width_of(part.text) for part in left) - width_of(facts)
-    return [*left, Segment(" " * space), Segment(facts, look.DIM)] if space > 0 else left
+    return [*left, Segment(" " * space), Segment(facts, Theme.DIM)] if space > 0 else left
 
 
 def _stale(line: Line) -> Line:
     """What was so when the broker went: without the colours that say that it is so."""
-    return [Segment(part.text, STALE if part.style == look.SELECTED else look.DIM) for part in line]
+    return [Segment(part.text, STALE if part.style == Theme.SELECTED else Theme.DIM) for part in line]
 
 
 def _render_problems(state: State, now: float, width: int, height: int) -> list[Line]:
@@ -118,10 +128,12 @@ def _render_problems(state: State, now: float, width: int, height: int) -> list[
         since, why = state.disconnected
         old = "" if state.snapshot is None else "; all below is how it was then"
         text = f"no broker for {format_duration(now - since)}{old}. Trying again: {visible(why)}"
-        lines += [[Segment(f" {line}", look.ALARM)] for line in _wrap_at_most(text, width - 2, height)]
+        lines += [[Segment(f" {line}", Theme.ALARM)] for line in _wrap_at_most(text, width - 2, height)]
     journal = state.snapshot["broker"]["journal"] if state.snapshot else {}
     if journal.get("failing"):
-        lines.append([Segment(clip(f" the journal fails: {visible(journal['failing'])}", width), look.ALARM)])
+        lines.append(
+            [Segment(clip(f" the journal fails: {visible(journal['failing'])}", width), Theme.ALARM)]
+        )
     return lines
 
 
@@ -151,14 +163,14 @@ def _render_empty(state: State) -> list[Line]:
     if state.snapshot is None:
         return []
     if state.sessions:
-        return [[], styled((f"  no session matches “{visible(state.filter)}”", look.DIM))]
+        return [[], styled((f"  no session matches “{visible(state.filter)}”", Theme.DIM))]
     return [
         [],
-        styled(("  No session yet.", look.BOLD)),
+        styled(("  No session yet.", Theme.BOLD)),
         [],
-        styled("  Press ", ("n", look.KEY), " for a new one, or in another window:"),
-        styled(("    trio-broker demo                      three agents at play", look.DIM)),
-        styled(('    trio-broker claude "fix the tests"    prompt an agent', look.DIM)),
+        styled("  Press ", ("n", Theme.KEY), " for a new one, or in another window:"),
+        styled(("    trio-broker demo                      three agents at play", Theme.DIM)),
+        styled(('    trio-broker claude "fix the tests"    prompt an agent', Theme.DIM)),
     ]
 
 
@@ -166,9 +178,9 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
     """The last lines: what is being typed, a question, a notice, or the keys; and where the cursor is."""
     if state.mode is Mode.CONFIRM and state.confirmation is not None:
         text = clip(f" {visible(state.confirmation.text)} ", width - 16)
-        return [styled((text, look.ALARM), "  ", ("y", look.KEY), "es  ", ("n", look.KEY), "o")], None
+        return [styled((text, Theme.ALARM), "  ", ("y", Theme.KEY), "es  ", ("n", Theme.KEY), "o")], None
     if state.mode is Mode.HELP:
-        return [styled((" any key goes back", look.DIM))], None
+        return [styled((" any key goes back", Theme.DIM))], None
     if state.mode in LABELS:
         lines, (column, row) = _render_input(state, width)
         above = [] if state.notice is None else _render_notice(*state.notice, width)[:1]
@@ -180,7 +192,7 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
 
 def _render_notice(text: str, until: float, error: bool, width: int) -> list[Line]:
     """A line, or for what went wrong as many as it takes, within reason: its end says what to do."""
-    style = look.ERROR if error else look.SUCCESS
+    style = Theme.ERROR if error else Theme.SUCCESS
     lines = _wrap_at_most(visible(text), width - 2, MAX_NOTICE_LINES if error else 1)
     return [styled((f" {line}", style)) for line in lines]
 
@@ -217,7 +229,7 @@ def _render_input(state: State, width: int) -> tuple[list[Line], tuple[int, int]
     row, column = len(placed) - 1, width_of(placed[-1])
     top = max(0, min(row - MAX_INPUT_LINES + 1, len(rows) - MAX_INPUT_LINES), row - MAX_INPUT_LINES + 1)
     lines = [
-        styled((label if at == 0 else " " * indent, look.TITLE), text)
+        styled((label if at == 0 else " " * indent, Theme.TITLE), text)
         for at, text in enumerate(rows[top : top + MAX_INPUT_LINES], top)
     ]
     return lines, (indent + column, row - top)
@@ -260,9 +272,9 @@ def _key_hints(state: State, width: int) -> Line:
     ends, rest = shown[:2], shown[2:]
     line: Line = [Segment(" ")]
     for key, text in (*rest, *ends):
-        line += [Segment(key, look.KEY), Segment(f"{text}{' ' * KEY_GAP}", look.DIM)]
+        line += [Segment(key, Theme.KEY), Segment(f"{text}{' ' * KEY_GAP}", Theme.DIM)]
     if sum(width_of(part.text) for part in line) > width:  # only the gap after the last of them does not fit
-        line[-1] = Segment(line[-1].text.rstrip(), look.DIM)
+        line[-1] = Segment(line[-1].text.rstrip(), Theme.DIM)
     return line
 
 

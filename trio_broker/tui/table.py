@@ -10,9 +10,20 @@ import attrs
 from rich.segment import Segment
 from rich.style import Style
 
-from trio_broker.tui import look
 from trio_broker.tui.state import SPARKLINE_SAMPLES, State, cost_amount, finite_number
-from trio_broker.tui.text import Line, clip_start, format_duration, format_number, pad, visible, width_of
+from trio_broker.tui.text import (
+    MARKER,
+    Line,
+    Theme,
+    clip_start,
+    format_duration,
+    format_number,
+    pad,
+    phase_style,
+    sparkline,
+    visible,
+    width_of,
+)
 
 Json = dict[str, Any]
 GAP = 2
@@ -52,35 +63,35 @@ class Column:
 
 
 def _phase_cell(row: Row) -> Cell:
-    glyph, style = look.phase_style(row.session["phase"])
+    glyph, style = phase_style(row.session["phase"])
     return f"{glyph} {row.session['phase']}", style
 
 
 def _turn_cell(row: Row) -> Cell:
-    return format_duration(row.seconds_since("turn_since")), look.PLAIN if row.session[
+    return format_duration(row.seconds_since("turn_since")), Theme.PLAIN if row.session[
         "turn_since"
-    ] is not None else look.DIM
+    ] is not None else Theme.DIM
 
 
 def _quiet_cell(row: Row) -> Cell:
     busy = row.session["phase"] in ("working", "cancelling")
     seconds = row.seconds_since("heard_at") if row.alive else None
-    style = look.WARNING if busy and seconds and seconds >= 60 else look.PLAIN if busy else look.DIM
+    style = Theme.WARNING if busy and seconds and seconds >= 60 else Theme.PLAIN if busy else Theme.DIM
     return format_duration(seconds), style
 
 
 def _queue_cell(row: Row) -> Cell:
-    return (str(row.session["queue"]), look.BOLD) if row.session["queue"] else ("-", look.DIM)
+    return (str(row.session["queue"]), Theme.BOLD) if row.session["queue"] else ("-", Theme.DIM)
 
 
 def _updates_cell(row: Row) -> Cell:
     trend = row.state.trends.get(row.session["key"])
     if trend is None or not any(trend.samples):
-        return "-", look.DIM
+        return "-", Theme.DIM
     rate = f"{trend.rate:.1f}" if 0 < trend.rate < 10 else format_number(trend.rate)
     return (
-        f"{look.sparkline(trend.samples, SPARKLINE_SAMPLES)} {rate:>4}",
-        look.ACCENT if trend.rate else look.DIM,
+        f"{sparkline(trend.samples, SPARKLINE_SAMPLES)} {rate:>4}",
+        Theme.ACCENT if trend.rate else Theme.DIM,
     )
 
 
@@ -88,52 +99,52 @@ def _tokens_cell(row: Row) -> Cell:
     usage = row.session["usage"] or {}
     used, size = finite_number(usage.get("used")), finite_number(usage.get("size"))
     if not used:
-        return "-", look.DIM
+        return "-", Theme.DIM
     if size <= 0:
-        return format_number(used), look.PLAIN
+        return format_number(used), Theme.PLAIN
     part = 100 * min(used / size, 9.99)
-    return f"{format_number(used)} {part:>3.0f}%", look.ALARM if part >= 90 else look.PLAIN
+    return f"{format_number(used)} {part:>3.0f}%", Theme.ALARM if part >= 90 else Theme.PLAIN
 
 
 def _cost_cell(row: Row) -> Cell:
     usage = row.session["usage"] or {}
     amount = cost_amount(usage)
     if not amount:
-        return "-", look.DIM
+        return "-", Theme.DIM
     unit = visible(usage["cost"].get("currency") or "")[:3]
     number = f"{amount:.2f}" if amount < 1000 else format_number(amount)
-    return f"${number}" if unit == "USD" else f"{number}{unit}", look.PLAIN
+    return f"${number}" if unit == "USD" else f"{number}{unit}", Theme.PLAIN
 
 
 def _cpu_cell(row: Row) -> Cell:
     cpu = (row.session["use"] or {}).get("cpu")
-    return ("-", look.DIM) if cpu is None else (f"{cpu:.0f}%", look.PLAIN if cpu >= 1 else look.DIM)
+    return ("-", Theme.DIM) if cpu is None else (f"{cpu:.0f}%", Theme.PLAIN if cpu >= 1 else Theme.DIM)
 
 
 def _memory_cell(row: Row) -> Cell:
     memory = (row.session["use"] or {}).get("memory")
-    return ("-", look.DIM) if memory is None else (format_number(memory, base=1024), look.PLAIN)
+    return ("-", Theme.DIM) if memory is None else (format_number(memory, base=1024), Theme.PLAIN)
 
 
 def _clients_cell(row: Row) -> Cell:
-    return (str(row.session["clients"]), look.PLAIN) if row.session["clients"] else ("-", look.DIM)
+    return (str(row.session["clients"]), Theme.PLAIN) if row.session["clients"] else ("-", Theme.DIM)
 
 
 def _pid_cell(row: Row) -> Cell:
-    return str(row.session["pid"] or "-"), look.DIM
+    return str(row.session["pid"] or "-"), Theme.DIM
 
 
 def _directory_cell(row: Row) -> Cell:
-    return clip_start(short_path(visible(row.session["cwd"])), DIRECTORY_WIDTH), look.DIM
+    return clip_start(short_path(visible(row.session["cwd"])), DIRECTORY_WIDTH), Theme.DIM
 
 
 KEY_COLUMN = Column(
-    "SESSION", KEY_MIN, 100, lambda row: (visible(row.session["key"]), look.PLAIN), align_right=False
+    "SESSION", KEY_MIN, 100, lambda row: (visible(row.session["key"]), Theme.PLAIN), align_right=False
 )
-ABOUT_COLUMN = Column("ABOUT", ABOUT_MIN, 45, lambda row: ("", look.PLAIN), align_right=False)
+ABOUT_COLUMN = Column("ABOUT", ABOUT_MIN, 45, lambda row: ("", Theme.PLAIN), align_right=False)
 COLUMNS = (
     KEY_COLUMN,
-    Column("AGENT", 9, 70, lambda row: (visible(row.session["agent"]), look.DIM), align_right=False),
+    Column("AGENT", 9, 70, lambda row: (visible(row.session["agent"]), Theme.DIM), align_right=False),
     Column("PHASE", 12, 99, _phase_cell, align_right=False),
     Column("TURN", 6, 90, _turn_cell),
     Column("QUIET", 6, 85, _quiet_cell),
@@ -206,7 +217,7 @@ def _render_head(columns: list[Column], widths: list[int], state: State, hidden:
     )
     for column, width in zip(columns, widths, strict=True):
         arrow = ("▴" if state.reverse else "▾") if column.title and column.title == sorted_by else ""
-        style = look.TITLE if arrow else look.DIM
+        style = Theme.TITLE if arrow else Theme.DIM
         title = f"{column.title}{arrow}"
         if column is KEY_COLUMN and hidden:
             fits = [more for more in (f"  +{hidden} more", f" +{hidden}") if len(title + more) <= width]
@@ -218,14 +229,14 @@ def _render_head(columns: list[Column], widths: list[int], state: State, hidden:
 
 def _render_row(row: Row, columns: list[Column], widths: list[int]) -> Line:
     chosen = row.session["key"] == row.state.selected
-    line = [Segment(f"{look.MARKER} ", look.TITLE) if chosen else Segment("  ")]
+    line = [Segment(f"{MARKER} ", Theme.TITLE) if chosen else Segment("  ")]
     for column, width in zip(columns, widths, strict=True):
         if column is ABOUT_COLUMN:  # the last
             line += _about(row, width, directory_shown="DIRECTORY" in (one.title for one in columns))
             break
         text, style = column.cell(row)
         if chosen and column is KEY_COLUMN:
-            style = look.BOLD
+            style = Theme.BOLD
         line += [Segment(pad(text, width, right=column.align_right), style), Segment(" " * GAP)]
     return line if columns[-1] is ABOUT_COLUMN else line[:-1]
 
@@ -234,17 +245,17 @@ def _about(row: Row, width: int, *, directory_shown: bool) -> Line:
     """Why it died, what it asks, or what it is about; and where it works, if that is not `there` already."""
     session = row.session
     if session["error"]:
-        return [Segment(pad(visible(session["error"]), width), look.ERROR)]
+        return [Segment(pad(visible(session["error"]), width), Theme.ERROR)]
     if session["asks"]:
-        return [Segment(pad(visible(session["asks"][0]["title"]), width), look.WARNING)]
+        return [Segment(pad(visible(session["asks"][0]["title"]), width), Theme.WARNING)]
     place = "" if directory_shown else short_path(visible(session["cwd"]))
     title = visible(session["title"] or "")
     if not title:
-        return [Segment(pad(clip_start(place, width), width), look.DIM)]
+        return [Segment(pad(clip_start(place, width), width), Theme.DIM)]
     left = width - width_of(title) - GAP
     if left < 10:
         return [Segment(pad(title, width))]
-    return [Segment(f"{title}  "), Segment(pad(clip_start(place, left), left), look.DIM)]
+    return [Segment(f"{title}  "), Segment(pad(clip_start(place, left), left), Theme.DIM)]
 
 
 def short_path(path: str, home: str = os.path.expanduser("~")) -> str:

@@ -1,4 +1,7 @@
-"""Text in cells: what agents say is made visible, never obeyed, and fits its column whatever its characters' width."""
+"""Text in terminal cells, and the theme: what is shown of agents is made safe to print, measured, wrapped and styled.
+
+Every string from an agent or from another person passes `visible` or `visible_lines` before it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,62 @@ from rich.segment import Segment
 from rich.style import Style
 
 Line = list[Segment]
+
+
+class Theme:
+    """Styles in the sixteen colours of the terminal's own theme. A glyph or a word stands beside each colour."""
+
+    PLAIN = Style()
+    DIM = Style(dim=True)
+    BOLD = Style(bold=True)
+    ACCENT = Style(color="cyan")
+    TITLE = Style(color="cyan", bold=True)
+    SUCCESS = Style(color="green")
+    ERROR = Style(color="red")
+    ALARM = Style(color="red", bold=True)
+    ATTENTION = Style(color="yellow", bold=True)
+    WARNING = Style(color="yellow")
+    KEY = Style(bold=True)
+    SELECTED = Style(reverse=True)
+    ADDED = Style(color="green")
+    REMOVED = Style(color="red")
+
+
+_PHASE_STYLES: dict[str, tuple[str, Style]] = {
+    "starting": ("◔", Style(color="blue")),
+    "idle": ("○", Theme.DIM),
+    "working": ("●", Style(color="green")),
+    "waiting": ("▲", Theme.ATTENTION),
+    "cancelling": ("◌", Style(color="magenta")),
+    "suspended": ("‖", Theme.DIM),
+    "dead": ("✗", Theme.ALARM),
+    "closed": ("·", Theme.DIM),
+}
+TOOL_STYLES: dict[str, tuple[str, Style]] = {
+    "pending": ("◇", Theme.DIM),
+    "in_progress": ("◈", Theme.ACCENT),
+    "completed": ("✓", Theme.SUCCESS),
+    "failed": ("✗", Theme.ERROR),
+}
+PLAN_STYLES: dict[str, tuple[str, Style]] = {
+    "completed": ("✓", Theme.SUCCESS),
+    "in_progress": ("▸", Theme.TITLE),
+    "pending": ("·", Theme.DIM),
+}
+MARKER = "▌"
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def phase_style(name: str) -> tuple[str, Style]:
+    return _PHASE_STYLES.get(name, ("?", Theme.PLAIN))
+
+
+def sparkline(samples: tuple[float, ...], width: int) -> str:
+    """The samples as bars, the newest at the right; the highest of them is full."""
+    top = max(samples, default=0.0)
+    bars = "".join(_BARS[min(7, int(sample / top * 7.999))] if sample else " " for sample in samples[-width:])
+    return bars.rjust(width)
+
 
 _BIDI = (
     0x61C,
