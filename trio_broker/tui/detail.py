@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 from rich.segment import Segment
 
-from trio_broker.tui.paper import render_item
 from trio_broker.tui.state import State, Tab
 from trio_broker.tui.table import short_path
 from trio_broker.tui.text import (
@@ -25,7 +24,7 @@ from trio_broker.tui.text import (
     width_of,
     wrap,
 )
-from trio_broker.tui.transcript import LogEntry, Transcript
+from trio_broker.tui.transcript import LogEntry, Transcript, render_item
 
 Json = dict[str, Any]
 ALL_LINES = 10**6  # lines

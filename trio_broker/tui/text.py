@@ -1,11 +1,18 @@
-"""Text in terminal cells, and the theme: what is shown of agents is made safe to print, measured, wrapped and styled.
+"""Text in terminal cells: made safe to print, measured, clipped, wrapped, styled, and rendered from Markdown.
 
 Every string from an agent or from another person passes `visible` or `visible_lines` before it is drawn.
 """
 
 from __future__ import annotations
 
+import io
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
 from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Heading, Markdown
 from rich.segment import Segment
 from rich.style import Style
 
@@ -177,6 +184,61 @@ def fit(line: Line, width: int) -> Line:
 def styled(*parts: str | tuple[str, Style | None]) -> Line:
     """A line of texts, each with or without a style."""
     return [Segment(part) if isinstance(part, str) else Segment(*part) for part in parts]
+
+
+_FENCE = re.compile(r"^ {0,3}(```|~~~)")
+
+
+class _Heading(Heading):
+    """At the left, and no box around it."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self.text.justify = "left"
+        yield self.text
+
+
+class _Markdown(Markdown):
+    elements = Markdown.elements | {"heading_open": _Heading}
+
+
+@lru_cache(maxsize=600)
+def render_markdown(block: str, width: int) -> tuple[Line, ...]:
+    """One paragraph, list, table or piece of code."""
+    console = _console(width)
+    rendered = console.render_lines(_Markdown(block, code_theme="ansi_dark", hyperlinks=False), pad=False)
+    lines = [[Segment(part.text, part.style) for part in line if not part.control] for line in rendered]
+    while lines and not "".join(part.text for part in lines[-1]).strip():
+        lines.pop()
+    while lines and not "".join(part.text for part in lines[0]).strip():
+        lines.pop(0)
+    return tuple(lines)
+
+
+@lru_cache(maxsize=4)
+def _console(width: int) -> Console:
+    return Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system="standard", legacy_windows=False
+    )
+
+
+def split_blocks(text: str) -> Iterator[str]:
+    """The parts of a Markdown text that an empty line divides, code and lists kept together."""
+    block: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        ends = bool(block) and not block[-1].strip() and not _continues_block(line)
+        if line.strip() and ends and not fenced:
+            yield "\n".join(block).rstrip()
+            block = []
+        if block or line.strip():
+            block.append(line)
+        fenced ^= _FENCE.match(line) is not None
+    if "".join(block).strip():
+        yield "\n".join(block).rstrip()
+
+
+def _continues_block(line: str) -> bool:
+    return line[:1] in " -*+" or line[:1].isdigit()
 
 
 def format_duration(seconds: float | None) -> str:
