@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_broker.tui.acts import handle_key
 from trio_broker.tui.input import Key
+from trio_broker.tui.keymap import handle_key
 from trio_broker.tui.state import (
     ANSWER_DELAY,
     BrokerCall,

@@ -16,9 +16,9 @@ import trio
 
 from trio_broker.client import Client, OnRequest
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
-from trio_broker.tui.acts import handle_key
-from trio_broker.tui.deeds import attach
+from trio_broker.tui.actions import attach
 from trio_broker.tui.input import KeyDecoder
+from trio_broker.tui.keymap import handle_key
 from trio_broker.tui.screen import render_screen
 from trio_broker.tui.state import (
     NO_BROKER,

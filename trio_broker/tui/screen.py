@@ -10,9 +10,9 @@ from rich.segment import Segment
 from rich.style import Style
 
 from trio_broker.tui.detail import Extent, render_detail
-from trio_broker.tui.helping import render_help
+from trio_broker.tui.keymap import render_help, render_key_hints
 from trio_broker.tui.questions import render_requests
-from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State, Tab
+from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State
 from trio_broker.tui.table import render_table
 from trio_broker.tui.text import (
     Line,
@@ -34,7 +34,6 @@ MAX_INPUT_LINES = 6
 MAX_NOTICE_LINES = 3
 MAX_PROBLEM_LINES = 3
 STALE = Style(dim=True, reverse=True)
-KEY_GAP = 3
 
 
 @attrs.frozen
@@ -187,7 +186,7 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
         return [*above, *lines], (column, row + len(above))
     if state.notice is not None:
         return _render_notice(*state.notice, width), None
-    return [_key_hints(state, width)], None
+    return [render_key_hints(state, width)], None
 
 
 def _render_notice(text: str, until: float, error: bool, width: int) -> list[Line]:
@@ -248,47 +247,3 @@ def _split_at(line: str, room: int) -> list[str]:
             present, used = "", 0
         present, used = present + character, used + cells
     return [*pieces, present]
-
-
-def _key_hints(state: State, width: int) -> Line:
-    """The keys that matter now, the most telling first; as many as there is room for."""
-    session = state.session
-    keys = [("?", " help"), ("q", "uit")]
-    if state.filter:
-        keys.append(("Esc", f" clears “{clip(visible(state.filter), 16)}”"))
-    keys += [*_session_hints(state, session), ("n", "ew")] if state.disconnected is None else []
-    keys += [("/", " filter"), ("s", f"ort: {state.sort}")]
-    if session is not None:
-        keys += [
-            ("Enter", " back" if state.show_detail else " details"),
-            ("Tab", " " + _next_tab(state.tab).value),
-        ]
-    left, shown = width - 1, []
-    for key, text in keys:
-        left -= len(key) + width_of(text) + KEY_GAP
-        if left < -KEY_GAP:
-            break
-        shown.append((key, text))
-    ends, rest = shown[:2], shown[2:]
-    line: Line = [Segment(" ")]
-    for key, text in (*rest, *ends):
-        line += [Segment(key, Theme.KEY), Segment(f"{text}{' ' * KEY_GAP}", Theme.DIM)]
-    if sum(width_of(part.text) for part in line) > width:  # only the gap after the last of them does not fit
-        line[-1] = Segment(line[-1].text.rstrip(), Theme.DIM)
-    return line
-
-
-def _session_hints(state: State, session: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """The keys that do something to a session."""
-    keys = [("1-9", " answer")] if state.requests() else []
-    if session is None:
-        return keys
-    if state.tab is Tab.QUEUE and session["queued"]:
-        keys += [("e", "dit"), ("x", " drop"), ("[ ]", " move")]
-    runs = session["turn_since"] is not None
-    return [*keys, ("p", "rompt"), *([("c", "ancel"), ("i", "nterrupt")] if runs else [])]
-
-
-def _next_tab(tab: Tab) -> Tab:
-    tabs = list(Tab)
-    return tabs[(tabs.index(tab) + 1) % len(tabs)]
