@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from trio_broker.tui.input import Key
 from trio_broker.tui.keymap import handle_key
-from trio_broker.tui.questions import render_requests
+from trio_broker.tui.overview import render_requests
 from trio_broker.tui.screen import Screen, render_screen, render_snapshot
 from trio_broker.tui.state import (
     BrokerCall,

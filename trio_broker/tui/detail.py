@@ -9,7 +9,6 @@ import attrs
 from rich.segment import Segment
 
 from trio_broker.tui.state import State, Tab
-from trio_broker.tui.table import short_path
 from trio_broker.tui.text import (
     MARKER,
     Line,
@@ -18,6 +17,7 @@ from trio_broker.tui.text import (
     format_duration,
     format_number,
     pad,
+    short_path,
     styled,
     visible,
     visible_lines,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
@@ -11,16 +9,15 @@ from rich.style import Style
 
 from trio_broker.tui.detail import Extent, render_detail
 from trio_broker.tui.keymap import render_help, render_key_hints
-from trio_broker.tui.questions import render_requests
-from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State
-from trio_broker.tui.table import render_table
+from trio_broker.tui.overview import render_header, render_requests, render_table
+from trio_broker.tui.state import Mode, State
 from trio_broker.tui.text import (
     Line,
     Theme,
     clip,
     fit,
     format_duration,
-    phase_style,
+    split_cells,
     styled,
     visible,
     width_of,
@@ -59,7 +56,7 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
         return _render_too_small(width, height)
     footer, cursor = _render_footer(state, width)
     problems = _render_problems(state, now, width, min(MAX_PROBLEM_LINES, height // 8))
-    lines = [_render_header(state, now, width), *problems, *([[]] if height >= TALL_HEIGHT else [])]
+    lines = [render_header(state, now, width), *problems, *([[]] if height >= TALL_HEIGHT else [])]
     room = height - len(lines) - len(footer)
     requests = render_requests(state, now, width, room // 2)
     if requests:
@@ -81,7 +78,7 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
 def render_snapshot(state: State, now: float, width: int) -> Screen:
     """All there is to see, as high as it needs: for `--once`, which has no window to fit into."""
     rows = len(state.visible_sessions())
-    lines = [_render_header(state, now, width), *_render_problems(state, now, width, MAX_PROBLEM_LINES)]
+    lines = [render_header(state, now, width), *_render_problems(state, now, width, MAX_PROBLEM_LINES)]
     if requests := render_requests(state, now, width, 4):
         lines += [[], *requests]
     lines += [[], *(render_table(state, now, width, rows + 1) if rows else _render_empty(state))]
@@ -93,27 +90,6 @@ def _render_too_small(width: int, height: int) -> Screen:
     lines = [[Segment(text[at : at + width])] for at in range(0, len(text), max(1, width))][:height]
     lines += [[]] * (height - len(lines))
     return Screen([fit(line, width) for line in lines])
-
-
-def _render_header(state: State, now: float, width: int) -> Line:
-    if state.snapshot is None:
-        return styled((" trio-broker ", Theme.SELECTED), ("  connecting …", Theme.DIM))
-    broker: dict[str, Any] = state.snapshot["broker"]
-    left = styled((" trio-broker ", Theme.SELECTED), "  ")
-    left += styled(("drains", Theme.ATTENTION), "   ") if broker.get("draining") else []
-    for name in PHASES_BY_URGENCY:
-        glyph, style = phase_style(name)
-        if number := broker["counts"].get(name):
-            left += [Segment(f"{glyph} {number} {name}", style), Segment("   ")]
-    if not any(broker["counts"].values()):
-        left += [Segment("no sessions", Theme.DIM)]
-    rates = sum(trend.rate for trend in state.trends.values())
-    rate = f"{rates:.0f} updates/s · " if rates >= 1 else ""
-    clients = broker["clients"]
-    uptime = format_duration(state.broker_time(now))
-    facts = f"{rate}{clients} client{'' if clients == 1 else 's'} · up {uptime} · {broker['version']} "
-    space = width - sum(width_of(part.text) for part in left) - width_of(facts)
-    return [*left, Segment(" " * space), Segment(facts, Theme.DIM)] if space > 0 else left
 
 
 def _stale(line: Line) -> Line:
@@ -222,9 +198,9 @@ def _render_input(state: State, width: int) -> tuple[list[Line], tuple[int, int]
     label, editor = _input_label(state), state.editor
     indent = width_of(label)
     room = max(8, width - indent - 1)
-    before = visible_input(editor.text[: editor.cursor])
-    rows = [piece for line in visible_input(editor.text).split("\n") for piece in _split_at(line, room)]
-    placed = [piece for line in before.split("\n") for piece in _split_at(line, room)]
+    before = _visible_input(editor.text[: editor.cursor])
+    rows = [piece for line in _visible_input(editor.text).split("\n") for piece in split_cells(line, room)]
+    placed = [piece for line in before.split("\n") for piece in split_cells(line, room)]
     row, column = len(placed) - 1, width_of(placed[-1])
     top = max(0, min(row - MAX_INPUT_LINES + 1, len(rows) - MAX_INPUT_LINES), row - MAX_INPUT_LINES + 1)
     lines = [
@@ -234,16 +210,5 @@ def _render_input(state: State, width: int) -> tuple[list[Line], tuple[int, int]
     return lines, (indent + column, row - top)
 
 
-def visible_input(text: str) -> str:
+def _visible_input(text: str) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
-
-
-def _split_at(line: str, room: int) -> list[str]:
-    pieces, present, used = [], "", 0
-    for character in line:
-        cells = width_of(character)
-        if used + cells > room:
-            pieces.append(present)
-            present, used = "", 0
-        present, used = present + character, used + cells
-    return [*pieces, present]

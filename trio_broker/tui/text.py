@@ -6,6 +6,7 @@ Every string from an agent or from another person passes `visible` or `visible_l
 from __future__ import annotations
 
 import io
+import os.path
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -165,6 +166,18 @@ def _wrap_one(line: str, width: int) -> list[str]:
     return [*found, present]
 
 
+def split_cells(text: str, width: int) -> list[str]:
+    """Pieces of at most `width` cells, broken anywhere: no character is lost."""
+    pieces, present, used = [], "", 0
+    for character in text:
+        cells = width_of(character)
+        if used + cells > width:
+            pieces.append(present)
+            present, used = "", 0
+        present, used = present + character, used + cells
+    return [*pieces, present]
+
+
 def fit(line: Line, width: int) -> Line:
     """A line of exactly `width` cells."""
     used = sum(width_of(segment.text) for segment in line)
@@ -265,3 +278,8 @@ def format_number(number: float | None, *, base: int = 1000) -> str:
             break
         number /= base
     return f"{number:.1f}{unit}" if unit and abs(number) < 10 else f"{number:.0f}{unit}"
+
+
+def short_path(path: str, home: str = os.path.expanduser("~")) -> str:
+    inside = path == home or path.startswith(home + "/")
+    return "~" + path[len(home) :] if inside and len(home) > 1 else path

@@ -1,8 +1,10 @@
-"""The table of sessions. Columns leave as the window narrows, the dispensable ones first."""
+"""The overview of all sessions: the header, the open requests of agents, and the table of sessions.
+
+Columns of the table disappear as the window gets narrower, those with the lowest priority first.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,17 +12,28 @@ import attrs
 from rich.segment import Segment
 from rich.style import Style
 
-from trio_broker.tui.state import SPARKLINE_SAMPLES, State, cost_amount, finite_number
+from trio_broker.tui.state import (
+    PHASES_BY_URGENCY,
+    SPARKLINE_SAMPLES,
+    AnswerChoice,
+    State,
+    answer_choices,
+    cost_amount,
+    finite_number,
+)
 from trio_broker.tui.text import (
     MARKER,
     Line,
     Theme,
+    clip,
     clip_start,
     format_duration,
     format_number,
     pad,
     phase_style,
+    short_path,
     sparkline,
+    styled,
     visible,
     width_of,
 )
@@ -28,10 +41,34 @@ from trio_broker.tui.text import (
 Json = dict[str, Any]
 GAP = 2
 KEY_MIN, KEY_MEDIUM, KEY_MAX = 12, 18, 32
-ABOUT_MIN, ABOUT_WIDTH = 18, 21  # cells; the wish goes before the most dispensable columns
+ABOUT_MIN, ABOUT_WIDTH = 18, 21  # cells; this width goes before the columns of lowest priority
 DIRECTORY_WIDTH = 26
 
 Cell = tuple[str, Style]
+
+
+def render_header(state: State, now: float, width: int) -> Line:
+    if state.snapshot is None:
+        return styled((" trio-broker ", Theme.SELECTED), ("  connecting …", Theme.DIM))
+    broker: dict[str, Any] = state.snapshot["broker"]
+    left = styled((" trio-broker ", Theme.SELECTED), "  ")
+    left += styled(("drains", Theme.ATTENTION), "   ") if broker.get("draining") else []
+    for name in PHASES_BY_URGENCY:
+        glyph, style = phase_style(name)
+        if number := broker["counts"].get(name):
+            left += [Segment(f"{glyph} {number} {name}", style), Segment("   ")]
+    if not any(broker["counts"].values()):
+        left += [Segment("no sessions", Theme.DIM)]
+    rates = sum(trend.rate for trend in state.trends.values())
+    rate = f"{rates:.0f} updates/s · " if rates >= 1 else ""
+    clients = broker["clients"]
+    uptime = format_duration(state.broker_time(now))
+    facts = f"{rate}{clients} client{'' if clients == 1 else 's'} · up {uptime} · {broker['version']} "
+    space = width - sum(width_of(part.text) for part in left) - width_of(facts)
+    return [*left, Segment(" " * space), Segment(facts, Theme.DIM)] if space > 0 else left
+
+
+# The table
 
 
 @attrs.frozen
@@ -53,7 +90,7 @@ class Row:
 
 @attrs.frozen
 class Column:
-    """`stay`: of two columns, the one with the larger number stays longer."""
+    """`priority`: when the window gets narrower, columns with a lower priority disappear first."""
 
     title: str
     width: int
@@ -68,9 +105,8 @@ def _phase_cell(row: Row) -> Cell:
 
 
 def _turn_cell(row: Row) -> Cell:
-    return format_duration(row.seconds_since("turn_since")), Theme.PLAIN if row.session[
-        "turn_since"
-    ] is not None else Theme.DIM
+    seconds = row.seconds_since("turn_since")
+    return format_duration(seconds), Theme.DIM if seconds is None else Theme.PLAIN
 
 
 def _quiet_cell(row: Row) -> Cell:
@@ -189,7 +225,7 @@ def render_table(state: State, now: float, width: int, height: int) -> list[Line
     shown = rows[top : top + room]
     at = state.broker_time(now)
     return [
-        _render_head(columns, widths, state, len(rows) - len(shown)),
+        _render_titles(columns, widths, state, len(rows) - len(shown)),
         *(_render_row(Row(session, state, at), columns, widths) for session in shown),
     ]
 
@@ -209,7 +245,7 @@ def _key_width(rows: list[Json], width: int) -> int:
     return max(KEY_MIN, min(longest, KEY_MAX if width >= 120 else KEY_MEDIUM if width >= 60 else KEY_MIN))
 
 
-def _render_head(columns: list[Column], widths: list[int], state: State, hidden: int) -> Line:
+def _render_titles(columns: list[Column], widths: list[int], state: State, hidden: int) -> Line:
     """The titles; with the first one, how many sessions there was no room for."""
     line = [Segment("  ")]
     sorted_by = {"key": "SESSION", "memory": "MEM", "updates": "UPDATES/S", "opened": ""}.get(
@@ -242,7 +278,7 @@ def _render_row(row: Row, columns: list[Column], widths: list[int]) -> Line:
 
 
 def _about(row: Row, width: int, *, directory_shown: bool) -> Line:
-    """Why it died, what it asks, or what it is about; and where it works, if that is not `there` already."""
+    """Why it died, what it asks, or what it is about; and where it works, unless a column shows the directory."""
     session = row.session
     if session["error"]:
         return [Segment(pad(visible(session["error"]), width), Theme.ERROR)]
@@ -258,6 +294,66 @@ def _about(row: Row, width: int, *, directory_shown: bool) -> Line:
     return [Segment(f"{title}  "), Segment(pad(clip_start(place, left), left), Theme.DIM)]
 
 
-def short_path(path: str, home: str = os.path.expanduser("~")) -> str:
-    inside = path == home or path.startswith(home + "/")
-    return "~" + path[len(home) :] if inside and len(home) > 1 else path
+# The open requests
+
+MAX_REQUESTS = 3
+ANSWER_PADDING = 7  # cells around the name of an answer
+
+
+def render_requests(state: State, now: float, width: int, height: int) -> list[Line]:
+    """A line for each question, at most `MAX_REQUESTS`, and the answers of the one that keys answer."""
+    requests = state.requests()
+    if not requests or height < 2:
+        return []
+    current = state.current_request() or requests[0]
+    others = [request for request in requests if request[1] is not current[1]]
+    at = state.broker_time(now)
+    lines = [_request_line(*current, at, width, True), *_choice_lines(current[1], width, height - 1)]
+    room = max(0, min(MAX_REQUESTS - 2, height - len(lines)))
+    shown = others[:room]
+    lines += [_request_line(*request, at, width, False) for request in shown]
+    if len(others) > len(shown):
+        lines[0].append(Segment(f"  +{len(others) - len(shown)} more", Theme.ATTENTION))
+    return lines
+
+
+def _request_line(session: Json, request: Json, at: float, width: int, current: bool) -> Line:
+    since = format_duration(at - request["since"]) if request["since"] is not None else "-"
+    who = clip(visible(session["key"]), 28)
+    title = visible(request["title"] or request["method"])
+    left = width - width_of(who) - len(since) - 10
+    style = Theme.ATTENTION if current else Theme.WARNING
+    return styled(
+        ("▲ ", style),
+        (who, Theme.BOLD if current else None),
+        "  ",
+        (clip(title, max(8, left)), style),
+        (f"  {since}", Theme.DIM),
+    )
+
+
+def _choice_lines(request: Json, width: int, height: int) -> list[Line]:
+    """The answers in a line; each in one of its own where that would cut one off: what a key says is to be read."""
+    choices = answer_choices(request)
+    if not choices:
+        return [styled(("  answer it with a client that can: ", Theme.DIM), visible(request["method"]))]
+    needed = 2 + sum(width_of(visible(choice.name)) + ANSWER_PADDING for choice in choices)
+    if needed > width and len(choices) <= height and request["mode"] != "form":
+        return [
+            [Segment("  "), *_choice(number, choice, width - 2)] for number, choice in enumerate(choices, 1)
+        ]
+    share = width if needed <= width else max(10 + ANSWER_PADDING, (width - 2) // len(choices))
+    line: Line = [Segment("  ")]
+    for number, choice in enumerate(choices, 1):
+        line += _choice(number, choice, share)
+    if request["mode"] == "form":
+        line.append(Segment("it is a form: fill it in with a client that shows forms", Theme.DIM))
+    return [line]
+
+
+def _choice(number: int, choice: AnswerChoice, width: int) -> Line:
+    style = Theme.ERROR if choice.is_rejection else Theme.SUCCESS
+    return styled(
+        (f" {number} ", Theme.SELECTED),
+        (f" {clip(visible(choice.name), width - ANSWER_PADDING + 1)}   ", style),
+    )
