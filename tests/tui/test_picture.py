@@ -13,9 +13,8 @@ from typing import Any
 import attrs
 from rich.cells import cell_len
 
-from trio_broker.tui.screen import render_screen
+from trio_broker.tui.screen import render_screen, render_svg
 from trio_broker.tui.state import SAMPLE_INTERVAL, State, Trend, apply_page, apply_snapshot
-from trio_broker.tui.svg import render_svg
 
 ROOT = Path(__file__).parent.parent.parent
 FILE = Path(__file__).parent / "snapshots" / "dashboard.svg"

@@ -3,6 +3,8 @@
 The app pulls snapshots from the broker, and pages of the log of the selected session when a snapshot shows that there
 are more events. It reconnects when the broker is gone. (Attaching was rejected: a chatty agent would send every update
 here, to be decoded for a screen that shows the last of them.)
+
+Without a terminal, `print_snapshot` prints one snapshot, and `render_full_screen` returns one screen.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ from contextlib import AbstractAsyncContextManager
 
 import attrs
 import trio
+from rich.console import Console
 
 from trio_broker.client import Client, OnRequest
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
 from trio_broker.tui.actions import attach
 from trio_broker.tui.input import KeyDecoder
 from trio_broker.tui.keymap import handle_key
-from trio_broker.tui.screen import render_screen
+from trio_broker.tui.screen import Screen, render_screen, render_snapshot
 from trio_broker.tui.state import (
     NO_BROKER,
+    SAMPLE_INTERVAL,
     BrokerCall,
     Command,
     Effect,
@@ -243,3 +247,33 @@ class App:
     async def _wait_read_due(self) -> None:
         await self._read_due.wait()
         await trio.sleep(FRAME_INTERVAL)
+
+
+# Without a terminal
+
+USAGE_TIMEOUT = 1.0  # seconds until CPU and memory are known, at most
+
+
+async def take_snapshot(client: Client, state: State, *, seconds: float = 0.0) -> State:
+    """The state after the first snapshot with memory usage, or after so many seconds of watching."""
+    snapshot = await client.call("_trio_broker/watch")
+    state = apply_snapshot(state, snapshot, trio.current_time())
+    with trio.move_on_after(max(seconds, USAGE_TIMEOUT)):
+        while seconds or any(session["pid"] and session["use"] is None for session in snapshot["sessions"]):
+            snapshot = await client.call("_trio_broker/watch", {"after": snapshot["number"]})
+            state = apply_snapshot(state, snapshot, trio.current_time())
+    while (page := next_page(state)) is not None:
+        page_events = await client.call("_trio_broker/events", {"key": page[0], "since": page[1]})
+        state = apply_page(state, page[0], page_events["events"], page_events["next"])
+    return state
+
+
+def print_snapshot(state: State, console: Console) -> None:
+    """Print it: all sessions, in the console's width."""
+    console.print(render_snapshot(state, trio.current_time(), console.width), end="", soft_wrap=True)
+
+
+async def render_full_screen(client: Client, state: State, width: int, height: int) -> Screen:
+    """The full screen as it is after some seconds, when rates are known."""
+    state = await take_snapshot(client, state, seconds=3 * SAMPLE_INTERVAL)
+    return render_screen(state, trio.current_time(), width, height)

@@ -1,4 +1,4 @@
-"""The overview of all sessions: the header, the open requests of agents, and the table of sessions.
+"""The overview of all sessions: the open requests of agents, and the table of sessions.
 
 Columns of the table disappear as the window gets narrower, those with the lowest priority first.
 """
@@ -13,7 +13,6 @@ from rich.segment import Segment
 from rich.style import Style
 
 from trio_broker.tui.state import (
-    PHASES_BY_URGENCY,
     SPARKLINE_SAMPLES,
     AnswerChoice,
     State,
@@ -45,27 +44,6 @@ ABOUT_MIN, ABOUT_WIDTH = 18, 21  # cells; this width goes before the columns of 
 DIRECTORY_WIDTH = 26
 
 Cell = tuple[str, Style]
-
-
-def render_header(state: State, now: float, width: int) -> Line:
-    if state.snapshot is None:
-        return styled((" trio-broker ", Theme.SELECTED), ("  connecting …", Theme.DIM))
-    broker: dict[str, Any] = state.snapshot["broker"]
-    left = styled((" trio-broker ", Theme.SELECTED), "  ")
-    left += styled(("drains", Theme.ATTENTION), "   ") if broker.get("draining") else []
-    for name in PHASES_BY_URGENCY:
-        glyph, style = phase_style(name)
-        if number := broker["counts"].get(name):
-            left += [Segment(f"{glyph} {number} {name}", style), Segment("   ")]
-    if not any(broker["counts"].values()):
-        left += [Segment("no sessions", Theme.DIM)]
-    rates = sum(trend.rate for trend in state.trends.values())
-    rate = f"{rates:.0f} updates/s · " if rates >= 1 else ""
-    clients = broker["clients"]
-    uptime = format_duration(state.broker_time(now))
-    facts = f"{rate}{clients} client{'' if clients == 1 else 's'} · up {uptime} · {broker['version']} "
-    space = width - sum(width_of(part.text) for part in left) - width_of(facts)
-    return [*left, Segment(" " * space), Segment(facts, Theme.DIM)] if space > 0 else left
 
 
 # The table

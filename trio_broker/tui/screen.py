@@ -1,22 +1,32 @@
-"""The whole screen: a state and a size in, lines out. What is drawn where, and what gives way when it gets narrow."""
+"""The whole screen: a state and a size go in, lines come out. It decides the layout, and which part gives way first.
+
+From top to bottom: header, problems, open requests, table, the pane about one session, and the last lines (input,
+question, notice or key hints). `render_screen` fills a window. `render_snapshot` is as high as it has to be.
+`render_svg` draws a screen as an image.
+"""
 
 from __future__ import annotations
+
+import io
+from typing import Any
 
 import attrs
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
+from rich.terminal_theme import TerminalTheme
 
 from trio_broker.tui.detail import Extent, render_detail
 from trio_broker.tui.keymap import render_help, render_key_hints
-from trio_broker.tui.overview import render_header, render_requests, render_table
-from trio_broker.tui.state import Mode, State
+from trio_broker.tui.overview import render_requests, render_table
+from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State
 from trio_broker.tui.text import (
     Line,
     Theme,
     clip,
     fit,
     format_duration,
+    phase_style,
     split_cells,
     styled,
     visible,
@@ -56,7 +66,7 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
         return _render_too_small(width, height)
     footer, cursor = _render_footer(state, width)
     problems = _render_problems(state, now, width, min(MAX_PROBLEM_LINES, height // 8))
-    lines = [render_header(state, now, width), *problems, *([[]] if height >= TALL_HEIGHT else [])]
+    lines = [_render_header(state, now, width), *problems, *([[]] if height >= TALL_HEIGHT else [])]
     room = height - len(lines) - len(footer)
     requests = render_requests(state, now, width, room // 2)
     if requests:
@@ -78,7 +88,7 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
 def render_snapshot(state: State, now: float, width: int) -> Screen:
     """All there is to see, as high as it needs: for `--once`, which has no window to fit into."""
     rows = len(state.visible_sessions())
-    lines = [render_header(state, now, width), *_render_problems(state, now, width, MAX_PROBLEM_LINES)]
+    lines = [_render_header(state, now, width), *_render_problems(state, now, width, MAX_PROBLEM_LINES)]
     if requests := render_requests(state, now, width, 4):
         lines += [[], *requests]
     lines += [[], *(render_table(state, now, width, rows + 1) if rows else _render_empty(state))]
@@ -90,6 +100,27 @@ def _render_too_small(width: int, height: int) -> Screen:
     lines = [[Segment(text[at : at + width])] for at in range(0, len(text), max(1, width))][:height]
     lines += [[]] * (height - len(lines))
     return Screen([fit(line, width) for line in lines])
+
+
+def _render_header(state: State, now: float, width: int) -> Line:
+    if state.snapshot is None:
+        return styled((" trio-broker ", Theme.SELECTED), ("  connecting …", Theme.DIM))
+    broker: dict[str, Any] = state.snapshot["broker"]
+    left = styled((" trio-broker ", Theme.SELECTED), "  ")
+    left += styled(("drains", Theme.ATTENTION), "   ") if broker.get("draining") else []
+    for name in PHASES_BY_URGENCY:
+        glyph, style = phase_style(name)
+        if number := broker["counts"].get(name):
+            left += [Segment(f"{glyph} {number} {name}", style), Segment("   ")]
+    if not any(broker["counts"].values()):
+        left += [Segment("no sessions", Theme.DIM)]
+    rates = sum(trend.rate for trend in state.trends.values())
+    rate = f"{rates:.0f} updates/s · " if rates >= 1 else ""
+    clients = broker["clients"]
+    uptime = format_duration(state.broker_time(now))
+    facts = f"{rate}{clients} client{'' if clients == 1 else 's'} · up {uptime} · {broker['version']} "
+    space = width - sum(width_of(part.text) for part in left) - width_of(facts)
+    return [*left, Segment(" " * space), Segment(facts, Theme.DIM)] if space > 0 else left
 
 
 def _stale(line: Line) -> Line:
@@ -212,3 +243,58 @@ def _render_input(state: State, width: int) -> tuple[list[Line], tuple[int, int]
 
 def _visible_input(text: str) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
+
+
+# The screen as an SVG image: no font is fetched, the viewer uses one that it has
+
+SVG_THEME = TerminalTheme(
+    (23, 25, 30),
+    (208, 212, 220),
+    [
+        (23, 25, 30),
+        (224, 108, 117),
+        (143, 188, 124),
+        (229, 192, 123),
+        (97, 165, 229),
+        (190, 132, 210),
+        (86, 182, 194),
+        (208, 212, 220),
+    ],
+)
+SVG_TEMPLATE = """\
+<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+    <style>
+    .{unique_id}-matrix {{
+        font-family: "Fira Code", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+        font-size: {char_height}px;
+        line-height: {line_height}px;
+    }}
+    .{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
+    {styles}
+    </style>
+    <defs>
+    <clipPath id="{unique_id}-clip-terminal">
+      <rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
+    </clipPath>
+    {lines}
+    </defs>
+    {chrome}
+    <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+    {backgrounds}
+    <g class="{unique_id}-matrix">
+    {matrix}
+    </g>
+    </g>
+</svg>
+"""
+
+
+def render_svg(shown: Screen, width: int) -> str:
+    """The screen, so many columns wide, in a window."""
+    console = Console(
+        width=width, file=io.StringIO(), record=True, force_terminal=True, color_system="truecolor"
+    )
+    console.print(shown, end="", soft_wrap=True)
+    return console.export_svg(
+        title="trio-broker top", theme=SVG_THEME, code_format=SVG_TEMPLATE, unique_id="top"
+    )
