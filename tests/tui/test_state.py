@@ -7,14 +7,10 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from trio_broker.tui.screen import render_screen
 from trio_broker.tui.state import (
     SORT_COLUMNS,
     State,
-    Tab,
     Trend,
     answer_choices,
     apply_page,
@@ -23,7 +19,6 @@ from trio_broker.tui.state import (
     next_page,
     select,
 )
-from trio_broker.tui.transcript import BACKLOG, MAX_ITEMS, Transcript
 
 Json = dict[str, Any]
 Make = Callable[..., Json]
@@ -101,46 +96,9 @@ def test_a_broker_that_comes_back_is_told_and_its_log_read_anew(session: Make, s
     assert next_page(state) == ("a", 1)
 
 
-def test_of_a_long_log_only_the_end_is_read_and_what_is_left_out_is_told(
-    session: Make, snapshot: Make
-) -> None:
-    state = apply_snapshot(State(), snapshot(session("a", events=10_000)), 1.0)
-    assert next_page(state) == ("a", 10_000 - BACKLOG + 1)
-    page = [{"seq": 9_401, "at": 1.0, "kind": "note", "text": "hi"}]
-    state = apply_page(state, "a", page, 9_402)
-    assert next_page(state) == ("a", 9_402)
-    state = apply_page(state, "a", [{**page[0], "seq": 9_500}], 10_001)
-    assert next_page(state) is None and state.transcript is not None
-    assert "98 events left out" in [item.text for item in state.transcript.items]
-
-
-def test_what_stands_before_a_gap_is_read_though_the_gap_has_more_numbers_than_is_read_back(
-    session: Make, snapshot: Make
-) -> None:
-    """As a broker that was killed leaves it."""
-    gap = {"seq": 1001, "kind": "gap", "from": 1001, "to": 9000, "why": "it died", "at": 1.0}
-    notes = [
-        {"seq": number, "kind": "note", "text": f"{number}", "at": 1.0} for number in (*range(1, 1001), 9001)
-    ]
-    state = apply_snapshot(State(), snapshot(session("a", events=9001)), 0.0)
-    state = apply_page(state, "a", [gap | {"seq": 9001 - BACKLOG + 1}, notes[-1]], 9002)
-    assert next_page(state) == ("a", 1001 - BACKLOG)
-    state = apply_page(state, "a", [*notes[1000 - BACKLOG : 1000], gap, notes[-1]], 9002)
-    assert next_page(state) is None and state.transcript is not None
-    assert [item.text for item in state.transcript.items][-3:] == [
-        "1000", "events 1001 to 9000 are lost: it died", "9001",
-    ]  # fmt: skip
-
-
 def test_a_page_of_a_session_that_is_not_looked_at_any_more_is_dropped(session: Make, snapshot: Make) -> None:
     state = apply_snapshot(State(), snapshot(session("a"), session("b")), 1.0)
     assert apply_page(state, "b", [], 5) is state
-
-
-def test_a_transcript_keeps_the_newest(session: Make) -> None:
-    notes = [{"seq": n, "at": 1.0, "kind": "note", "text": str(n)} for n in range(1, 2 * MAX_ITEMS)]
-    kept = Transcript("a").with_events(notes, 2 * MAX_ITEMS)
-    assert len(kept.items) == MAX_ITEMS and kept.items[-1].text == str(2 * MAX_ITEMS - 1)
 
 
 def test_what_keys_can_answer(agent_request: Make) -> None:
@@ -156,70 +114,3 @@ def test_what_keys_can_answer(agent_request: Make) -> None:
         {"answer": "deny"},
     ]
     assert answer_choices(permission | {"method": "their/own", "options": []}) == []
-
-
-ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-CONTENT = st.fixed_dictionaries(
-    {},
-    optional=dict.fromkeys(
-        ("type", "text", "content", "path", "oldText", "newText", "terminalId", "resource"), ANY
-    ),
-)
-UPDATE = st.fixed_dictionaries(
-    {
-        "sessionUpdate": st.sampled_from(
-            ["agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan", "odd"]
-        )
-        | ANY
-    },
-    optional={
-        "content": CONTENT | st.lists(CONTENT | ANY, max_size=3) | ANY,
-        "entries": st.lists(
-            st.fixed_dictionaries({}, optional={"content": ANY, "status": ANY}) | ANY, max_size=3
-        )
-        | ANY,
-        **dict.fromkeys(("toolCallId", "title", "kind", "status", "messageId"), ANY),
-    },
-)
-
-
-@given(st.lists(UPDATE | ANY, max_size=6), st.fixed_dictionaries({"used": ANY, "size": ANY, "cost": ANY}))
-def test_whatever_an_agent_says_is_drawn(updates: list[Any], usage: Json) -> None:
-    """An agent is not trusted to keep to the schema: nothing that it sends ends the dashboard of a team."""
-    events = [
-        {"seq": n, "at": 1.0, "kind": "update", "update": update} for n, update in enumerate(updates, 1)
-    ]
-    row = _session(events=len(events), usage=usage)
-    state = apply_page(apply_snapshot(State(), _snapshot(row), 1.0), "a", events, len(events) + 1)
-    for tab in Tab:
-        for sort in SORT_COLUMNS:
-            shown = render_screen(attrs.evolve(state, tab=tab, show_detail=True, sort=sort), 2.0, 160, 40)
-            assert len(shown.lines) == 40
-
-
-def _session(**facts: Any) -> Json:
-    names = (
-        "sessionId",
-        "error",
-        "title",
-        "resumed",
-        "phase_since",
-        "heard_at",
-        "turn_id",
-        "turn_since",
-        "use",
-        "pid",
-    )
-    return {
-        "key": "a", "phase": "idle", "queue": 0, "queued": [], "clients": 0, "foreign": 0, "rejected_lines": 0,
-        "turns": 0, "attached": [], "asks": [], **dict.fromkeys(names), "cwd": "/", "agent": "x", **facts,
-    }  # fmt: skip
-
-
-def _snapshot(*views: Json) -> Json:
-    broker = {"version": "0", "counts": {"idle": 1}, "clients": 1, "journal": {"failing": None}}
-    return {"number": 1, "at": 1.0, "broker": broker, "sessions": list(views)}

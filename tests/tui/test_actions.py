@@ -1,4 +1,4 @@
-"""What each key makes of the state, and which calls it asks for: pure."""
+"""What each action makes of the state, and which calls it asks for, as keys start it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,19 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_broker.tui.input import Key
-from trio_broker.tui.keymap import handle_key
 from trio_broker.tui.state import (
     ANSWER_DELAY,
     BrokerCall,
-    Command,
     Effect,
     Mode,
     State,
-    Tab,
     apply_snapshot,
-    mark_disconnected,
 )
 
 Json = dict[str, Any]
 Make = Callable[..., Json]
+Press = Callable[..., tuple[State, list[Effect]]]
 NOW = 100.0
-
-
-def press(state: State, *keys: str, now: float = NOW) -> tuple[State, list[Effect]]:
-    done: list[Effect] = []
-    for key in keys:
-        state, effects = handle_key(state, Key(key, key if len(key) == 1 else ""), now)
-        done += effects
-    return state, done
 
 
 def calls(effects: list[Effect]) -> list[tuple[str, Json]]:
@@ -45,13 +33,6 @@ def calls(effects: list[Effect]) -> list[tuple[str, Json]]:
 
 def notice_text(state: State) -> str:
     return state.notice[0] if state.notice else ""
-
-
-@pytest.fixture
-def state(session: Make, snapshot: Make) -> State:
-    queued = [{"promptId": f"p{n}", "text": f"number {n}", "position": n} for n in (1, 2, 3)]
-    busy = session("busy", phase="working", turn_id="p0", turn_since=10.0, queue=3, queued=queued)
-    return apply_snapshot(State(), snapshot(busy, session("idle")), NOW)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +52,9 @@ def state(session: Make, snapshot: Make) -> State:
         ),
     ],
 )
-def test_what_is_dangerous_asks_first(keys: list[str], call: tuple[str, Json], state: State) -> None:
+def test_what_is_dangerous_asks_first(
+    keys: list[str], call: tuple[str, Json], state: State, press: Press
+) -> None:
     asked, effects = press(state, *keys)
     assert asked.mode is Mode.CONFIRM and effects == []
     for no in ("n", "esc", "enter", "q", "ctrl-c"):
@@ -82,7 +65,7 @@ def test_what_is_dangerous_asks_first(keys: list[str], call: tuple[str, Json], s
     assert after.mode is Mode.TABLE and calls(effects) == [call]
 
 
-def test_a_prompt_is_sent_and_the_session_left_again(state: State) -> None:
+def test_a_prompt_is_sent_and_the_session_left_again(state: State, press: Press) -> None:
     state, effects = press(state, "down", "p", "h", "i", "alt-enter", "!", "enter")
     (call,) = effects
     assert isinstance(call, BrokerCall) and call.then is not None
@@ -93,23 +76,23 @@ def test_a_prompt_is_sent_and_the_session_left_again(state: State) -> None:
     assert state.history == ("hi\n!",) and state.mode is Mode.TABLE
 
 
-def test_an_interrupt_where_nothing_runs_is_a_prompt(state: State) -> None:
+def test_an_interrupt_where_nothing_runs_is_a_prompt(state: State, press: Press) -> None:
     _, effects = press(state, "down", "i", "x", "enter")
     assert calls(effects) == [("submit", {"key": "idle", "prompt": [{"type": "text", "text": "x"}]})]
 
 
-def test_an_empty_prompt_is_none(state: State) -> None:
+def test_an_empty_prompt_is_none(state: State, press: Press) -> None:
     after, effects = press(state, "p", " ", "enter")
     assert after.mode is Mode.TABLE and effects == []
 
 
-def test_who_takes_part_stays_after_a_prompt(state: State) -> None:
+def test_who_takes_part_stays_after_a_prompt(state: State, press: Press) -> None:
     _, effects = press(attrs.evolve(state, roles={"busy": "controller"}), "p", "x", "enter")
     (call,) = effects
     assert isinstance(call, BrokerCall) and call.then is None
 
 
-def test_the_role_goes_round(state: State) -> None:
+def test_the_role_goes_round(state: State, press: Press) -> None:
     seen = []
     for _ in range(3):
         state, (call,) = press(state, "r")
@@ -125,13 +108,13 @@ def test_the_role_goes_round(state: State) -> None:
 
 
 @pytest.mark.parametrize("key", list("picKXR"))
-def test_who_observes_has_no_hand_in_it(key: str, state: State) -> None:
+def test_who_observes_has_no_hand_in_it(key: str, state: State, press: Press) -> None:
     after, effects = press(attrs.evolve(state, roles={"busy": "observer"}), key)
     assert effects == [] and after.mode is Mode.TABLE and "press r" in notice_text(after)
 
 
 def test_queued_prompts_are_chosen_by_what_they_are_and_not_by_their_place(
-    state: State, session: Make, snapshot: Make
+    state: State, session: Make, snapshot: Make, press: Press
 ) -> None:
     state, _ = press(state, "enter", "tab", "down", "down")
     assert state.selected_prompt == "p3" and state.queue_index == 2
@@ -144,7 +127,7 @@ def test_queued_prompts_are_chosen_by_what_they_are_and_not_by_their_place(
     assert effects == [] and notice_text(after) == "it is the last"
 
 
-def test_a_queued_prompt_is_edited_whole(state: State) -> None:
+def test_a_queued_prompt_is_edited_whole(state: State, press: Press) -> None:
     state, (call,) = press(state, "tab", "e")
     assert isinstance(call, BrokerCall) and call.on_result is not None
     assert calls([call]) == [("queue", {"key": "busy", "promptId": "p1"})]
@@ -160,14 +143,14 @@ def test_a_queued_prompt_is_edited_whole(state: State) -> None:
     assert "more than text" in notice_text(call.on_result(attrs.evolve(state, mode=Mode.TABLE), image, NOW))
 
 
-def test_the_queue_is_changed_only_where_it_is_seen(state: State) -> None:
+def test_the_queue_is_changed_only_where_it_is_seen(state: State, press: Press) -> None:
     for key in ("e", "x", "[", "]"):
         after, effects = press(state, key)
         assert effects == [] and "Tab to the queue" in notice_text(after)
 
 
 def test_an_answer_waits_until_the_question_was_seen(
-    session: Make, agent_request: Make, snapshot: Make
+    session: Make, agent_request: Make, snapshot: Make, press: Press
 ) -> None:
     state = apply_snapshot(State(), snapshot(session("a", asks=[agent_request("1-1", "sure?", 1.0)])), NOW)
     after, effects = press(state, "1", now=NOW + ANSWER_DELAY / 2)
@@ -178,7 +161,7 @@ def test_an_answer_waits_until_the_question_was_seen(
     assert effects == [] and "none of its answers" in notice_text(after)
 
 
-def test_a_new_session_is_made_in_three_lines(state: State) -> None:
+def test_a_new_session_is_made_in_three_lines(state: State, press: Press) -> None:
     state, effects = press(state, "n")
     assert state.editor.text == "demo"
     state, effects = press(state, "enter")
@@ -190,7 +173,7 @@ def test_a_new_session_is_made_in_three_lines(state: State) -> None:
     assert calls(press(state, "n", "enter", "esc")[1]) == [("bind", {"agent": "demo"})]
 
 
-def test_an_agent_that_there_is_not_is_asked_for_again_at_once(state: State) -> None:
+def test_an_agent_that_there_is_not_is_asked_for_again_at_once(state: State, press: Press) -> None:
     state, (effect,) = press(state, "n", "ctrl-u", "x", "enter")
     assert isinstance(effect, BrokerCall) and effect.on_error is not None
     again = effect.on_error(state, NOW)
@@ -200,7 +183,7 @@ def test_an_agent_that_there_is_not_is_asked_for_again_at_once(state: State) -> 
         assert effect.on_error(elsewhere, NOW) == elsewhere
 
 
-def test_a_new_session_that_is_refused_is_offered_again_as_it_was_typed(state: State) -> None:
+def test_a_new_session_that_is_refused_is_offered_again_as_it_was_typed(state: State, press: Press) -> None:
     state, (*_, call) = press(state, "n", "enter", "/", "x", "enter", "ctrl-u", "k", "enter")
     assert isinstance(call, BrokerCall) and call.on_result is not None
     offered, _ = press(state, "n")
@@ -215,7 +198,7 @@ def test_a_new_session_that_is_refused_is_offered_again_as_it_was_typed(state: S
 
 
 def test_a_new_session_is_looked_at_unless_the_person_is_elsewhere(
-    state: State, session: Make, snapshot: Make
+    state: State, session: Make, snapshot: Make, press: Press
 ) -> None:
     state, (*_, call) = press(state, "n", "enter", "enter", "ctrl-u", "k", "enter")
     assert isinstance(call, BrokerCall) and call.on_result is not None
@@ -224,45 +207,3 @@ def test_a_new_session_is_looked_at_unless_the_person_is_elsewhere(
     assert call.on_result(state, {}, NOW).selected == "k"
     for elsewhere in (press(state, "down")[0], press(state, "p")[0]):
         assert call.on_result(elsewhere, {}, NOW).selected == elsewhere.selected
-
-
-def test_without_a_broker_nothing_is_asked_for_and_nothing_typed_is_lost(state: State) -> None:
-    gone = mark_disconnected(state, "it died", NOW)
-    for key in "pincxKXR1er[":
-        after, effects = press(attrs.evolve(gone, tab=Tab.QUEUE, show_detail=True), key)
-        assert (after.mode, effects) == (Mode.TABLE, []) and notice_text(after), key
-    typing, _ = press(state, "p", "h", "i")
-    after, effects = press(mark_disconnected(typing, "it died", NOW), "enter")
-    assert (after.mode, after.editor.text, effects) == (Mode.PROMPT, "hi", [])
-    assert notice_text(after) == "there is no broker to tell that; Enter tries again, Esc leaves it"
-    leave_input, effects = press(attrs.evolve(after, disconnected=None), "enter")
-    assert leave_input.mode is Mode.TABLE and calls(effects)[0][0] == "submit"
-    asking, _ = press(state, "X")
-    after, effects = press(mark_disconnected(asking, "it died", NOW), "y")
-    assert (after.mode, effects, notice_text(after)) == (Mode.TABLE, [], "there is no broker to tell that")
-
-
-def test_filter_sort_and_help(state: State) -> None:
-    filtered, _ = press(state, "/", "i", "d", "l", "e", "enter")
-    assert [row["key"] for row in filtered.visible_sessions()] == ["idle"] and filtered.selected == "idle"
-    assert press(filtered, "esc")[0].filter == ""
-    assert press(state, "/", "x", "esc")[0].filter == ""
-    assert press(state, "s")[0].sort == press(state, ">")[0].sort == "key"
-    assert press(state, "<", ">", "S")[0].reverse
-    assert press(state, "?", "c") == (state, [])
-
-
-def test_what_scrolls_goes_back_to_following(state: State) -> None:
-    up, _ = press(state, "pageup")
-    assert up.scroll == 10
-    assert press(up, "pagedown")[0].scroll == press(up, "end")[0].scroll == press(up, "esc")[0].scroll == 0
-    facts, _ = press(attrs.evolve(state, tab=Tab.FACTS), "pagedown")
-    assert facts.scroll == 10
-
-
-def test_quitting(state: State) -> None:
-    assert press(state, "q")[1] == press(state, "ctrl-c")[1] == [Command.QUIT]
-    typing, effects = press(state, "p", "q", "ctrl-c")
-    assert effects == [] and typing.mode is Mode.TABLE
-    assert press(state, "ctrl-l")[1] == [Command.REDRAW]
-    assert press(state, "ctrl-z")[1] == [Command.SUSPEND]
