@@ -17,7 +17,7 @@ from trio_broker.tui.state import (
     apply_snapshot,
     mark_disconnected,
     next_page,
-    select,
+    select_session,
 )
 
 Json = dict[str, Any]
@@ -31,7 +31,9 @@ def keys(state: State) -> list[str]:
 def test_the_first_session_is_selected_and_stays_so(session: Make, snapshot: Make) -> None:
     state = apply_snapshot(State(), snapshot(session("a"), session("b")), 1.0)
     assert state.selected == "a"
-    state = apply_snapshot(select(state, "b"), snapshot(session("c"), session("b"), session("a")), 2.0)
+    state = apply_snapshot(
+        select_session(state, "b"), snapshot(session("c"), session("b"), session("a")), 2.0
+    )
     assert state.selected == "b"
     state = apply_snapshot(state, snapshot(session("c"), session("a")), 3.0)
     assert state.selected == "c"

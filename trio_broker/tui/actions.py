@@ -25,7 +25,7 @@ from trio_broker.tui.state import (
     Tab,
     answer_choices,
     request_key,
-    select,
+    select_session,
     show_notice,
 )
 from trio_broker.tui.text import format_duration, visible
@@ -45,7 +45,7 @@ def confirm(state: State, text: str, call: BrokerCall) -> Outcome:
 
 
 def action_blocked(state: State, now: float) -> State | None:
-    """What a key that acts on the selected session comes to where there is none, or it is only observed."""
+    """The state with a notice, if there is no session to act on, or it is only observed; None if there is one."""
     if state.session is None:
         return show_notice(state, "there is no session: press n for a new one", now)
     if state.roles.get(state.session["key"]) == "observer":
@@ -53,7 +53,7 @@ def action_blocked(state: State, now: float) -> State | None:
     return None
 
 
-# Questions
+# Requests of agents
 
 
 def select_next_request(state: State, now: float) -> Outcome:
@@ -62,11 +62,13 @@ def select_next_request(state: State, now: float) -> Outcome:
         return show_notice(state, "nobody asks anything", now), []
     place = requests.index(state.selected_request) if state.selected_request in requests else -1
     request = requests[(place + 1) % len(requests)]
-    return select(attrs.evolve(state, selected_request=request, request_selected_at=now), request[0]), []
+    return select_session(
+        attrs.evolve(state, selected_request=request, request_selected_at=now), request[0]
+    ), []
 
 
 def answer_request(state: State, number: int, now: float) -> Outcome:
-    """Answer the question on top; one that has only just come there is not answered by mistake."""
+    """Answer the selected request. A request that has only just been selected is not answered by mistake."""
     current_request = state.current_request()
     if current_request is None:
         return show_notice(state, "nobody asks anything", now), []
@@ -87,8 +89,8 @@ def answer_request(state: State, number: int, now: float) -> Outcome:
 
 
 def cancel_turn(state: State, now: float) -> Outcome:
-    if (instead := action_blocked(state, now)) is not None:
-        return instead, []
+    if (blocked := action_blocked(state, now)) is not None:
+        return blocked, []
     session = _selected_session(state)
     if session["turn_since"] is None:
         return show_notice(state, "no turn runs in this session", now), []
@@ -108,8 +110,8 @@ def end_session(method: str, text: str, done: str) -> Callable[[State, float], O
     """Kill or close: asked first."""
 
     def end(state: State, now: float) -> Outcome:
-        if (instead := action_blocked(state, now)) is not None:
-            return instead, []
+        if (blocked := action_blocked(state, now)) is not None:
+            return blocked, []
         key = _selected_session(state)["key"]
         return confirm(
             state, text.format(key), BrokerCall(f"{OURS}{method}", {"key": key}, f"{visible(key)}: {done}")
@@ -119,8 +121,8 @@ def end_session(method: str, text: str, done: str) -> Callable[[State, float], O
 
 
 def restart_agent(state: State, now: float) -> Outcome:
-    if (instead := action_blocked(state, now)) is not None:
-        return instead, []
+    if (blocked := action_blocked(state, now)) is not None:
+        return blocked, []
     key = _selected_session(state)["key"]
     text = f"restart the agent of {key}? A turn that runs fails; what is queued runs after it."
     return confirm(state, text, BrokerCall(f"{OURS}restart", {"key": key}, on_result=_report_restarted))
@@ -168,8 +170,8 @@ def _set_role(key: str, role: str, state: State, result: Json, now: float) -> St
 
 def _selected_prompt(state: State, now: float) -> State | tuple[Json, Json]:
     """The queued prompt that is chosen, with its session; where none is, a state that says so."""
-    if (instead := action_blocked(state, now)) is not None:
-        return instead
+    if (blocked := action_blocked(state, now)) is not None:
+        return blocked
     session = _selected_session(state)
     if state.tab is not Tab.QUEUE or not session["queued"]:
         return show_notice(state, "choose a queued prompt first: Tab to the queue", now)
@@ -247,8 +249,8 @@ def start_prompt(mode: Mode) -> Callable[[State, float], Outcome]:
     """Prompt or interrupt."""
 
     def start(state: State, now: float) -> Outcome:
-        if (instead := action_blocked(state, now)) is not None:
-            return instead, []
+        if (blocked := action_blocked(state, now)) is not None:
+            return blocked, []
         return attrs.evolve(
             state, mode=mode, editor=Editor.with_text("", _input_history(state)), notice=None
         ), []
@@ -357,16 +359,20 @@ def handle_new_session_key(state: State, key: Key, now: float) -> Outcome:
 def _check_agent_call(state: State) -> BrokerCall:
     """Have the broker look whether there is that agent, and whether sessions of it may be opened from here."""
 
-    def ask_agent_again(current: State, now: float) -> State:
+    def return_to_agent(current: State, now: float) -> State:
         if (current.mode, current.form, current.editor) != (state.mode, state.form, state.editor):
             return current  # the person is further, or elsewhere: being told will do
         return attrs.evolve(current, form=(), editor=Editor.with_text(state.form[0]))
 
-    return BrokerCall(f"{OURS}bind", {"agent": state.form[0]}, on_error=ask_agent_again)
+    return BrokerCall(f"{OURS}bind", {"agent": state.form[0]}, on_error=return_to_agent)
 
 
 def _select_new_session(key: str, before: str | None, state: State, result: Json, now: float) -> State:
     """The new session is looked at, unless the person has gone on to something else meanwhile."""
     state = attrs.evolve(state, submitted_form=())
     found = any(session["key"] == key for session in state.visible_sessions())
-    return select(state, key) if found and (state.mode, state.selected) == (Mode.TABLE, before) else state
+    return (
+        select_session(state, key)
+        if found and (state.mode, state.selected) == (Mode.TABLE, before)
+        else state
+    )

@@ -150,9 +150,9 @@ class App:
         elif effect is Command.REDRAW:
             self._redraw()
         elif isinstance(effect, BrokerCall):
-            self._nursery.start_soon(self._call, effect)
+            self._nursery.start_soon(self._make_call, effect)
 
-    async def _call(self, call: BrokerCall) -> None:
+    async def _make_call(self, call: BrokerCall) -> None:
         """Make a call, and those after it, and tell how it went; nothing waits for that."""
         current: BrokerCall | None = call
         try:
@@ -194,7 +194,7 @@ class App:
         roles = self.state.roles
         self.set_state(attrs.evolve(self.state, roles={}))
         for key, role in roles.items():
-            self._nursery.start_soon(self._call, attach(key, role))
+            self._nursery.start_soon(self._make_call, attach(key, role))
 
     async def _watch(self, client: Client) -> None:
         after: dict[str, int] = {}

@@ -22,7 +22,7 @@ from trio_broker.tui.state import (
     Mode,
     State,
     Tab,
-    select,
+    select_session,
     show_notice,
     update_selection,
 )
@@ -75,7 +75,7 @@ def _move(steps: int) -> Callable[[State, float], Outcome]:
         if not rows:
             return state, []
         place = next((at for at, row in enumerate(rows) if row["key"] == state.selected), 0)
-        return select(state, rows[max(0, min(place + steps, len(rows) - 1))]["key"]), []
+        return select_session(state, rows[max(0, min(place + steps, len(rows) - 1))]["key"]), []
 
     return move
 

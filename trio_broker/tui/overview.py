@@ -246,7 +246,7 @@ def _render_row(row: Row, columns: list[Column], widths: list[int]) -> Line:
     line = [Segment(f"{MARKER} ", Theme.TITLE) if chosen else Segment("  ")]
     for column, width in zip(columns, widths, strict=True):
         if column is ABOUT_COLUMN:  # the last
-            line += _about(row, width, directory_shown="DIRECTORY" in (one.title for one in columns))
+            line += _about_cell(row, width, directory_shown="DIRECTORY" in (one.title for one in columns))
             break
         text, style = column.cell(row)
         if chosen and column is KEY_COLUMN:
@@ -255,7 +255,7 @@ def _render_row(row: Row, columns: list[Column], widths: list[int]) -> Line:
     return line if columns[-1] is ABOUT_COLUMN else line[:-1]
 
 
-def _about(row: Row, width: int, *, directory_shown: bool) -> Line:
+def _about_cell(row: Row, width: int, *, directory_shown: bool) -> Line:
     """Why it died, what it asks, or what it is about; and where it works, unless a column shows the directory."""
     session = row.session
     if session["error"]:
@@ -279,7 +279,7 @@ ANSWER_PADDING = 7  # cells around the name of an answer
 
 
 def render_requests(state: State, now: float, width: int, height: int) -> list[Line]:
-    """A line for each question, at most `MAX_REQUESTS`, and the answers of the one that keys answer."""
+    """A line for each request, at most `MAX_REQUESTS`, and the answers of the one that keys answer."""
     requests = state.requests()
     if not requests or height < 2:
         return []
@@ -318,18 +318,19 @@ def _choice_lines(request: Json, width: int, height: int) -> list[Line]:
     needed = 2 + sum(width_of(visible(choice.name)) + ANSWER_PADDING for choice in choices)
     if needed > width and len(choices) <= height and request["mode"] != "form":
         return [
-            [Segment("  "), *_choice(number, choice, width - 2)] for number, choice in enumerate(choices, 1)
+            [Segment("  "), *_choice_label(number, choice, width - 2)]
+            for number, choice in enumerate(choices, 1)
         ]
     share = width if needed <= width else max(10 + ANSWER_PADDING, (width - 2) // len(choices))
     line: Line = [Segment("  ")]
     for number, choice in enumerate(choices, 1):
-        line += _choice(number, choice, share)
+        line += _choice_label(number, choice, share)
     if request["mode"] == "form":
         line.append(Segment("it is a form: fill it in with a client that shows forms", Theme.DIM))
     return [line]
 
 
-def _choice(number: int, choice: AnswerChoice, width: int) -> Line:
+def _choice_label(number: int, choice: AnswerChoice, width: int) -> Line:
     style = Theme.ERROR if choice.is_rejection else Theme.SUCCESS
     return styled(
         (f" {number} ", Theme.SELECTED),

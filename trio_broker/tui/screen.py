@@ -187,7 +187,7 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
         return [styled((text, Theme.ALARM), "  ", ("y", Theme.KEY), "es  ", ("n", Theme.KEY), "o")], None
     if state.mode is Mode.HELP:
         return [styled((" any key goes back", Theme.DIM))], None
-    if state.mode in LABELS:
+    if state.mode in INPUT_LABELS:
         lines, (column, row) = _render_input(state, width)
         above = [] if state.notice is None else _render_notice(*state.notice, width)[:1]
         return [*above, *lines], (column, row + len(above))
@@ -211,7 +211,7 @@ def _wrap_at_most(text: str, width: int, most: int) -> list[str]:
 
 
 FORM_FIELDS = ("agent", "directory", "key")
-LABELS = {
+INPUT_LABELS = {
     Mode.PROMPT: "{} > ",
     Mode.INTERRUPT: "interrupt {} > ",
     Mode.EDIT: "{}, queued > ",
@@ -222,7 +222,7 @@ LABELS = {
 
 def _input_label(state: State) -> str:
     what = FORM_FIELDS[len(state.form)] if state.mode is Mode.NEW else clip(visible(state.selected or ""), 24)
-    return LABELS[state.mode].format(what)
+    return INPUT_LABELS[state.mode].format(what)
 
 
 def _render_input(state: State, width: int) -> tuple[list[Line], tuple[int, int]]:

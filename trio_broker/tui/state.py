@@ -22,7 +22,7 @@ SAMPLE_INTERVAL = 2.0  # seconds between two of them
 NOTICE_SECONDS = 6.0  # seconds a notice stays
 NO_BROKER = "there is no broker to tell that"
 ELICITATION = "elicitation/create"
-ANSWER_DELAY = 0.4  # seconds a question must have been on the screen before a key answers it
+ANSWER_DELAY = 0.4  # seconds a request must have been on the screen before a key answers it
 
 
 class Mode(enum.Enum):
@@ -142,10 +142,10 @@ class State:
     form: tuple[str, ...] = ()
     submitted_form: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
-    notice: tuple[str, float, bool] | None = None  # text, until when, whether it is a mishap
+    notice: tuple[str, float, bool] | None = None  # text, until when, whether it is an error
     transcript: Transcript | None = None
     agent_output: tuple[str, str, tuple[str, ...]] | None = None
-    selected_request: tuple[str, str] | None = None  # key and id of the question that keys answer
+    selected_request: tuple[str, str] | None = None  # request_key() of the request that keys answer
     request_selected_at: float = 0.0
     roles: Mapping[str, str] = attrs.field(factory=dict)
     edited_prompt: str | None = None
@@ -166,17 +166,17 @@ class State:
 
     @property
     def queue_index(self) -> int:
-        """The place of the chosen prompt in the selected session's queue; the first, if it is not there any more."""
+        """The place of the selected prompt in the selected session's queue; the first, if it is not there any more."""
         queued = [] if self.session is None else self.session["queued"]
         return next((at for at, turn in enumerate(queued) if turn["promptId"] == self.selected_prompt), 0)
 
     def requests(self) -> list[tuple[Json, Json]]:
-        """Every open question with its session, the longest waiting first."""
+        """Every open request of an agent, with its session, the longest waiting first."""
         found = [(session, request) for session in self.sessions for request in session["asks"]]
         return sorted(found, key=lambda one: float(one[1]["since"] or 0))
 
     def current_request(self) -> tuple[Json, Json] | None:
-        """The question that keys answer."""
+        """The request that keys answer, with its session."""
         return next((one for one in self.requests() if request_key(*one) == self.selected_request), None)
 
     def visible_sessions(self) -> list[Json]:
@@ -221,7 +221,7 @@ class AnswerChoice:
 
 
 def answer_choices(request: Json) -> list[AnswerChoice]:
-    """What keys can answer to a question: the options of a permission; to a form only no, and nothing to the rest."""
+    """What keys can answer to a request: the options of a permission; to a form only no, and nothing to the rest."""
     if request["method"] == ELICITATION:
         accept = [] if request["mode"] == "form" else [AnswerChoice("Accept", False, {"answer": "allow"})]
         return [*accept, AnswerChoice("Decline", True, {"answer": "deny"})]
@@ -279,10 +279,10 @@ def apply_snapshot(state: State, snapshot: Json, now: float) -> State:
 
 
 def update_selection(state: State, now: float) -> State:
-    """The selection and the question are among those that there are; a question that is there stays."""
+    """Select another session or request, if the selected one is gone. A request that is still open stays selected."""
     sessions, requests = state.visible_sessions(), state.requests()
     if all(session["key"] != state.selected for session in sessions):
-        state = select(state, sessions[0]["key"] if sessions else None)
+        state = select_session(state, sessions[0]["key"] if sessions else None)
     if all(request_key(*one) != state.selected_request for one in requests):
         state = attrs.evolve(
             state, selected_request=request_key(*requests[0]) if requests else None, request_selected_at=now
@@ -290,7 +290,7 @@ def update_selection(state: State, now: float) -> State:
     return state
 
 
-def select(state: State, key: str | None) -> State:
+def select_session(state: State, key: str | None) -> State:
     if key == state.selected:
         return state
     return attrs.evolve(

@@ -112,7 +112,7 @@ def _apply_to_items(items: list[Item], event: Json) -> None:
         if (item := _event_item(event)) is not None:
             items.append(item)
         return
-    update = _update(event)
+    update = _session_update(event)
     kind = str(update.get("sessionUpdate"))
     if kind in CHUNK_KINDS:
         _append_chunk(items, CHUNK_KINDS[kind], update, event["at"])
@@ -123,7 +123,7 @@ def _apply_to_items(items: list[Item], event: Json) -> None:
         items.append(Item("plan", "", event["at"], update))
 
 
-def _update(event: Json) -> Json:
+def _session_update(event: Json) -> Json:
     """What the agent sent, which is not always what the protocol asks for."""
     update = event.get("update")
     return update if isinstance(update, dict) else {}
@@ -188,7 +188,7 @@ def _agent_event_text(event: Json) -> str:
 
 
 def _apply_to_log(log: list[LogEntry], event: Json) -> None:
-    seq, at, update = event["seq"], event["at"], _update(event)
+    seq, at, update = event["seq"], event["at"], _session_update(event)
     if event["kind"] != "update":
         text = _event_text(event)
         if event["kind"] in ("queued", "started"):
