@@ -10,12 +10,12 @@ from rich.cells import cell_len
 from rich.segment import Segment
 
 from trio_broker.tui.text import (
-    ago,
     clip,
     clip_start,
     fit,
+    format_duration,
+    format_number,
     pad,
-    short,
     visible,
     visible_lines,
     width_of,
@@ -59,10 +59,10 @@ def test_a_line_is_made_exactly_as_wide_as_it_has_to_be(texts: list[str], width:
 
 
 def test_lengths_of_time_and_numbers_stay_short() -> None:
-    assert [ago(seconds) for seconds in (None, -1, 4.9, 59, 190, 7500, 277200, 10**9)] == [
+    assert [format_duration(seconds) for seconds in (None, -1, 4.9, 59, 190, 7500, 277200, 10**9)] == [
         "-", "0s", "4s", "59s", "3m10s", "2h05m", "3d05h", "ages",
     ]  # fmt: skip
-    assert [short(number) for number in (None, 0, 950, 4_200, 45_000, 1_200_000)] == [
+    assert [format_number(number) for number in (None, 0, 950, 4_200, 45_000, 1_200_000)] == [
         "-",
         "0",
         "950",

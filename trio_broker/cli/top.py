@@ -79,21 +79,21 @@ async def _picture(state: State) -> Any:
 async def _once(state: State, columns: int) -> None:
     from rich.console import Console
 
-    from trio_broker.tui import once
+    from trio_broker.tui.app import print_snapshot, take_snapshot
     from trio_broker.tui.state import State as Seen
 
     console = Console(width=columns or None, highlight=False)
     async with state.connect() as client:
-        once.as_text(await once.look(client, Seen()), console)
+        print_snapshot(await take_snapshot(client, Seen()), console)
 
 
 async def _svg(state: State, columns: int, lines: int) -> str:
-    from trio_broker.tui import once
+    from trio_broker.tui.app import render_full_screen
+    from trio_broker.tui.screen import render_svg
     from trio_broker.tui.state import State as Seen
-    from trio_broker.tui.svg import as_svg
 
     async with state.connect() as client:
-        return as_svg(await once.whole(client, Seen(), columns, lines), columns)
+        return render_svg(await render_full_screen(client, Seen(), columns, lines), columns)
 
 
 async def _live(state: State) -> int:

@@ -1,7 +1,10 @@
-"""The dashboard at work: pictures and keys in, frames and calls out; a broker that goes is waited for.
+"""The running dashboard: tasks that read keys, watch the broker, read logs, make calls and draw frames.
 
-A session's log is read in pages, as a picture says that there is more: like the picture, it is pulled. (Attaching was
-rejected: a chatty agent would send every update here, to be decoded for a screen that shows the last of them.)
+The app pulls snapshots from the broker, and pages of the log of the selected session when a snapshot shows that there
+are more events. It reconnects when the broker is gone. (Attaching was rejected: a chatty agent would send every update
+here, to be decoded for a screen that shows the last of them.)
+
+Without a terminal, `print_snapshot` prints one snapshot, and `render_full_screen` returns one screen.
 """
 
 from __future__ import annotations
@@ -12,43 +15,46 @@ from contextlib import AbstractAsyncContextManager
 
 import attrs
 import trio
+from rich.console import Console
 
 from trio_broker.client import Client, OnRequest
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.tui.acts import pressed
-from trio_broker.tui.deeds import attach
-from trio_broker.tui.keys import Keys
-from trio_broker.tui.screen import screen
+from trio_broker.tui.actions import attach
+from trio_broker.tui.input import KeyDecoder
+from trio_broker.tui.keymap import handle_key
+from trio_broker.tui.screen import Screen, render_screen, render_snapshot
 from trio_broker.tui.state import (
     NO_BROKER,
-    Call,
+    SAMPLE_INTERVAL,
+    BrokerCall,
     Command,
     Effect,
     State,
     Tab,
-    expired,
-    heard,
-    lost,
-    read,
-    saw,
-    scrolled,
-    tell,
-    wanted,
+    apply_agent_output,
+    apply_page,
+    apply_scroll,
+    apply_snapshot,
+    expire_notice,
+    mark_disconnected,
+    next_page,
+    show_notice,
 )
 from trio_broker.tui.terminal import Terminal
 
-FRAME = 0.2  # seconds from one frame to the next, at least
-TICK = 1.0  # ... and at most, for the clocks in it
-ESCAPE = 0.05  # seconds until a lone ESC is the key
-AGAIN = 1.0  # seconds until the first try to reach a broker that is gone; each further one takes twice as long ...
-AGAIN_MOST = 8.0  # ... up to that: a broker elsewhere counts who comes with a token that is none any more
-STDERR = 2.0  # seconds between two looks at an agent's stderr
+FRAME_INTERVAL = 0.2  # seconds from one frame to the next, at least
+CLOCK_INTERVAL = 1.0  # ... and at most, for the clocks in it
+ESCAPE_DELAY = 0.05  # seconds until a lone ESC is the key
+RECONNECT_DELAY = 1.0  # seconds before the first try to reconnect; doubles with each further try ...
+# ... up to this: a broker that is reached over a network counts the clients whose token is not valid any more
+MAX_RECONNECT_DELAY = 8.0
+STDERR_INTERVAL = 2.0  # seconds between two looks at an agent's stderr
 
 Connect = Callable[[OnRequest], AbstractAsyncContextManager[Client]]
 
 
-async def leave_open(message: Message) -> object:
+async def leave_unanswered(message: Message) -> object:
     """A question that reached this connection: it stands in the pane, and is answered from there or elsewhere."""
     await trio.sleep_forever()
     return None
@@ -61,81 +67,81 @@ class App:
     terminal: Terminal
     connect: Connect
     state: State
-    code: int = 0
+    exit_code: int = 0
     _nursery: trio.Nursery = attrs.field(init=False)
     _client: Client | None = None
-    _changed: trio.Event = attrs.field(factory=trio.Event)  # there is something to draw
-    _stirred: trio.Event = attrs.field(factory=trio.Event)  # there may be something to read
+    _redraw_due: trio.Event = attrs.field(factory=trio.Event)  # there is something to draw
+    _read_due: trio.Event = attrs.field(factory=trio.Event)  # there may be something to read
 
     async def run(self) -> int:
         """Until `q`: 0; until a signal ends it, or its window is closed: 128 and the signal's number."""
         with self.terminal.full_screen():
             async with trio.open_nursery() as self._nursery:
                 for task in (
-                    self._heed_signals,
-                    self._hear_keys,
-                    self._stay_connected,
+                    self._handle_signals,
+                    self._read_keys,
+                    self._keep_connected,
                     self._read_log,
                     self._read_stderr,
                 ):
                     self._nursery.start_soon(task)
                 await self._draw()
-        return self.code
+        return self.exit_code
 
-    def become(self, state: State) -> None:
+    def set_state(self, state: State) -> None:
         if state is not self.state:
             self.state = state
-            self._changed.set()
-            self._stirred.set()
+            self._redraw_due.set()
+            self._read_due.set()
 
     async def _draw(self) -> None:
         while True:
-            self._changed = trio.Event()
+            self._redraw_due = trio.Event()
             now = trio.current_time()
-            self.state = expired(self.state, now)
-            shown = screen(self.state, now, *self.terminal.size())
+            self.state = expire_notice(self.state, now)
+            shown = render_screen(self.state, now, *self.terminal.size())
             if shown.extent is not None:
-                self.state = scrolled(self.state, shown.extent.lines, shown.extent.scroll)
+                self.state = apply_scroll(self.state, shown.extent.lines, shown.extent.scroll)
             await self.terminal.draw(shown)
-            with trio.move_on_at(now + TICK):
-                await self._changed.wait()
-            await trio.sleep_until(now + FRAME)
+            with trio.move_on_at(now + CLOCK_INTERVAL):
+                await self._redraw_due.wait()
+            await trio.sleep_until(now + FRAME_INTERVAL)
 
     # Keys and signals
 
-    async def _hear_keys(self) -> None:
-        keys = Keys()
+    async def _read_keys(self) -> None:
+        keys = KeyDecoder()
         while True:
             data = b""
-            with trio.move_on_after(ESCAPE if keys.pending else float("inf")) as patience:
+            with trio.move_on_after(ESCAPE_DELAY if keys.pending else float("inf")) as scope:
                 data = await self.terminal.read()
-            if not data and not patience.cancelled_caught:
+            if not data and not scope.cancelled_caught:
                 self._quit(128 + signal.SIGHUP)
                 return
             for key in keys.feed(data) if data else keys.flush():
-                state, effects = pressed(self.state, key, trio.current_time())
-                self.become(state)
+                state, effects = handle_key(self.state, key, trio.current_time())
+                self.set_state(state)
                 for effect in effects:
-                    self._do(effect)
+                    self._run_effect(effect)
 
-    async def _heed_signals(self) -> None:
-        ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-        with trio.open_signal_receiver(signal.SIGWINCH, *ends) as signals:
+    async def _handle_signals(self) -> None:
+        exit_signals = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+        with trio.open_signal_receiver(signal.SIGWINCH, *exit_signals) as signals:
             async for number in signals:
-                if number in ends:
+                if number in exit_signals:
                     self._quit(128 + number)
                 else:
                     self._redraw()
 
-    def _quit(self, code: int) -> None:
-        self.code = code
+    def _quit(self, exit_code: int) -> None:
+        self.exit_code = exit_code
         self._nursery.cancel_scope.cancel()
 
     def _redraw(self) -> None:
-        self.terminal.forget()
-        self._changed.set()
+        self.terminal.invalidate()
+        self._redraw_due.set()
 
-    def _do(self, effect: Effect) -> None:
+    def _run_effect(self, effect: Effect) -> None:
         if effect is Command.QUIT:
             self._quit(0)
         elif effect is Command.SUSPEND:
@@ -143,99 +149,131 @@ class App:
             self._redraw()
         elif effect is Command.REDRAW:
             self._redraw()
-        elif isinstance(effect, Call):
-            self._nursery.start_soon(self._call, effect)
+        elif isinstance(effect, BrokerCall):
+            self._nursery.start_soon(self._make_call, effect)
 
-    async def _call(self, call: Call) -> None:
+    async def _make_call(self, call: BrokerCall) -> None:
         """Make a call, and those after it, and tell how it went; nothing waits for that."""
-        next: Call | None = call
+        current: BrokerCall | None = call
         try:
-            while next is not None:
+            while current is not None:
                 if self._client is None:
                     raise BrokerGone(NO_BROKER)
-                result = await self._client.call(next.method, next.params)
-                if next.gives is not None:
-                    self.become(next.gives(self.state, result, trio.current_time()))
-                if next.done:
-                    self._tell(next.done)
-                next = next.then
+                result = await self._client.call(current.method, current.params)
+                if current.on_result is not None:
+                    self.set_state(current.on_result(self.state, result, trio.current_time()))
+                if current.success_text:
+                    self._show_notice(current.success_text)
+                current = current.then
         except BrokerError as error:
-            if next is not None and next.fails is not None:
-                self.become(next.fails(self.state, trio.current_time()))
-            self._tell(error.message, mishap=True)
+            if current is not None and current.on_error is not None:
+                self.set_state(current.on_error(self.state, trio.current_time()))
+            self._show_notice(error.message, error=True)
 
-    def _tell(self, text: str, *, mishap: bool = False) -> None:
-        self.become(tell(self.state, text, trio.current_time(), mishap=mishap))
+    def _show_notice(self, text: str, *, error: bool = False) -> None:
+        self.set_state(show_notice(self.state, text, trio.current_time(), error=error))
 
     # The broker
 
-    async def _stay_connected(self) -> None:
-        patience = AGAIN
+    async def _keep_connected(self) -> None:
+        delay = RECONNECT_DELAY
         while True:
             try:
-                async with self.connect(leave_open) as self._client:
-                    patience = AGAIN
-                    self._attach_again()
+                async with self.connect(leave_unanswered) as self._client:
+                    delay = RECONNECT_DELAY
+                    self._reattach()
                     await self._watch(self._client)
             except* NoBroker as group:
-                self._lose(group)
+                self._connection_lost(group)
             self._client = None
-            await trio.sleep(patience)
-            patience = min(2 * patience, AGAIN_MOST)
+            await trio.sleep(delay)
+            delay = min(2 * delay, MAX_RECONNECT_DELAY)
 
-    def _attach_again(self) -> None:
+    def _reattach(self) -> None:
         """In the roles that the last connection had; what is no session any more has none."""
         roles = self.state.roles
-        self.become(attrs.evolve(self.state, roles={}))
+        self.set_state(attrs.evolve(self.state, roles={}))
         for key, role in roles.items():
-            self._nursery.start_soon(self._call, attach(key, role))
+            self._nursery.start_soon(self._make_call, attach(key, role))
 
     async def _watch(self, client: Client) -> None:
         after: dict[str, int] = {}
         try:
             while True:
-                picture = await client.call("_trio_broker/watch", after)
-                after = {"after": picture["number"]}
-                self.become(saw(self.state, picture, trio.current_time()))
+                snapshot = await client.call("_trio_broker/watch", after)
+                after = {"after": snapshot["number"]}
+                self.set_state(apply_snapshot(self.state, snapshot, trio.current_time()))
         except BrokerError as error:
-            self._lose(error)
+            self._connection_lost(error)
 
-    def _lose(self, error: BaseException) -> None:
+    def _connection_lost(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        self.become(lost(self.state, str(error), trio.current_time()))
+        self.set_state(mark_disconnected(self.state, str(error), trio.current_time()))
 
     async def _read_log(self) -> None:
         while True:
-            if self._stirred.is_set():  # one that is not may be waited for: nobody would ever set it
-                self._stirred = trio.Event()
-            if (page := wanted(self.state)) is not None and self._client is not None:
+            if self._read_due.is_set():  # one that is not may be waited for: nobody would ever set it
+                self._read_due = trio.Event()
+            if (page := next_page(self.state)) is not None and self._client is not None:
                 await self._read_page(self._client, *page)
             else:
-                await self._stirred.wait()
-            await trio.sleep(FRAME / 2)
+                await self._read_due.wait()
+            await trio.sleep(FRAME_INTERVAL / 2)
 
     async def _read_page(self, client: Client, key: str, since: int) -> None:
         try:
             page = await client.call("_trio_broker/events", {"key": key, "since": since})
-        except BrokerError:  # it has just been forgotten, or the broker is gone: the next picture tells
-            await trio.sleep(AGAIN)
+        except BrokerError:  # it has just been forgotten, or the broker is gone: the next snapshot tells
+            await trio.sleep(RECONNECT_DELAY)
         else:
-            self.become(read(self.state, key, page["events"], page["next"]))
+            self.set_state(apply_page(self.state, key, page["events"], page["next"]))
 
     async def _read_stderr(self) -> None:
         while True:
-            view, client = self.state.view, self._client
-            if client is not None and view is not None and self.state.tab is Tab.STDERR:
+            session, client = self.state.session, self._client
+            if client is not None and session is not None and self.state.tab is Tab.STDERR:
                 try:
-                    logs = await client.call("_trio_broker/logs", {"key": view["key"]})
+                    logs = await client.call("_trio_broker/logs", {"key": session["key"]})
                 except BrokerError as error:
                     logs = {"stderr": error.message, "rejected": []}
-                self.become(heard(self.state, view["key"], logs["stderr"], logs["rejected"]))
-                await trio.sleep(STDERR)
+                self.set_state(
+                    apply_agent_output(self.state, session["key"], logs["stderr"], logs["rejected"])
+                )
+                await trio.sleep(STDERR_INTERVAL)
             else:
-                await self._stirred_soon()
+                await self._wait_read_due()
 
-    async def _stirred_soon(self) -> None:
-        await self._stirred.wait()
-        await trio.sleep(FRAME)
+    async def _wait_read_due(self) -> None:
+        await self._read_due.wait()
+        await trio.sleep(FRAME_INTERVAL)
+
+
+# Without a terminal
+
+USAGE_TIMEOUT = 1.0  # seconds until CPU and memory are known, at most
+
+
+async def take_snapshot(client: Client, state: State, *, seconds: float = 0.0) -> State:
+    """The state after the first snapshot with memory usage, or after so many seconds of watching."""
+    snapshot = await client.call("_trio_broker/watch")
+    state = apply_snapshot(state, snapshot, trio.current_time())
+    with trio.move_on_after(max(seconds, USAGE_TIMEOUT)):
+        while seconds or any(session["pid"] and session["use"] is None for session in snapshot["sessions"]):
+            snapshot = await client.call("_trio_broker/watch", {"after": snapshot["number"]})
+            state = apply_snapshot(state, snapshot, trio.current_time())
+    while (page := next_page(state)) is not None:
+        page_events = await client.call("_trio_broker/events", {"key": page[0], "since": page[1]})
+        state = apply_page(state, page[0], page_events["events"], page_events["next"])
+    return state
+
+
+def print_snapshot(state: State, console: Console) -> None:
+    """Print it: all sessions, in the console's width."""
+    console.print(render_snapshot(state, trio.current_time(), console.width), end="", soft_wrap=True)
+
+
+async def render_full_screen(client: Client, state: State, width: int, height: int) -> Screen:
+    """The full screen as it is after some seconds, when rates are known."""
+    state = await take_snapshot(client, state, seconds=3 * SAMPLE_INTERVAL)
+    return render_screen(state, trio.current_time(), width, height)

@@ -1,6 +1,6 @@
-"""What the dashboard knows and where the person in front of it is: folded from pictures, pages, keys and mishaps.
+"""The state of the dashboard: the broker's last snapshot, the selection, the mode, and what is typed.
 
-Pure: a value in, a value out; `now` is the caller's clock, in seconds.
+Pure: each function takes a state and returns one. `now` is the caller's clock, in seconds.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any
 
 import attrs
 
-from trio_broker.tui.editor import Editor
+from trio_broker.tui.input import Editor
 from trio_broker.tui.transcript import Transcript
 
 Json = dict[str, Any]
 
-SAMPLES = 8  # of a sparkline
-SAMPLE = 2.0  # seconds between two of them
-NOTICE = 6.0  # seconds a notice stays
+SPARKLINE_SAMPLES = 8  # of a sparkline
+SAMPLE_INTERVAL = 2.0  # seconds between two of them
+NOTICE_SECONDS = 6.0  # seconds a notice stays
 NO_BROKER = "there is no broker to tell that"
 ELICITATION = "elicitation/create"
-LOOK = 0.4  # seconds a question must have been on the screen before a key answers it
+ANSWER_DELAY = 0.4  # seconds a request must have been on the screen before a key answers it
 
 
 class Mode(enum.Enum):
@@ -44,7 +44,7 @@ class Tab(enum.Enum):
     FACTS = "facts"
 
 
-SORTS = (
+SORT_COLUMNS = (
     "opened",
     "key",
     "agent",
@@ -58,7 +58,7 @@ SORTS = (
     "cpu",
     "memory",
 )
-URGENCY = ("waiting", "dead", "cancelling", "working", "starting", "idle", "suspended", "closed")
+PHASES_BY_URGENCY = ("waiting", "dead", "cancelling", "working", "starting", "idle", "suspended", "closed")
 
 
 @attrs.frozen
@@ -70,28 +70,28 @@ class Trend:
     rate: float = 0.0
     samples: tuple[float, ...] = ()
 
-    def seen(self, events: int, at: float) -> Trend:
-        """Later: `events` at the broker's time `at`."""
-        if at - self.at < SAMPLE:
+    def updated(self, events: int, at: float) -> Trend:
+        """The trend when the session has `events` at the broker's time `at`."""
+        if at - self.at < SAMPLE_INTERVAL:
             return self
         rate = max(0, events - self.events) / (at - self.at)
-        missed = min(SAMPLES, int((at - self.at) / SAMPLE))
-        return Trend(events, at, rate, (*self.samples, *[rate] * missed)[-SAMPLES:])
+        missed = min(SPARKLINE_SAMPLES, int((at - self.at) / SAMPLE_INTERVAL))
+        return Trend(events, at, rate, (*self.samples, *[rate] * missed)[-SPARKLINE_SAMPLES:])
 
 
 @attrs.frozen
-class Call:
-    """A call to make to the broker; `done` is told when it has worked. `then`: another call after it.
+class BrokerCall:
+    """A call to the broker. `success_text` is shown when it has worked. `then` is the call that follows it.
 
-    `gives`: what its result makes of the state, at the caller's time; `fails`: what a refusal makes of it.
+    `on_result` and `on_error` return the state after its result, or after a refusal.
     """
 
     method: str
     params: Json
-    done: str = ""
-    then: Call | None = None
-    gives: Callable[[State, Json, float], State] | None = None
-    fails: Callable[[State, float], State] | None = None
+    success_text: str = ""
+    then: BrokerCall | None = None
+    on_result: Callable[[State, Json, float], State] | None = None
+    on_error: Callable[[State, float], State] | None = None
 
 
 class Command(enum.Enum):
@@ -100,30 +100,30 @@ class Command(enum.Enum):
     REDRAW = "redraw"
 
 
-Effect = Call | Command
+Effect = BrokerCall | Command
 
 
 @attrs.frozen
-class Pending:
-    """A question to the person at the keyboard, and what a yes does."""
+class Confirmation:
+    """A question to the user, and the call that a yes makes."""
 
     text: str
-    call: Call
+    call: BrokerCall
 
 
 @attrs.frozen
 class State:
-    """`picture` is the last one, which came at `received`; `gone`: since when there is no broker, and why.
+    """`snapshot`: the last one, received at `received_at`. `disconnected`: since when, and why.
 
-    `roles`: the sessions that the dashboard is attached to, as the person wished, and as what. `chosen`: a prompt that
-    is queued, `editing`: the one in the editor. `extent`: how many lines the pane had when it was scrolled.
-    `draft`: a form that was sent, until there is its session.
-    `last_words`: what an agent wrote to stderr, and those lines of its stdout that were no messages.
+    `roles`: the sessions that the dashboard is attached to, and in which role. `selected_prompt`: a queued prompt.
+    `edited_prompt`: the queued prompt that the editor holds. `pane_lines`: the length of the pane when it was scrolled.
+    `submitted_form`: the form of a new session, until that session exists.
+    `agent_output`: key of a session, stderr of its agent, and the lines of its stdout that are not messages.
     """
 
-    picture: Json | None = None
-    received: float = 0.0
-    gone: tuple[float, str] | None = None
+    snapshot: Json | None = None
+    received_at: float = 0.0
+    disconnected: tuple[float, str] | None = None
     cwd: str = "/"
     trends: Mapping[str, Trend] = attrs.field(factory=dict)
     selected: str | None = None
@@ -131,78 +131,78 @@ class State:
     reverse: bool = False
     filter: str = ""
     mode: Mode = Mode.TABLE
-    detail: bool = False
+    show_detail: bool = False
     tab: Tab = Tab.TRANSCRIPT
     scroll: int = 0
-    extent: int = 0
-    help_at: int = 0
-    chosen: str | None = None
+    pane_lines: int = 0
+    help_scroll: int = 0
+    selected_prompt: str | None = None
     editor: Editor = attrs.field(factory=Editor)
     history: tuple[str, ...] = ()
     form: tuple[str, ...] = ()
-    draft: tuple[str, ...] = ()
-    pending: Pending | None = None
-    notice: tuple[str, float, bool] | None = None  # text, until when, whether it is a mishap
+    submitted_form: tuple[str, ...] = ()
+    confirmation: Confirmation | None = None
+    notice: tuple[str, float, bool] | None = None  # text, until when, whether it is an error
     transcript: Transcript | None = None
-    last_words: tuple[str, str, tuple[str, ...]] | None = None  # key, stderr, lines
-    ask: tuple[str, str] | None = None  # key and id of the question that keys answer
-    ask_since: float = 0.0
+    agent_output: tuple[str, str, tuple[str, ...]] | None = None
+    selected_request: tuple[str, str] | None = None  # request_key() of the request that keys answer
+    request_selected_at: float = 0.0
     roles: Mapping[str, str] = attrs.field(factory=dict)
-    editing: str | None = None
+    edited_prompt: str | None = None
 
     @property
     def sessions(self) -> list[Json]:
-        return [] if self.picture is None else self.picture["sessions"]
+        return [] if self.snapshot is None else self.snapshot["sessions"]
 
-    def clock(self, now: float) -> float:
+    def broker_time(self, now: float) -> float:
         """The broker's time now; it stands still while there is no broker."""
-        at = 0.0 if self.picture is None else float(self.picture["at"])
-        return at + (self.gone[0] if self.gone else now) - self.received
+        at = 0.0 if self.snapshot is None else float(self.snapshot["at"])
+        return at + (self.disconnected[0] if self.disconnected else now) - self.received_at
 
     @property
-    def view(self) -> Json | None:
+    def session(self) -> Json | None:
         """The selected session."""
-        return next((view for view in self.sessions if view["key"] == self.selected), None)
+        return next((session for session in self.sessions if session["key"] == self.selected), None)
 
     @property
-    def queue_at(self) -> int:
-        """The place of the chosen prompt in the selected session's queue; the first, if it is not there any more."""
-        queued = [] if self.view is None else self.view["queued"]
-        return next((at for at, turn in enumerate(queued) if turn["promptId"] == self.chosen), 0)
+    def queue_index(self) -> int:
+        """The place of the selected prompt in the selected session's queue; the first, if it is not there any more."""
+        queued = [] if self.session is None else self.session["queued"]
+        return next((at for at, turn in enumerate(queued) if turn["promptId"] == self.selected_prompt), 0)
 
-    def asks(self) -> list[tuple[Json, Json]]:
-        """Every open question with its session, the longest waiting first."""
-        found = [(view, ask) for view in self.sessions for ask in view["asks"]]
+    def requests(self) -> list[tuple[Json, Json]]:
+        """Every open request of an agent, with its session, the longest waiting first."""
+        found = [(session, request) for session in self.sessions for request in session["asks"]]
         return sorted(found, key=lambda one: float(one[1]["since"] or 0))
 
-    def asked(self) -> tuple[Json, Json] | None:
-        """The question that keys answer."""
-        return next((one for one in self.asks() if name_of(*one) == self.ask), None)
+    def current_request(self) -> tuple[Json, Json] | None:
+        """The request that keys answer, with its session."""
+        return next((one for one in self.requests() if request_key(*one) == self.selected_request), None)
 
-    def rows(self) -> list[Json]:
+    def visible_sessions(self) -> list[Json]:
         """The sessions as the table has them: filtered and sorted."""
         words = self.filter.lower().split()
         found = (
-            [view for view in self.sessions if all(word in _haystack(view) for word in words)]
+            [session for session in self.sessions if all(word in _search_text(session) for word in words)]
             if words
             else self.sessions
         )
         if self.sort == "opened":
             return found[::-1] if self.reverse else list(found)
-        return sorted(found, key=lambda view: _rank(self, view), reverse=self.reverse)
+        return sorted(found, key=lambda session: _sort_key(self, session), reverse=self.reverse)
 
 
-def name_of(view: Json, ask: Json) -> tuple[str, str]:
-    return view["key"], ask["askId"]
+def request_key(session: Json, request: Json) -> tuple[str, str]:
+    return session["key"], request["askId"]
 
 
-def amount_of(usage: Json) -> float:
+def cost_amount(usage: Json) -> float:
     """What an agent says that it has cost, 0 where it does not say."""
     cost = usage.get("cost")
-    return number_of(cost.get("amount")) if isinstance(cost, dict) else 0.0
+    return finite_number(cost.get("amount")) if isinstance(cost, dict) else 0.0
 
 
-def number_of(value: object) -> float:
+def finite_number(value: object) -> float:
     """A number that an agent gave, 0 where it gave something else."""
     try:
         number = float(value) if isinstance(value, int | float) else 0.0
@@ -212,22 +212,22 @@ def number_of(value: object) -> float:
 
 
 @attrs.frozen
-class Choice:
+class AnswerChoice:
     """An answer that can be given by a key: what it is called, whether it refuses, and what answers so."""
 
     name: str
-    refuses: bool
+    is_rejection: bool
     params: Json
 
 
-def answers(ask: Json) -> list[Choice]:
-    """What keys can answer to a question: the options of a permission; to a form only no, and nothing to the rest."""
-    if ask["method"] == ELICITATION:
-        accept = [] if ask["mode"] == "form" else [Choice("Accept", False, {"answer": "allow"})]
-        return [*accept, Choice("Decline", True, {"answer": "deny"})]
-    options = [option for option in ask["options"] if isinstance(option, dict)]
+def answer_choices(request: Json) -> list[AnswerChoice]:
+    """What keys can answer to a request: the options of a permission; to a form only no, and nothing to the rest."""
+    if request["method"] == ELICITATION:
+        accept = [] if request["mode"] == "form" else [AnswerChoice("Accept", False, {"answer": "allow"})]
+        return [*accept, AnswerChoice("Decline", True, {"answer": "deny"})]
+    options = [option for option in request["options"] if isinstance(option, dict)]
     return [
-        Choice(
+        AnswerChoice(
             str(option.get("name") or option.get("optionId")),
             str(option.get("kind") or "").startswith("reject"),
             {"optionId": option.get("optionId")},
@@ -236,108 +236,112 @@ def answers(ask: Json) -> list[Choice]:
     ]
 
 
-def _haystack(view: Json) -> str:
-    return f"{view['key']} {view['agent']} {view['phase']} {view['cwd']} {view['title'] or ''}".lower()
+def _search_text(session: Json) -> str:
+    return f"{session['key']} {session['agent']} {session['phase']} {session['cwd']} {session['title'] or ''}".lower()
 
 
-def _rank(state: State, view: Json) -> Any:
+def _sort_key(state: State, session: Json) -> Any:
     """Smaller is higher: the busiest, the longest, the largest first."""
-    usage, use = view.get("usage") or {}, view.get("use") or {}
-    trend = state.trends.get(view["key"])
+    usage, use = session.get("usage") or {}, session.get("use") or {}
+    trend = state.trends.get(session["key"])
     late = float("inf")
     ranks: dict[str, Any] = {
-        "key": view["key"].lower(),
-        "agent": str(view["agent"]).lower(),
-        "queue": -view["queue"],
-        "cost": -amount_of(usage),
-        "phase": URGENCY.index(view["phase"]) if view["phase"] in URGENCY else len(URGENCY),
-        "quiet": late if view["heard_at"] is None else view["heard_at"],
-        "turn": late if view["turn_since"] is None else view["turn_since"],
+        "key": session["key"].lower(),
+        "agent": str(session["agent"]).lower(),
+        "queue": -session["queue"],
+        "cost": -cost_amount(usage),
+        "phase": PHASES_BY_URGENCY.index(session["phase"])
+        if session["phase"] in PHASES_BY_URGENCY
+        else len(PHASES_BY_URGENCY),
+        "quiet": late if session["heard_at"] is None else session["heard_at"],
+        "turn": late if session["turn_since"] is None else session["turn_since"],
         "updates": -(trend.rate if trend else 0),
-        "tokens": -number_of(usage.get("used")),
+        "tokens": -finite_number(usage.get("used")),
         "cpu": -(use.get("cpu") or 0),
         "memory": -(use.get("memory") or 0),
     }
-    return ranks[state.sort], view["key"]
+    return ranks[state.sort], session["key"]
 
 
-def saw(state: State, picture: Json, now: float) -> State:
-    """A picture has come."""
+def apply_snapshot(state: State, snapshot: Json, now: float) -> State:
+    """The state after a snapshot was received."""
     trends = {}
-    for view in picture["sessions"]:
-        last = state.trends.get(view["key"])
-        events, at = view["events"], picture["at"]
+    for session in snapshot["sessions"]:
+        last = state.trends.get(session["key"])
+        events, at = session["events"], snapshot["at"]
         fresh = last is None or events < last.events or at < last.at
-        trends[view["key"]] = Trend(events, at) if fresh or last is None else last.seen(events, at)
-    back = state.gone is not None and state.picture is not None
-    state = attrs.evolve(state, picture=picture, received=now, trends=trends, gone=None)
-    if back:
-        state = tell(attrs.evolve(state, transcript=None), "the broker is back", now)
-    return settled(state, now)
+        trends[session["key"]] = Trend(events, at) if fresh or last is None else last.updated(events, at)
+    leave_input = state.disconnected is not None and state.snapshot is not None
+    state = attrs.evolve(state, snapshot=snapshot, received_at=now, trends=trends, disconnected=None)
+    if leave_input:
+        state = show_notice(attrs.evolve(state, transcript=None), "the broker is back", now)
+    return update_selection(state, now)
 
 
-def settled(state: State, now: float) -> State:
-    """The selection and the question are among those that there are; a question that is there stays."""
-    rows, asks = state.rows(), state.asks()
-    if all(view["key"] != state.selected for view in rows):
-        state = select(state, rows[0]["key"] if rows else None)
-    if all(name_of(*one) != state.ask for one in asks):
-        state = attrs.evolve(state, ask=name_of(*asks[0]) if asks else None, ask_since=now)
+def update_selection(state: State, now: float) -> State:
+    """Select another session or request, if the selected one is gone. A request that is still open stays selected."""
+    sessions, requests = state.visible_sessions(), state.requests()
+    if all(session["key"] != state.selected for session in sessions):
+        state = select_session(state, sessions[0]["key"] if sessions else None)
+    if all(request_key(*one) != state.selected_request for one in requests):
+        state = attrs.evolve(
+            state, selected_request=request_key(*requests[0]) if requests else None, request_selected_at=now
+        )
     return state
 
 
-def select(state: State, key: str | None) -> State:
+def select_session(state: State, key: str | None) -> State:
     if key == state.selected:
         return state
     return attrs.evolve(
-        state, selected=key, transcript=None, last_words=None, scroll=0, extent=0, chosen=None
+        state, selected=key, transcript=None, agent_output=None, scroll=0, pane_lines=0, selected_prompt=None
     )
 
 
-def scrolled(state: State, lines: int, scroll: int) -> State:
+def apply_scroll(state: State, lines: int, scroll: int) -> State:
     """A frame was drawn, with the pane, or the help, so long and scrolled so far."""
     if state.mode is Mode.HELP:
-        return state if state.help_at == scroll else attrs.evolve(state, help_at=scroll)
-    if not state.scroll or (state.extent, state.scroll) == (lines, scroll):
+        return state if state.help_scroll == scroll else attrs.evolve(state, help_scroll=scroll)
+    if not state.scroll or (state.pane_lines, state.scroll) == (lines, scroll):
         return state
-    return attrs.evolve(state, scroll=scroll, extent=lines if scroll else 0)
+    return attrs.evolve(state, scroll=scroll, pane_lines=lines if scroll else 0)
 
 
-def lost(state: State, why: str, now: float) -> State:
+def mark_disconnected(state: State, why: str, now: float) -> State:
     """There is no broker, or none any more; what was seen last stays on the screen."""
-    return attrs.evolve(state, gone=(state.gone[0] if state.gone else now, why))
+    return attrs.evolve(state, disconnected=(state.disconnected[0] if state.disconnected else now, why))
 
 
-def tell(state: State, text: str, now: float, *, mishap: bool = False) -> State:
+def show_notice(state: State, text: str, now: float, *, error: bool = False) -> State:
     """Say something in the last line, for a while."""
-    return attrs.evolve(state, notice=(text, now + (2 * NOTICE if mishap else NOTICE), mishap))
+    return attrs.evolve(state, notice=(text, now + (2 * NOTICE_SECONDS if error else NOTICE_SECONDS), error))
 
 
-def read(state: State, key: str, events: list[Json], next: int) -> State:
+def apply_page(state: State, key: str, events: list[Json], next_seq: int) -> State:
     """A page of a session's log has come."""
     if key != state.selected:
         return state
     transcript = state.transcript if state.transcript is not None else Transcript(key)
-    return attrs.evolve(state, transcript=transcript.fed(events, next))
+    return attrs.evolve(state, transcript=transcript.with_events(events, next_seq))
 
 
-def wanted(state: State) -> tuple[str, int] | None:
+def next_page(state: State) -> tuple[str, int] | None:
     """Which session's log is to be read on, and from which number; None when all of it is here."""
-    view = state.view
-    if view is None or state.gone is not None:
+    session = state.session
+    if session is None or state.disconnected is not None:
         return None
-    transcript = state.transcript if state.transcript is not None else Transcript(view["key"])
-    if transcript.next is not None and transcript.next > view["events"]:
+    transcript = state.transcript if state.transcript is not None else Transcript(session["key"])
+    if transcript.next_seq is not None and transcript.next_seq > session["events"]:
         return None
-    return (view["key"], transcript.since(view["events"])) if view["events"] else None
+    return (session["key"], transcript.read_from(session["events"])) if session["events"] else None
 
 
-def expired(state: State, now: float) -> State:
+def expire_notice(state: State, now: float) -> State:
     """Without what was to be said for a while only."""
     return attrs.evolve(state, notice=None) if state.notice and now >= state.notice[1] else state
 
 
-def heard(state: State, key: str, stderr: str, rejected: list[str]) -> State:
+def apply_agent_output(state: State, key: str, stderr: str, rejected: list[str]) -> State:
     """An agent's last words have come."""
     words = (key, stderr, tuple(rejected))
-    return state if state.last_words == words else attrs.evolve(state, last_words=words)
+    return state if state.agent_output == words else attrs.evolve(state, agent_output=words)

@@ -1,4 +1,4 @@
-"""The dashboard in a terminal of its own, against a real daemon with scripted agents: seen, used, and ended."""
+"""The dashboard in a terminal of its own, against a real daemon with scripted agents; and without a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import Home, eventually
+from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually
 from trio_broker.testing.window import Window
 
 ENTER = "\r"
@@ -74,19 +74,6 @@ def test_a_new_session_is_opened_in_a_directory(home: Home) -> None:
         assert window.end() == 0
 
 
-def test_what_an_agent_says_on_stderr_is_a_tab_and_ctrl_l_draws_all_anew(home: Home) -> None:
-    prompt(home, "one", "stderr 40; say done")
-    with Window(home.env, "top") as window:
-        window.see("done")
-        window.type("\t\t\t")
-        window.see("e" * 40)
-        drawn = window.raw.count(b"e" * 40)
-        window.type("\x0c")
-        eventually(lambda: window.read(0.1) and window.raw.count(b"e" * 40) > drawn)
-        window.type("q")
-        assert window.end() == 0
-
-
 def test_what_is_typed_while_no_broker_is_there_waits_for_it(home: Home) -> None:
     prompt(home, "one", "say ready")
     with Window(home.env, "top") as window:
@@ -106,36 +93,6 @@ def test_what_is_typed_while_no_broker_is_there_waits_for_it(home: Home) -> None
         assert window.end() == 0
 
 
-def test_the_window_is_resized(home: Home) -> None:
-    prompt(home, "one", "say hello")
-    with Window(home.env, "top") as window:
-        window.see("SESSION", "hello")
-        window.resize(30, 5)
-        window.see("too small")
-        window.resize(140, 40)
-        window.see("SESSION", "ABOUT", "hello")
-        window.type("q")
-        assert window.end() == 0
-
-
-def test_escape_sequences_of_an_agent_are_shown_and_not_obeyed(home: Home) -> None:
-    prompt(home, "one", "say \x1b]0;owned\x07\x1b[2Jx")
-    with Window(home.env, "top") as window:
-        window.see("␛]0;owned␇␛[2Jx")
-        assert b"\x1b]0;" not in window.raw
-        window.type("q")
-        assert window.end() == 0
-
-
-def test_without_colours_the_phases_are_words(home: Home) -> None:
-    prompt(home, "one", "hang")
-    with Window(home.env, "top", NO_COLOR="1") as window:
-        window.see("● working")
-        window.type("q")
-        assert window.end() == 0
-        assert not any(b"\x1b[%dm" % colour in window.raw for colour in range(30, 38))
-
-
 def test_without_a_terminal_it_says_what_to_do(home: Home) -> None:
     done = home.run("top")
     assert done.returncode == 2
@@ -152,3 +109,62 @@ def test_one_picture_as_text_json_and_svg(home: Home) -> None:
     drawn = file.read_text(encoding="utf-8")
     assert "hello" in drawn and drawn.count("http") == 1, "it fetches something"
     assert home.run("top", "--once", "--size", "big").returncode == 2
+
+
+@pytest.fixture
+def far() -> Iterator[tuple[Home, str, str]]:
+    """A broker that listens on a WebSocket, its URL, and an admin's token."""
+    with Home(f'{CONFIG}\n[listen]\nwebsocket = "127.0.0.1:0"\n') as home:
+        token = home.json("token", "new", "--name", "far", "--scope", "admin")["token"]
+        yield home, home.status()["websocket"], token
+
+
+def test_over_a_websocket_it_is_the_same(far: tuple[Home, str, str]) -> None:
+    home, url, token = far
+    assert home.run("prompt", "-s", "one", "--no-wait", "say hello").returncode == 0
+    elsewhere = {**home.env, "TRIO_BROKER_HOME": str(home.path / "elsewhere")}
+    with Window(elsewhere, "--url", url, "--token", token, "top") as window:
+        window.see("○ 1 idle", "hello")
+        window.type("psay from afar\r")
+        window.see("prompted")
+        window.see("from afar")
+        window.type("n")
+        window.type("\x15fake\r\x15/\r\x15two\r")
+        window.see("two: is here")
+        window.see("○ 2 idle")
+        assert home.run("token", "revoke", "far").returncode == 0
+        window.see("no broker for", "401")
+        window.type("q")
+        assert window.end() == 0
+
+
+def test_one_picture_over_a_websocket(far: tuple[Home, str, str]) -> None:
+    home, url, token = far
+    assert home.run("prompt", "-s", "one", "--no-wait", "say hello").returncode == 0
+    there = ("--url", url, "--token", token, "top")
+    assert "one" in home.run(*there, "--once", "--size", "100x24").stdout
+    file = home.path / "top.svg"
+    assert home.run(*there, "--svg", str(file)).returncode == 0
+    assert "hello" in file.read_text(encoding="utf-8")
+
+
+def test_a_wrong_token_is_told_before_the_screen_is_taken(far: tuple[Home, str, str]) -> None:
+    home, url, _ = far
+    with Window(home.env, "--url", url, "--token", "tb_wrong", "top") as window:
+        assert window.process.wait(LIMIT) == 6
+        window.rest()
+        assert "401" in window.text and "--token" in window.text
+        assert b"\x1b[?1049h" not in window.raw
+
+
+def test_a_terminal_that_can_place_no_cursor_is_refused(home: Home) -> None:
+    with Window(home.env, "top", TERM="dumb") as window:
+        assert window.process.wait(LIMIT) == 2
+        window.rest()
+        assert b"set TERM" in window.raw
+
+
+def test_a_picture_that_can_not_be_saved_says_so(home: Home) -> None:
+    done = home.run("top", "--svg", str(home.path / "no" / "such.svg"), "--size", "80x24")
+    assert done.returncode == 2
+    assert "name a file that can be written" in done.stderr

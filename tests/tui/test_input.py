@@ -1,4 +1,4 @@
-"""Keys: however the bytes are split, the keys are the same, and nothing a terminal sends is taken for another key."""
+"""Keyboard input: which keys stand in the bytes of a terminal, and what the editor makes of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_broker.tui.keys import Key, Keys
+from trio_broker.tui.input import Editor, Key, KeyDecoder
 
 SEQUENCES: tuple[bytes, ...] = (
     b"\x1b",
@@ -35,14 +35,14 @@ STREAMS = st.lists(
 
 
 def whole(data: bytes) -> list[Key]:
-    keys = Keys()
+    keys = KeyDecoder()
     return [*keys.feed(data), *keys.flush()]
 
 
 @given(STREAMS.map(b"".join), st.data())
 def test_any_split_of_the_bytes_gives_the_same_keys(data: bytes, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=8)))
-    keys, found = Keys(), []
+    keys, found = KeyDecoder(), []
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         found += keys.feed(data[start:end])
     assert [*found, *keys.flush()] == whole(data)
@@ -93,9 +93,60 @@ def test_what_is_no_key_is_no_command(data: bytes) -> None:
 
 
 def test_a_lone_escape_waits_and_a_paste_does_not_end_by_waiting() -> None:
-    keys = Keys()
+    keys = KeyDecoder()
     assert keys.feed(b"\x1b") == [] and keys.pending
     assert keys.feed(b"[A") == [Key("up")] and not keys.pending
     assert keys.feed(b"\x1b[200~ab") == [] and not keys.pending
     assert keys.flush() == []
     assert keys.feed(b"c\x1b[201~") == [Key("paste", "abc")]
+
+
+EDITOR_KEYS = (
+    "left",
+    "right",
+    "home",
+    "end",
+    "up",
+    "down",
+    "backspace",
+    "delete",
+    "ctrl-w",
+    "ctrl-k",
+    "alt-enter",
+)
+
+
+def type_keys(editor: Editor, *keys: str) -> Editor:
+    for key in keys:
+        editor = editor.handle_key(Key(key, key if len(key) == 1 else ""))
+    return editor
+
+
+@given(st.lists(st.one_of(st.sampled_from(EDITOR_KEYS), st.characters(exclude_categories=["Cs"]))))
+def test_the_cursor_stays_in_the_text(keys: list[str]) -> None:
+    editor = type_keys(Editor(history=("one", "two\nlines")), *keys)
+    assert 0 <= editor.cursor <= len(editor.text)
+
+
+def test_a_character_with_what_combines_with_it_is_one_step() -> None:
+    editor = Editor.with_text("ae\u0301")
+    assert type_keys(editor, "backspace").text == "a"
+    assert type_keys(editor, "left", "x").text == "axe\u0301"
+
+
+def test_words_and_lines() -> None:
+    editor = Editor.with_text("fix the tests")
+    assert type_keys(editor, "ctrl-w").text == "fix the "
+    assert type_keys(editor, "home", "ctrl-k").text == ""
+    assert type_keys(editor, "alt-enter", "a", "up", "home", "X").text == "Xfix the tests\na"
+
+
+def test_history_gives_back_what_was_being_typed() -> None:
+    editor = Editor.with_text("new", ("first", "second"))
+    assert type_keys(editor, "up").text == "second"
+    assert type_keys(editor, "up", "up", "up").text == "first"
+    assert type_keys(editor, "up", "up", "down", "down").text == "new"
+
+
+def test_a_paste_of_several_lines_is_not_sent_by_them() -> None:
+    assert Editor().handle_key(Key("paste", "a\nb")).text == "a\nb"

@@ -167,10 +167,10 @@ def test_what_one_has_scrolled_back_to_stands_still(home: Home) -> None:
         window.see("lines, End follows")
         seen = [line for line in window.text.split("\n") if "Number" in line]
         assert seen and "Number59" not in window.text
-        [back] = re.findall(r"↑ \d+ lines", window.text)
+        [leave_input] = re.findall(r"↑ \d+ lines", window.text)
         prompt(home, "one", "tool Later; tool Later; tool Later")
         eventually(lambda: home.session("one")["turns"] == 2)
-        window.see_no(back)
+        window.see_no(leave_input)
         assert [line for line in window.text.split("\n") if "Number" in line] == seen
         window.type("\x1b[F")
         window.see("Later")
