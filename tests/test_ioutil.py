@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker.ioutil import YOUNG, give_back, written
+from trio_broker.ioutil import GC_THRESHOLD, trim_heap, write_nowait
 
 BLOCK = 64 * 1024
 
@@ -29,11 +29,11 @@ def test_as_much_is_written_as_there_is_room_for() -> None:
     one, other = socket.socketpair()
     with one, other:
         one.setblocking(False)
-        assert written(one.fileno(), memoryview(b"abc")) == 3 and other.recv(9) == b"abc"
+        assert write_nowait(one.fileno(), memoryview(b"abc")) == 3 and other.recv(9) == b"abc"
         much = memoryview(bytes(16 * 1024 * 1024))
-        sent = written(one.fileno(), much)
+        sent = write_nowait(one.fileno(), much)
         assert 0 < sent < len(much)
-        while written(one.fileno(), much):
+        while write_nowait(one.fileno(), much):
             pass  # the last bytes of room
 
 
@@ -42,16 +42,16 @@ def test_whoever_is_gone_is_told_of_as_trio_does() -> None:
     os.close(reading)
     try:
         with pytest.raises(trio.BrokenResourceError):
-            written(writing, memoryview(b"abc"))
+            write_nowait(writing, memoryview(b"abc"))
     finally:
         os.close(writing)
     with pytest.raises(trio.BrokenResourceError):
-        written(-1, memoryview(b"abc"))  # as a closed stream has it
+        write_nowait(-1, memoryview(b"abc"))  # as a closed stream has it
 
 
 def test_garbage_is_looked_for_seldom_and_not_among_the_modules() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert done.stdout == f"(700, 0) {YOUNG} True\n"
+    assert done.stdout == f"(700, 0) {GC_THRESHOLD} True\n"
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="has no glibc")
@@ -62,7 +62,7 @@ def test_memory_that_is_not_used_is_given_back() -> None:
         kept.append(bytes(3000))  # stands behind it in the heap
     before = resident()
     del between
-    give_back()
+    trim_heap()
     assert resident() < before - 500 * BLOCK, kept
 
 

@@ -25,7 +25,7 @@ from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.server.unix import let_in, unix_socket
 from trio_broker.server.websocket import WebDoor
 from trio_broker.transport.listeners import open_listeners, url_of
@@ -77,7 +77,7 @@ def _open_journal(paths: Paths, config: Config) -> Journal:
     journal = Journal.open(paths.journal, full=config.journal.durability is Durability.FULL)
     if journal.moved_aside is not None:
         log.error("journal_damaged moved_to=%s sessions_begin_anew=True", journal.moved_aside)
-    journal.drop_strays()
+    journal.delete_orphaned_records()
     keep = config.journal
     if keep.keep_days:
         journal.prune(time.time() - keep.keep_days * 86400, keep.keep_bytes or None)
@@ -107,7 +107,7 @@ async def _serve_clients(broker: Broker, doors: list[Door], on_ready: Callable[[
     async with trio.open_nursery() as clients:
         await _supervise(broker, [partial(door, clients) for door in doors], on_ready)
         for client in tuple(broker.clients):
-            client.finish(Ending.STOPPING)
+            client.finish(CloseReason.STOPPING)
         clients.cancel_scope.deadline = trio.current_time() + FLUSH
 
 

@@ -8,10 +8,10 @@ import os
 
 import trio
 
-YOUNG = 20_000  # objects that may be made before it is looked which of them are garbage
+GC_THRESHOLD = 20_000  # objects that may be made before it is looked which of them are garbage
 
 
-def written(file: int, data: memoryview) -> int:
+def write_nowait(file: int, data: memoryview) -> int:
     """How many bytes went into a pipe or socket that does not block; 0 if it is full. Raises BrokenResourceError."""
     try:
         return os.write(file, data)
@@ -21,7 +21,7 @@ def written(file: int, data: memoryview) -> int:
         raise trio.BrokenResourceError from error
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return unused memory to the system. Blocks for some milliseconds. Does nothing where there is no glibc.
 
     glibc keeps freed blocks in its heap as long as anything stands behind them (mallopt(3), M_TRIM_THRESHOLD). A
@@ -32,11 +32,11 @@ def give_back() -> None:
         trim(0)
 
 
-def collect_seldom() -> None:
+def tune_gc() -> None:
     """Have cycles looked for seldom, and never in what is there already: modules, mostly.
 
     They are few here, and of bounded size. A picture of 500 sessions is some thousand objects, made and gone at once:
     each set off a search, now and then one through all there is (p99 of `status` 16 to 25 ms; without, 9 to 13).
     """
     gc.freeze()
-    gc.set_threshold(YOUNG, 10, 10)
+    gc.set_threshold(GC_THRESHOLD, 10, 10)

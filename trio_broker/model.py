@@ -76,12 +76,12 @@ class Failed:
 Outcome = Answered | Cancelled | Failed
 
 
-class Ending(enum.Enum):
+class CloseReason(enum.Enum):
     """Why a connection ends: the WebSocket close code (RFC 6455, section 7.4) and a few words for the other side."""
 
     LEFT = (1000, "")
     STOPPING = (1001, "the broker is stopping")
-    UNINTRODUCED = (1002, "initialize did not come in time")
+    NOT_INITIALIZED = (1002, "initialize did not come in time")
     TOO_SLOW = (1008, "too far behind; come back with the last number you have")
     TOO_LONG = (1009, "the message is too long; raise max_line in [broker]")
     FAILED = (1011, "the broker failed; its log says more")
@@ -95,5 +95,5 @@ class Ending(enum.Enum):
         return self.value[0]
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return self.value[1]

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; its answer is still in the pipe
 
 
-async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
+async def run_contained(name: str, body: Callable[[], Awaitable[None]], on_end: Callable[[], None]) -> None:
     """Run one session, or one client, so that nothing but cancellation leaves it (DESIGN D14).
 
     `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `over` is
@@ -29,15 +29,15 @@ async def contained(name: str, body: Callable[[], Awaitable[None]], over: Callab
     except* Exception as group:
         log.exception("failed name=%s", name, exc_info=group)
     finally:
-        over()
+        on_end()
 
 
-def tell(hear: Callable[[*Ts], None], *what: *Ts) -> None:
+def call_contained(callback: Callable[[*Ts], None], *what: *Ts) -> None:
     """Call `hear(*what)`; what it raises is logged, and the caller, who has others to tell, goes on."""
     try:
-        hear(*what)
+        callback(*what)
     except* Exception as group:
-        log.exception("failed hearing=%r", hear, exc_info=group)
+        log.exception("failed hearing=%r", callback, exc_info=group)
 
 
 async def while_alive(wait: Callable[[], Awaitable[Any]], alive: Callable[[], bool], every: float) -> bool:

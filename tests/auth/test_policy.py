@@ -20,7 +20,7 @@ from trio_broker.auth.policy import (
     Rule,
     decide,
     is_under,
-    parse,
+    parse_policy,
 )
 from trio_broker.errors import Misuse
 
@@ -40,12 +40,12 @@ def without(*kinds: str) -> list[Json]:
 
 @pytest.mark.parametrize("policy", Policy)
 def test_parse_knows_every_policy(policy: Policy) -> None:
-    assert parse(policy.value) is policy
+    assert parse_policy(policy.value) is policy
 
 
 def test_parse_names_the_choices() -> None:
     with pytest.raises(Misuse, match=r"'yolo'.*ask, approve-all, approve-reads, deny-all"):
-        parse("yolo")
+        parse_policy("yolo")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_broker.auth import tokens as tokens_module
 from trio_broker.auth.grant import OWNER, Grant, Scope
-from trio_broker.auth.tokens import PREFIX, USED_WITHIN, Tokens
+from trio_broker.auth.tokens import LAST_USED_PRECISION, PREFIX, Tokens
 from trio_broker.errors import BrokerError, Misuse, TokensError
 
 ALICE = Grant("alice", frozenset({Scope.PROMPT}))
@@ -54,14 +54,14 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_a_token_carries_its_grant_also_after_a_restart(path: Path, tmp_path: Path) -> None:
     wanted = attrs.evolve(ALICE, sessions=("chat:*",), roots=(str(tmp_path),))
     with trio.fail_after(LIMIT):
-        secret = await Tokens.open(path).new(wanted)
+        secret = await Tokens.open(path).create(wanted)
     grant = Tokens.open(path).check(secret)
     assert grant is not None and attrs.evolve(grant, token=None) == wanted
     assert secret.startswith(PREFIX) and len(secret) >= 43
 
 
 def test_the_file_is_private_and_holds_no_secret(path: Path) -> None:
-    secret = trio.run(Tokens.open(path).new, ALICE)
+    secret = trio.run(Tokens.open(path).create, ALICE)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert secret.removeprefix(PREFIX)[:8] not in path.read_text(encoding="utf-8")
 
@@ -69,7 +69,7 @@ def test_the_file_is_private_and_holds_no_secret(path: Path) -> None:
 async def test_nothing_but_a_whole_token_is_one(path: Path) -> None:
     tokens = Tokens.open(path)
     with trio.fail_after(LIMIT):
-        secret = await tokens.new(ALICE)
+        secret = await tokens.create(ALICE)
     digest = on_disk(path)[0]["sha256"]
     for wrong in ("", PREFIX, "alice", digest, secret[:-1], secret + "x", secret.upper(), "\ud800", "\0"):
         assert tokens.check(wrong) is None
@@ -81,7 +81,7 @@ async def test_names_are_unique_also_among_those_that_are_being_written(path: Pa
 
     async def make(name: str) -> None:
         try:
-            made.append(await tokens.new(attrs.evolve(ALICE, name=name)))
+            made.append(await tokens.create(attrs.evolve(ALICE, name=name)))
         except Misuse as error:
             refused.append(error)
 
@@ -115,7 +115,7 @@ async def test_names_are_unique_also_among_those_that_are_being_written(path: Pa
 )
 def test_a_token_that_makes_no_sense_is_refused(path: Path, grant: Grant, says: str) -> None:
     with pytest.raises(Misuse, match=re.escape(says)):
-        trio.run(Tokens.open(path).new, grant)
+        trio.run(Tokens.open(path).create, grant)
     assert not path.exists()
 
 
@@ -123,7 +123,7 @@ def test_a_root_is_kept_without_symbolic_links(path: Path, tmp_path: Path) -> No
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     tokens = Tokens.open(path)
-    grant = tokens.check(trio.run(tokens.new, attrs.evolve(ALICE, roots=(f"{tmp_path}/link/../link",))))
+    grant = tokens.check(trio.run(tokens.create, attrs.evolve(ALICE, roots=(f"{tmp_path}/link/../link",))))
     assert grant is not None and grant.roots == (os.path.realpath(tmp_path / "real"),)
 
 
@@ -133,13 +133,16 @@ def test_a_root_is_kept_without_symbolic_links(path: Path, tmp_path: Path) -> No
 async def test_a_revoked_token_is_refused_at_once_and_its_connections_are_told(path: Path) -> None:
     tokens, told = Tokens.open(path), list[str]()
     with trio.fail_after(LIMIT):
-        secret = await tokens.new(ALICE)
-        grant, other = tokens.check(secret), tokens.check(await tokens.new(attrs.evolve(ALICE, name="bob")))
+        secret = await tokens.create(ALICE)
+        grant, other = (
+            tokens.check(secret),
+            tokens.check(await tokens.create(attrs.evolve(ALICE, name="bob"))),
+        )
         assert grant is not None and other is not None
         async with trio.open_nursery() as nursery:
 
             async def tell(grant: Grant) -> None:
-                told.append(await tokens.wait_over(grant))
+                told.append(await tokens.wait_revoked(grant))
 
             for one in (grant, grant, other, OWNER):
                 nursery.start_soon(tell, one)
@@ -149,9 +152,9 @@ async def test_a_revoked_token_is_refused_at_once_and_its_connections_are_told(p
             assert told == ["the token was revoked"] * 2
             nursery.cancel_scope.cancel()
         assert tokens.check(secret) is None and Tokens.open(path).check(secret) is None
-        await tokens.new(ALICE)  # the name is free, and means another token
+        await tokens.create(ALICE)  # the name is free, and means another token
         assert tokens.check(secret) is None
-        assert await tokens.wait_over(grant) == "the token was revoked"
+        assert await tokens.wait_revoked(grant) == "the token was revoked"
         with pytest.raises(Misuse, match="token list"):
             await tokens.revoke("carol")
 
@@ -159,23 +162,23 @@ async def test_a_revoked_token_is_refused_at_once_and_its_connections_are_told(p
 async def test_a_token_expires_to_the_second_and_its_connections_are_told(autojump_clock: MockClock) -> None:
     tokens = Tokens(now=trio.current_time)
     with trio.fail_after(30 * 86400):
-        secret = await tokens.new(attrs.evolve(ALICE, expires=tokens.now() + 86400))
+        secret = await tokens.create(attrs.evolve(ALICE, expires=tokens.now() + 86400))
         grant, begun = tokens.check(secret), trio.current_time()
         assert grant is not None
-        assert await tokens.wait_over(grant) == "the token has expired"
+        assert await tokens.wait_revoked(grant) == "the token has expired"
         assert trio.current_time() - begun == pytest.approx(86400)
         assert tokens.check(secret) is None
-        assert [token["expired"] for token in tokens.listed()] == [True]
+        assert [token["expired"] for token in tokens.list_tokens()] == [True]
 
 
 async def test_a_clock_that_is_set_forward_ends_a_token_within_a_minute(autojump_clock: MockClock) -> None:
     ahead = 0.0
     tokens = Tokens(now=lambda: trio.current_time() + ahead)
     with trio.fail_after(86400):
-        grant = tokens.check(await tokens.new(attrs.evolve(ALICE, expires=tokens.now() + 7200)))
+        grant = tokens.check(await tokens.create(attrs.evolve(ALICE, expires=tokens.now() + 7200)))
         assert grant is not None
         begun, ahead = trio.current_time(), 7200.0
-        await tokens.wait_over(grant)
+        await tokens.wait_revoked(grant)
         assert trio.current_time() - begun <= 60
 
 
@@ -189,18 +192,18 @@ async def test_use_is_noted_by_the_hour_and_written_now_and_then(
     tokens, at = Tokens.open(path), 1000.0
     tokens.now = lambda: at
     with trio.fail_after(LIMIT):
-        secret = await tokens.new(ALICE)
-        assert tokens.listed()[0]["lastUsed"] is None
+        secret = await tokens.create(ALICE)
+        assert tokens.list_tokens()[0]["lastUsed"] is None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tokens.run)
             tokens.check(secret)
             await until(lambda: on_disk(path)[0].get("lastUsed") == 1000.0)
-            at += USED_WITHIN - 1
+            at += LAST_USED_PRECISION - 1
             tokens.check(secret)
-            assert tokens.listed()[0]["lastUsed"] == 1000.0
+            assert tokens.list_tokens()[0]["lastUsed"] == 1000.0
             at += 1
             tokens.check(secret)
-            await until(lambda: on_disk(path)[0]["lastUsed"] == 1000.0 + USED_WITHIN)
+            await until(lambda: on_disk(path)[0]["lastUsed"] == 1000.0 + LAST_USED_PRECISION)
             nursery.cancel_scope.cancel()
 
 
@@ -211,7 +214,7 @@ async def test_a_use_while_the_file_is_written_is_written_next(
     tokens, at, threads = Tokens.open(path), 1000.0, trio.to_thread.current_default_thread_limiter()
     tokens.now = lambda: at
     with trio.fail_after(LIMIT):
-        secret = await tokens.new(ALICE)
+        secret = await tokens.create(ALICE)
         tokens.check(secret)
         busy = [object() for _ in range(int(threads.available_tokens))]
         for one in busy:
@@ -219,20 +222,20 @@ async def test_a_use_while_the_file_is_written_is_written_next(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tokens.run)
             await until(lambda: threads.statistics().tasks_waiting == 1)  # the file is about to be written
-            at += USED_WITHIN
+            at += LAST_USED_PRECISION
             tokens.check(secret)
             for one in busy:
                 threads.release_on_behalf_of(one)
-            await until(lambda: on_disk(path)[0].get("lastUsed") == 1000.0 + USED_WITHIN)
+            await until(lambda: on_disk(path)[0].get("lastUsed") == 1000.0 + LAST_USED_PRECISION)
             nursery.cancel_scope.cancel()
 
 
 async def test_what_is_listed_is_json_by_name_without_a_trace_of_the_text(path: Path) -> None:
     tokens = Tokens.open(path)
     with trio.fail_after(LIMIT):
-        await tokens.new(attrs.evolve(ALICE, name="bob", scopes=frozenset({Scope.ANSWER, Scope.OBSERVE})))
-        secret = await tokens.new(ALICE)
-    listed = tokens.listed()
+        await tokens.create(attrs.evolve(ALICE, name="bob", scopes=frozenset({Scope.ANSWER, Scope.OBSERVE})))
+        secret = await tokens.create(ALICE)
+    listed = tokens.list_tokens()
     assert [token["name"] for token in listed] == ["alice", "bob"]
     assert listed[1]["scopes"] == ["observe", "answer"]
     told = json.dumps(listed) + repr(tokens.check(secret))
@@ -258,22 +261,22 @@ trio.run(Tokens.open(Path(sys.argv[1])).new, Grant("bob", frozenset({Scope.PROMP
 async def test_a_crash_while_it_is_written_leaves_the_old_file(path: Path, step: str) -> None:
     tokens = Tokens.open(path)
     with trio.fail_after(60):
-        secret = await tokens.new(ALICE)
+        secret = await tokens.create(ALICE)
         argv = [sys.executable, "-c", CRASHING, str(path), step]
         assert (await trio.run_process(argv, check=False)).returncode == 9
         again = Tokens.open(path)
-        assert again.check(secret) and [token["name"] for token in again.listed()] == ["alice"]
-        await again.new(attrs.evolve(ALICE, name="bob"))  # what the crash left is in nobody's way
+        assert again.check(secret) and [token["name"] for token in again.list_tokens()] == ["alice"]
+        await again.create(attrs.evolve(ALICE, name="bob"))  # what the crash left is in nobody's way
     assert os.listdir(path.parent) == ["tokens.json"]
 
 
 async def test_a_token_that_cannot_be_written_is_none(path: Path) -> None:
     tokens = Tokens.open(path)
     with trio.fail_after(LIMIT):
-        await tokens.new(ALICE)
+        await tokens.create(ALICE)
         with no_room(path), pytest.raises(TokensError, match="can't be written"):
-            await tokens.new(attrs.evolve(ALICE, name="bob"))
-        assert [token["name"] for token in tokens.listed()] == ["alice"]
+            await tokens.create(attrs.evolve(ALICE, name="bob"))
+        assert [token["name"] for token in tokens.list_tokens()] == ["alice"]
 
 
 async def test_a_revocation_that_cannot_be_written_holds_and_is_written_later(
@@ -282,7 +285,7 @@ async def test_a_revocation_that_cannot_be_written_holds_and_is_written_later(
     monkeypatch.setattr(tokens_module, "WRITE_EVERY", 0.01)
     tokens = Tokens.open(path)
     with trio.fail_after(LIMIT):
-        secret = await tokens.new(ALICE)
+        secret = await tokens.create(ALICE)
         async with trio.open_nursery() as nursery:
             with no_room(path):
                 with pytest.raises(TokensError, match="after a restart they are as they were"):
@@ -297,7 +300,7 @@ async def test_a_revocation_that_cannot_be_written_holds_and_is_written_later(
 async def test_a_revocation_that_has_begun_is_finished_though_the_client_leaves(path: Path) -> None:
     tokens, threads = Tokens.open(path), trio.to_thread.current_default_thread_limiter()
     with trio.fail_after(LIMIT):
-        secret = await tokens.new(ALICE)
+        secret = await tokens.create(ALICE)
         busy = [object() for _ in range(int(threads.available_tokens))]
         for one in busy:
             threads.acquire_on_behalf_of_nowait(one)

@@ -122,7 +122,7 @@ def lagging(rig: Rig) -> int:
     """How many clients have not been sent all that there is for them."""
     clients = [client for client in rig.broker.clients if isinstance(client, Connection)]
     return sum(
-        any(cursor.behind() for cursor in client.subscriptions.attached.values()) for client in clients
+        any(cursor.has_more() for cursor in client.subscriptions.attached.values()) for client in clients
     )
 
 

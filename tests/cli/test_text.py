@@ -9,7 +9,7 @@ import pytest
 
 from trio_broker.cli.render import renderer, text_of
 from trio_broker.cli.text import ago, table
-from trio_broker.protocol.jsonrpc import peek
+from trio_broker.protocol.jsonrpc import parse_envelope
 
 Json = dict[str, Any]
 
@@ -50,7 +50,7 @@ def shown(style: str, capsys: pytest.CaptureFixture[str], *params: object) -> st
     view = renderer(style)
     for one in params:
         line = json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": one})
-        view.message(peek(line.encode()))
+        view.message(parse_envelope(line.encode()))
     view.end("end_turn")
     return capsys.readouterr().out
 

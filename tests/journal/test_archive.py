@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from trio_broker.errors import JournalError, Misuse
-from trio_broker.journal.archive import PAGE, Archive, Import
+from trio_broker.journal.archive import PAGE, Archive, SessionImport
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.record import Record
 from trio_broker.journal.store import Append, Journal, Save
@@ -47,7 +47,7 @@ async def test_an_import_never_takes_the_number_of_a_session_that_begins(tmp_pat
         after = archive.next_number()
         assert len({begun, imported, after}) == 3
         for key, number in (("old", imported), ("new", begun)):
-            assert (await archive.saved(None, key)).number == number
+            assert (await archive.find_saved(None, key)).number == number
             (record,) = await archive.keeper.read(number, 1, 100)
             assert record.data == b'{"text":"%s"}' % key.encode()
 
@@ -96,14 +96,14 @@ async def test_an_import_that_goes_wrong_late_leaves_nothing_of_what_was_there(
         await archive.keeper.flush()
         assert await archive.keeper.read(begun.number, 1, 100) == []
         with pytest.raises(Misuse, match=f"no import of number {begun.number} is under way"):
-            archive.import_of(begun.number)
+            archive.get_import(begun.number)
 
 
 async def test_an_import_takes_one_page_at_a_time(tmp_path: Path) -> None:
     """Two that are under way may be taken in in any order."""
     refused: list[str] = []
 
-    async def feed(begun: Import) -> None:
+    async def feed(begun: SessionImport) -> None:
         try:
             await begun.feed([HEAD], last=False)
         except Misuse as error:
@@ -116,7 +116,7 @@ async def test_an_import_takes_one_page_at_a_time(tmp_path: Path) -> None:
             nursery.start_soon(feed, begun)
         assert refused == ["one page at a time: wait for the answer to the one before"]
         await begun.feed([NOTE], last=True)
-        assert (await archive.saved("s", None)).last == 1
+        assert (await archive.find_saved("s", None)).last == 1
 
 
 def test_without_a_journal_there_is_nothing_to_ask() -> None:

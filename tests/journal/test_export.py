@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.errors import JournalError
-from trio_broker.journal.export import Head, Parser, head_line, record_line
+from trio_broker.journal.export import ExportParser, SessionHeader, header_line, record_line
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
 
@@ -25,9 +25,9 @@ VALUES = st.recursive(
 OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=3).map(jsonrpc.encode)
 
 
-def parse(lines: list[bytes]) -> tuple[Head, list[Record]]:
+def parse(lines: list[bytes]) -> tuple[SessionHeader, list[Record]]:
     """All at once; what comes line by line is the same."""
-    whole, bit_by_bit = Parser(), Parser()
+    whole, bit_by_bit = ExportParser(), ExportParser()
     records = whole.feed(lines)
     assert [one for line in lines for one in bit_by_bit.feed([line])] == records
     head = whole.end()
@@ -54,7 +54,7 @@ def logs(draw: st.DrawFn) -> list[Record]:
 @given(key=TEXTS, records=logs())
 def test_what_is_exported_is_imported_byte_for_byte(key: str, records: list[Record]) -> None:
     facts = FACTS | {"key": key, "last": records[-1].last if records else 0}
-    lines = [head_line(facts), *map(record_line, records)]
+    lines = [header_line(facts), *map(record_line, records)]
     assert all(
         line.isascii() and line.decode().splitlines(keepends=True) == [line.decode()] for line in lines
     )
@@ -106,4 +106,4 @@ def test_anything_else_is_refused_with_its_line(lines: list[Any], says: str) -> 
 
 
 def encoded(line: dict[str, Any]) -> bytes:
-    return head_line(line) if "key" in line else json.dumps(line).encode()
+    return header_line(line) if "key" in line else json.dumps(line).encode()

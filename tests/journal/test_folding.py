@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trio_broker.errors import JournalError
-from trio_broker.ioutil import give_back
+from trio_broker.ioutil import trim_heap
 from trio_broker.journal import folding
 from trio_broker.journal.keeper import BATCH, Keeper
 from trio_broker.journal.log import Log
@@ -48,7 +48,7 @@ async def slowly_folding(path: Path) -> AsyncIterator[tuple[Keeper, threading.Ev
     class Slow(Journal):
         def fold(self) -> None:
             may_end.wait(60)
-            super().fold()
+            super().checkpoint()
 
     async with running(Slow.open(path)) as keeper:
         try:
@@ -137,7 +137,7 @@ async def test_a_folding_that_fails_stops_nobody_and_is_tried_again(
             if Failing.tries < 3:
                 raise JournalError("the disk is full")
             folded.set()
-            super().fold()
+            super().checkpoint()
 
     async with running(Failing.open(tmp_path / "journal.sqlite")) as keeper:
         log = Log(keeper, 1)
@@ -178,12 +178,12 @@ async def test_at_rest_it_is_folded_and_what_a_flood_took_is_given_back(
     class Heard(Journal):
         def fold(self) -> None:
             told.append("folded")
-            super().fold()
+            super().checkpoint()
             folded.set()
 
     def heard() -> None:
         told.append("given back")
-        give_back()
+        trim_heap()
         given.set()
 
     monkeypatch.setattr(folding, "give_back", heard)

@@ -46,7 +46,7 @@ class Reader:
         self.numbers = range(cursor.next, cursor.next)
 
     async def read(self, most: int = 10**9) -> None:
-        while most and self.cursor.behind():
+        while most and self.cursor.has_more():
             record = await self.cursor.take()
             assert record.first == self.numbers.stop, "in order, none missing, none twice"
             if record.kind == "update":
@@ -304,6 +304,6 @@ async def test_a_reader_for_whom_the_journal_was_closed_is_told_of_no_gap(
 
 def test_a_record_is_cut_at_any_of_its_numbers() -> None:
     record = Record(5, 3, 0.0, "update", lines(5, 3))
-    assert [record.since(number).data for number in (1, 5, 6, 7)] == [
+    assert [record.slice_from(number).data for number in (1, 5, 6, 7)] == [
         lines(5, 3), lines(5, 3), lines(6, 2), lines(7, 1),
     ]  # fmt: skip

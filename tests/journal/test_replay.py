@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay
-from trio_broker.journal.transcript import History
+from trio_broker.journal.transcript import Transcript
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "protocol/schema/schema.json").read_text(encoding="utf-8"))
 Json = dict[str, Any]
@@ -157,7 +157,7 @@ def test_the_replay_fits_the_published_schema() -> None:
 
 
 def history(records: Iterable[Record]) -> list[Json]:
-    made = History()
+    made = Transcript()
     for record in records:
         made.feed(record)
     return made.items()

@@ -69,7 +69,7 @@ class Desk:
     async def look(self) -> None:
         """What a reader sees that is up to date."""
         reader = self.log.cursor(self.told + 1)
-        while reader.behind():
+        while reader.has_more():
             self.told = (await reader.take()).last
         reader.close()
         if not self.unsure:

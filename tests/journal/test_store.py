@@ -19,7 +19,7 @@ from trio_broker.errors import JournalError
 from trio_broker.journal import schema
 from trio_broker.journal.record import Record
 from trio_broker.journal.schema import VERSION
-from trio_broker.journal.store import Append, Delete, Journal, Reserve, Save, Saved
+from trio_broker.journal.store import Append, Delete, Journal, Reserve, Save, SavedSession
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import open_rig
 
@@ -60,7 +60,7 @@ def test_what_was_written_is_read_in_pages_from_any_number(journal: Journal) -> 
     journal.write([save(1), *(Append(1, one) for one in (record(1), record(2, 5, "update"), record(7)))])
     journal.write([Append(2, record(1))])
     assert journal.read(1, 1, 1 << 20) == [record(1), record(2, 5, "update"), record(7)]
-    assert journal.read(1, 4, 1 << 20) == [record(2, 5, "update").since(4), record(7)]
+    assert journal.read(1, 4, 1 << 20) == [record(2, 5, "update").slice_from(4), record(7)]
     assert [one.first for one in journal.read(1, 1, 1)] == [1]
     assert journal.read(1, 8, 100) == [] and journal.read(9, 1, 100) == []
 
@@ -221,17 +221,17 @@ def test_an_export_is_of_a_session_that_is_there(journal: Journal) -> None:
 
 def test_what_an_import_left_that_was_cut_short_is_dropped(journal: Journal) -> None:
     journal.write([save(1), Append(1, record(1)), save(2), Append(3, record(1)), Append(7, record(4))])
-    journal.drop_strays()
+    journal.delete_orphaned_records()
     assert [len(journal.read(number, 1, 100)) for number in (1, 3, 7)] == [1, 0, 0]
     assert [saved.number for saved in journal.sessions()] == [1, 2]
-    journal.drop_strays()
+    journal.delete_orphaned_records()
 
 
 def test_holes_are_found(journal: Journal) -> None:
     journal.write([save(1), Append(1, record(1)), Append(1, record(2, 3, "update"))])
     assert journal.check() == []
     journal.write([Append(1, record(5)), Append(1, GAP), Append(1, record(21))])
-    assert journal.check() == [] and journal.read(1, 9, 1)[0] == GAP.since(9) == attrs.evolve(
+    assert journal.check() == [] and journal.read(1, 9, 1)[0] == GAP.slice_from(9) == attrs.evolve(
         GAP, first=9, count=12
     )
     journal.write([Append(1, record(29))])
@@ -329,7 +329,7 @@ def by_hand(path: Path, script: str) -> None:
 def test_a_file_of_version_1_is_read_and_written(path: Path) -> None:
     by_hand(path, VERSION_1)
     journal = Journal.open(path)
-    assert journal.sessions() == [Saved(3, "k", "s", "open", {"agent": "a"}, 1.0, 2.0, 3, 28)]
+    assert journal.sessions() == [SavedSession(3, "k", "s", "open", {"agent": "a"}, 1.0, 2.0, 3, 28)]
     journal.write([Append(3, record(4))])
     assert journal.read(3, 1, 1 << 20) == [record(1, 1, "started"), record(2, 2, "update"), record(4)]
     assert journal.turns(3) == [record(1, 1, "started")] and journal.check() == []

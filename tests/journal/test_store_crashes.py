@@ -84,7 +84,7 @@ class Crashes(RuleBasedStateMachine):
     def read(self, session: int, since: int, limit: int) -> None:
         page = self.journal.read(session, since, limit)
         log = [record for record in self.logs[session] if record.last >= since]
-        whole = [log[0].since(since), *log[1:]] if log else []
+        whole = [log[0].slice_from(since), *log[1:]] if log else []
         assert page == whole[: len(page)]
         assert len(page) == len(whole) or sum(len(record.data) for record in log[: len(page)]) >= limit
 

@@ -67,7 +67,7 @@ def test_it_is_what_the_schema_says(name: str) -> None:
 @each_file
 def test_its_envelope_is_read_and_the_rest_stays_byte_for_byte(name: str) -> None:
     line, frame = line_of(name), json.loads(FILES[name])
-    message = jsonrpc.peek(line)
+    message = jsonrpc.parse_envelope(line)
     assert message.raw == line
     assert message.kind is next(kind for word, kind in KINDS.items() if definition(name).endswith(word))
     assert message.id == (b"7" if "id" in frame else None) and message.method == frame.get("method")
@@ -78,7 +78,7 @@ def test_its_envelope_is_read_and_the_rest_stays_byte_for_byte(name: str) -> Non
 
 @each_file
 def test_it_goes_out_again_with_its_body_byte_for_byte(name: str) -> None:
-    message = jsonrpc.peek(line_of(name))
+    message = jsonrpc.parse_envelope(line_of(name))
     made: dict[Kind, Callable[[], bytes]] = {
         Kind.REQUEST: lambda: jsonrpc.request(8, message.method or "", message.params),
         Kind.NOTIFICATION: lambda: jsonrpc.notification(message.method or "", message.params),
@@ -93,7 +93,7 @@ def test_it_goes_out_again_with_its_body_byte_for_byte(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if definition(name) in MODELS])
 def test_a_model_keeps_what_it_has_and_all_that_is_in_it(name: str) -> None:
-    body, cls = body_of(jsonrpc.peek(line_of(name))), MODELS[definition(name)]
+    body, cls = body_of(jsonrpc.parse_envelope(line_of(name))), MODELS[definition(name)]
     told = unstructure(structure(body, cls))
     assert told == kept(json.loads(body), cls)
     assert structure(jsonrpc.encode(told), cls) == structure(body, cls)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trio_broker.errors import BadMessage
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.batch import OwnUpdates
+from trio_broker.protocol.batch import UpdateBatchDecoder
 from trio_broker.protocol.jsonrpc import Kind, lines_of
 
 UPDATE = b'{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s","update":{"text":"%b"}}}'
@@ -49,7 +49,7 @@ ODD = [
 
 def is_update(line: bytes) -> bool:
     try:
-        message = jsonrpc.peek(line)
+        message = jsonrpc.parse_envelope(line)
     except BadMessage:
         return False
     return (
@@ -60,7 +60,7 @@ def is_update(line: bytes) -> bool:
 @given(st.lists(st.sampled_from(GOOD) | st.sampled_from(ODD), min_size=1, max_size=6))
 def test_a_block_that_is_taken_whole_is_updates_line_by_line(lines: list[bytes]) -> None:
     block = b"\n".join(lines) + b"\n"
-    count, _ = OwnUpdates("s").look(block)
+    count, _ = UpdateBatchDecoder("s").classify(block)
     if count:
         slowly = lines_of(block)
         assert all(map(is_update, slowly))
@@ -70,14 +70,14 @@ def test_a_block_that_is_taken_whole_is_updates_line_by_line(lines: list[bytes])
 
 @given(st.lists(st.sampled_from(GOOD), min_size=1, max_size=50))
 def test_what_agents_really_write_is_taken_whole(lines: list[bytes]) -> None:
-    assert OwnUpdates("s").look(b"\n".join(lines) + b"\n")[0] == len(lines)
+    assert UpdateBatchDecoder("s").classify(b"\n".join(lines) + b"\n")[0] == len(lines)
 
 
 @given(st.integers(0, 5), st.sampled_from(ODD))
 def test_one_odd_line_anywhere_has_the_block_looked_at_line_by_line(place: int, odd: bytes) -> None:
     lines = [UPDATE % b"good"] * 5
     lines.insert(place, odd)
-    assert OwnUpdates("s").look(b"\n".join(lines) + b"\n") == (0, False)
+    assert UpdateBatchDecoder("s").classify(b"\n".join(lines) + b"\n") == (0, False)
 
 
 @given(st.text(), st.text())
@@ -85,15 +85,15 @@ def test_any_id_is_known_for_itself_and_no_other(ours: str, theirs: str) -> None
     def block(id: str) -> bytes:
         return jsonrpc.notification("session/update", jsonrpc.encode({"sessionId": id, "update": {}}))
 
-    assert OwnUpdates(ours).look(block(ours)) == (1, False)
-    assert OwnUpdates(ours).look(block(theirs))[0] == (ours == theirs)
+    assert UpdateBatchDecoder(ours).classify(block(ours)) == (1, False)
+    assert UpdateBatchDecoder(ours).classify(block(theirs))[0] == (ours == theirs)
 
 
 @given(st.lists(st.binary(max_size=9), max_size=20), st.integers(1, 40))
 def test_cut_gives_the_bytes_of_all_lines_that_have_ended(chunks: list[bytes], size: int) -> None:
     whole = b"".join(chunks)
     splitter = jsonrpc.LineSplitter()
-    blocks = [splitter.cut(whole[start : start + size]) for start in range(0, len(whole), size)]
+    blocks = [splitter.feed_block(whole[start : start + size]) for start in range(0, len(whole), size)]
     assert b"".join(blocks) == whole[: whole.rfind(b"\n") + 1]
     assert splitter.pending == len(whole) - whole.rfind(b"\n") - 1
     assert all(block.endswith(b"\n") for block in blocks if block)
@@ -108,11 +108,14 @@ KINDS = [b"agent_message_chunk", b"tool_call", b"notice", b"usage_update", b"_of
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=6))
 def test_a_block_is_plain_when_every_update_in_it_is(kinds: list[bytes]) -> None:
     block = b"".join(PLAINLY % kind + b"\n" for kind in kinds)
-    assert OwnUpdates("s").look(block) == (len(kinds), set(kinds) <= {b"agent_message_chunk", b"tool_call"})
+    assert UpdateBatchDecoder("s").classify(block) == (
+        len(kinds),
+        set(kinds) <= {b"agent_message_chunk", b"tool_call"},
+    )
 
 
 def test_a_kind_written_twice_or_with_escapes_is_not_taken_for_another() -> None:
     twice = PLAINLY % b'plan","sessionUpdate":"notice' + b"\n"
     escaped = PLAINLY % b"\\u0070lan" + b"\n"
-    assert OwnUpdates("s").look(twice) == (1, False)
-    assert OwnUpdates("s").look(escaped) == (1, True)
+    assert UpdateBatchDecoder("s").classify(twice) == (1, False)
+    assert UpdateBatchDecoder("s").classify(escaped) == (1, True)

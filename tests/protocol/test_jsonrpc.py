@@ -25,8 +25,8 @@ from trio_broker.protocol.jsonrpc import (
     encode,
     id_key,
     members,
-    peek,
-    with_fields,
+    parse_envelope,
+    replace_members,
 )
 
 DEEP = 1_000_000  # deeper than any Python goes
@@ -188,13 +188,15 @@ class TestLineSplitter:
         splitter = LineSplitter()
         chunks = [line[at : at + 65536] for at in range(0, len(line), 65536)]
         (whole_line,) = [found for chunk in chunks for found in splitter.feed(chunk)]
-        assert peek(whole_line).raw == line[:-1]
+        assert parse_envelope(whole_line).raw == line[:-1]
 
 
 class TestNoBytesDoHarm:
     """C14 and C15: whatever the other side writes is a message or a BadMessage, and never another exception."""
 
-    @pytest.mark.parametrize("parse", [peek, decode, members, lambda raw: with_fields(raw, sessionId="s")])
+    @pytest.mark.parametrize(
+        "parse", [parse_envelope, decode, members, lambda raw: replace_members(raw, sessionId="s")]
+    )
     @given(raw=anything)
     def test_parsers_raise_bad_message_only_races_c14_c15(
         self, parse: Callable[[bytes], Any], raw: bytes
@@ -227,7 +229,7 @@ class TestNoBytesDoHarm:
         limit = sys.getrecursionlimit()
         for depth in itertools.chain(range(limit - 150, limit + 10), [DEEP]):
             raw = line % nested(depth, core)
-            for parse in (peek, decode, with_fields):
+            for parse in (parse_envelope, decode, replace_members):
                 try:
                     parse(raw)
                 except BadMessage:
@@ -239,38 +241,38 @@ class TestNoBytesDoHarm:
     )
     def test_invalid_utf8_is_no_json_wherever_it_is_races_c15(self, line: bytes) -> None:
         with pytest.raises(BadMessage, match="no JSON") as caught:
-            peek(line)
+            parse_envelope(line)
         assert caught.value.rpc_code == PARSE_ERROR
 
     def test_a_bad_line_leaves_the_next_one_whole_races_c14_c15(self) -> None:
         bad, garbage, good = LineSplitter().feed(b'{"a":"\xff"}\nnpm WARN\n{"method":"m"}\n')
         for line in (bad, garbage):
             with pytest.raises(BadMessage):
-                peek(line)
-        assert peek(good).method == "m"
+                parse_envelope(line)
+        assert parse_envelope(good).method == "m"
 
 
 class TestPeek:
     @given(st.integers(), whole, spelled)
     def test_a_request_is_restored_byte_for_byte(self, id: int, method: str, params: bytes) -> None:
         line = jsonrpc.request(id, method, params)
-        message = peek(line)
+        message = parse_envelope(line)
         assert line.endswith(b"\n") and message.raw == line
         assert (message.kind, message.id, message.method) == (Kind.REQUEST, b"%d" % id, method)
         assert message.params == (b"{}" if params == b"null" else params)
 
     @given(whole, spelled)
     def test_a_notification_is_restored_byte_for_byte(self, method: str, params: bytes) -> None:
-        message = peek(jsonrpc.notification(method, params))
+        message = parse_envelope(jsonrpc.notification(method, params))
         assert (message.kind, message.id, message.method) == (Kind.NOTIFICATION, None, method)
         assert message.params == (b"{}" if params == b"null" else params)
 
     @given(spelled, spelled)
     def test_a_reply_is_restored_byte_for_byte(self, id: bytes, result: bytes) -> None:
-        message = peek(jsonrpc.response(id, result))
+        message = parse_envelope(jsonrpc.response(id, result))
         assert (message.kind, message.id, message.result) == (Kind.RESPONSE, id, result)
         assert (message.error, message.method) == (None, None)
-        message = peek(jsonrpc.error_response(id, result))
+        message = parse_envelope(jsonrpc.error_response(id, result))
         assert (message.kind, message.id, message.error) == (Kind.RESPONSE, id, result)
         assert (message.result, message.method) == (None, None)
 
@@ -278,7 +280,7 @@ class TestPeek:
     def test_lone_surrogates_keep_their_value(self, id: Any, method: str, params: dict[str, Any]) -> None:
         params = {"sessionId": "\ud800"} | params
         line = encode({"id": id, "method": method, "params": params})
-        message = peek(line)
+        message = parse_envelope(line)
         assert message.raw == line
         assert message.method == method
         assert decode(message.id or b"") == id
@@ -297,7 +299,7 @@ class TestPeek:
         ],
     )
     def test_a_method_makes_a_request_whatever_else_is_there_races_c12(self, line: bytes, kind: Kind) -> None:
-        message = peek(line)
+        message = parse_envelope(line)
         assert message.kind is kind
         if kind is not Kind.RESPONSE:
             assert message.result is None and message.error is None
@@ -320,9 +322,9 @@ class TestPeek:
         ],
     )
     def test_an_id_comes_back_as_it_was_sent_races_c14(self, id: bytes) -> None:
-        message = peek(b'{"jsonrpc":"2.0","id": %b ,"method":"m"}' % id)
+        message = parse_envelope(b'{"jsonrpc":"2.0","id": %b ,"method":"m"}' % id)
         assert (message.kind, message.id) == (Kind.REQUEST, id)
-        assert peek(jsonrpc.response(message.id or b"", b"1")).id == id
+        assert parse_envelope(jsonrpc.response(message.id or b"", b"1")).id == id
 
     @pytest.mark.parametrize(
         ("line", "result", "error"),
@@ -339,7 +341,7 @@ class TestPeek:
     def test_replies_of_many_makes_races_c14(
         self, line: bytes, result: bytes | None, error: bytes | None
     ) -> None:
-        message = peek(line)
+        message = parse_envelope(line)
         assert (message.kind, message.result, message.error) == (Kind.RESPONSE, result, error)
 
     @pytest.mark.parametrize(
@@ -367,13 +369,13 @@ class TestPeek:
     )
     def test_json_that_is_no_message_races_c14(self, line: bytes, id: bytes | None) -> None:
         with pytest.raises(BadMessage) as caught:
-            peek(line)
+            parse_envelope(line)
         assert (caught.value.rpc_code, caught.value.id) == (INVALID_REQUEST, id)
 
     @pytest.mark.parametrize("line", [b"[]", b' [{"id":1,"method":"m"}]', b"[1]", nested(DEEP)])
     def test_a_batch_is_told_apart(self, line: bytes) -> None:
         with pytest.raises(BadMessage, match="batches are not supported") as caught:
-            peek(line)
+            parse_envelope(line)
         assert (caught.value.rpc_code, caught.value.id) == (INVALID_REQUEST, None)
 
     @pytest.mark.parametrize(
@@ -398,12 +400,12 @@ class TestPeek:
     )
     def test_what_is_no_json_races_c14(self, line: bytes) -> None:
         with pytest.raises(BadMessage, match="no JSON") as caught:
-            peek(line)
+            parse_envelope(line)
         assert (caught.value.rpc_code, caught.value.id) == (PARSE_ERROR, None)
 
     @pytest.mark.parametrize("number", [b"1e999", b"-1e999", MANY_DIGITS, b"0.10000000000000000001"])
     def test_numbers_which_python_can_not_hold_pass(self, number: bytes) -> None:
-        assert peek(jsonrpc.notification("m", b'{"x":%b}' % number)).params == b'{"x":%b}' % number
+        assert parse_envelope(jsonrpc.notification("m", b'{"x":%b}' % number)).params == b'{"x":%b}' % number
 
     @pytest.mark.parametrize(
         ("params", "session_id"),
@@ -426,24 +428,24 @@ class TestPeek:
         ],
     )
     def test_the_session_is_read_off_the_params(self, params: bytes, session_id: str | None) -> None:
-        message = peek(jsonrpc.request(1, "m", params))
+        message = parse_envelope(jsonrpc.request(1, "m", params))
         assert message.session_id == session_id
         assert message.params == (b"{}" if params == b"null" else params)
 
     def test_no_params_are_empty_ones(self) -> None:
-        assert peek(b'{"method":"m"}').params == b"{}"
+        assert parse_envelope(b'{"method":"m"}').params == b"{}"
 
     def test_the_last_of_two_equal_members_counts(self) -> None:
-        message = peek(b'{"id":1,"method":"a","id":2,"method":"b"}')
+        message = parse_envelope(b'{"id":1,"method":"a","id":2,"method":"b"}')
         assert (message.id, message.method) == (b"2", "b")
 
     def test_u2028_is_an_ordinary_character(self) -> None:
         (line,) = LineSplitter().feed(jsonrpc.notification("\u2028", encode({"sessionId": "\u2029"})))
-        message = peek(line)
+        message = parse_envelope(line)
         assert (message.method, message.session_id) == ("\u2028", "\u2029")
 
     def test_messages_are_told_apart_by_identity(self) -> None:
-        one, two = peek(b'{"method":"m"}'), peek(b'{"method":"m"}')
+        one, two = parse_envelope(b'{"method":"m"}'), parse_envelope(b'{"method":"m"}')
         assert one != two
 
 
@@ -544,25 +546,28 @@ class TestMembers:
     def test_other_members_stay_byte_for_byte(self, others: dict[str, bytes], fields: dict[str, Any]) -> None:
         raw = b"{ %b }" % b" , ".join(encode(key) + b" : " + value for key, value in others.items())
         assert members(raw) == others
-        new = with_fields(raw, **fields)
+        new = replace_members(raw, **fields)
         rest = others | {key: encode(value) for key, value in fields.items()}
         assert new == b"{" + b",".join(encode(key) + b":" + value for key, value in rest.items()) + b"}"
 
     @given(st.dictionaries(broken, values(broken), max_size=5), values(broken))
     def test_lone_surrogates_keep_their_value(self, others: dict[str, Any], value: Any) -> None:
-        assert decode(with_fields(encode(others), sessionId=value)) == others | {"sessionId": value}
+        assert decode(replace_members(encode(others), sessionId=value)) == others | {"sessionId": value}
 
     def test_a_member_is_replaced_where_it_stands(self) -> None:
-        assert with_fields(b'{"a": 1e999,"b":2, "c":[ ]}', b="\ud800") == b'{"a":1e999,"b":"\\ud800","c":[ ]}'
-        assert with_fields(b'{"\\u0061":1,"x":2}', a=3) == b'{"a":3,"x":2}'
-        assert with_fields(b'{"a":1.50}') == b'{"a":1.50}'
+        assert (
+            replace_members(b'{"a": 1e999,"b":2, "c":[ ]}', b="\ud800")
+            == b'{"a":1e999,"b":"\\ud800","c":[ ]}'
+        )
+        assert replace_members(b'{"\\u0061":1,"x":2}', a=3) == b'{"a":3,"x":2}'
+        assert replace_members(b'{"a":1.50}') == b'{"a":1.50}'
 
     @pytest.mark.parametrize(
         "raw", [b"[]", b"null", b"5", b'"a"', b'"\\ud800"', b'["\\ud800"]', nested(DEEP)]
     )
     def test_what_is_no_object(self, raw: bytes) -> None:
         with pytest.raises(BadMessage, match="expected an object") as caught:
-            with_fields(raw, a=1)
+            replace_members(raw, a=1)
         assert caught.value.rpc_code == INVALID_PARAMS
 
     @pytest.mark.parametrize(

@@ -6,18 +6,18 @@ from hypothesis import strategies as st
 
 from trio_broker.errors import BadMessage
 from trio_broker.protocol.jsonrpc import INVALID_REQUEST
-from trio_broker.protocol.pending import BadId, Calls, DuplicateId, NullId, PeerIds
+from trio_broker.protocol.pending import BadId, DuplicateId, IncomingIds, NullId, PendingRequests
 
 
 class TestCalls:
     def test_a_reply_finds_its_request(self) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         assert [calls.open(entry) for entry in "abc"] == [1, 2, 3]
         assert (calls.close(b"2"), calls.close(b"1"), calls.close(b"3")) == ("b", "a", "c")
         assert (len(calls), calls.unknown) == (0, 0)
 
     def test_numbers_are_never_used_again_races_c10(self) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         calls.forget(calls.open("a"))
         calls.close(b"%d" % calls.open("b"))
         calls.open("c")
@@ -25,7 +25,7 @@ class TestCalls:
         assert calls.open("d") == 4
 
     def test_a_double_reply_is_counted_races_c10(self) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         calls.open("a")
         calls.open("b")
         assert calls.close(b"1") == "a"
@@ -33,7 +33,7 @@ class TestCalls:
         assert (len(calls), calls.unknown) == (1, 1)
 
     def test_a_late_reply_is_counted_and_ends_nothing_else_races_c10(self) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         timed_out, prompt = calls.open("session/set_config_option"), calls.open("session/prompt")
         assert calls.forget(timed_out) == "session/set_config_option"
         assert calls.forget(timed_out) is None
@@ -48,21 +48,21 @@ class TestCalls:
         + [b"9" * 18, b"9" * 19, b"1" * 5000, "\u0661".encode(), b"\xff"],
     )
     def test_a_foreign_reply_is_counted_races_c10_c14(self, token: bytes | None) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         calls.open("a")
         assert calls.close(token) is None
         assert (len(calls), calls.unknown) == (1, 1)
         assert calls.close(b"1") == "a"
 
     def test_find_gives_the_oldest(self) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         for entry in ("a", "b", "b"):
             calls.open(entry)
         assert calls.find(lambda entry: entry == "b") == 2
         assert calls.find(lambda entry: entry == "x") is None
 
     def test_drain_takes_all(self) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         for entry in "ab":
             calls.open(entry)
         assert calls.drain() == ["a", "b"]
@@ -72,7 +72,7 @@ class TestCalls:
 
     @given(st.lists(st.tuples(st.sampled_from(["open", "close", "forget", "drain"]), st.integers(0, 9))))
     def test_every_entry_leaves_once_races_c10(self, steps: list[tuple[str, int]]) -> None:
-        calls = Calls[str]()
+        calls = PendingRequests[str]()
         opened: list[str] = []
         left: list[str] = []
         unknown = 0
@@ -93,7 +93,7 @@ class TestCalls:
 
 class TestPeerIds:
     def test_ids_of_different_types_are_open_side_by_side_races_c14(self) -> None:
-        ids = PeerIds()
+        ids = IncomingIds()
         tokens = [b"1", b"1.0", b'"1"', b"-1", b"0", b'""', b'"null"', b'"\\ud800"', b"%d" % 10**30]
         for token in tokens:
             ids.claim(token)
@@ -106,7 +106,7 @@ class TestPeerIds:
         ("first", "second"), [(b"1", b"1"), (b'"1"', b'"\\u0031"'), (b"1.0", b"1e0"), (b"-7", b"-7")]
     )
     def test_an_open_id_can_not_be_used_again_until_it_is_answered(self, first: bytes, second: bytes) -> None:
-        ids = PeerIds()
+        ids = IncomingIds()
         ids.claim(first)
         with pytest.raises(DuplicateId, match="still open") as caught:
             ids.claim(second)
@@ -116,7 +116,7 @@ class TestPeerIds:
         ids.claim(first)
 
     def test_null_is_refused_races_c14(self) -> None:
-        ids = PeerIds()
+        ids = IncomingIds()
         with pytest.raises(NullId) as caught:
             ids.claim(b"null")
         assert (caught.value.rpc_code, caught.value.id, len(ids)) == (INVALID_REQUEST, b"null", 0)
@@ -125,13 +125,13 @@ class TestPeerIds:
         "token", [b"true", b"false", b"{}", b"[1]", b"1e999", b"1" * 5000, b"NaN", b"", b"\xff"]
     )
     def test_what_is_neither_string_nor_number_is_refused_races_c14(self, token: bytes) -> None:
-        ids = PeerIds()
+        ids = IncomingIds()
         with pytest.raises(BadId) as caught:
             ids.claim(token)
         assert (caught.value.rpc_code, caught.value.id, len(ids)) == (INVALID_REQUEST, None, 0)
 
     def test_releasing_what_is_not_open_does_nothing(self) -> None:
-        ids = PeerIds()
+        ids = IncomingIds()
         ids.claim(b"1")
         for token in (b"2", b'"1"', b"1.0", b"null", b"[]", b"x"):
             ids.release(token)
@@ -139,7 +139,7 @@ class TestPeerIds:
 
     @given(st.binary())
     def test_any_token_is_claimed_or_refused_races_c14(self, token: bytes) -> None:
-        ids = PeerIds()
+        ids = IncomingIds()
         try:
             ids.claim(token)
         except BadMessage as error:

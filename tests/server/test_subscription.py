@@ -148,7 +148,7 @@ async def read_numbers(stream: trio.SocketStream, count: int) -> list[int]:
     splitter, found = jsonrpc.LineSplitter(), list[int]()
     while len(found) < count:
         for line in splitter.feed(bytes(await stream.receive_some(65536))):
-            message = jsonrpc.peek(line)
+            message = jsonrpc.parse_envelope(line)
             if message.method == "session/update":
                 text = jsonrpc.decode(message.params)["update"]["content"]["text"]
                 found.append(int(text.split()[0]))

@@ -11,7 +11,7 @@ import trio
 from trio_broker.auth.grant import Scope
 from trio_broker.config.config import Config, ListenConfig
 from trio_broker.errors import BrokerGone, NoBroker
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.testing.rig import open_rig, settings
 from trio_broker.testing.web import open_web
 from trio_broker.transport.connect import connected as dialled
@@ -86,7 +86,7 @@ async def test_who_does_not_introduce_itself_is_let_go(autojump_clock: trio.test
         await link.send(b'{"jsonrpc":"2.0","method":"$/ping"}\n')
         with trio.fail_after(31):
             assert await link.receive() is None
-        assert Ending.UNINTRODUCED.words in link.farewell()
+        assert CloseReason.NOT_INITIALIZED.text in link.farewell()
 
 
 async def test_the_limit_of_clients_holds_and_says_so() -> None:

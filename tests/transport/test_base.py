@@ -7,7 +7,7 @@ import socket
 import pytest
 import trio
 
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.transport.base import Lines
 
 
@@ -17,7 +17,7 @@ async def test_writing_to_a_socket_that_was_closed_says_that_it_is_broken(whose:
     link = Lines(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
     theirs.close()
     if whose == "ours":
-        await link.close(Ending.LEFT)
+        await link.close(CloseReason.LEFT)
     with pytest.raises(trio.BrokenResourceError):
         await link.send(b"{}\n")
-    await link.close(Ending.LEFT)
+    await link.close(CloseReason.LEFT)

@@ -10,7 +10,7 @@ import trio
 
 from trio_broker.auth.grant import Scope
 from trio_broker.config.config import BrokerConfig
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.server.connection import Connection
 from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 from trio_broker.testing.rig import prompt_params
@@ -170,7 +170,7 @@ async def test_a_stop_of_the_broker_is_told() -> None:
             await alive(peer)
             web.rig.broker.stop()
             [client] = web.rig.broker.clients
-            client.finish(Ending.STOPPING)
+            client.finish(CloseReason.STOPPING)
             assert await peer.closed() == (1001, "the broker is stopping")
 
 
@@ -182,7 +182,7 @@ async def test_a_revoked_token_ends_its_connections_and_no_turn() -> None:
             async with web.peer(Authorization=f"Bearer {token}") as peer:
                 await peer.call(1, "_trio_broker/attach", key="a")
                 await web.rig.broker.tokens.revoke("phone")
-                assert await peer.closed() == Ending.EXPIRED.value
+                assert await peer.closed() == CloseReason.EXPIRED.value
             assert await user.prompt(session, "say still here") == "end_turn"
 
 
@@ -276,7 +276,7 @@ async def test_who_lags_too_far_is_told_so_with_1008() -> None:
                     await peer.stream.send_all(
                         b"".join(frame(TEXT, request(10 * id + n, "_trio_broker/agents")) for n in range(9))
                     )
-                assert await peer.closed() == Ending.TOO_SLOW.value
+                assert await peer.closed() == CloseReason.TOO_SLOW.value
             assert (await user.status())["clients"] == 1
 
 
@@ -290,7 +290,7 @@ async def test_a_fault_of_ours_in_a_connection_is_told_with_1011_and_is_no_other
                 [faulty] = web.rig.broker.clients - others
                 assert isinstance(faulty, Connection)
                 faulty.nursery.start_soon(fail)
-                assert await peer.closed() == Ending.FAILED.value
+                assert await peer.closed() == CloseReason.FAILED.value
             assert (await user.status())["clients"] == 1
 
 

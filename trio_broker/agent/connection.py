@@ -16,9 +16,9 @@ import trio
 from trio_broker.agent.process import Agent
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.batch import OwnUpdates
+from trio_broker.protocol.batch import UpdateBatchDecoder
 from trio_broker.protocol.jsonrpc import Kind, LineSplitter, Message, lines_of
-from trio_broker.protocol.pending import Calls, OnReply, Reply
+from trio_broker.protocol.pending import OnReply, PendingRequests, Reply
 
 READ = 65536  # bytes: a pipe's default capacity on Linux; one block per scheduling turn keeps sessions fair
 OUTBOX_FRAMES = 512  # far above what one turn and its controls need; beyond it the agent does not read
@@ -59,7 +59,7 @@ class Line:
     max_line: int = jsonrpc.MAX_LINE
     stderr_ring: int = 65536
     redact: Callable[[bytes], bytes] = bytes
-    calls: Calls[OnReply] = attrs.field(factory=Calls)
+    calls: PendingRequests[OnReply] = attrs.field(factory=PendingRequests)
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
     stderr_end: int = 0  # bytes that it wrote there, as far as they may be shown
@@ -74,11 +74,11 @@ class Line:
     )
     _waiting: int = 0
     _session_id: str | None = None
-    _own: OwnUpdates | None = None
+    _own: UpdateBatchDecoder | None = None
 
     def name(self, session_id: str) -> None:
         """The session is known now: its updates are passed on in blocks."""
-        self._session_id, self._own = session_id, OwnUpdates(session_id)
+        self._session_id, self._own = session_id, UpdateBatchDecoder(session_id)
 
     def send(self, frame: bytes) -> None:
         """Give one whole frame (with its newline) to the writer. Raises AgentGone: hung up, or it does not read."""
@@ -171,7 +171,7 @@ class Line:
             while data := await _receive(stdout):
                 self.heard_at = trio.current_time()
                 try:
-                    self._hear(self.redact(splitter.cut(data)), hearer)
+                    self._hear(self.redact(splitter.feed_block(data)), hearer)
                 except jsonrpc.LineTooLong as error:
                     self.trouble = AgentGone(
                         f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
@@ -184,7 +184,7 @@ class Line:
     def _hear(self, block: bytes, hearer: Hearer) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
         if block and self._own is not None:
-            count, plain = self._own.look(block)
+            count, plain = self._own.classify(block)
             if count:
                 hearer.hear_updates(count, block, plain=plain)
                 return
@@ -201,7 +201,7 @@ class Line:
 
     def _peek(self, line: bytes) -> Message | None:
         try:
-            return jsonrpc.peek(line)
+            return jsonrpc.parse_envelope(line)
         except BadMessage:
             self.reject(line)
             return None

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
-from trio_broker.ioutil import written
+from trio_broker.ioutil import write_nowait
 from trio_broker.model import Exit
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Input(trio.abc.SendStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
-        sent = written(self._stream.fileno(), view)
+        sent = write_nowait(self._stream.fileno(), view)
         if sent < len(view):
             await self._stream.send_all(view[sent:])
 

@@ -52,7 +52,7 @@ class Grant:
         """Whether it may open sessions there; `directory` is a real path. Without roots, only an admin may anywhere."""
         return self.admin or self._within(directory)
 
-    def sees(self, key: str, directory: str) -> bool:
+    def can_see(self, key: str, directory: str) -> bool:
         """Whether it knows of the session of that key which works there; `directory` is a real path.
 
         Roots limit this too: who may open sessions below /srv/a alone must not prompt one that works in /home.
@@ -67,7 +67,7 @@ class Grant:
 OWNER = Grant("owner", frozenset(Scope))
 
 
-def demand(grant: Grant, scope: Scope, what: str) -> None:
+def require_scope(grant: Grant, scope: Scope, what: str) -> None:
     """Raises Forbidden unless the grant has this scope; `what` is what would need it."""
     if not grant.may(scope):
         raise Forbidden(

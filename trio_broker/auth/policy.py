@@ -124,7 +124,7 @@ class Decision:
     by: str = ""
 
 
-def parse(text: str) -> Policy:
+def parse_policy(text: str) -> Policy:
     """The policy of that name; raises `Misuse` naming the choices."""
     try:
         return Policy(text)
@@ -144,7 +144,7 @@ def decide(
     action, by = _action(rules, default, call)
     if action is Action.ASK:
         return Decision(ask=True, by=by)
-    return Decision(pick(options, *(ALLOW if action is Action.ALLOW else REJECT)), by=by)
+    return Decision(pick_option(options, *(ALLOW if action is Action.ALLOW else REJECT)), by=by)
 
 
 def _action(rules: Sequence[Rule], default: Policy, call: Call) -> tuple[Action, str]:
@@ -158,7 +158,7 @@ def _action(rules: Sequence[Rule], default: Policy, call: Call) -> tuple[Action,
     return Action.ALLOW if allowed else Action.DENY, by
 
 
-def pick(options: Sequence[Mapping[str, Any]], *kinds: str) -> str | None:
+def pick_option(options: Sequence[Mapping[str, Any]], *kinds: str) -> str | None:
     """The id of the first option offered of the first of these kinds that any option has; None if none has one."""
     for kind in kinds:
         for option in options:
@@ -175,8 +175,8 @@ def tool_call_paths(tool_call: Mapping[str, Any], cwd: str, home: str = "") -> l
     `rawInput`, however deep, every string under a name like `path`, `file` or `cwd`, and every other that begins as an
     absolute path does. What a command touches nobody can tell from its words.
     """
-    found = [*_of_objects(tool_call.get("locations")), *_of_objects(tool_call.get("content"))]
-    found += _of_input(tool_call.get("rawInput"))
+    found = [*_paths_of_objects(tool_call.get("locations")), *_paths_of_objects(tool_call.get("content"))]
+    found += _paths_of_input(tool_call.get("rawInput"))
     return [absolute(path, cwd, home) for path in found]
 
 
@@ -204,14 +204,14 @@ def is_under(path: str, root: str) -> bool:
     return path.startswith("/") and (path == root or path.startswith(root.rstrip("/") + "/"))
 
 
-def _of_objects(items: object) -> Iterator[str]:
+def _paths_of_objects(items: object) -> Iterator[str]:
     """The `path` of each object: the locations of a call, the diffs of its content."""
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict) and isinstance(path := item.get("path"), str):
             yield path
 
 
-def _of_input(value: object) -> Iterator[str]:
+def _paths_of_input(value: object) -> Iterator[str]:
     """Without recursion: how deep it is, the agent decides."""
     due = [(value, False)]
     while due:

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 PREFIX = "tb_"  # so that people, and programs that look for leaked secrets, know what it is
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-LONGEST = 100 * 365 * 86400.0  # seconds a token may live, so that every time can be written as a date
-USED_WITHIN = 3600.0  # seconds: how coarse `last_used` is, for it costs a write
-WRITE_EVERY = 60.0  # seconds between two such writes
-LOOK_EVERY = (
+MAX_LIFETIME = 100 * 365 * 86400.0  # seconds a token may live, so that every time can be written as a date
+LAST_USED_PRECISION = 3600.0  # seconds: how coarse `last_used` is, for it costs a write
+WRITE_INTERVAL = 60.0  # seconds between two such writes
+CLOCK_CHECK_INTERVAL = (
     60.0  # seconds until the time of day is looked at again: it may be set, and the machine may sleep
 )
 
@@ -93,30 +93,34 @@ class Tokens:
         return token.expires is not None and token.expires <= self.now()
 
     def _note_use(self, token: Token) -> None:
-        if token.last_used is None or not 0 <= self.now() - token.last_used < USED_WITHIN:
+        if token.last_used is None or not 0 <= self.now() - token.last_used < LAST_USED_PRECISION:
             self._tokens[token.name] = msgspec.structs.replace(token, last_used=self.now())
             self._unwritten = True
 
-    async def wait_over(self, grant: Grant) -> str:
+    async def wait_revoked(self, grant: Grant) -> str:
         """Wait until the token behind a grant is revoked or expires, and give the reason, to be told to its bearer.
 
         For ever, if there is no token behind it.
         """
         if grant.token is None:
             await trio.sleep_forever()
-        while (why := self._over(grant)) is None:
-            left = LOOK_EVERY if grant.expires is None else min(grant.expires - self.now(), LOOK_EVERY)
+        while (why := self._revocation_reason(grant)) is None:
+            left = (
+                CLOCK_CHECK_INTERVAL
+                if grant.expires is None
+                else min(grant.expires - self.now(), CLOCK_CHECK_INTERVAL)
+            )
             with trio.move_on_after(left):
                 await self._revoked.setdefault(grant.token or "", trio.Event()).wait()
         return why
 
-    def _over(self, grant: Grant) -> str | None:
+    def _revocation_reason(self, grant: Grant) -> str | None:
         token = self._tokens.get(grant.name)
         if token is None or token.sha256 != grant.token:
             return "the token was revoked"
         return "the token has expired" if self._expired(token) else None
 
-    async def new(self, grant: Grant) -> str:
+    async def create(self, grant: Grant) -> str:
         """Make a token that carries this grant; the secret, which nobody can ask for again.
 
         It is on disk when this returns. Roots are resolved. Raises Misuse, and TokensError when it can't be written.
@@ -160,8 +164,10 @@ class Tokens:
             )
         if not all(grant.sessions):
             raise Misuse("a glob of sessions is empty; write one such as 'discord:*'")
-        if grant.expires is not None and not 0 < grant.expires - self.now() <= LONGEST:
-            raise Misuse(f"a token can't expire before it is made, nor later than in {LONGEST:.0f} seconds")
+        if grant.expires is not None and not 0 < grant.expires - self.now() <= MAX_LIFETIME:
+            raise Misuse(
+                f"a token can't expire before it is made, nor later than in {MAX_LIFETIME:.0f} seconds"
+            )
 
     async def revoke(self, name: str) -> None:
         """End a token: it is refused, and its connections are told to end, at once; the file follows.
@@ -174,7 +180,7 @@ class Tokens:
             self._revoked.pop(token.sha256, trio.Event()).set()
             await self._write([*self._tokens.values()])
 
-    def listed(self) -> list[dict[str, Any]]:
+    def list_tokens(self) -> list[dict[str, Any]]:
         """Every token as JSON values, by name; nothing of its text."""
         return [
             {
@@ -193,7 +199,7 @@ class Tokens:
     async def run(self) -> None:
         """Write down what is not urgent, above all when tokens were last used, until cancelled."""
         while True:
-            await trio.sleep(WRITE_EVERY)
+            await trio.sleep(WRITE_INTERVAL)
             if self._unwritten:
                 async with self._writing:
                     try:

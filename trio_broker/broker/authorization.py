@@ -14,7 +14,7 @@ from typing import Any
 
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.auth import policy
-from trio_broker.auth.grant import Grant, Scope, demand
+from trio_broker.auth.grant import Grant, Scope, require_scope
 from trio_broker.auth.policy import Policy
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
@@ -35,7 +35,7 @@ REMOTE_SERVER = {"type", "name", "url", "headers"}
 
 def sees(grant: Grant, session: Session) -> bool:
     """Whether this client knows of the session."""
-    return grant.sees(session.key, session.settings.real_cwd)
+    return grant.can_see(session.key, session.settings.real_cwd)
 
 
 def may_end(grant: Grant, session: Session) -> bool:
@@ -46,7 +46,7 @@ def may_end(grant: Grant, session: Session) -> bool:
 def check_end(grant: Grant, session: Session) -> None:
     """Raises Forbidden unless it may close the session."""
     if not may_end(grant, session):
-        demand(grant, Scope.ADMIN, "to close a session that another has opened")
+        require_scope(grant, Scope.ADMIN, "to close a session that another has opened")
 
 
 def may_cancel(grant: Grant, session: Session, turn: Turn) -> bool:
@@ -63,9 +63,9 @@ def may_edit(grant: Grant, turn: Turn) -> bool:
 def check_program(grant: Grant, spec: AgentSpec, env: Env) -> None:
     """Raises Forbidden for a command, or an environment, of the client's own. The configured agents are for all."""
     if spec.source == "command":
-        demand(grant, Scope.ADMIN, "params.command")
+        require_scope(grant, Scope.ADMIN, "params.command")
     if env:  # PATH, LD_PRELOAD, NODE_OPTIONS: as good as a command
-        demand(grant, Scope.ADMIN, "params.env")
+        require_scope(grant, Scope.ADMIN, "params.env")
 
 
 def is_passable(text: str) -> bool:
@@ -81,9 +81,9 @@ def chosen_policy(grant: Grant, name: str | None) -> Policy | None:
 
     To deny is free: even "ask" may be more than the configuration allows.
     """
-    chosen = None if name is None else policy.parse(name)
+    chosen = None if name is None else policy.parse_policy(name)
     if chosen not in (None, Policy.DENY_ALL):
-        demand(grant, Scope.ANSWER, f"the policy {name!r}")
+        require_scope(grant, Scope.ANSWER, f"the policy {name!r}")
     return chosen
 
 
@@ -92,7 +92,9 @@ def check_servers(grant: Grant, params: bytes) -> None:
     for server in [] if grant.admin else jsonrpc.decode(params).get("mcpServers") or ():
         kind = server.get("type") if isinstance(server, dict) else None
         if kind not in ("http", "sse") or not set(server) <= REMOTE_SERVER:
-            demand(grant, Scope.ADMIN, "an MCP server that is not plain http or sse (params.mcpServers)")
+            require_scope(
+                grant, Scope.ADMIN, "an MCP server that is not plain http or sse (params.mcpServers)"
+            )
 
 
 def within(grant: Grant, path: object, what: str) -> str:

@@ -37,11 +37,11 @@ from trio_broker.journal.archive import Archive
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.store import Delete
-from trio_broker.model import Ending, Phase
+from trio_broker.model import CloseReason, Phase
 from trio_broker.session.agent_request import Ask
 from trio_broker.session.session import Session
 from trio_broker.session.state import State
-from trio_broker.supervision import contained
+from trio_broker.supervision import run_contained
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
 class Guest(Protocol):
     """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
 
-    def finish(self, ending: Ending) -> None: ...
+    def finish(self, ending: CloseReason) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -281,7 +281,7 @@ class Broker:
 
     def _supervise(self, name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
         assert self._root is not None, "the broker runs"
-        self._root.start_soon(contained, name, body, over, name=name)
+        self._root.start_soon(run_contained, name, body, over, name=name)
 
     def _over(self, session: Session) -> None:
         log.info("session_over key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)

@@ -18,7 +18,7 @@ from trio_broker.errors import UnknownAgent
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
-from trio_broker.journal.store import Delete, Save, Saved
+from trio_broker.journal.store import Delete, Save, SavedSession
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.permissions import EXPIRED, RESTART
 from trio_broker.session.session import Session
@@ -88,7 +88,7 @@ def restored_sessions(
 
 
 def restored(
-    saved: Saved, keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
+    saved: SavedSession, keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
 ) -> Restored | None:
     """One of them; None for a session that has no conversation to come back to."""
     meta = saved.meta
@@ -176,7 +176,7 @@ class _Left:
         self.ended[id] = how
 
 
-def _settings(saved: Saved, config: Config, resolve: Callable[[str], AgentSpec]) -> Settings:
+def _settings(saved: SavedSession, config: Config, resolve: Callable[[str], AgentSpec]) -> Settings:
     meta = saved.meta
     spec, params = _spec(meta, resolve), meta["params"].encode()
     found = Settings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))

@@ -206,7 +206,7 @@ class Picture:
 
     def seen_by(self, grant: Grant, at: float, facts: bytes | None = None) -> bytes:
         """The picture as JSON, with the sessions that are this client's business, and the `facts` for it if given."""
-        views = b",".join(view for key, cwd, view in self.sessions if grant.sees(key, cwd))
+        views = b",".join(view for key, cwd, view in self.sessions if grant.can_see(key, cwd))
         return b'{"number":%d,"at":%.3f,"broker":%b,"sessions":[%b]}' % (
             self.number,
             at,

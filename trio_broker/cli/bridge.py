@@ -15,7 +15,7 @@ import msgspec
 
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, from_rpc
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Kind, Message
 
 PATIENCE = 5.0  # seconds that a request of the editor waits for a broker, where none can be started
@@ -76,7 +76,7 @@ class Bridge:
     def forth(self, line: bytes) -> bytes:
         """A line of the editor as the broker is to have it; b"" if it is meant for a broker that is gone."""
         try:
-            message = jsonrpc.peek(line)
+            message = jsonrpc.parse_envelope(line)
         except BadMessage:
             return line + b"\n"  # the broker says what is wrong with it
         if message.kind is Kind.RESPONSE:
@@ -97,10 +97,10 @@ class Bridge:
     def refusal(self, line: bytes, error: BrokerError) -> bytes:
         """What the editor is told of a line for which there is no broker: a request has an answer."""
         try:
-            message = jsonrpc.peek(line)
+            message = jsonrpc.parse_envelope(line)
         except BadMessage:
             return b""
-        return jsonrpc.refusal(message.id, error) if message.kind is Kind.REQUEST else b""
+        return jsonrpc.exception_response(message.id, error) if message.kind is Kind.REQUEST else b""
 
     # From the broker
 
@@ -118,7 +118,7 @@ class Bridge:
             told += map(self._back, jsonrpc.lines_of(others))
             if mark:
                 place, _, rest = rest.partition(b"\n")
-                self._note(jsonrpc.peek(mark + place).params)
+                self._note(jsonrpc.parse_envelope(mark + place).params)
             block = rest
         return b"".join(told)
 
@@ -127,7 +127,7 @@ class Bridge:
         self._now = self._places[at["sessionId"]] = _Place(at["began"], at["seq"], at["count"], at["lines"])
 
     def _back(self, line: bytes) -> bytes:
-        message = jsonrpc.peek(line)
+        message = jsonrpc.parse_envelope(line)
         id = message.id or b"null"
         if message.kind is Kind.RESPONSE:
             if id in self._own:
@@ -154,7 +154,7 @@ class Bridge:
             self._hello = request.params
         elif request.method in OPENING:
             id = request.session_id or jsonrpc.decode(answer.result or b"{}")["sessionId"]
-            self._sessions[id] = jsonrpc.with_fields(request.params, sessionId=id)
+            self._sessions[id] = jsonrpc.replace_members(request.params, sessionId=id)
         elif request.method in ENDING and request.session_id is not None:
             self._sessions.pop(request.session_id, None)
             self._places.pop(request.session_id, None)
@@ -166,7 +166,9 @@ class Bridge:
         told = [_withdrawal(id) for id in self._asking]
         for id, request in tuple(self._owing.items()):
             if request.method not in ("initialize", "session/prompt"):
-                told.append(jsonrpc.refusal(id, BrokerGone(f"{why} before it had answered; ask again")))
+                told.append(
+                    jsonrpc.exception_response(id, BrokerGone(f"{why} before it had answered; ask again"))
+                )
                 del self._owing[id]
         self.brokers += 1
         self._asking.clear()
@@ -227,13 +229,13 @@ def _marked(request: Message, **options: object) -> Message:
         params = _with_options(request.params, **options)
     except BadMessage:
         return request  # the broker says what is wrong with it
-    return jsonrpc.peek(jsonrpc.request(request.id or b"null", "session/prompt", params).strip())
+    return jsonrpc.parse_envelope(jsonrpc.request(request.id or b"null", "session/prompt", params).strip())
 
 
 def _with_options(params: bytes, **options: object) -> bytes:
     """Parameters with these options for the broker, of which those that the editor gave count."""
     meta = _object(jsonrpc.decode(jsonrpc.members(params).get("_meta", b"{}")))
-    return jsonrpc.with_fields(params, _meta=meta | {META: options | _object(meta.get(META))})
+    return jsonrpc.replace_members(params, _meta=meta | {META_KEY: options | _object(meta.get(META_KEY))})
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _with_id(message: Message, id: bytes) -> bytes:
-    return jsonrpc.with_fields(message.raw, id=msgspec.Raw(id)) + b"\n"
+    return jsonrpc.replace_members(message.raw, id=msgspec.Raw(id)) + b"\n"
 
 
 def _withdrawal(id: bytes) -> bytes:

@@ -43,7 +43,7 @@ def serve_command(
     """
     at_home(state, "serve")
     from trio_broker.daemon import listen
-    from trio_broker.ioutil import collect_seldom
+    from trio_broker.ioutil import tune_gc
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -61,7 +61,7 @@ def serve_command(
         if start_lock is not None:
             os.close(start_lock)
 
-    collect_seldom()
+    tune_gc()
     try:
         run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
     except OSError:

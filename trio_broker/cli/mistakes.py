@@ -32,7 +32,7 @@ class Found:
 
 def find(path: Path, installed: Installed, *, must_exist: bool) -> Found:
     """Everything that is wrong with the file at `path`; a missing one is well. Raises ConfigError if it is no TOML."""
-    fits, unfit = config.salvage(config.read(path, must_exist=must_exist), str(path))
+    fits, unfit = config.parse_leniently(config.read(path, must_exist=must_exist), str(path))
     broken = [where[1] for where, _ in unfit if where[0] == "agents" and len(where) > 1]
     mistakes, warnings = [*unfit], [*_agents(fits), *_notify(fits)]
     listens = fits.listen.websocket is not None or any(where == ("listen", "websocket") for where, _ in unfit)

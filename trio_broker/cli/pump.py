@@ -14,7 +14,7 @@ from trio_util import AsyncValue
 
 from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.transport.base import Lines
 from trio_broker.transport.connect import connected
 from trio_broker.transport.websocket import WebSocketLink
@@ -74,7 +74,7 @@ class Pump:
                 await self._take(lines)
         self._broker.value = None
         gone = f"{GONE}{broker.farewell()}"
-        if broker.socket.closed is not None and broker.socket.closed.code == Ending.EXPIRED.code:
+        if broker.socket.closed is not None and broker.socket.closed.code == CloseReason.EXPIRED.code:
             raise BrokerGone(gone)
         click.echo(f"trio-broker: {gone}; trying again", err=True)
         await self._say(self.bridge.lost(gone))

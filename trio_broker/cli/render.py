@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from trio_broker.cli.text import safe, safe_json, safe_lines
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message
 
 STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2", "notice": "33"}
@@ -38,7 +38,7 @@ class Json:
     """The session's ACP frames as they came, one a line, the answer to the prompt last."""
 
     def message(self, message: Message) -> None:
-        if not (message.method or "").startswith(OURS):
+        if not (message.method or "").startswith(METHOD_PREFIX):
             sys.stdout.buffer.write(safe_json(message.raw) + b"\n")
             sys.stdout.buffer.flush()
 

@@ -132,7 +132,7 @@ class Pump:
             data = b""
         if not data:
             raise BrokerGone(GONE)
-        self._say(self.bridge.back(self._lines.cut(data)))
+        self._say(self.bridge.back(self._lines.feed_block(data)))
 
     def _say(self, lines: bytes) -> None:
         with self._speaking:

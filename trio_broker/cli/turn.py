@@ -24,7 +24,7 @@ from trio_broker.cli.text import safe
 from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Message
 
 HOW = "give it as words, or with -f FILE, or on stdin"
@@ -167,7 +167,7 @@ class Prompting:
 
     async def _call(self, client: Client) -> Any:
         busy = {} if self.if_busy is None else {"ifBusy": self.if_busy}
-        meta = {META: {"promptId": self.prompt_id, **self._policy(), **busy}}
+        meta = {META_KEY: {"promptId": self.prompt_id, **self._policy(), **busy}}
         blocks = [{"type": "text", "text": self.text}]
         self.prompted = True
         return await client.call(
@@ -219,7 +219,7 @@ class Prompting:
         )  # some agents end a turn so when denied
         if reason in ("cancelled", "refusal") and not (refused and by_itself):
             meta = result.get("_meta") or {}
-            note = (meta.get(META) or {}).get("note") if isinstance(meta, dict) else None
+            note = (meta.get(META_KEY) or {}).get("note") if isinstance(meta, dict) else None
             say(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
             return ERROR if reason == "refusal" else INTERRUPTED
         if refused:

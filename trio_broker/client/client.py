@@ -16,9 +16,9 @@ import trio
 from trio_broker.client import blocking
 from trio_broker.errors import BadMessage, BrokerError, BrokerGone, RemoteError, from_rpc
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message
-from trio_broker.protocol.pending import Calls
+from trio_broker.protocol.pending import PendingRequests
 from trio_broker.transport.base import FAREWELL, Lines, Link
 from trio_broker.transport.outbox import Outbox
 
@@ -50,7 +50,7 @@ class Client:
     _on_request: OnRequest
     gone: trio.Event = attrs.field(factory=trio.Event)
     outbox: Outbox = attrs.field(factory=Outbox)
-    _calls: Calls[_Call] = attrs.field(factory=Calls)
+    _calls: PendingRequests[_Call] = attrs.field(factory=PendingRequests)
     _asked: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
     _farewell: str = ""
     _said: str = ""  # to nobody's request: why it is about to close the connection
@@ -69,7 +69,7 @@ class Client:
         try:
             await call.arrived.wait()
         finally:
-            if self._calls.forget(number) is not None and method.startswith(OURS):
+            if self._calls.forget(number) is not None and method.startswith(METHOD_PREFIX):
                 self.notify("$/cancel_request", {"requestId": number})
         return _result(call.reply)
 
@@ -85,7 +85,7 @@ class Client:
     def hear(self, line: bytes) -> None:
         """Act on one line of the broker; one that is no message is ignored."""
         try:
-            message = jsonrpc.peek(line)
+            message = jsonrpc.parse_envelope(line)
         except BadMessage:
             return
         self._on_message(message)
@@ -106,7 +106,7 @@ class Client:
             try:
                 self.outbox.put(jsonrpc.response(id, jsonrpc.encode(await self._on_request(message))))
             except BrokerError as error:
-                self.outbox.put(jsonrpc.refusal(id, error))
+                self.outbox.put(jsonrpc.exception_response(id, error))
             finally:
                 self._asked.pop(id, None)  # a broker that is none of ours may have asked twice under one id
 

@@ -17,10 +17,17 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from trio_broker.auth.policy import KINDS, Action, Policy, Rule, Unattended
 from trio_broker.config import validation
-from trio_broker.config.validation import Problem, Unfit, at_least, ranged, register, unfit
+from trio_broker.config.validation import (
+    InvalidValue,
+    Problem,
+    at_least,
+    invalid_value,
+    range_overrides,
+    register,
+)
 from trio_broker.errors import ConfigError
 
-MOVED = {"broker.policy": 'has moved: write default = "…" in [policy]'}
+MOVED_KEYS = {"broker.policy": 'has moved: write default = "…" in [policy]'}
 
 
 class Restart(enum.Enum):
@@ -151,13 +158,13 @@ def read(path: Path, *, must_exist: bool = False) -> str:
 
 def loads(text: str, file: str) -> Config:
     """As `load`, of a text; `file` is what errors call it."""
-    config, found = salvage(text, file)
+    config, found = parse_leniently(text, file)
     if found:
         raise config_error(file, found)
     return config
 
 
-def salvage(text: str, file: str) -> tuple[Config, list[Problem]]:
+def parse_leniently(text: str, file: str) -> tuple[Config, list[Problem]]:
     """What of the text fits, and all that does not. Raises ConfigError for what is no TOML."""
     try:
         raw = tomllib.loads(text)
@@ -170,27 +177,27 @@ def salvage(text: str, file: str) -> tuple[Config, list[Problem]]:
         except ClassValidationError as error:
             found = list(validation.problems(error, ()))
             told = told or found  # later ones come of what was taken out
-            if not validation.without(raw, [where for where, _ in found]):
+            if not validation.drop_keys(raw, [where for where, _ in found]):
                 raise config_error(file, told) from error
 
 
 def config_error(file: str, problems: list[Problem]) -> ConfigError:
     """The error that tells all of these."""
     named = [(validation.dotted(*where), what) for where, what in problems]
-    named = [(key, MOVED.get(key, what)) for key, what in named]
+    named = [(key, MOVED_KEYS.get(key, what)) for key, what in named]
     lines = [f"{file}: {key}: {what}" if key else f"{file}: {what}" for key, what in named]
     return ConfigError("\n".join(lines), file=file, keys=[key for key, _ in named])
 
 
 def _agents(converter: cattrs.Converter, value: object) -> dict[str, AgentConfig]:
     if not isinstance(value, dict):
-        raise unfit("a table", value)
+        raise invalid_value("a table", value)
     errors: list[Exception] = []
     agents = {}
     for name, table in value.items():
         try:
             agents[name] = converter.structure(table, AgentConfig)
-        except (ClassValidationError, Unfit) as error:
+        except (ClassValidationError, InvalidValue) as error:
             error.add_note(IterableValidationNote(f"in agent {name!r}", name, AgentConfig))
             errors.append(error)
     if errors:
@@ -200,13 +207,13 @@ def _agents(converter: cattrs.Converter, value: object) -> dict[str, AgentConfig
 
 def _rules(converter: cattrs.Converter, value: object) -> tuple[Rule, ...]:
     if not isinstance(value, list):
-        raise unfit("an array of tables: [[policy.rules]]", value)
+        raise invalid_value("an array of tables: [[policy.rules]]", value)
     errors: list[Exception] = []
     rules = []
     for number, table in enumerate(value, 1):  # as `policy rule N` in logs
         try:
             rules.append(converter.structure(table, Rule))
-        except (ClassValidationError, Unfit) as error:
+        except (ClassValidationError, InvalidValue) as error:
             error.add_note(IterableValidationNote(f"in rule {number}", str(number), Rule))
             errors.append(error)
     if errors:
@@ -219,7 +226,7 @@ def _kinds(value: object, _: object) -> tuple[str, ...]:
     kinds = validation.strings([value] if isinstance(value, str) else value, str)
     for kind in kinds:
         if kind not in KINDS and not kind.startswith("_"):
-            raise unfit(f"a kind of tool ({', '.join(KINDS)}) or an array of them", kind)
+            raise invalid_value(f"a kind of tool ({', '.join(KINDS)}) or an array of them", kind)
     return kinds
 
 
@@ -228,7 +235,7 @@ def _pattern(value: object, _: object) -> str:
     try:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
-        raise Unfit(f"expected a regular expression, but {text!r} has an error: {error}") from error
+        raise InvalidValue(f"expected a regular expression, but {text!r} has an error: {error}") from error
     return text
 
 
@@ -246,14 +253,16 @@ def _address(value: object, _: object) -> str:
     try:
         host_and_port(text)
     except ValueError as error:
-        raise Unfit(str(error)) from error
+        raise InvalidValue(str(error)) from error
     return text
 
 
 def _root(value: object, _: object) -> str:
     text = validation.string(value, str)
     if not text or (text.startswith("~") and not text.startswith("~/") and text != "~"):
-        raise Unfit(f"expected a path: absolute, from ~/, or from the session's directory, not {text!r}")
+        raise InvalidValue(
+            f"expected a path: absolute, from ~/, or from the session's directory, not {text!r}"
+        )
     return text
 
 
@@ -278,21 +287,21 @@ def _make_converter() -> cattrs.Converter:
     register(
         converter,
         PolicyConfig,
-        make_dict_structure_fn(PolicyConfig, converter, notify=notify, **ranged(PolicyConfig)),
+        make_dict_structure_fn(PolicyConfig, converter, notify=notify, **range_overrides(PolicyConfig)),
     )
     kind, title, path = (override(struct_hook=hook) for hook in (_kinds, _pattern, _root))
     register(converter, Rule, make_dict_structure_fn(Rule, converter, kind=kind, title=title, path=path))
     register(
         converter,
         AgentConfig,
-        make_dict_structure_fn(AgentConfig, converter, command=command, **ranged(AgentConfig)),
+        make_dict_structure_fn(AgentConfig, converter, command=command, **range_overrides(AgentConfig)),
     )
     listen = make_dict_structure_fn(
-        ListenConfig, converter, websocket=override(struct_hook=_address), **ranged(ListenConfig)
+        ListenConfig, converter, websocket=override(struct_hook=_address), **range_overrides(ListenConfig)
     )
     register(converter, ListenConfig, listen)
     for table in (BrokerConfig, JournalConfig, Config):
-        register(converter, table, make_dict_structure_fn(table, converter, **ranged(table)))
+        register(converter, table, make_dict_structure_fn(table, converter, **range_overrides(table)))
     return converter
 
 

@@ -11,15 +11,15 @@ import trio
 
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.errors import Misuse, NoSession
-from trio_broker.journal.export import Parser
+from trio_broker.journal.export import ExportParser
 from trio_broker.journal.keeper import Keeper
-from trio_broker.journal.store import Append, Change, Delete, Journal, Save, Saved
+from trio_broker.journal.store import Append, Change, Delete, Journal, Save, SavedSession
 
 PAGE = 8 * 1024 * 1024  # bytes of an export after which a page is full: escaped, it has to fit into a message
 
 
 @attrs.define(eq=False)
-class Import:
+class SessionImport:
     """A session that is taken in, closed: all or nothing. Its records stand in the journal under a number that is no
     session's before the `end`, in steps of which none holds up for long what others have to write.
 
@@ -28,15 +28,15 @@ class Import:
 
     keeper: Keeper
     number: int
-    _open: dict[int, Import]
-    _parser: Parser = attrs.field(factory=Parser)
-    _over: trio.Event = attrs.field(factory=trio.Event)
+    _open: dict[int, SessionImport]
+    _parser: ExportParser = attrs.field(factory=ExportParser)
+    _ended: trio.Event = attrs.field(factory=trio.Event)
     _busy: bool = False
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Until it has ended; cancelled, whoever began it is gone, and it is given up."""
         try:
-            await self._over.wait()
+            await self._ended.wait()
         finally:
             self._give_up()
 
@@ -59,22 +59,22 @@ class Import:
         assert self.keeper.journal is not None, "it was there when this began"
         records = self._parser.feed(line.encode("utf-8", "surrogatepass") for line in lines)
         changes: list[Change] = [Append(self.number, record) for record in records]
-        self.keeper.journal.write(changes + (self._facts() if last else []))
+        self.keeper.journal.write(changes + (self._session_changes() if last else []))
 
-    def _facts(self) -> list[Change]:
+    def _session_changes(self) -> list[Change]:
         head = self._parser.end()
         save = Save(self.number, head.key, head.session_id, "closed", head.meta, head.updated_at)
         made = save if head.created_at is None else attrs.evolve(save, updated_at=head.created_at)
         return [made, save]
 
     def _give_up(self) -> None:
-        if not self._over.is_set():
+        if not self._ended.is_set():
             self._end()
             self.keeper.put(Delete(self.number))
 
     def _end(self) -> None:
         self._open.pop(self.number, None)
-        self._over.set()
+        self._ended.set()
 
 
 @attrs.define(eq=False)
@@ -82,7 +82,7 @@ class Archive:
     """Every `async` method waits for the journal, and raises JournalError; Misuse where none is kept."""
 
     keeper: Keeper
-    imports: dict[int, Import] = attrs.field(factory=dict)
+    imports: dict[int, SessionImport] = attrs.field(factory=dict)
     _next: int = 0
 
     def next_number(self) -> int:
@@ -92,15 +92,15 @@ class Archive:
         self._next += 1
         return self._next - 1
 
-    async def saved(self, session_id: str | None, key: str | None, grant: Grant = OWNER) -> Saved:
+    async def find_saved(self, session_id: str | None, key: str | None, grant: Grant = OWNER) -> SavedSession:
         """A session that is not here any more, the newest that fits and that this grant sees. Raises NoSession."""
-        found: list[Saved] = []
+        found: list[SavedSession] = []
         if self.keeper.journal is not None:
             everyone = await self.keeper.ask(self.keeper.journal.sessions)
             fits = [
                 saved for saved in everyone if session_id == saved.session_id or (key and key == saved.key)
             ]
-            found = [saved for saved in fits if _sees(grant, saved)]
+            found = [saved for saved in fits if _can_see(grant, saved)]
         if not found:
             if key:
                 raise NoSession(f"there is no session {key!r}, live or closed", key=key)
@@ -129,14 +129,14 @@ class Archive:
 
         return await self.keeper.ask(page)
 
-    def begin_import(self) -> Import:
+    def begin_import(self) -> SessionImport:
         """Take in an exported session, bit by bit; a session that begins meanwhile gets another number."""
         self._journal()
-        begun = Import(self.keeper, self.next_number(), self.imports)
+        begun = SessionImport(self.keeper, self.next_number(), self.imports)
         self.imports[begun.number] = begun
         return begun
 
-    def import_of(self, number: int) -> Import:
+    def get_import(self, number: int) -> SessionImport:
         """The one that has begun under this number. Raises Misuse."""
         if number not in self.imports:
             raise Misuse(
@@ -162,7 +162,7 @@ class Archive:
         return self.keeper.journal
 
 
-def _sees(grant: Grant, saved: Saved) -> bool:
+def _can_see(grant: Grant, saved: SavedSession) -> bool:
     cwd = saved.meta.get("cwd")  # of an imported session it may be anything
     real = os.path.realpath(cwd) if isinstance(cwd, str) and os.path.isabs(cwd) and "\0" not in cwd else ""
-    return grant.sees(saved.key, real)
+    return grant.can_see(saved.key, real)

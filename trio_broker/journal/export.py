@@ -24,7 +24,7 @@ FORMAT = 1
 Positive = Annotated[int, msgspec.Meta(ge=1, lt=1 << 53)]
 
 
-class Head(msgspec.Struct, frozen=True):
+class SessionHeader(msgspec.Struct, frozen=True):
     """The facts that are taken over; the number and the state are the importer's own."""
 
     key: str
@@ -43,7 +43,7 @@ class _Line(msgspec.Struct, frozen=True):
     data: list[str] | dict[str, Any]
 
 
-def head_line(facts: dict[str, Any]) -> bytes:
+def header_line(facts: dict[str, Any]) -> bytes:
     """The first line, of at least the facts that `Head` names."""
     return json.dumps({"trio-broker": FORMAT, **facts}).encode() + b"\n"
 
@@ -61,11 +61,11 @@ def _escaped(raw: str) -> str:
     return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], raw)
 
 
-class Parser:
+class ExportParser:
     """Reads what was exported, some lines at a time. Its methods raise JournalError, with the line that is wrong."""
 
     def __init__(self) -> None:
-        self._head: Head | None = None
+        self._head: SessionHeader | None = None
         self._at = self._last = 0  # the last line, and the last event in it
 
     def feed(self, lines: Iterable[bytes]) -> list[Record]:
@@ -79,19 +79,19 @@ class Parser:
                 records.append(self._next(_read(self._at, line, _record)))
         return records
 
-    def end(self) -> Head:
+    def end(self) -> SessionHeader:
         """There are no more lines: the facts of the session, if it is there whole."""
         if self._head is None:
             raise JournalError("there is nothing to import: the file is empty")
         if self._head.last > self._last:
-            raise _wrong(
+            raise _line_error(
                 self._at, f"it ends at event {self._last} of {self._head.last}; the file is not there whole"
             )
         return self._head
 
     def _next(self, record: Record) -> Record:
         if record.first <= self._last:
-            raise _wrong(self._at, f"event {record.first} comes after event {self._last}")
+            raise _line_error(self._at, f"event {record.first} comes after event {self._last}")
         self._last = record.last
         return record
 
@@ -100,17 +100,17 @@ def _read(at: int, line: bytes, make: Callable[[Any], T]) -> T:
     try:
         return make(jsonrpc.decode(line))
     except (ValueError, msgspec.ValidationError, BadMessage) as error:
-        raise _wrong(at, str(error)) from error
+        raise _line_error(at, str(error)) from error
 
 
-def _wrong(at: int, why: str) -> JournalError:
+def _line_error(at: int, why: str) -> JournalError:
     return JournalError(f"line {at} is not what `sessions export` writes: {why}", line=at)
 
 
-def _head(value: Any) -> Head:
+def _head(value: Any) -> SessionHeader:
     if not isinstance(value, dict) or value.get("trio-broker") != FORMAT:
         raise ValueError(f"it is no export of a format that is known here ({FORMAT})")
-    return msgspec.convert(value, Head)
+    return msgspec.convert(value, SessionHeader)
 
 
 def _record(value: Any) -> Record:

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from trio_broker.errors import JournalError
-from trio_broker.ioutil import give_back
+from trio_broker.ioutil import trim_heap
 from trio_broker.journal.schema import PAGE_SIZE
 from trio_broker.journal.store import Journal
 
@@ -86,12 +86,12 @@ class Folding:
 
     async def _once(self, limiter: trio.CapacityLimiter) -> None:
         self._since = 0
-        await trio.to_thread.run_sync(self.journal.fold, limiter=limiter)
+        await trio.to_thread.run_sync(self.journal.checkpoint, limiter=limiter)
 
     async def _give_back(self) -> None:
         if self._passed >= FLOOD:
             self._passed = 0
-            await trio.to_thread.run_sync(give_back, limiter=self._beside)
+            await trio.to_thread.run_sync(trim_heap, limiter=self._beside)
 
     def _let_go(self) -> None:
         if self.holding:

@@ -22,7 +22,7 @@ from trio_broker.errors import JournalError
 from trio_broker.journal.folding import Folding
 from trio_broker.journal.record import Record
 from trio_broker.journal.store import Append, Change, Journal, Reserve
-from trio_broker.supervision import tell
+from trio_broker.supervision import call_contained
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -305,14 +305,14 @@ class Keeper:
         for entry in batch:
             self._size -= entry.size
             if entry.owner is not None and isinstance(entry.change, Reserve):
-                tell(entry.owner.on_reserved, entry.change.upto)
+                call_contained(entry.owner.on_reserved, entry.change.upto)
             elif entry.owner is not None and isinstance(entry.change, Append):
                 kept[entry.owner] = entry.change.record.last
         for owner, last in kept.items():
-            tell(owner.on_kept, last)
+            call_contained(owner.on_kept, last)
         losses, self._losses = self._losses, {}
         for owner, (first, last) in losses.items():
-            tell(owner.on_lost, first, last)
+            call_contained(owner.on_lost, first, last)
 
     def _failed(self, error: JournalError, batch: list[_Entry]) -> None:
         before, self.failing = self.failing, error.message
@@ -329,7 +329,7 @@ class Keeper:
             log.error("journal_failing sessions_go_on=True why=%s", error.message)
             waiting = chain(self._reserving.values(), *self._queues.values())
             for owner in {entry.owner for entry in waiting if entry.owner}:
-                tell(owner.on_failing)
+                call_contained(owner.on_failing)
 
     def _drop(self) -> None:
         """Give up the oldest records, down to half of what may be held; the rest of the changes are small and stay."""

@@ -66,7 +66,7 @@ class Log:
         return (end if self._beyond is None else min(end, self._beyond)) - 1
 
     @property
-    def lasts(self) -> bool:
+    def is_durable(self) -> bool:
         """What is in it outlives the broker."""
         return self.keeper.journal is not None and not self.keeper.failing
 
@@ -162,7 +162,7 @@ class Log:
         self.cursors.add(cursor)
         return cursor
 
-    def place_of(self, since: int, began: int | None = None) -> int:
+    def resume_position(self, since: int, began: int | None = None) -> int:
         """The number from which a reader goes on that asks for `since`.
 
         It may have heard more of a broker that was killed than that one could keep: of that it is told as a gap.
@@ -226,7 +226,7 @@ class Log:
         at = len(ring) - 1
         if since < ring[at].first:  # a reader that is up to date wants the last one
             at = bisect_right(ring, since, key=first_of) - 1
-        return ring[at].since(since)
+        return ring[at].slice_from(since)
 
     async def page(self, since: int) -> list[Record]:
         """Records from number `since` on, which has left the ring; what is lost stands there as a gap."""
@@ -253,7 +253,7 @@ class Cursor:
     wake: Callable[[], None]
     _page: list[Record] = attrs.field(factory=list)
 
-    def behind(self, upto: int | None = None) -> bool:
+    def has_more(self, upto: int | None = None) -> bool:
         """Whether there is something to read, up to number `upto`."""
         return self.next <= (self.log.last if upto is None else min(upto, self.log.last))
 
@@ -274,7 +274,7 @@ async def read_range(log: Log, since: int, upto: int, receive: Callable[[Record]
     """Read a log from one number to another; others get their turn between its records."""
     cursor = log.cursor(since)
     try:
-        while cursor.behind(upto):
+        while cursor.has_more(upto):
             receive(await cursor.take())
             await trio.lowlevel.checkpoint()
     finally:

@@ -43,7 +43,7 @@ class Record:
     def last(self) -> int:
         return self.first + self.count - 1
 
-    def since(self, number: int) -> Record:
+    def slice_from(self, number: int) -> Record:
         """The part from `number` on, which is one of its numbers."""
         if number <= self.first:
             return self

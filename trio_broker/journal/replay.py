@@ -27,7 +27,7 @@ Update = dict[str, Any]
 
 
 @attrs.define(eq=False)
-class Item:
+class ReplayItem:
     """One thing of the conversation: its update, or the raw line of one that is told as it came."""
 
     number: int
@@ -36,7 +36,7 @@ class Item:
     raw: bytes | None = None
     texts: list[str] = attrs.field(factory=list)
 
-    def whole(self) -> Update:
+    def merged_update(self) -> Update:
         """The update, with all of its text."""
         if len(self.texts) < 2:
             return self.update
@@ -48,10 +48,10 @@ class Replay:
     """Feed it the records in order; then `frames` has the replay, and `items` what it consists of."""
 
     session_id: str
-    items: list[Item] = attrs.field(factory=list)
-    _states: dict[str, Item] = attrs.field(factory=dict)
-    _tools: dict[str, Item] = attrs.field(factory=dict)
-    _plan: Item | None = None
+    items: list[ReplayItem] = attrs.field(factory=list)
+    _states: dict[str, ReplayItem] = attrs.field(factory=dict)
+    _tools: dict[str, ReplayItem] = attrs.field(factory=dict)
+    _plan: ReplayItem | None = None
     _prompt: list[str] = attrs.field(factory=list)  # texts of the turn's prompt that its agent may echo
 
     def feed(self, record: Record) -> None:
@@ -67,7 +67,7 @@ class Replay:
             if item.raw is not None:
                 yield item.raw + b"\n"
             else:
-                params = jsonrpc.encode({"sessionId": self.session_id, "update": item.whole()})
+                params = jsonrpc.encode({"sessionId": self.session_id, "update": item.merged_update()})
                 yield jsonrpc.notification("session/update", params)
 
     def _start(self, record: Record) -> None:
@@ -77,19 +77,19 @@ class Replay:
         self._prompt = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
         for block in blocks:
             update = {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id}
-            self.items.append(Item(record.first, record.at, update))
+            self.items.append(ReplayItem(record.first, record.at, update))
 
     def _line(self, number: int, at: float, line: bytes) -> None:
         try:
-            params = jsonrpc.decode(jsonrpc.peek(line).params)
+            params = jsonrpc.decode(jsonrpc.parse_envelope(line).params)
         except BadMessage:
             params = None
         update = params.get("update") if isinstance(params, dict) else None
-        item = Item(number, at, update if isinstance(update, dict) else {}, line)
+        item = ReplayItem(number, at, update if isinstance(update, dict) else {}, line)
         if not self._merged(item, item.update.get("sessionUpdate")):
             self.items.append(item)
 
-    def _merged(self, item: Item, kind: object) -> bool:
+    def _merged(self, item: ReplayItem, kind: object) -> bool:
         """Whether the item needs no place of its own."""
         if kind in CHUNKS:
             return self._chunk(item)
@@ -105,7 +105,7 @@ class Replay:
             return True
         return False
 
-    def _chunk(self, item: Item) -> bool:
+    def _chunk(self, item: ReplayItem) -> bool:
         text = _text(item.update)
         if item.update["sessionUpdate"] == "user_message_chunk" and text in self._prompt:
             self._prompt.remove(text or "")
@@ -120,7 +120,7 @@ class Replay:
         before.texts.append(text)
         return True
 
-    def _tool(self, item: Item) -> bool:
+    def _tool(self, item: ReplayItem) -> bool:
         id = item.update.get("toolCallId")
         if not isinstance(id, str):
             return False

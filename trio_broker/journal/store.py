@@ -22,11 +22,11 @@ from trio_broker.journal import export
 from trio_broker.journal.record import Record
 from trio_broker.journal.schema import connect, put_aside
 
-ROWS = 16  # records of one statement, at most
+ROWS_PER_INSERT = 16  # records of one statement, at most
 INSERTS = [
     "INSERT INTO record (session, first, count, at, kind, data) VALUES "  # noqa: S608  # only the number of rows is put in
     f"{', '.join(['(?, ?, ?, ?, ?, ?)'] * rows)} ON CONFLICT (session, first) DO NOTHING"
-    for rows in range(ROWS + 1)
+    for rows in range(ROWS_PER_INSERT + 1)
 ]
 SAVE = (
     "INSERT INTO session (number, key, session_id, state, meta, created_at, updated_at)"
@@ -41,7 +41,7 @@ SELECT s.number, s.key, s.session_id, s.state, s.meta, s.created_at, s.updated_a
     coalesce((SELECT upto FROM reserved WHERE session = s.number), 0)
 FROM session s ORDER BY s.number
 """
-STRAYS = """
+ORPHANED_LOGS = """
 WITH RECURSIVE log (number) AS (
     SELECT min(session) FROM record
     UNION ALL SELECT (SELECT min(session) FROM record WHERE session > number) FROM log WHERE number IS NOT NULL
@@ -94,11 +94,11 @@ Change = Append | Save | Delete | Reserve
 Step = tuple[str, Sequence[Any]]  # a statement and its values
 
 
-def steps(batch: Iterable[Change]) -> Iterator[Step]:
+def to_sql(batch: Iterable[Change]) -> Iterator[Step]:
     """The statements that make these changes. Neighbouring records are one: each has its price in turns of the GIL."""
     records: list[Append] = []
     for change in batch:
-        if records and (len(records) == ROWS or not isinstance(change, Append)):
+        if records and (len(records) == ROWS_PER_INSERT or not isinstance(change, Append)):
             yield _insert(records)
             records = []
         if isinstance(change, Append):
@@ -133,7 +133,7 @@ def _bytes(text: str) -> bytes:
 
 
 @attrs.frozen
-class Saved:
+class SavedSession:
     """A session in the journal: `last` is its newest event's number (0: none), `size` the bytes of its records.
 
     `reserved`: up to here numbers may have been told; 0 where none was that is not there (see `release`).
@@ -158,7 +158,7 @@ class Journal:
     path: Path
     _writer: sqlite3.Connection
     _reader: sqlite3.Connection
-    _folder: sqlite3.Connection
+    _checkpointer: sqlite3.Connection
     moved_aside: Path | None = None
     _reading: threading.Lock = attrs.field(factory=threading.Lock)
     _file: int | None = None  # closed after the connections: its end gives back their locks, too (POSIX)
@@ -185,7 +185,7 @@ class Journal:
 
     def write(self, batch: Sequence[Change]) -> None:
         """Make these changes, all or none."""
-        statements = [*steps(batch)]
+        statements = [*to_sql(batch)]
         with self._transaction() if len(statements) > 1 else self._statement() as cursor:
             for step in statements:
                 cursor.execute(*step)
@@ -198,10 +198,10 @@ class Journal:
         )
         return int(found[0]) + 1
 
-    def sessions(self) -> list[Saved]:
+    def sessions(self) -> list[SavedSession]:
         """All sessions, the oldest first."""
         rows = self._rows(SESSIONS)
-        return [Saved(row[0], row[1], row[2], row[3], json.loads(row[4]), *row[5:]) for row in rows]
+        return [SavedSession(row[0], row[1], row[2], row[3], json.loads(row[4]), *row[5:]) for row in rows]
 
     def read(self, session: int, since: int, limit: int) -> list[Record]:
         """Records from the one that has number `since` on, cut to begin there: about `limit` bytes, at least one."""
@@ -217,7 +217,7 @@ class Journal:
                 record = Record(*row)
                 if record.last < since:
                     continue
-                found.append(record.since(since))
+                found.append(record.slice_from(since))
                 size += len(record.data)
                 if size >= limit:
                     break
@@ -248,11 +248,11 @@ class Journal:
         with self._transaction() as cursor:
             cursor.execute("SELECT number FROM session WHERE state = 'closed' AND updated_at < ?", (before,))
             old = [number for (number,) in cursor.fetchall()]
-            for step in steps([Delete(number) for number in old]):
+            for step in to_sql([Delete(number) for number in old]):
                 cursor.execute(*step)
             if keep_bytes is not None:
-                _shorten(cursor, keep_bytes)
-        with self._told():  # a script: `execute` takes one step of it, which frees nothing
+                _trim_logs(cursor, keep_bytes)
+        with self._translate_errors():  # a script: `execute` takes one step of it, which frees nothing
             self._writer.executescript("PRAGMA incremental_vacuum").close()
         return len(old)
 
@@ -264,15 +264,15 @@ class Journal:
         if since == 1:
             facts = attrs.asdict(saved)
             del facts["reserved"]
-            yield export.head_line(facts)
+            yield export.header_line(facts)
         before, first = max(0, since - 2), 1
         while records := self.read(session, first, 1 << 20):
             yield from map(export.record_line, records[before:])
             before, first = max(0, before - len(records)), records[-1].last + 1
 
-    def drop_strays(self) -> None:
+    def delete_orphaned_records(self) -> None:
         """Delete records without a session: what was taken in by an import that a crash cut short."""
-        found = self._rows(STRAYS)
+        found = self._rows(ORPHANED_LOGS)
         self.write([Delete(number) for (number,) in found])
 
     def check(self) -> list[str]:
@@ -286,20 +286,20 @@ class Journal:
             f"session {number}: events {first} to {next - 1} are missing" for number, first, next in holes
         ]
 
-    def fold(self) -> None:
+    def checkpoint(self) -> None:
         """Fold what is in the write-ahead log now into the file, beside a write. Two at once are not allowed.
 
         SQLite syncs the file when it has folded the last of the log, and then all of it; this does it each time.
         """
-        with self._told():
-            self._folder.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        with self._translate_errors():
+            self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
             if self._file is None:
                 self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             os.fsync(self._file)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, and close it."""
-        self._folder.close()
+        self._checkpointer.close()
         with contextlib.suppress(sqlite3.Error):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         self._writer.close()
@@ -312,7 +312,7 @@ class Journal:
     @contextlib.contextmanager
     def _statement(self) -> Iterator[sqlite3.Cursor]:
         """For one change, which is a transaction by itself."""
-        with self._told(), contextlib.closing(self._writer.cursor()) as cursor:
+        with self._translate_errors(), contextlib.closing(self._writer.cursor()) as cursor:
             yield cursor
 
     @contextlib.contextmanager
@@ -328,11 +328,11 @@ class Journal:
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[sqlite3.Cursor]:
-        with self._told(), self._reading, contextlib.closing(self._reader.cursor()) as cursor:
+        with self._translate_errors(), self._reading, contextlib.closing(self._reader.cursor()) as cursor:
             yield cursor
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -343,7 +343,7 @@ class Journal:
             return cursor.execute(query, values).fetchall()
 
 
-def _shorten(cursor: sqlite3.Cursor, keep: int) -> None:
+def _trim_logs(cursor: sqlite3.Cursor, keep: int) -> None:
     """Delete the oldest records of each log above `keep` bytes, never the newest one."""
     cursor.execute(
         "DELETE FROM record WHERE id IN (SELECT id FROM (SELECT id,"

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from trio_broker.journal.record import Record
-from trio_broker.journal.replay import Item, Replay
+from trio_broker.journal.replay import Replay, ReplayItem
 from trio_broker.protocol import jsonrpc
 
 KINDS = {
@@ -21,7 +21,7 @@ KINDS = {
 
 
 @attrs.define(eq=False)
-class History:
+class Transcript:
     """Feed it the records in order; then `items` has the things of the conversation.
 
     Each is one JSON object: `n` (number of its first event), `at`, `kind`, `text`, and its details. Kinds: prompt,
@@ -36,26 +36,26 @@ class History:
     def feed(self, record: Record) -> None:
         self._replay.feed(record)
         if record.kind in ("queued", "started"):
-            self._heed_queue(record)
+            self._apply_queue_event(record)
         elif record.kind != "update":
             event = _event(record)
             unsent = self._waiting.pop(event.get("promptId"), None) if record.kind == "ended" else None
             self._events.append(event if unsent is None else event | {"prompt": unsent})
 
-    def _heed_queue(self, record: Record) -> None:
+    def _apply_queue_event(self, record: Record) -> None:
         event = jsonrpc.decode(record.data)
         if record.kind == "started":
             self._waiting.pop(event.get("promptId"), None)
         elif "prompt" in event:  # one that was moved says nothing new
-            self._waiting[event.get("promptId")] = " ".join(map(_words, event["prompt"] or ()))
+            self._waiting[event.get("promptId")] = " ".join(map(_content_text, event["prompt"] or ()))
 
     def items(self) -> list[dict[str, Any]]:
         """In the order of the log."""
         return sorted([*self._events, *map(_item, self._replay.items)], key=lambda entry: entry["n"])
 
 
-def _item(item: Item) -> dict[str, Any]:
-    update = item.whole()
+def _item(item: ReplayItem) -> dict[str, Any]:
+    update = item.merged_update()
     kind = KINDS.get(str(update.get("sessionUpdate")), "update")
     entry = {"n": item.number, "at": item.at, "kind": kind}
     if kind == "tool":
@@ -67,10 +67,10 @@ def _item(item: Item) -> dict[str, Any]:
         return entry | {"text": "", "entries": update.get("entries")}
     if kind == "update":
         return entry | {"text": "", "update": update}
-    return entry | {"text": _words(update.get("content"))}
+    return entry | {"text": _content_text(update.get("content"))}
 
 
-def _words(content: Any) -> str:
+def _content_text(content: Any) -> str:
     if not isinstance(content, dict):
         return ""
     text = content.get("text")

@@ -17,11 +17,13 @@ PLAIN = Literal[
     "tool_call_update",
     "plan",
 ]
-REMEMBERED = 4  # blocks: as many sessions may be at it in turn
-WORTH = range(4096, 1024 * 1024)  # bytes of what is remembered: a block, not a word, nor a large message
+CACHED_BLOCKS = 4  # blocks: as many sessions may be at it in turn
+CACHED_SIZES = range(
+    4096, 1024 * 1024
+)  # bytes of what is remembered: a block, not a word, nor a large message
 
 
-class OwnUpdates:
+class UpdateBatchDecoder:
     """Knows a block that is nothing but `session/update`s of one session from every other block.
 
     The decoder takes a line only if it is a notification of that method, for that id, with the members of JSON-RPC and
@@ -33,7 +35,7 @@ class OwnUpdates:
         self._plain = _decoder(session_id, [("update", plain)])
         self._any = _decoder(session_id, [])
 
-    def look(self, block: bytes) -> tuple[int, bool]:
+    def classify(self, block: bytes) -> tuple[int, bool]:
         """How many they are, if `block`, which ends with a newline, has nothing else in it; otherwise 0.
 
         And whether each is of a kind that is known to be PLAIN.
@@ -42,7 +44,7 @@ class OwnUpdates:
         try:
             if not block.isascii():
                 str(block, "utf-8")  # msgspec does not look into what it skips
-            plain = _all_fit(self._plain, lines)
+            plain = _all_match(self._plain, lines)
             if not plain:
                 all(map(self._any, lines))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -61,14 +63,14 @@ def _decoder(session_id: str, members: list[Any]) -> Callable[[bytes], object]:
     return msgspec.json.Decoder(envelope).decode
 
 
-def _all_fit(decode: Callable[[bytes], object], lines: list[bytes]) -> bool:
+def _all_match(decode: Callable[[bytes], object], lines: list[bytes]) -> bool:
     try:
         return all(map(decode, lines))
     except msgspec.ValidationError:
         return False
 
 
-_lines: deque[tuple[bytes, list[bytes]]] = deque(maxlen=REMEMBERED)
+_lines: deque[tuple[bytes, list[bytes]]] = deque(maxlen=CACHED_BLOCKS)
 
 
 def lines_in(block: bytes) -> list[bytes]:
@@ -77,6 +79,6 @@ def lines_in(block: bytes) -> list[bytes]:
         if remembered is block:
             return lines
     lines = block[:-1].split(b"\n")
-    if len(block) in WORTH:
+    if len(block) in CACHED_SIZES:
         _lines.append((block, lines))
     return lines

@@ -14,19 +14,19 @@ from typing import Any
 import attrs
 
 from trio_broker.protocol import acp, jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.extensions import META_KEY
 
 OPTIONS = "config_option_update"
 NEEDS = {"notice": "notices", "compaction_update": "compaction", "compaction_summary_chunk": "compaction"}
-SIGNS = (b'"notice"', b'"compaction_', b'"config_option_update"')
-TRUTH = {"true": True, "false": False}
+UPDATE_MARKERS = (b'"notice"', b'"compaction_', b'"config_option_update"')
+BOOLEANS = {"true": True, "false": False}
 REMEMBERED = 4
 
 Object = dict[str, Any]
 
 
 @attrs.frozen
-class Abilities:
+class ClientCapabilities:
     """What of a session's extras a client advertised at `initialize`."""
 
     booleans: bool = False  # config options of type boolean
@@ -34,7 +34,7 @@ class Abilities:
     compaction: bool = False
 
     @classmethod
-    def of(cls, capabilities: Mapping[str, Any]) -> Abilities:
+    def of(cls, capabilities: Mapping[str, Any]) -> ClientCapabilities:
         session = _object(capabilities.get("session"))
         options = _object(session.get("configOptions"))
         has = {name: isinstance(session.get(name), dict) for name in ("notices", "compaction")}
@@ -53,38 +53,40 @@ def is_plain(lines: bytes) -> bool:
     for remembered, plain in _plain:
         if remembered is lines:
             return plain
-    plain = not any(sign in lines for sign in SIGNS)
+    plain = not any(sign in lines for sign in UPDATE_MARKERS)
     _plain.append((lines, plain))
     return plain
 
 
-def degraded(lines: bytes, can: Abilities) -> bytes:
+def downgrade_updates(lines: bytes, can: ClientCapabilities) -> bytes:
     """Whole lines, each a `session/update`, as a client of these abilities gets them."""
-    if can == Abilities(True, True, True) or is_plain(lines):
+    if can == ClientCapabilities(True, True, True) or is_plain(lines):
         return lines
-    return b"".join(_degraded(line, can) + b"\n" for line in lines[:-1].split(b"\n") if _shown(line, can))
+    return b"".join(
+        _downgrade_line(line, can) + b"\n" for line in lines[:-1].split(b"\n") if _is_supported(line, can)
+    )
 
 
 def _update(line: bytes) -> Object:
-    return _object(jsonrpc.decode(jsonrpc.peek(line).params).get("update"))
+    return _object(jsonrpc.decode(jsonrpc.parse_envelope(line).params).get("update"))
 
 
-def _shown(line: bytes, can: Abilities) -> bool:
+def _is_supported(line: bytes, can: ClientCapabilities) -> bool:
     ability = NEEDS.get(str(_update(line).get("sessionUpdate")))
     return ability is None or bool(getattr(can, ability))
 
 
-def _degraded(line: bytes, can: Abilities) -> bytes:
+def _downgrade_line(line: bytes, can: ClientCapabilities) -> bytes:
     update = _update(line)
     if update.get("sessionUpdate") != OPTIONS or can.booleans:
         return line
-    message = jsonrpc.peek(line)
-    changed = update | {"configOptions": options_for(update.get("configOptions") or (), can)}
-    params = jsonrpc.with_fields(message.params, update=changed)
+    message = jsonrpc.parse_envelope(line)
+    changed = update | {"configOptions": downgrade_options(update.get("configOptions") or (), can)}
+    params = jsonrpc.replace_members(message.params, update=changed)
     return jsonrpc.notification(message.method or "", params).rstrip(b"\n")
 
 
-def options_for(options: Sequence[Any], can: Abilities) -> list[Any]:
+def downgrade_options(options: Sequence[Any], can: ClientCapabilities) -> list[Any]:
     """Config options for a client: a boolean one is a choice of two for who does not know booleans."""
     return [option if can.booleans else _as_select(option) for option in options]
 
@@ -97,22 +99,24 @@ def _as_select(option: Any) -> Any:
     return option | {"type": "select", "currentValue": now, "options": choices}
 
 
-def facts_for(facts: Mapping[str, Any], can: Abilities) -> Object:
+def downgrade_settings(facts: Mapping[str, Any], can: ClientCapabilities) -> Object:
     """Modes and options of a session's answers, for a client."""
     options = facts.get("configOptions")
-    return {**facts} | ({"configOptions": options_for(options, can)} if isinstance(options, list) else {})
+    return {**facts} | (
+        {"configOptions": downgrade_options(options, can)} if isinstance(options, list) else {}
+    )
 
 
-def choice_of(params: bytes, options: Sequence[Any] | None) -> bytes:
+def restore_boolean(params: bytes, options: Sequence[Any] | None) -> bytes:
     """`session/set_config_option` as the agent knows it: the choice of two is the boolean again."""
     asked = jsonrpc.decode(params)
     id, value = asked.get("configId"), asked.get("value")
     booleans = [
         _object(option).get("id") for option in options or () if _object(option).get("type") == "boolean"
     ]
-    if id not in booleans or not isinstance(value, str) or value not in TRUTH:
+    if id not in booleans or not isinstance(value, str) or value not in BOOLEANS:
         return params
-    return jsonrpc.with_fields(params, type="boolean", value=TRUTH[value])
+    return jsonrpc.replace_members(params, type="boolean", value=BOOLEANS[value])
 
 
 def initialize_result(agent: Object, client: Object, version: str) -> Object:
@@ -129,7 +133,7 @@ def initialize_result(agent: Object, client: Object, version: str) -> Object:
     capabilities["sessionCapabilities"] = of_sessions
     methods = agent.get("authMethods")
     merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
-    merged["_meta"] = _set_object(merged, "_meta") | {META: {"version": version}}
+    merged["_meta"] = _set_object(merged, "_meta") | {META_KEY: {"version": version}}
     return merged
 
 

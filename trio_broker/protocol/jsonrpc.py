@@ -46,9 +46,9 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` ends, as `lines_of` gives them. Raises LineTooLong, also for one that has not ended."""
-        return lines_of(self.cut(data))
+        return lines_of(self.feed_block(data))
 
-    def cut(self, data: bytes) -> bytes:
+    def feed_block(self, data: bytes) -> bytes:
         """The same as one block, as it came: whole lines with their newlines, b"" if no line has ended yet."""
         end = data.rfind(b"\n") + 1
         if not end:
@@ -109,7 +109,7 @@ _params = msgspec.json.Decoder(_Params).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def peek(line: bytes) -> Message:
+def parse_envelope(line: bytes) -> Message:
     """The envelope of one line: a request or a notification if it has a method, whatever its id (RACES C12).
 
     Raises BadMessage with the `rpc_code` to answer: -32700 for what is no JSON, -32600 for JSON that is no message.
@@ -121,11 +121,11 @@ def peek(line: bytes) -> Message:
         raise _no_message(line, str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, msgspec.DecodeError) and b"\\ud" in line.lower():
-            return _message(line, _slowly(line))
+            return _message(line, _parse_with_stdlib(line))
         raise BadMessage(f"this is no JSON: {error}", rpc_code=PARSE_ERROR) from error
 
 
-def _slowly(line: bytes) -> _Envelope:
+def _parse_with_stdlib(line: bytes) -> _Envelope:
     """JavaScript escapes half a surrogate pair, which msgspec refuses: equal in value, not byte for byte."""
     value = decode(line)
     method = value.get("method", msgspec.UNSET) if isinstance(value, dict) else None
@@ -203,7 +203,7 @@ def error_response(id: bytes, error: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (id, error)
 
 
-def refusal(id: bytes | None, error: BrokerError) -> bytes:
+def exception_response(id: bytes | None, error: BrokerError) -> bytes:
     """The same of one of our errors, with what it has for programs."""
     told = error_object(error.rpc_code, error.message, error.data())
     return error_response(b"null" if id is None else id, told)
@@ -267,7 +267,7 @@ def members(raw: bytes) -> dict[str, bytes]:
         return {key: encode(item) for key, item in value.items()}
 
 
-def with_fields(raw: bytes, **fields: object) -> bytes:
+def replace_members(raw: bytes, **fields: object) -> bytes:
     """The raw JSON object with these members replaced or added, all others byte for byte. Raises as `members`."""
     new = members(raw) | {key: encode(value) for key, value in fields.items()}
     return b"{" + b",".join(encode(key) + b":" + value for key, value in new.items()) + b"}"

@@ -18,7 +18,7 @@ _NUMBER = re.compile(rb"[1-9][0-9]{0,17}")
 
 
 @attrs.define(eq=False)
-class Calls(Generic[T]):
+class PendingRequests(Generic[T]):
     """What we asked the peer: one entry a request, under integers from 1 (DESIGN D2); `unknown` counts odd replies."""
 
     unknown: int = 0
@@ -69,7 +69,7 @@ class BadId(BadMessage):
 
 
 @attrs.define(eq=False)
-class PeerIds:
+class IncomingIds:
     """The ids which the peer has open with us; an id is claimed until its request has been answered."""
 
     _open: set[tuple[type, object]] = attrs.field(factory=set)

@@ -14,16 +14,16 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
-from trio_broker.auth.grant import OWNER, Grant, Scope, demand
+from trio_broker.auth.grant import OWNER, Grant, Scope, require_scope
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import Bound
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled
 from trio_broker.journal.log import Cursor, Log
-from trio_broker.model import Answered, Cancelled, Ending, Outcome
+from trio_broker.model import Answered, Cancelled, CloseReason, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import EVENT, META, OURS
+from trio_broker.protocol.extensions import EVENT, META_KEY, METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
-from trio_broker.protocol.pending import Calls, OnReply, PeerIds, Reply
+from trio_broker.protocol.pending import IncomingIds, OnReply, PendingRequests, Reply
 from trio_broker.server.methods import scopes
 from trio_broker.server.subscription import Subscriptions
 from trio_broker.session.session import Session
@@ -78,7 +78,7 @@ class Connection:
     bound: Bound | None = None
     introduced: bool = False
     spoken: bool = False  # it has asked for something: an initialize, or a verb of ours
-    ending: Ending | None = None
+    ending: CloseReason | None = None
     cut_off: bool = False
     capabilities: Mapping[str, Any] = attrs.field(factory=dict)
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
@@ -88,8 +88,8 @@ class Connection:
     waiting: dict[IdKey, trio.CancelScope] = attrs.field(
         factory=dict
     )  # verbs of ours that have no answer yet
-    _calls: Calls[OnReply] = attrs.field(factory=Calls)
-    _ids: PeerIds = attrs.field(factory=PeerIds)
+    _calls: PendingRequests[OnReply] = attrs.field(factory=PendingRequests)
+    _ids: IncomingIds = attrs.field(factory=IncomingIds)
 
     def __attrs_post_init__(self) -> None:
         self.subscriptions = Subscriptions(self, self.outbox, self.grant.may(Scope.ANSWER))
@@ -99,11 +99,11 @@ class Connection:
     def hear(self, line: bytes) -> None:
         """Act on one line of the client. Nonsense is answered, and the connection lives (DESIGN D13)."""
         try:
-            message = jsonrpc.peek(line)
+            message = jsonrpc.parse_envelope(line)
             if message.kind is Kind.REQUEST:
                 self._claim(message.id or b"null")
         except BadMessage as error:
-            self.send(jsonrpc.refusal(error.id, error))
+            self.send(jsonrpc.exception_response(error.id, error))
             return
         self._dispatch(message)
 
@@ -128,9 +128,9 @@ class Connection:
 
     def _answer(self, message: Message) -> None:
         method = message.method or ""
-        self.spoken = self.spoken or method == "initialize" or method.startswith(OURS)
+        self.spoken = self.spoken or method == "initialize" or method.startswith(METHOD_PREFIX)
         try:
-            demand(self.grant, scopes.of_request(method), method)
+            require_scope(self.grant, scopes.of_request(method), method)
             if waiting := self.handlers.waiting.get(method):
                 self.nursery.start_soon(self._answer_later, waiting, message)
                 return
@@ -142,7 +142,7 @@ class Connection:
 
     async def _answer_later(self, handler: Waiting, message: Message) -> None:
         with trio.CancelScope() as scope:
-            if (message.method or "").startswith(OURS):  # an agent's session is made to the end
+            if (message.method or "").startswith(METHOD_PREFIX):  # an agent's session is made to the end
                 self.waiting[id_key(message.id or b"null")] = scope
             try:
                 result = await handler(self, message)
@@ -156,7 +156,7 @@ class Connection:
     def _note(self, message: Message) -> None:
         method = message.method or ""
         try:
-            demand(self.grant, scopes.of_notification(method), method)
+            require_scope(self.grant, scopes.of_notification(method), method)
             if handler := self.handlers.notifications.get(method):
                 handler(self, message)
             elif message.session_id is not None and not self.handlers.owns(method):
@@ -190,7 +190,7 @@ class Connection:
     def fail(self, message: Message, error: BrokerError, after: Cursor | None = None) -> None:
         """Answer a request with an error; an agent's own error keeps its code, message and data (RACES C18)."""
         self._release(message)
-        self.outbox.put(jsonrpc.refusal(message.id, error), after)
+        self.outbox.put(jsonrpc.exception_response(message.id, error), after)
 
     def _release(self, message: Message) -> None:
         id = message.id or b"null"
@@ -282,12 +282,12 @@ class Connection:
         else:
             self.fail(message, outcome.error, after)
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, ending: CloseReason) -> None:
         """Nothing more will be sent: when what is due has been, the connection ends. Its first reason counts."""
         self.ending = self.ending or ending
         self.outbox.finish()
 
-    def cut(self, ending: Ending) -> None:
+    def cut(self, ending: CloseReason) -> None:
         """End the connection, whatever is still due. A write under way has LAST_WRITE seconds, for half a message can't
         be followed by the reason of the end.
         """
@@ -311,5 +311,5 @@ def _cancelled(outcome: Cancelled) -> bytes:
     if outcome.note is None:
         return result
     meta = jsonrpc.decode(jsonrpc.members(result).get("_meta", b"null"))
-    mine = {META: {"note": outcome.note}}
-    return jsonrpc.with_fields(result, _meta=(meta if isinstance(meta, dict) else {}) | mine)
+    mine = {META_KEY: {"note": outcome.note}}
+    return jsonrpc.replace_members(result, _meta=(meta if isinstance(meta, dict) else {}) | mine)

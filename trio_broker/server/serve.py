@@ -9,7 +9,7 @@ import trio
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.broker.broker import Broker
 from trio_broker.errors import BadMessage
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.connection import Connection, Handlers
 from trio_broker.server.methods import acp, sessions
@@ -37,27 +37,27 @@ async def serve(
     (`printf … | nc -U`) still gets the replies it waits for. Leaving, and cancelling this, ends the connection's own
     tasks; the turns go on (DESIGN D8).
     """
-    ending: Ending | None = None
+    ending: CloseReason | None = None
     try:
         async with trio.open_nursery() as nursery:
             connection = Connection(broker, HANDLERS, nursery, broker.client_name(grant), grant)
             connection.outbox.dress = link.dress
-            connection.outbox.on_lag = lambda: connection.cut(Ending.TOO_SLOW)
+            connection.outbox.on_lag = lambda: connection.cut(CloseReason.TOO_SLOW)
             broker.clients.add(connection)
             try:
                 greet(connection)
                 nursery.start_soon(_write, link, connection)
                 await _read(link, connection)
                 await _until_answered(link, connection)
-                connection.finish(Ending.LEFT)
+                connection.finish(CloseReason.LEFT)
                 await trio.sleep_forever()  # the writer ends it, when all is out
             finally:
                 broker.clients.discard(connection)
                 connection.leave()
-        ending = connection.ending or Ending.LEFT
+        ending = connection.ending or CloseReason.LEFT
     finally:
         if ending is None:
-            ending = Ending.STOPPING if broker.stopping.is_set() else Ending.FAILED
+            ending = CloseReason.STOPPING if broker.stopping.is_set() else CloseReason.FAILED
         with trio.move_on_after(FAREWELL, shield=True):
             await link.close(ending)
 
@@ -71,7 +71,7 @@ async def _read(link: Link, connection: Connection) -> None:
                 connection.hear(line)
     except jsonrpc.LineTooLong as error:
         _say_too_long(connection, error)
-        connection.ending = connection.ending or Ending.TOO_LONG
+        connection.ending = connection.ending or CloseReason.TOO_LONG
 
 
 def _say_too_long(connection: Connection, error: BadMessage) -> None:
@@ -93,7 +93,7 @@ async def _write(link: Link, connection: Connection) -> None:
         while data := await connection.outbox.take():
             await link.send(data)
     except trio.TooSlowError:
-        connection.cut(Ending.TOO_SLOW)
+        connection.cut(CloseReason.TOO_SLOW)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # it left
     connection.nursery.cancel_scope.cancel()

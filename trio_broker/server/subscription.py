@@ -11,8 +11,8 @@ from trio_broker.errors import Forbidden
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.capabilities import Abilities, degraded
-from trio_broker.protocol.extensions import EVENT, META, POSITION
+from trio_broker.protocol.capabilities import ClientCapabilities, downgrade_updates
+from trio_broker.protocol.extensions import EVENT, META_KEY, POSITION
 from trio_broker.session.router import Listener
 from trio_broker.session.session import Session
 from trio_broker.transport.outbox import Outbox
@@ -29,7 +29,7 @@ class Subscriptions:
     listener: Listener
     outbox: Outbox
     may_answer: bool
-    can: Abilities = attrs.field(factory=Abilities)
+    can: ClientCapabilities = attrs.field(factory=ClientCapabilities)
     events: bool = False
     positions: bool = False
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
@@ -81,7 +81,7 @@ class Subscriptions:
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
         if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            told = record.data if self.events or record.plain else degraded(record.data, self.can)
+            told = record.data if self.events or record.plain else downgrade_updates(record.data, self.can)
         elif self.events:
             told = event_frame(session.session_id, session.key, record)
         else:
@@ -117,7 +117,7 @@ def prompt_frames(session_id: str, record: Record, but: str | None = None) -> by
     if but is not None and event.get("author") == but and not event.get("editedBy"):
         return b""  # it knows what it said
     id = f"prompt-{event.get('promptId')}"
-    meta = {META: {"author": event.get("author"), "seq": record.first}}
+    meta = {META_KEY: {"author": event.get("author"), "seq": record.first}}
     updates = [
         {"sessionUpdate": "user_message_chunk", "content": block, "messageId": id, "_meta": meta}
         for block in event.get("prompt") or ()

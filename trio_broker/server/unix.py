@@ -20,7 +20,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.methods.admin import shut_down
 from trio_broker.server.serve import serve
-from trio_broker.supervision import contained
+from trio_broker.supervision import run_contained
 from trio_broker.transport.base import Lines
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,10 @@ async def let_in(broker: Broker, door: trio.SocketListener, clients: trio.Nurser
         if stranger := _stranger(stream):
             await _refuse(stream, stranger)
         elif full := _full(broker):
-            await contained("client", partial(_answer_operator, broker, stream, full), lambda: None)
+            await run_contained("client", partial(_answer_operator, broker, stream, full), lambda: None)
         else:
             link = Lines(stream, broker.config.broker.max_line)
-            await contained("client", partial(serve, broker, link), lambda: None)
+            await run_contained("client", partial(serve, broker, link), lambda: None)
 
     await trio.serve_listeners(welcome, [door], handler_nursery=clients)
 
@@ -86,7 +86,7 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
         try:
             while lines := await link.receive():
                 for line in lines:
-                    if (answer := _answer(broker, jsonrpc.peek(line))) is None:
+                    if (answer := _answer(broker, jsonrpc.parse_envelope(line))) is None:
                         await _refuse(stream, full)
                         return
                     await link.send(answer)

@@ -20,10 +20,10 @@ from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import Bound
 from trio_broker.config.config import ListenConfig
 from trio_broker.errors import UnknownAgent
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.server.connection import Connection
 from trio_broker.server.serve import serve
-from trio_broker.supervision import contained
+from trio_broker.supervision import run_contained
 from trio_broker.transport.http import Head, HeadReader, Place, Refusal, Rules, answer, place_of
 from trio_broker.transport.listeners import Listener, address_of
 from trio_broker.transport.websocket import Wire, accepted, close_heard
@@ -92,7 +92,7 @@ class WebDoor:
         await trio.serve_listeners(self._meet, listeners, handler_nursery=clients)
 
     async def _meet(self, stream: trio.abc.Stream) -> None:
-        await contained("client", partial(self._welcome, stream), lambda: None)
+        await run_contained("client", partial(self._welcome, stream), lambda: None)
 
     async def _welcome(self, stream: trio.abc.Stream) -> None:
         try:
@@ -217,14 +217,14 @@ class WebDoor:
         connection.nursery.start_soon(self._cut_unless_introduced, connection)
 
     async def _cut_when_over(self, connection: Connection) -> None:
-        why = await self.broker.tokens.wait_over(connection.grant)
+        why = await self.broker.tokens.wait_revoked(connection.grant)
         log.info("client_cut name=%s why=%s", connection.name, why)
-        connection.cut(Ending.EXPIRED)
+        connection.cut(CloseReason.EXPIRED)
 
     async def _cut_unless_introduced(self, connection: Connection) -> None:
         await trio.sleep(self._listen.initialize_timeout)
         if not connection.spoken:
-            connection.cut(Ending.UNINTRODUCED)
+            connection.cut(CloseReason.NOT_INITIALIZED)
 
 
 async def _read_head(stream: trio.abc.Stream) -> Head | None:

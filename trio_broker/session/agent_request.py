@@ -193,7 +193,7 @@ class Ask:
         if self.method != PERMISSION:
             raise Misuse(f"ask {self.id} is a {self.method}: only the client that was asked can answer it")
         word, when = "allow" if allow else "reject", "always" if always else "once"
-        chosen = policy.pick(self.options, f"{word}_{when}")
+        chosen = policy.pick_option(self.options, f"{word}_{when}")
         if chosen is None and (allow or any(one["kind"] in policy.REJECT for one in self.options)):
             raise Misuse(
                 f"ask {self.id} has no option to {word} {when}; {self._offered()}", **self._choices()
@@ -212,7 +212,7 @@ class Ask:
     def refusal(self, outcome: str | None = None) -> Answer:
         """What to tell the agent when nobody answers: never more than "not now"."""
         if self.method == PERMISSION:
-            return selected(policy.pick(self.options, "reject_once"), outcome)
+            return selected(policy.pick_option(self.options, "reject_once"), outcome)
         if self.method == ELICITATION:
             return attrs.evolve(acted("cancel"), outcome=outcome or "cancel")
         return self.nobody()

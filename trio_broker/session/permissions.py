@@ -245,7 +245,7 @@ class Asks:
     def _ask(self, ask: Ask, client: Asked) -> None:
         params = ask.params
         if (number := ask.request_number) is not None:
-            params = jsonrpc.with_fields(params, requestId=client.own_id(self.log, number))
+            params = jsonrpc.replace_members(params, requestId=client.own_id(self.log, number))
         on_reply = partial(self._answered, ask, client)
         ask.asked[client] = client.request(self.log, ask.method, params, on_reply)
 

@@ -42,7 +42,7 @@ class Resuming:
         self.on_there(structure(result, acp.NewSessionResponse).session_id, result)
 
     async def _take_up(self, agent_session_id: str) -> str:
-        params = jsonrpc.with_fields(self._params, sessionId=agent_session_id)
+        params = jsonrpc.replace_members(self._params, sessionId=agent_session_id)
         refusals = []
         for how, method in self.life.ways():
             self.relay.replaying = True

@@ -146,16 +146,16 @@ class Relay:
         """The parameters of a message of the agent as clients may see them."""
         if self.session_id == self.agent_session_id or message.session_id is None:
             return message.params
-        return jsonrpc.with_fields(message.params, sessionId=self.session_id)
+        return jsonrpc.replace_members(message.params, sessionId=self.session_id)
 
     def inward(self, params: bytes) -> bytes:
         """The parameters of a client's message as the agent knows them."""
         if self.session_id == self.agent_session_id:
             return params
-        return jsonrpc.with_fields(params, sessionId=self.agent_session_id)
+        return jsonrpc.replace_members(params, sessionId=self.agent_session_id)
 
     def _renamed(self, line: bytes) -> bytes:
-        message = jsonrpc.peek(line)
+        message = jsonrpc.parse_envelope(line)
         return jsonrpc.notification(message.method or "", self.outward(message))
 
     def _pass_on(self, message: Message) -> None:
@@ -177,7 +177,7 @@ class Relay:
     def _note_states(self, lines: bytes) -> None:
         for line in lines.rstrip(b"\n").split(b"\n"):
             if STATE.search(line):
-                value = jsonrpc.decode(jsonrpc.peek(line).params)
+                value = jsonrpc.decode(jsonrpc.parse_envelope(line).params)
                 update = value.get("update") if isinstance(value, dict) else None
                 if isinstance(update, dict):
                     self.on_state(update)

@@ -25,7 +25,7 @@ from trio_broker.journal.log import Log
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.pending import Reply
-from trio_broker.supervision import tell, while_alive
+from trio_broker.supervision import call_contained, while_alive
 
 KNOWN = 1000  # ended prompts whose ids are remembered
 TEXT_SHOWN = 200  # characters of a queued prompt
@@ -63,7 +63,7 @@ class Turn:
         self.settled.set()
         self.changed.set()
         for heed in self._heeding:
-            tell(heed, outcome)
+            call_contained(heed, outcome)
 
     def on_end(self, heed: Callable[[Outcome], None]) -> None:
         """Have `heed` told of the outcome, too; at once, if there is one."""
@@ -232,7 +232,7 @@ class Turns:
             self._leave(running)
         while self._queue:
             turn = self._queue.popleft()
-            if keep and turn.durable and self.log.lasts:
+            if keep and turn.durable and self.log.is_durable:
                 self.left += 1
                 self.log.hold(self.log.next - 1, partial(turn.settle, Failed(_left(turn))))
             else:
@@ -294,7 +294,7 @@ class Turns:
         try:
             params = turn.params
             if jsonrpc.session_id_of(params) != self._agent_session_id:
-                params = jsonrpc.with_fields(params, sessionId=self._agent_session_id)
+                params = jsonrpc.replace_members(params, sessionId=self._agent_session_id)
             turn.number = line.request("session/prompt", params, lambda reply: self._reply(turn, reply))
         except AgentGone as error:
             self._end(turn, Failed(error))

@@ -149,7 +149,7 @@ def faults_in(records: Iterable[Record]) -> list[str]:
 def words_in(records: Iterable[Record]) -> list[Json]:
     """The updates of a log, one by one."""
     lines = [line for record in records if record.kind == "update" for line in record.data.splitlines()]
-    return [jsonrpc.decode(jsonrpc.peek(line).params)["update"] for line in lines]
+    return [jsonrpc.decode(jsonrpc.parse_envelope(line).params)["update"] for line in lines]
 
 
 def _heard_of(rig: Rig, sessions: Iterable[Session]) -> Iterable[str]:

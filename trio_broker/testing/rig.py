@@ -29,11 +29,11 @@ from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.server.serve import serve
 from trio_broker.session.session import Session
-from trio_broker.supervision import contained
+from trio_broker.supervision import run_contained
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
 from trio_broker.transport.base import Lines, Link
 
@@ -171,7 +171,7 @@ class User:
 def prompt_params(session: str, text: str, **meta: Any) -> Json:
     """The parameters of `session/prompt`."""
     params: Json = {"sessionId": session, "prompt": [{"type": "text", "text": text}]}
-    return params | ({"_meta": {META: meta}} if meta else {})
+    return params | ({"_meta": {META_KEY: meta}} if meta else {})
 
 
 async def allow(message: Message) -> object:
@@ -231,7 +231,9 @@ class Rig:
         ours, theirs = socket.socketpair()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         link = Lines(stream, self.broker.config.broker.max_line)
-        self.nursery.start_soon(contained, "client", partial(serve, self.broker, link, grant), lambda: None)
+        self.nursery.start_soon(
+            run_contained, "client", partial(serve, self.broker, link, grant), lambda: None
+        )
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
     def session(self, key: str) -> Session:

@@ -56,7 +56,7 @@ class Web:
 
     async def new_token(self, name: str, *scopes: Scope, **more: Any) -> str:
         """A token of the broker's."""
-        return await self.rig.broker.tokens.new(Grant(name, frozenset(scopes), **more))
+        return await self.rig.broker.tokens.create(Grant(name, frozenset(scopes), **more))
 
     async def dial(self) -> trio.SocketStream:
         """A connection, for bytes."""
@@ -130,7 +130,7 @@ async def open_web(rig: Rig) -> AsyncGenerator[Web, None]:
     config = attrs.evolve(rig.broker.config.listen, websocket="127.0.0.1:0")
     listeners: list[Listener] = await open_listeners(config)
     door = WebDoor(rig.broker)
-    token = await rig.broker.tokens.new(ADMIN)
+    token = await rig.broker.tokens.create(ADMIN)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(door.run, listeners, rig.nursery))
         yield Web(rig, door, url_of(listeners), token)

@@ -12,8 +12,8 @@ from typing import Protocol, Self
 
 import trio
 
-from trio_broker.ioutil import written
-from trio_broker.model import Ending
+from trio_broker.ioutil import write_nowait
+from trio_broker.model import CloseReason
 from trio_broker.protocol.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536
@@ -43,7 +43,7 @@ class Link(Protocol):
     def farewell(self) -> str:
         """ ": " and what the other side said when it closed the link, or nothing."""
 
-    async def close(self, ending: Ending) -> None:
+    async def close(self, ending: CloseReason) -> None:
         """End it; the other side is told why, where there are words for that and it listens."""
 
 
@@ -73,7 +73,7 @@ class Lines:
     def farewell(self) -> str:
         return ""
 
-    async def close(self, ending: Ending) -> None:
+    async def close(self, ending: CloseReason) -> None:
         await self.stream.aclose()
 
     async def __aenter__(self) -> Self:
@@ -83,7 +83,7 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with trio.move_on_after(FAREWELL, shield=True):
-            await self.close(Ending.LEFT)
+            await self.close(CloseReason.LEFT)
 
 
 async def send_in_steps(stream: trio.abc.SendStream, data: bytes | bytearray | memoryview) -> None:
@@ -92,7 +92,7 @@ async def send_in_steps(stream: trio.abc.SendStream, data: bytes | bytearray | m
     What the system takes at once, which is all of most messages, is sent without a checkpoint.
     """
     view = memoryview(data)
-    sent = written(stream.socket.fileno(), view) if isinstance(stream, trio.SocketStream) else 0
+    sent = write_nowait(stream.socket.fileno(), view) if isinstance(stream, trio.SocketStream) else 0
     for start in range(sent, len(view), WRITE):
         with trio.fail_after(WRITE_PATIENCE):
             await stream.send_all(view[start : start + WRITE])

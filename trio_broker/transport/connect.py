@@ -19,7 +19,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 from wsproto.utilities import ProtocolError
 
 from trio_broker.errors import Misuse, NoBroker
-from trio_broker.model import Ending
+from trio_broker.model import CloseReason
 from trio_broker.protocol.jsonrpc import MAX_LINE
 from trio_broker.transport.base import FAREWELL, READ
 from trio_broker.transport.websocket import QUEUE, WebSocketLink, Wire, keep_pinging
@@ -49,7 +49,7 @@ async def connected(url: str, token: str | None = None) -> AsyncGenerator[WebSoc
                 link = WebSocketLink(socket, wire)
                 yield link
                 with trio.move_on_after(FAREWELL):
-                    await link.close(Ending.LEFT)
+                    await link.close(CloseReason.LEFT)
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as group:  # the reader tells it, not the one who waits for the answer
         refusal = _refused(url, group)

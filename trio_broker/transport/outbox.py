@@ -59,7 +59,7 @@ class Outbox:
             self.close()
             self.on_lag()
             return
-        if after is not None and after.behind():
+        if after is not None and after.has_more():
             self._due.append(_Mark(after, after.log.last))
         self._due.append(frame)
         self.waiting += len(frame)
@@ -117,13 +117,13 @@ class Outbox:
                 self._due.popleft()
                 self.waiting -= len(first)
                 return first
-            if first.cursor in self._cursors and first.cursor.behind(first.number):
+            if first.cursor in self._cursors and first.cursor.has_more(first.number):
                 return await self._read(first.cursor)
             self._due.popleft()
         while self._stirred and not self._finished:
             cursor = next(iter(self._stirred))
             del self._stirred[cursor]
-            if cursor.behind():
+            if cursor.has_more():
                 self._stirred[cursor] = None  # at the end of the line: all get their turn
                 return await self._read(cursor)
         if not self._finished:

@@ -18,8 +18,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from wsproto.events import AcceptConnection
 from wsproto.extensions import PerMessageDeflate
 
-from trio_broker.model import Ending
-from trio_broker.protocol.batch import REMEMBERED, WORTH, lines_in
+from trio_broker.model import CloseReason
+from trio_broker.protocol.batch import CACHED_BLOCKS, CACHED_SIZES, lines_in
 from trio_broker.protocol.jsonrpc import LineTooLong
 from trio_broker.transport.base import FAREWELL, READ, send_in_steps
 
@@ -169,17 +169,17 @@ class WebSocketLink:
         closed = self.socket.closed
         return f": {closed.reason}" if closed is not None and closed.reason else ""
 
-    async def close(self, ending: Ending) -> None:
+    async def close(self, ending: CloseReason) -> None:
         """A client waits for the answer to its close frame; a server takes it in `Wire.close`."""
         if self.socket.is_client:
-            await self.socket.aclose(ending.code, ending.words)
+            await self.socket.aclose(ending.code, ending.text)
         elif not self.wire.said_close:
             await self._say_close(ending)
 
-    async def _say_close(self, ending: Ending) -> None:
+    async def _say_close(self, ending: CloseReason) -> None:
         found = self.socket.closed
         if found is None or found.code == ABNORMAL or self.wire.too_long:
-            last = close_frame(ending.code, ending.words)
+            last = close_frame(ending.code, ending.text)
         else:  # it was trio-websocket that ended, at a bad frame
             last = close_frame(found.code, found.reason or "")
         try:
@@ -224,7 +224,7 @@ class _Heads(dict[int, bytes]):
 
 
 _heads = _Heads()
-_framed: deque[tuple[bytes, bytes]] = deque(maxlen=REMEMBERED)
+_framed: deque[tuple[bytes, bytes]] = deque(maxlen=CACHED_BLOCKS)
 
 
 def framed(lines: bytes) -> bytes:
@@ -237,7 +237,7 @@ def framed(lines: bytes) -> bytes:
     pieces[::2] = map(_heads.__getitem__, map(len, parts))
     pieces[1::2] = parts
     frames = b"".join(pieces)
-    if len(lines) in WORTH:
+    if len(lines) in CACHED_SIZES:
         _framed.append((lines, frames))
     return frames
 

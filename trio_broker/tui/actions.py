@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.tui.input import Editor, Key
 from trio_broker.tui.state import (
     ANSWER_DELAY,
@@ -82,7 +82,7 @@ def answer_request(state: State, number: int, now: float) -> Outcome:
         ), []
     chosen = choices[number - 1]
     done = f"{visible(session['key'])}: {visible(chosen.name)}"
-    return state, [BrokerCall(f"{OURS}answer", {"askId": request["askId"], **chosen.params}, done)]
+    return state, [BrokerCall(f"{METHOD_PREFIX}answer", {"askId": request["askId"], **chosen.params}, done)]
 
 
 # The session
@@ -96,7 +96,7 @@ def cancel_turn(state: State, now: float) -> Outcome:
         return show_notice(state, "no turn runs in this session", now), []
     key, runs = session["key"], format_duration(state.broker_time(now) - session["turn_since"])
     call = BrokerCall(
-        f"{OURS}cancel", {"key": key, "promptId": session["turn_id"]}, on_result=_report_cancelled
+        f"{METHOD_PREFIX}cancel", {"key": key, "promptId": session["turn_id"]}, on_result=_report_cancelled
     )
     return confirm(state, f"cancel the turn of {key}, which has run for {runs}?", call)
 
@@ -114,7 +114,9 @@ def end_session(method: str, text: str, done: str) -> Callable[[State, float], O
             return blocked, []
         key = _selected_session(state)["key"]
         return confirm(
-            state, text.format(key), BrokerCall(f"{OURS}{method}", {"key": key}, f"{visible(key)}: {done}")
+            state,
+            text.format(key),
+            BrokerCall(f"{METHOD_PREFIX}{method}", {"key": key}, f"{visible(key)}: {done}"),
         )
 
     return end
@@ -125,7 +127,9 @@ def restart_agent(state: State, now: float) -> Outcome:
         return blocked, []
     key = _selected_session(state)["key"]
     text = f"restart the agent of {key}? A turn that runs fails; what is queued runs after it."
-    return confirm(state, text, BrokerCall(f"{OURS}restart", {"key": key}, on_result=_report_restarted))
+    return confirm(
+        state, text, BrokerCall(f"{METHOD_PREFIX}restart", {"key": key}, on_result=_report_restarted)
+    )
 
 
 RESUME_TEXTS = {
@@ -156,7 +160,7 @@ def attach(key: str, role: str) -> BrokerCall:
     """Be attached to a session in that role; "" is not at all."""
     params = {"key": key, "role": role} if role else {"key": key}
     return BrokerCall(
-        f"{OURS}{'attach' if role else 'detach'}", params, on_result=partial(_set_role, key, role)
+        f"{METHOD_PREFIX}{'attach' if role else 'detach'}", params, on_result=partial(_set_role, key, role)
     )
 
 
@@ -185,7 +189,7 @@ def drop_prompt(state: State, now: float) -> Outcome:
     session, turn = chosen
     # Not by cancel: that would hit the prompt when it has begun to run by the time of the yes.
     params = {"key": session["key"], "promptId": turn["promptId"], "remove": True}
-    call = BrokerCall(f"{OURS}queue_edit", params, "dropped from the queue")
+    call = BrokerCall(f"{METHOD_PREFIX}queue_edit", params, "dropped from the queue")
     return confirm(state, f"drop “{turn['text'][:60]}” from the queue?", call)
 
 
@@ -202,7 +206,7 @@ def move_prompt(steps: int) -> Callable[[State, float], Outcome]:
             return show_notice(state, "it is the last" if steps > 0 else "it is the next to run", now), []
         params = {"key": session["key"], "promptId": turn["promptId"], "position": place + 1}
         return attrs.evolve(state, selected_prompt=turn["promptId"]), [
-            BrokerCall(f"{OURS}queue_edit", params)
+            BrokerCall(f"{METHOD_PREFIX}queue_edit", params)
         ]
 
     return move
@@ -215,7 +219,9 @@ def edit_prompt(state: State, now: float) -> Outcome:
         return chosen, []
     session, turn = chosen
     params = {"key": session["key"], "promptId": turn["promptId"]}
-    return state, [BrokerCall(f"{OURS}queue", params, on_result=partial(_start_editing, session["key"]))]
+    return state, [
+        BrokerCall(f"{METHOD_PREFIX}queue", params, on_result=partial(_start_editing, session["key"]))
+    ]
 
 
 def _start_editing(key: str, state: State, turn: Json, now: float) -> State:
@@ -314,8 +320,8 @@ def _submit_call(state: State, text: str, more: Json, done: str) -> BrokerCall:
     which = {"key": state.selected}
     prompt = which | {"prompt": [{"type": "text", "text": text}]} | more
     # Whoever submits is attached, and would be asked: it leaves again, unless the person wanted to be there.
-    detach = None if state.selected in state.roles else BrokerCall(f"{OURS}detach", which)
-    return BrokerCall(f"{OURS}submit", prompt, f"{visible(state.selected)}: {done}", detach)
+    detach = None if state.selected in state.roles else BrokerCall(f"{METHOD_PREFIX}detach", which)
+    return BrokerCall(f"{METHOD_PREFIX}submit", prompt, f"{visible(state.selected)}: {done}", detach)
 
 
 def handle_edit_key(state: State, key: Key, now: float) -> Outcome:
@@ -331,7 +337,7 @@ def handle_edit_key(state: State, key: Key, now: float) -> Outcome:
     after = attrs.evolve(
         leave_input(state), history=_new_history(state)
     )  # it may have begun to run, and be refused
-    return after, [BrokerCall(f"{OURS}queue_edit", params, "it stands in the queue as you wrote it")]
+    return after, [BrokerCall(f"{METHOD_PREFIX}queue_edit", params, "it stands in the queue as you wrote it")]
 
 
 def handle_new_session_key(state: State, key: Key, now: float) -> Outcome:
@@ -346,13 +352,15 @@ def handle_new_session_key(state: State, key: Key, now: float) -> Outcome:
     agent, cwd, name = form
     session_key = name or f"{agent}:{cwd}"
     params = {"key": session_key, "cwd": os.path.expanduser(cwd)} | ({"agent": agent} if agent else {})
-    detach = BrokerCall(f"{OURS}detach", {"key": session_key})
+    detach = BrokerCall(f"{METHOD_PREFIX}detach", {"key": session_key})
     state = show_notice(
         attrs.evolve(leave_input(state), submitted_form=form), f"{visible(session_key)}: starting …", now
     )
     select_new_session = partial(_select_new_session, session_key, state.selected)
     return state, [
-        BrokerCall(f"{OURS}open", params, f"{visible(session_key)}: is here", detach, select_new_session)
+        BrokerCall(
+            f"{METHOD_PREFIX}open", params, f"{visible(session_key)}: is here", detach, select_new_session
+        )
     ]
 
 
@@ -364,7 +372,7 @@ def _check_agent_call(state: State) -> BrokerCall:
             return current  # the person is further, or elsewhere: being told will do
         return attrs.evolve(current, form=(), editor=Editor.with_text(state.form[0]))
 
-    return BrokerCall(f"{OURS}bind", {"agent": state.form[0]}, on_error=return_to_agent)
+    return BrokerCall(f"{METHOD_PREFIX}bind", {"agent": state.form[0]}, on_error=return_to_agent)
 
 
 def _select_new_session(key: str, before: str | None, state: State, result: Json, now: float) -> State:

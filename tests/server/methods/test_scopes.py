@@ -208,7 +208,7 @@ def test_handlers_look_for_sessions_through_the_grant_only() -> None:
 
 
 def test_the_owner_may_everything() -> None:
-    assert all(OWNER.may(scope) for scope in Scope) and OWNER.sees("any", "/") and OWNER.may_open_in("/")
+    assert all(OWNER.may(scope) for scope in Scope) and OWNER.can_see("any", "/") and OWNER.may_open_in("/")
 
 
 def test_a_grant_without_a_scope_may_nothing() -> None:

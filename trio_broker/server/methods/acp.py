@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from trio_broker import __version__
-from trio_broker.auth.grant import Scope, demand
+from trio_broker.auth.grant import Scope, require_scope
 from trio_broker.broker.authorization import check_servers, known_params, may_end
 from trio_broker.broker.broker import CREATED
 from trio_broker.broker.open_request import Bound, Opening
@@ -21,9 +21,15 @@ from trio_broker.journal.log import read_range
 from trio_broker.journal.replay import Replay
 from trio_broker.model import Phase
 from trio_broker.protocol import acp, jsonrpc
-from trio_broker.protocol.capabilities import Abilities, choice_of, degraded, facts_for, initialize_result
+from trio_broker.protocol.capabilities import (
+    ClientCapabilities,
+    downgrade_settings,
+    downgrade_updates,
+    initialize_result,
+    restore_boolean,
+)
 from trio_broker.protocol.codec import structure, unstructure
-from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.protocol.pending import Reply
 from trio_broker.server.connection import AtOnce, Connection, Waiting
@@ -42,7 +48,7 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     bound = bound_of(connection)
     raw = await connection.broker.registry.introduction(bound.spec, bound.cwd or HOME)
     connection.capabilities = asked.client_capabilities
-    connection.subscriptions.can = Abilities.of(asked.client_capabilities)
+    connection.subscriptions.can = ClientCapabilities.of(asked.client_capabilities)
     connection.introduced = True
     return jsonrpc.encode(initialize_result(jsonrpc.decode(raw), asked.client_capabilities, __version__))
 
@@ -78,9 +84,9 @@ async def load_session(connection: Connection, message: Message) -> None:
         last, replay = session.log.last, Replay(session.session_id or "")
         await read_range(session.log, 1, last, replay.feed)
         for frame in replay.frames():
-            connection.send(degraded(frame, connection.subscriptions.can))
+            connection.send(downgrade_updates(frame, connection.subscriptions.can))
         connection.reply(
-            message, jsonrpc.encode(facts_for(session.state.facts(), connection.subscriptions.can))
+            message, jsonrpc.encode(downgrade_settings(session.state.facts(), connection.subscriptions.can))
         )
         connection.subscriptions.attach(session, last + 1)
 
@@ -92,8 +98,10 @@ async def resume_session(connection: Connection, message: Message) -> None:
     """
     session = await _taken_up(connection, message)
     place = structure(jsonrpc.encode(options_of(message.params)), ResumePosition)
-    since = None if place.since is None else session.log.place_of(place.since, place.began)
-    connection.reply(message, jsonrpc.encode(facts_for(session.state.facts(), connection.subscriptions.can)))
+    since = None if place.since is None else session.log.resume_position(place.since, place.began)
+    connection.reply(
+        message, jsonrpc.encode(downgrade_settings(session.state.facts(), connection.subscriptions.can))
+    )
     connection.subscriptions.attach(session, since)
     tell_commands(connection, session)
 
@@ -117,10 +125,10 @@ def tell_commands(connection: Connection, session: Session) -> None:
         connection.send(jsonrpc.notification("session/update", params))
 
 
-def opened(session: Session, can: Abilities) -> bytes:
+def opened(session: Session, can: ClientCapabilities) -> bytes:
     """The raw result of the session's `session/new`, with its id as clients know it, and the modes of now."""
-    facts = facts_for(session.state.facts(), can)
-    return jsonrpc.with_fields(session.state.opened, sessionId=session.session_id, **facts)
+    facts = downgrade_settings(session.state.facts(), can)
+    return jsonrpc.replace_members(session.state.opened, sessionId=session.session_id, **facts)
 
 
 def bound_of(connection: Connection) -> Bound:
@@ -181,7 +189,9 @@ async def delete_session(connection: Connection, message: Message) -> bytes:
         await connection.broker.delete(session)
     except NoSession:
         try:
-            await archive.forget((await archive.saved(message.session_id, None, connection.grant)).number)
+            await archive.forget(
+                (await archive.find_saved(message.session_id, None, connection.grant)).number
+            )
         except NoSession:
             pass  # ACP: deleting what is not there succeeds
     return b"{}"
@@ -198,11 +208,11 @@ def not_offered(connection: Connection, message: Message) -> None:
 def pass_on(connection: Connection, message: Message) -> None:
     """A method the broker has no part in goes to the session's agent; without a session, to the bound agent."""
     method = message.method or ""
-    if method.startswith(OURS):
+    if method.startswith(METHOD_PREFIX):
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}", {"method": method})
     connection.check_introduced()
     if message.session_id is None:
-        demand(connection.grant, Scope.ADMIN, f"{method} without params.sessionId")
+        require_scope(connection.grant, Scope.ADMIN, f"{method} without params.sessionId")
         connection.nursery.start_soon(_pass_to_control, connection, message)
     elif (session := connection.session(message)).phase in NOT_AT_WORK:
         connection.nursery.start_soon(_pass_later, connection, message, session)
@@ -237,7 +247,7 @@ def _pass(connection: Connection, message: Message, session: Session) -> None:
     method, told = message.method or "", session.state.told
     params = known_params(connection.grant, method, message.params)
     if method == "session/set_config_option":
-        params = choice_of(params, session.state.config_options)
+        params = restore_boolean(params, session.state.config_options)
 
     def on_reply(reply: Reply) -> None:
         if method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
@@ -258,7 +268,7 @@ def _reply_for(connection: Connection, reply: Message) -> Message:
     if connection.subscriptions.can.booleans or not isinstance(result, dict):
         return reply
     return msgspec.structs.replace(
-        reply, result=jsonrpc.encode(facts_for(result, connection.subscriptions.can))
+        reply, result=jsonrpc.encode(downgrade_settings(result, connection.subscriptions.can))
     )
 
 

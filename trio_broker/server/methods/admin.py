@@ -94,14 +94,14 @@ async def token_new(connection: Connection, message: Message) -> bytes:
     expires = None if asked.expires_in is None else tokens.now() + asked.expires_in
     scopes = frozenset(map(_scope, asked.scopes))
     grant = Grant(asked.name, scopes, tuple(asked.sessions), tuple(asked.roots), expires)
-    secret = await tokens.new(grant)
-    made = next(token for token in tokens.listed() if token["name"] == asked.name)
+    secret = await tokens.create(grant)
+    made = next(token for token in tokens.list_tokens() if token["name"] == asked.name)
     return jsonrpc.encode({"token": secret, **made})
 
 
 def tokens(connection: Connection, message: Message) -> bytes:
     """Every token and what it may; no text of any."""
-    return jsonrpc.encode({"tokens": connection.broker.tokens.listed()})
+    return jsonrpc.encode({"tokens": connection.broker.tokens.list_tokens()})
 
 
 async def token_revoke(connection: Connection, message: Message) -> bytes:

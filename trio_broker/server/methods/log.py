@@ -9,7 +9,7 @@ import trio
 from trio_broker.errors import Misuse, NoPrompt, NoSession
 from trio_broker.journal.log import Log, read_range
 from trio_broker.journal.record import Record
-from trio_broker.journal.transcript import History
+from trio_broker.journal.transcript import Transcript
 from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
@@ -43,7 +43,7 @@ def attach(connection: Connection, message: Message) -> None:
     if asked.role not in ROLES:
         raise Misuse(f"params.role: expected one of {', '.join(ROLES)}, not {asked.role!r}")
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
-    since = session.log.last + 1 if asked.since is None else session.log.place_of(asked.since)
+    since = session.log.last + 1 if asked.since is None else session.log.resume_position(asked.since)
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
     connection.subscriptions.attach(session, since, observes=asked.role == "observer")
@@ -70,11 +70,11 @@ async def events(connection: Connection, message: Message) -> bytes:
     """
     asked = structure(message.params, ReadParams)
     log = await _log_of(connection, asked.session_id, asked.key)
-    next = since = log.place_of(asked.since or 1)
+    next = since = log.resume_position(asked.since or 1)
     found: list[dict[str, Any]] = []
     cursor, size, left = log.cursor(since), 0, max(1, asked.limit)
     try:
-        while size < PAGE and left and cursor.behind():
+        while size < PAGE and left and cursor.has_more():
             record = await cursor.take()
             told = _told(record, left)
             found += told
@@ -102,7 +102,7 @@ async def history_of(connection: Connection, message: Message) -> None:
     asked = structure(message.params, ReadParams)
     log = await _log_of(connection, asked.session_id, asked.key)
     async with connection.reading:
-        history, last = History(), log.last
+        history, last = Transcript(), log.last
         await read_range(log, asked.since or 1, last, history.feed)
         connection.reply(message, jsonrpc.encode({"items": history.items(), "last": last}))
 
@@ -112,7 +112,7 @@ async def _log_of(connection: Connection, session_id: str | None, key: str | Non
     try:
         return find_session(connection, SessionRef(session_id, key)).log
     except NoSession:
-        saved = await connection.broker.archive.saved(session_id, key, connection.grant)
+        saved = await connection.broker.archive.find_saved(session_id, key, connection.grant)
         return Log(connection.broker.keeper, saved.number, next=saved.last + 1, kept=saved.last)
 
 
@@ -168,9 +168,9 @@ async def import_session(connection: Connection, message: Message) -> bytes:
     the line; then, or when the connection goes before, nothing of it stays.
     """
     asked, archive = structure(message.params, ImportParams), connection.broker.archive
-    begun = archive.begin_import() if asked.number is None else archive.import_of(asked.number)
+    begun = archive.begin_import() if asked.number is None else archive.get_import(asked.number)
     if asked.number is None:
-        connection.nursery.start_soon(begun.keep)
+        connection.nursery.start_soon(begun.run)
     await begun.feed(asked.lines, last=not asked.more)
     return jsonrpc.encode({"number": begun.number})
 
@@ -188,7 +188,7 @@ async def delete(connection: Connection, message: Message) -> bytes:
     try:
         await connection.broker.delete(find_session(connection, asked))
     except NoSession:
-        saved = await connection.broker.archive.saved(asked.session_id, asked.key, connection.grant)
+        saved = await connection.broker.archive.find_saved(asked.session_id, asked.key, connection.grant)
         await connection.broker.archive.forget(saved.number)
     return b'{"deleted":true}'
 

@@ -11,7 +11,7 @@ from trio_broker.broker.authorization import chosen_policy, known_params, may_ca
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.server.connection import Connection
 from trio_broker.session.session import Session
@@ -99,7 +99,7 @@ def new_turn(connection: Connection, params: bytes, options: Mapping[str, Any] =
 def options_of(params: bytes) -> dict[str, Any]:
     """What a `session/prompt` says to the broker, in its `_meta["trio-broker"]`."""
     meta = jsonrpc.decode(jsonrpc.members(params).get("_meta", b"null"))
-    options = meta.get(META) if isinstance(meta, dict) else None
+    options = meta.get(META_KEY) if isinstance(meta, dict) else None
     return options if isinstance(options, dict) else {}
 
 

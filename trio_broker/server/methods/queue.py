@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from trio_broker.auth.grant import Scope, demand
+from trio_broker.auth.grant import Scope, require_scope
 from trio_broker.broker.authorization import known_params, may_edit
 from trio_broker.broker.status import turn_view
 from trio_broker.errors import BadMessage, Misuse, NoPrompt
@@ -56,7 +56,7 @@ async def queue_edit(connection: Connection, message: Message) -> bytes:
     connection.subscriptions.check_controls(session)
     turn = _waiting(session, asked.prompt_id)
     if not may_edit(connection.grant, turn):
-        demand(connection.grant, Scope.ADMIN, "to change a waiting prompt of another")
+        require_scope(connection.grant, Scope.ADMIN, "to change a waiting prompt of another")
     result = _change(connection, session, turn, asked, blocks)
     await session.log.wait_kept()
     return jsonrpc.encode({"promptId": turn.prompt_id, "key": session.key, **result})

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_broker.auth.grant import Scope, demand
+from trio_broker.auth.grant import Scope, require_scope
 from trio_broker.broker.authorization import (
     check_end,
     check_program,
@@ -22,7 +22,7 @@ from trio_broker.broker.status import session_view
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
-from trio_broker.protocol.extensions import OURS
+from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
 from trio_broker.server.methods import admin, log, permissions, queue
@@ -178,7 +178,7 @@ def cancel(connection: Connection, message: Message) -> bytes | None:
     connection.subscriptions.check_controls(session)
     turn = _turn(session, asked.prompt_id)
     if turn is not None and not may_cancel(connection.grant, session, turn):
-        demand(connection.grant, Scope.ADMIN, "to cancel a waiting prompt of another")
+        require_scope(connection.grant, Scope.ADMIN, "to cancel a waiting prompt of another")
     what = "nothing" if turn is None or session.ending else session.cancel(turn)
     id = turn.prompt_id if turn and what != "nothing" else None
     result = jsonrpc.encode({"cancelled": what, "promptId": id})
@@ -265,5 +265,5 @@ _WAITING: dict[str, Waiting] = {
     "close": close,
     "kill": functools.partial(close, kill=True),
 }
-AT_ONCE: dict[str, AtOnce] = {OURS + name: verb for name, verb in _AT_ONCE.items()}
-WAITING: dict[str, Waiting] = {OURS + name: verb for name, verb in _WAITING.items()}
+AT_ONCE: dict[str, AtOnce] = {METHOD_PREFIX + name: verb for name, verb in _AT_ONCE.items()}
+WAITING: dict[str, Waiting] = {METHOD_PREFIX + name: verb for name, verb in _WAITING.items()}

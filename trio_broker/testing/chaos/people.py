@@ -21,7 +21,7 @@ from trio_broker.errors import (
     SpawnFailed,
 )
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META
+from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told
 
@@ -115,7 +115,7 @@ class Person:
     ) -> None:
         prompt = self.world.new_prompt(session, self.rng.randint(1, MOST_WORDS))
         blocks = [{"type": "text", "text": before + prompt.text}]
-        params = {"sessionId": session, "prompt": blocks, "_meta": {META: {"promptId": prompt.id}}}
+        params = {"sessionId": session, "prompt": blocks, "_meta": {META_KEY: {"promptId": prompt.id}}}
         with trio.move_on_after(self.world.patience if patience is None else patience) as waiting:
             try:
                 result = await client.call("session/prompt", params)
