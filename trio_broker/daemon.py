@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from trio_broker.agent import orphans, process_tags
-from trio_broker.agent.installed import Installed
+from trio_broker.agent.installed import InstalledAgents
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.tokens import Tokens
 from trio_broker.broker.broker import Broker
@@ -61,7 +61,7 @@ async def listen(
                     Keeper(journal, durable=config.journal.durability is not Durability.OFF),
                     tokens,
                     where={"home": str(paths.runtime), **where},
-                    installed=Installed(paths.agents),
+                    installed=InstalledAgents(paths.agents),
                     reread=partial(load, paths.config, must_exist=paths.config_named),
                 )
                 nursery.start_soon(orphans.reap_adopted, broker.owned)
@@ -85,21 +85,21 @@ def _open_journal(paths: Paths, config: Config) -> Journal:
 
 
 @contextlib.asynccontextmanager
-async def _kindred(paths: Paths, instance: str) -> AsyncIterator[orphans.Sweeper]:
+async def _kindred(paths: Paths, instance: str) -> AsyncIterator[orphans.OrphanReaper]:
     """What a broker that is gone left behind is ended now, and what we leave, at our end, whatever way it comes."""
-    home = process_tags.home_mark(str(paths.runtime))
-    if left := await orphans.sweep(lambda found: process_tags.home_of(found.instance) == home):
+    home = process_tags.runtime_tag(str(paths.runtime))
+    if left := await orphans.end_processes(lambda found: process_tags.runtime_of(found.instance) == home):
         log.warning("orphans_ended number=%s", left)
     orphans.become_subreaper()
-    sweeper = orphans.Sweeper(instance)
+    sweeper = orphans.OrphanReaper(instance)
     async with trio.open_nursery() as nursery:
-        await nursery.start(orphans.guard, sweeper.instance)
+        await nursery.start(orphans.run_watchdog, sweeper.instance)
         nursery.start_soon(sweeper.run)
         try:
             yield sweeper
         finally:
-            with trio.move_on_after(orphans.SWEEP_PATIENCE, shield=True):
-                await orphans.sweep(lambda found: found.instance == sweeper.instance)
+            with trio.move_on_after(orphans.REAP_TIMEOUT, shield=True):
+                await orphans.end_processes(lambda found: found.instance == sweeper.instance)
             nursery.cancel_scope.cancel()
 
 
@@ -171,7 +171,7 @@ def only_one(paths: Paths) -> Iterator[str]:
     /tmp. The kernel gives the locks back however we end. Their files say who holds them: our pid, and our mark. Raises
     BrokerRuns (RACES B17), and Misuse where nothing can be locked.
     """
-    instance = process_tags.new_instance(str(paths.runtime))
+    instance = process_tags.new_instance_tag(str(paths.runtime))
     with _held(paths.lock, paths, instance), _held(paths.journal_lock, paths, instance):
         yield instance
 

@@ -33,7 +33,7 @@ OURS = 7
 
 async def main(instance: str, agents: int) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(orphans.guard, instance)
+        await nursery.start(orphans.run_watchdog, instance)
         for number in range(agents):
             env = {
                 "PATH": os.environ["PATH"],

@@ -34,9 +34,9 @@ class Guarded:
     """A broker's mark, and who carries it or guards it."""
 
     def __init__(self, runtime: str) -> None:
-        self.instance = process_tags.new_instance(runtime)
+        self.instance = process_tags.new_instance_tag(runtime)
 
-    def mine(self, found: process_tags.Kin) -> bool:
+    def mine(self, found: process_tags.TaggedProcess) -> bool:
         return found.instance == self.instance
 
     def pids(self) -> list[int]:
@@ -240,7 +240,7 @@ async def test_a_guardian_lives_in_a_session_of_its_own(guarded: Guarded) -> Non
     """Else Ctrl-C, or a shell that ends its jobs, would take it before the broker."""
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            pid = await nursery.start(orphans.guard, guarded.instance)
+            pid = await nursery.start(orphans.run_watchdog, guarded.instance)
             assert os.getsid(pid) == pid
             nursery.cancel_scope.cancel()
         assert not lives(pid)
@@ -255,9 +255,9 @@ async def test_f6_an_adopted_orphan_is_reaped_and_the_exit_code_of_ours_is_not_l
 
 async def test_a_sweep_tells_how_many_it_ended(guarded: Guarded) -> None:
     with trio.fail_after(60), guarded.sleeper() as sleeper:
-        assert await orphans.sweep(guarded.mine) == 1
+        assert await orphans.end_processes(guarded.mine) == 1
         assert sleeper.wait() == -signal.SIGKILL
-        assert await orphans.sweep(guarded.mine) == 0
+        assert await orphans.end_processes(guarded.mine) == 0
 
 
 def numbers() -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker.agent import process_tags
-from trio_broker.agent.process_tags import Kin
+from trio_broker.agent.process_tags import TaggedProcess
 from trio_broker.testing.home import LIMIT, eventually, lives
 
 NOBODY = 65534
@@ -44,9 +44,9 @@ class Marked:
     """Processes that carry one broker's mark."""
 
     def __init__(self, runtime: str) -> None:
-        self.instance = process_tags.new_instance(runtime)
+        self.instance = process_tags.new_instance_tag(runtime)
 
-    def mine(self, kin: Kin) -> bool:
+    def mine(self, kin: TaggedProcess) -> bool:
         return kin.instance == self.instance
 
     def env(self, session: str = "s") -> dict[str, str]:
@@ -66,7 +66,7 @@ class Marked:
             finally:
                 process.kill()
 
-    def find(self) -> list[Kin]:
+    def find(self) -> list[TaggedProcess]:
         return process_tags.find(self.mine)
 
     def strays(self) -> list[int]:
@@ -85,11 +85,13 @@ def marked(tmp_path: Path) -> Iterator[Marked]:
 def test_brokers_of_one_runtime_directory_share_a_home_and_no_mark(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to("run")
-    one, two = (process_tags.new_instance(str(tmp_path / name)) for name in ("run", "link"))
-    assert one != two and process_tags.home_of(one) == process_tags.home_of(two) == process_tags.home_mark(
-        str(tmp_path / "run")
+    one, two = (process_tags.new_instance_tag(str(tmp_path / name)) for name in ("run", "link"))
+    assert one != two and process_tags.runtime_of(one) == process_tags.runtime_of(
+        two
+    ) == process_tags.runtime_tag(str(tmp_path / "run"))
+    assert process_tags.runtime_of(one) != process_tags.runtime_of(
+        process_tags.new_instance_tag(str(tmp_path))
     )
-    assert process_tags.home_of(one) != process_tags.home_of(process_tags.new_instance(str(tmp_path)))
 
 
 def test_a_kin_is_told_as_it_is(marked: Marked) -> None:
@@ -127,7 +129,7 @@ def test_only_what_matches_is_ended(marked: Marked) -> None:
         assert ended.wait() == -signal.SIGKILL and spared.poll() is None
 
 
-WRONG: dict[str, Callable[[Kin], Kin]] = {
+WRONG: dict[str, Callable[[TaggedProcess], TaggedProcess]] = {
     "start time": lambda kin: kin._replace(start_time=kin.start_time - 1),
     "instance": lambda kin: kin._replace(instance=f"{kin.instance}0"),
     "session": lambda kin: kin._replace(session="another"),
@@ -193,7 +195,7 @@ def test_a_broker_that_an_agent_started_does_not_sweep_itself(marked: Marked) ->
 def test_another_users_process_is_no_kin(marked: Marked) -> None:
     with marked.run(*SLEEP, user=NOBODY) as process:
         assert marked.find() == []
-        kin = Kin(process.pid, start_time_of(process.pid), marked.instance, "s", "sleep 600")
+        kin = TaggedProcess(process.pid, start_time_of(process.pid), marked.instance, "s", "sleep 600")
         assert not process_tags.end(kin) and spared(process)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.redact import Redactor, is_secret
 from trio_broker.testing.home import CONFIG, FAKE, Home
 from trio_broker.testing.rig import open_rig
@@ -61,8 +61,8 @@ def test_nothing_else_is_touched() -> None:
 )
 def test_servers_that_make_no_sense_hide_nothing(servers: object) -> None:
     params = json.dumps({"mcpServers": servers}).encode()
-    settings = Settings("k", AgentSpec("a", ("a",)), "/", params, env=(("API_KEY", SECRET),))
-    assert settings.private() == {"API_KEY": SECRET}
+    settings = SessionSettings("k", AgentSpec("a", ("a",)), "/", params, env=(("API_KEY", SECRET),))
+    assert settings.secrets() == {"API_KEY": SECRET}
 
 
 async def test_what_is_for_mcp_servers_is_no_ones_but_the_agents(autojump_clock: MockClock) -> None:

@@ -18,7 +18,7 @@ from trio_broker.journal.record import Record
 from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.session import Session
-from trio_broker.session.turn_queue import Turn, Turns
+from trio_broker.session.turn_queue import Turn, TurnQueue
 from trio_broker.testing.invariants import records_of
 from trio_broker.testing.memory import Habits
 from trio_broker.testing.rig import Later, settings
@@ -133,15 +133,15 @@ TestG9.settings = hypothesis.settings(max_examples=25, stateful_step_count=25, d
 
 def swap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes last goes before the one who came before him."""
-    real = Turns.submit
+    real = TurnQueue.submit
 
-    def submit(self: Turns, turn: Turn, *, first: bool = False) -> int:
+    def submit(self: TurnQueue, turn: Turn, *, first: bool = False) -> int:
         position = real(self, turn, first=first)
         if len(self._queue) > 1:
             self._queue[-1], self._queue[-2] = self._queue[-2], self._queue[-1]
         return position
 
-    monkeypatch.setattr(Turns, "submit", submit)
+    monkeypatch.setattr(TurnQueue, "submit", submit)
 
 
 def forget_to_settle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.process import Agent
 from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, SpawnFailed
@@ -176,7 +176,7 @@ async def test_one_that_is_not_to_be_restarted_can_be_looked_at_and_opened_anew(
             assert await user.prompt(await user.open("k"), "say hello") == "end_turn"
 
 
-async def fail_to_spawn(settings: Settings) -> Agent:
+async def fail_to_spawn(settings: SessionSettings) -> Agent:
     await trio.lowlevel.checkpoint()
     raise SpawnFailed("no such program")
 
@@ -184,7 +184,7 @@ async def fail_to_spawn(settings: Settings) -> Agent:
 async def test_f13_an_agent_that_fails_again_and_again_is_given_a_rest(autojump_clock: MockClock) -> None:
     attempts = 0
 
-    async def spawn(settings: Settings) -> Agent:
+    async def spawn(settings: SessionSettings) -> Agent:
         nonlocal attempts
         attempts += 1
         return await fail_to_spawn(settings)
@@ -316,7 +316,7 @@ async def test_g7_the_axe_ends_everything_at_once(stopping: bool, autojump_clock
 
 
 async def test_d14_a_fault_of_ours_in_one_session_ends_that_one_only(autojump_clock: MockClock) -> None:
-    async def faulty(rig: Rig, settings: Settings) -> Agent:
+    async def faulty(rig: Rig, settings: SessionSettings) -> Agent:
         if settings.key == "bad":
             raise ZeroDivisionError("a fault of ours")
         return await rig.agents.spawn(settings)

@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.agent.connection import Line
-from trio_broker.agent.lifecycle import Life, Settings
+from trio_broker.agent.connection import AgentConnection
+from trio_broker.agent.lifecycle import AgentRun, SessionSettings
 from trio_broker.agent.process import Ladder
 from trio_broker.broker.broker import END_MARGIN
 from trio_broker.errors import BrokerError
@@ -112,13 +112,13 @@ def at_look(session: Session, agent: FaultyAgent) -> None:
     agent.look_fails = True
 
 
-def line_of(session: Session) -> Line:
+def line_of(session: Session) -> AgentConnection:
     life = session.life
-    assert isinstance(life, Life) and life.line is not None
-    return life.line
+    assert isinstance(life, AgentRun) and life.connection is not None
+    return life.connection
 
 
-async def open_faulty(rig: Rig, settings: Settings) -> FaultyAgent:
+async def open_faulty(rig: Rig, settings: SessionSettings) -> FaultyAgent:
     await trio.lowlevel.checkpoint()
     agent = FaultyAgent(FIRST_PID + len(rig.agents.spawned), settings, Habits(ignores_eof=True))
     rig.agents.spawned.append(agent)

@@ -188,5 +188,5 @@ async def test_ten_of_a_hundred_sessions_have_a_client_that_stops_reading(door: 
                 await wait_said(user, session, words)
             for number in range(STALLED):
                 await owner.wait_phase(f"s{number}", "idle")
-                assert rig.session(f"s{number}").turns.done == 1, "its agent waits for no client"
+                assert rig.session(f"s{number}").turns.turns_ended == 1, "its agent waits for no client"
             assert lagging(rig) == STALLED

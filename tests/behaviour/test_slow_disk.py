@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.process import Ladder
 from trio_broker.errors import AgentGone, BrokerError, SessionOver
 from trio_broker.journal.keeper import Keeper, Owner
@@ -23,7 +23,7 @@ from trio_broker.model import Failed
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.session.session import Session
-from trio_broker.session.turn_queue import Turn, Turns
+from trio_broker.session.turn_queue import Turn, TurnQueue
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Later, Rig, User, open_rig
 
@@ -249,11 +249,11 @@ async def test_that_a_prompt_is_kept_for_the_next_start_is_said_when_all_of_it_i
     tmp_path: Path,
 ) -> None:
     keeper = Keeper(Journal.open(tmp_path / "journal.sqlite"))
-    turns = Turns(Log(keeper, 1))
+    turns = TurnQueue(Log(keeper, 1))
     turn = Turn(b'{"prompt":[]}', durable=True)
     turns.submit(turn)
     turns.close(SessionOver("the broker stops"), keep=True)
-    assert turns.left == 1 and turn.outcome is None
+    assert turns.kept_for_restart == 1 and turn.outcome is None
     with trio.fail_after(60):
         async with keeper.at_work():
             assert isinstance(await turn.wait(), Failed)
@@ -316,7 +316,7 @@ class LingeringAgent(MemoryAgent):
 
 
 async def test_g7_at_the_axe_each_is_told_how_the_turn_ended_and_the_journal_has_it(tmp_path: Path) -> None:
-    async def spawn(settings: Settings) -> MemoryAgent:
+    async def spawn(settings: SessionSettings) -> MemoryAgent:
         await trio.lowlevel.checkpoint()
         agent = LingeringAgent(1, settings)
         rigs[0].nursery.start_soon(agent.run)
@@ -352,7 +352,7 @@ async def test_how_a_turn_ended_that_the_last_broker_left_is_on_disk_before_anyb
             shutil.copytree(old, new)  # as a broker that is killed now leaves it
         async with open_rig(journal=new / "journal.sqlite") as rig:
             log = rig.session("k").log
-            assert rig.session("k").turns.ended["p"]["outcome"] == "unknown"
+            assert rig.session("k").turns.outcomes["p"]["outcome"] == "unknown"
             assert log.kept == log.next - 1
 
 
@@ -428,4 +428,4 @@ async def test_a_promised_prompt_that_the_broker_had_no_time_to_send_runs_after_
         async with open_rig(journal=path) as rig, rig.connect() as user:
             await user.call("_trio_broker/wait", key="k", promptId="q")
             assert rig.agent("k").prompts() == ["say it", "say more"]
-            assert [how["outcome"] for how in rig.session("k").turns.ended.values()] == ["completed"] * 2
+            assert [how["outcome"] for how in rig.session("k").turns.outcomes.values()] == ["completed"] * 2

@@ -127,7 +127,7 @@ def test_a_damaged_journal_is_told(home: Home) -> None:
 
 
 def test_orphans_are_told_and_not_ended(home: Home) -> None:
-    instance = process_tags.new_instance(str(home.path / "run"))
+    instance = process_tags.new_instance_tag(str(home.path / "run"))
     env = {**os.environ, process_tags.INSTANCE: instance, process_tags.SESSION: "left"}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env) as orphan:
         state, text, mend = findings(home, "--no-agents", code=1)["orphans"]

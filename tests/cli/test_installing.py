@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker.agent.installed import Installed, Package
+from trio_broker.agent.installed import InstalledAgents, Package
 from trio_broker.cli.installing import InstallFailed, install
 from trio_broker.errors import Misuse
 from trio_broker.testing.home import FAKE, Home, lives
@@ -27,8 +27,8 @@ FAILS = "echo 'npm error 404 no such package'; exit 7"
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Installed:
-    return Installed(tmp_path / "agents")
+def installed(tmp_path: Path) -> InstalledAgents:
+    return InstalledAgents(tmp_path / "agents")
 
 
 def put_npm(folder: Path, script: str) -> str:
@@ -42,7 +42,7 @@ def put_npm(folder: Path, script: str) -> str:
 
 @pytest.mark.parametrize("bins", ['"cli.js"', '{"tiny": "cli.js"}', '{"tiny": "cli.js", "other": "o.js"}'])
 async def test_the_program_is_the_only_one_or_the_one_of_that_name(
-    bins: str, installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bins: str, installed: InstalledAgents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", put_npm(tmp_path / "bin", INSTALLS.format(bin=bins)))
     record = await install("tiny", PACKAGE, installed)
@@ -52,7 +52,7 @@ async def test_the_program_is_the_only_one_or_the_one_of_that_name(
 
 
 async def test_of_several_programs_none_is_guessed(
-    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: InstalledAgents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bins = '{"tiny": "cli.js", "other": "o.js"}'
     monkeypatch.setenv("PATH", put_npm(tmp_path / "bin", INSTALLS.format(bin=bins)))
@@ -62,7 +62,7 @@ async def test_of_several_programs_none_is_guessed(
 
 
 async def test_an_installer_that_fails_is_quoted_and_nothing_stays_of_it(
-    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: InstalledAgents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", put_npm(tmp_path / "bin", FAILS))
     with pytest.RaisesGroup(InstallFailed, flatten_subgroups=True) as caught:
@@ -75,7 +75,7 @@ async def test_an_installer_that_fails_is_quoted_and_nothing_stays_of_it(
 
 
 async def test_a_cancel_kills_the_installer(
-    installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed: InstalledAgents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = tmp_path / "pid"
     monkeypatch.setenv(

@@ -78,7 +78,7 @@ async def test_a_token_that_is_revoked_ends_its_connections_and_not_their_turns(
                     "revoked; `trio-broker token new` beside the broker makes one"
                 )
             await admin.wait_phase("a", "idle")
-            assert rig.session("a").turns.done == 1
+            assert rig.session("a").turns.turns_ended == 1
 
 
 async def test_who_does_not_introduce_itself_is_let_go(autojump_clock: trio.testing.MockClock) -> None:

@@ -358,7 +358,7 @@ async def test_only_the_last_prompts_are_remembered(
             session = await user.open("k")
             for id in "abc":
                 await user.prompt(session, f"say {id}", promptId=id)
-            assert [*rig.session("k").turns.ended] == ["b", "c"]
+            assert [*rig.session("k").turns.outcomes] == ["b", "c"]
             with pytest.raises(Misuse, match="has run already"):
                 await user.prompt(session, "say c", promptId="c")
             await user.prompt(session, "say a", promptId="a")

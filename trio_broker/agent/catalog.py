@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from trio_broker.agent.installed import Installed, Package
+from trio_broker.agent.installed import InstalledAgents, Package
 from trio_broker.config.config import AgentConfig, Config
 from trio_broker.errors import Misuse, UnknownAgent
 
@@ -129,13 +129,13 @@ PACKAGES: Mapping[
 ALIASES: Mapping[str, str] = {alias: name for name, known in BUILTIN.items() for alias in known.aliases}
 
 
-def names(config: Config, installed: Installed | None = None) -> list[str]:
+def names(config: Config, installed: InstalledAgents | None = None) -> list[str]:
     """Every name `resolve` knows but the aliases, in order; configured and installed ones included."""
     return sorted({*config.agents, *(installed.names() if installed else ()), *BUILTIN})
 
 
 def resolve(
-    name: str, config: Config, *, path: str | None = None, installed: Installed | None = None
+    name: str, config: Config, *, path: str | None = None, installed: InstalledAgents | None = None
 ) -> AgentSpec:
     """How to start the agent called `name`: as configured, as installed, a built-in, or what is so nicknamed.
 

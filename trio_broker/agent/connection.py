@@ -27,15 +27,15 @@ REJECTED_KEPT = 50  # lines, cut to REJECTED_CUT bytes: enough to see what an ag
 REJECTED_CUT = 500
 
 
-class Hearer(Protocol):
+class Handler(Protocol):
     """What a line tells: runs of updates of its own session, whole lines, and every other request and notification.
 
     Updates that are `plain` are known to be of kinds that anybody can show, and that change no state.
     """
 
-    def hear(self, message: Message) -> None: ...
-    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None: ...
-    async def wait_room(self) -> None: ...
+    def receive(self, message: Message) -> None: ...
+    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None: ...
+    async def wait_for_room(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -49,7 +49,7 @@ class _Pending:
 
 
 @attrs.define(eq=False)
-class Line:
+class AgentConnection:
     """The wire to one agent. `redact` takes secrets out of all that it says.
 
     `closed` is set when its stdout ended, `drained` when stdout and stderr both did, `deaf` when it closed its stdin.
@@ -59,42 +59,40 @@ class Line:
     max_line: int = jsonrpc.MAX_LINE
     stderr_ring: int = 65536
     redact: Callable[[bytes], bytes] = bytes
-    calls: PendingRequests[OnReply] = attrs.field(factory=PendingRequests)
+    pending: PendingRequests[OnReply] = attrs.field(factory=PendingRequests)
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
     stderr_end: int = 0  # bytes that it wrote there, as far as they may be shown
-    trouble: BrokerError | None = None
-    heard_at: float = attrs.field(factory=trio.current_time)
-    closed: trio.Event = attrs.field(factory=trio.Event)
+    error: BrokerError | None = None
+    received_at: float = attrs.field(factory=trio.current_time)
+    stdout_closed: trio.Event = attrs.field(factory=trio.Event)
     drained: trio.Event = attrs.field(factory=trio.Event)
-    deaf: trio.Event = attrs.field(factory=trio.Event)
+    stdin_closed: trio.Event = attrs.field(factory=trio.Event)
     _stderr: bytearray = attrs.field(factory=bytearray)
     _outbox: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = attrs.field(
         factory=lambda: trio.open_memory_channel[bytes](OUTBOX_FRAMES)
     )
     _waiting: int = 0
     _session_id: str | None = None
-    _own: UpdateBatchDecoder | None = None
+    _batch_decoder: UpdateBatchDecoder | None = None
 
-    def name(self, session_id: str) -> None:
+    def set_session_id(self, session_id: str) -> None:
         """The session is known now: its updates are passed on in blocks."""
-        self._session_id, self._own = session_id, UpdateBatchDecoder(session_id)
+        self._session_id, self._batch_decoder = session_id, UpdateBatchDecoder(session_id)
 
     def send(self, frame: bytes) -> None:
         """Give one whole frame (with its newline) to the writer. Raises AgentGone: hung up, or it does not read."""
-        if self.trouble is None and self._waiting + len(frame) > OUTBOX_BYTES and self._waiting:
-            self._give_up(AgentGone(f"the agent does not read its stdin: {self._waiting} bytes wait for it"))
+        if self.error is None and self._waiting + len(frame) > OUTBOX_BYTES and self._waiting:
+            self._fail(AgentGone(f"the agent does not read its stdin: {self._waiting} bytes wait for it"))
         try:
             self._outbox[0].send_nowait(frame)
         except trio.WouldBlock:
-            self._give_up(
-                AgentGone(f"the agent does not read its stdin: {OUTBOX_FRAMES} messages wait for it")
-            )
+            self._fail(AgentGone(f"the agent does not read its stdin: {OUTBOX_FRAMES} messages wait for it"))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
-            raise self.trouble or AgentGone("the agent's stdin is closed: the session is ending") from None
+            raise self.error or AgentGone("the agent's stdin is closed: the session is ending") from None
         self._waiting += len(frame)
 
-    def say(self, frame: bytes) -> None:
+    def send_quietly(self, frame: bytes) -> None:
         """Send an answer, or a cancel; if the agent can't be told any more, that is the end of the matter."""
         try:
             self.send(frame)
@@ -106,11 +104,11 @@ class Line:
 
         Returns the private number it went out under, which `calls.forget` withdraws. Raises AgentGone like `send`.
         """
-        number = self.calls.open(on_reply)
+        number = self.pending.open(on_reply)
         try:
             self.send(jsonrpc.request(number, method, params))
         except AgentGone:
-            self.calls.forget(number)
+            self.pending.forget(number)
             raise
         return number
 
@@ -124,17 +122,17 @@ class Line:
         try:
             await pending.arrived.wait()
         finally:
-            self.calls.forget(number)
+            self.pending.forget(number)
         assert pending.reply is not None
         return result_of(pending.reply)
 
-    def hang_up(self) -> None:
+    def close_stdin(self) -> None:
         """Close the agent's stdin once what waits has been written; whoever sends after that gets AgentGone."""
         self._outbox[0].close()
 
-    def fail(self, error: BrokerError) -> None:
+    def fail_pending(self, error: BrokerError) -> None:
         """Settle every open call with `error`; for when the agent can't answer any more."""
-        for on_reply in self.calls.drain():
+        for on_reply in self.pending.drain():
             on_reply(error)
 
     def stderr_tail(self, limit: int = 4096) -> str:
@@ -145,13 +143,13 @@ class Line:
         """What it wrote on stderr from this position on, as far as it is kept; `stderr_end` is where it stands now."""
         return self.stderr_tail(self.stderr_end - position) if position < self.stderr_end else ""
 
-    async def run(self, hearer: Hearer) -> None:
+    async def run(self, handler: Handler) -> None:
         """Read, write and drain until cancelled or both outputs ended; `hearer` is told what the agent says."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._drain)
-            await self._read(hearer)
-            self.closed.set()
+            await self._read(handler)
+            self.stdout_closed.set()
 
     async def _write(self) -> None:
         send, receive = self._outbox
@@ -163,43 +161,43 @@ class Line:
                         self._waiting -= len(frame)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     send.close()
-                    self.deaf.set()
+                    self.stdin_closed.set()
 
-    async def _read(self, hearer: Hearer) -> None:
+    async def _read(self, handler: Handler) -> None:
         splitter = LineSplitter(self.max_line)
         async with self.agent.stdout as stdout:
             while data := await _receive(stdout):
-                self.heard_at = trio.current_time()
+                self.received_at = trio.current_time()
                 try:
-                    self._hear(self.redact(splitter.feed_block(data)), hearer)
+                    self._handle_block(self.redact(splitter.feed_block(data)), handler)
                 except jsonrpc.LineTooLong as error:
-                    self.trouble = AgentGone(
+                    self.error = AgentGone(
                         f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
                         limit=self.max_line,
                     )
-                    self.trouble.__cause__ = error
+                    self.error.__cause__ = error
                     return
-                await hearer.wait_room()
+                await handler.wait_for_room()
 
-    def _hear(self, block: bytes, hearer: Hearer) -> None:
+    def _handle_block(self, block: bytes, handler: Handler) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
-        if block and self._own is not None:
-            count, plain = self._own.classify(block)
+        if block and self._batch_decoder is not None:
+            count, plain = self._batch_decoder.classify(block)
             if count:
-                hearer.hear_updates(count, block, plain=plain)
+                handler.receive_updates(count, block, plain=plain)
                 return
         updates: list[bytes] = []
         for line in lines_of(block):
-            message = self._peek(line)
+            message = self._parse(line)
             if message is not None and self._is_update(message):
                 updates.append(line)
                 continue
-            _pass_on(updates, hearer)
+            _flush_updates(updates, handler)
             if message is not None:
-                self._sort(message, hearer)
-        _pass_on(updates, hearer)
+                self._dispatch(message, handler)
+        _flush_updates(updates, handler)
 
-    def _peek(self, line: bytes) -> Message | None:
+    def _parse(self, line: bytes) -> Message | None:
         try:
             return jsonrpc.parse_envelope(line)
         except BadMessage:
@@ -210,10 +208,10 @@ class Line:
         ours = message.session_id is not None and message.session_id == self._session_id
         return ours and message.method == "session/update" and message.kind is Kind.NOTIFICATION
 
-    def _sort(self, message: Message, hearer: Hearer) -> None:
+    def _dispatch(self, message: Message, handler: Handler) -> None:
         if message.kind is not Kind.RESPONSE:
-            hearer.hear(message)
-        elif on_reply := self.calls.close(message.id):
+            handler.receive(message)
+        elif on_reply := self.pending.close(message.id):
             on_reply(message)
         else:
             self.reject(message.raw)
@@ -229,18 +227,18 @@ class Line:
                 words = self.redact(bytes(self._stderr + data))
                 self.stderr_end += len(words) - len(self._stderr)
                 self._stderr = bytearray(words[max(0, len(words) - self.stderr_ring) :])
-        await self.closed.wait()
+        await self.stdout_closed.wait()
         self.drained.set()
 
-    def _give_up(self, error: AgentGone) -> None:
-        self.trouble = error
-        self.closed.set()
+    def _fail(self, error: AgentGone) -> None:
+        self.error = error
+        self.stdout_closed.set()
         raise error
 
 
-def _pass_on(updates: list[bytes], hearer: Hearer) -> None:
+def _flush_updates(updates: list[bytes], handler: Handler) -> None:
     if updates:
-        hearer.hear_updates(len(updates), b"\n".join(updates) + b"\n")
+        handler.receive_updates(len(updates), b"\n".join(updates) + b"\n")
         updates.clear()
 
 

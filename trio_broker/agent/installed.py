@@ -53,7 +53,7 @@ class Package:
 
 
 @attrs.frozen
-class Record:
+class InstalledAgent:
     """What is installed under a name. `folder` has all of it."""
 
     name: str
@@ -71,18 +71,18 @@ class Record:
 
 
 @attrs.frozen
-class Installed:
+class InstalledAgents:
     """The directory of what is installed; it need not exist. Every method blocks, for a moment."""
 
     directory: Path
 
-    def find(self, name: str) -> Record | None:
+    def find(self, name: str) -> InstalledAgent | None:
         """None, too, when its record or its program is damaged: then it is as if it were not installed."""
         if not NAME.fullmatch(name):
             return None
         try:
             raw: dict[str, Any] = json.loads((self.directory / f"{name}.json").read_text(encoding="utf-8"))
-            record = Record(**{**raw, "args": tuple(raw["args"])})
+            record = InstalledAgent(**{**raw, "args": tuple(raw["args"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return record if os.access(record.program, os.X_OK) else None
@@ -104,7 +104,7 @@ class Installed:
                 f"{self.directory} can't be written: {error}; set TRIO_BROKER_HOME to a directory of yours"
             ) from error
 
-    def keep(self, record: Record) -> None:
+    def save(self, record: InstalledAgent) -> None:
         """Put the record in place; folders of earlier installations go, but the last one, which may still run."""
         before = self.find(record.name)
         text = json.dumps(attrs.asdict(record), indent=1, ensure_ascii=False)

@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.connection import Hearer, Line
+from trio_broker.agent.connection import AgentConnection, Handler
 from trio_broker.agent.process import Agent, Ladder
 from trio_broker.agent.redact import Redactor
 from trio_broker.auth.grant import OWNER
@@ -30,7 +30,7 @@ from trio_broker.protocol.codec import structure
 AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
 EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdin or stdout is expected
-LAST_WORDS_SHOWN = 300  # characters of stderr in a message; the rest is in its details
+STDERR_SHOWN = 300  # characters of stderr in a message; the rest is in its details
 INITIALIZE = jsonrpc.encode(
     {
         "protocolVersion": acp.PROTOCOL_VERSION,
@@ -41,7 +41,7 @@ INITIALIZE = jsonrpc.encode(
 
 
 @attrs.frozen
-class Settings:
+class SessionSettings:
     """What a session is opened with. `session_params`: the raw parameters of `session/new`.
 
     `opened_by` names the grant it was opened under. `real_cwd` is `cwd` as it was then, without symbolic links.
@@ -73,7 +73,7 @@ class Settings:
         inherited = {name: os.environ[name] for name in self.spec.inherit_env if name in os.environ}
         return inherited | dict(self.spec.env) | dict(self.env)
 
-    def private(self) -> dict[str, str]:
+    def secrets(self) -> dict[str, str]:
         """What may be secret of all that it is given: its environment, and what is for its MCP servers."""
         asked = jsonrpc.decode(self.session_params)
         servers = asked.get("mcpServers") if isinstance(asked, dict) else None
@@ -82,7 +82,7 @@ class Settings:
     @classmethod
     def of(
         cls, config: Config, key: str, spec: AgentSpec, cwd: str, params: bytes, policy: Policy
-    ) -> Settings:
+    ) -> SessionSettings:
         """Those of one session, with the broker's for all of them."""
         broker = config.broker
         return cls(
@@ -119,38 +119,38 @@ def _pairs_of(servers: Iterable[Any]) -> Iterator[tuple[str, str]]:
                 yield f"MCP server {number} {pair.get('name')}", value
 
 
-Spawn = Callable[[Settings], Awaitable[Agent]]
+Spawn = Callable[[SessionSettings], Awaitable[Agent]]
 
 
-class Host(Hearer, Protocol):
+class Host(Handler, Protocol):
     """Whose agent it is. `begin` makes a conversation over the new line; `work` runs until cancelled; `on_end` is told,
     synchronously, that it ends, with `cause` when that is a failure."""
 
-    async def begin(self, line: Line) -> None: ...
-    async def work(self, line: Line) -> None: ...
-    def on_end(self, life: Life) -> None: ...
-    def note_phase(self) -> None: ...
+    async def start_conversation(self, line: AgentConnection) -> None: ...
+    async def run_conversation(self, line: AgentConnection) -> None: ...
+    def on_end(self, life: AgentRun) -> None: ...
+    def update_phase(self) -> None: ...
 
 
 @attrs.define(eq=False)
-class Life:
+class AgentRun:
     """`started` is set when it works or will never, and `heed_start` told; `gone` when no process of it is left.
 
     `after` is waited for first: `gone` of the life whose place it takes. `cause` says what went wrong.
     """
 
-    settings: Settings
+    settings: SessionSettings
     spawn: Spawn
     starting: trio.CapacityLimiter
-    heed_start: Callable[[Life], None]
+    on_started: Callable[[AgentRun], None]
     host: Host
-    after: trio.Event | None = None
+    starts_after: trio.Event | None = None
     agent: Agent | None = None
-    line: Line | None = None
-    introduction: bytes = b'{"protocolVersion":1}'
+    connection: AgentConnection | None = None
+    initialize_result: bytes = b'{"protocolVersion":1}'
     cause: BrokerError | None = None
     begun: bool = False
-    axed: bool = False  # it was cancelled, and so the broker is
+    killed: bool = False  # it was cancelled, and so the broker is
     started: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event = attrs.field(factory=trio.Event)
     _ending: trio.Event = attrs.field(factory=trio.Event)
@@ -167,13 +167,13 @@ class Life:
         self.begun = True
         try:
             await self._spawn()
-            if self.agent is not None and self.line is not None:
-                await self._live(self.agent, self.line)
+            if self.agent is not None and self.connection is not None:
+                await self._run_connected(self.agent, self.connection)
         finally:
-            self.axed = trio.current_effective_deadline() == -inf
+            self.killed = trio.current_effective_deadline() == -inf
             text = f"session {self.settings.key!r} was ended: the broker stops, or failed in it; see its log"
             self.request_end(cause=SessionOver(text))
-            self._end_start()
+            self._finish_start()
             self.gone.set()
 
     async def wait_ready(self) -> None:
@@ -182,7 +182,7 @@ class Life:
         if self.ending:
             raise self.cause or SessionOver(f"session {self.settings.key!r} was ended before it had started")
 
-    def request_end(self, cause: BrokerError | None = None, told: BrokerError | None = None) -> None:
+    def request_end(self, cause: BrokerError | None = None, error: BrokerError | None = None) -> None:
         """Begin to end it: who waits has an outcome now, the process goes by the ladder. The first call counts.
 
         `told`: what those hear who wait, where nothing is wrong and there is no `cause`.
@@ -192,51 +192,53 @@ class Life:
         self.cause = cause
         self._ending.set()
         self._start_scope.cancel()
-        if self.line is not None:
-            self.line.fail(cause or told or SessionOver(f"session {self.settings.key!r} was ended"))
+        if self.connection is not None:
+            self.connection.fail_pending(
+                cause or error or SessionOver(f"session {self.settings.key!r} was ended")
+            )
         self.host.on_end(self)
 
-    def forgo(self) -> None:
+    def abandon(self) -> None:
         """It will not be run: nobody need wait for it. Has an effect only on a life that has not begun."""
         if not self.begun:
             self.request_end()
-            self._end_start()
+            self._finish_start()
             self.gone.set()
 
-    async def call(self, line: Line, method: str, params: bytes) -> bytes:
+    async def call(self, line: AgentConnection, method: str, params: bytes) -> bytes:
         """Call the agent; its raw result. An error that asks for a login says how, which the agent said earlier."""
         try:
             return await line.call(method, params)
         except RemoteError as error:
             # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
-            methods = structure(self.introduction, acp.InitializeResponse).auth_methods
+            methods = structure(self.initialize_result, acp.InitializeResponse).auth_methods
             if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
                 error.remote_data = {"authMethods": methods}
             raise
 
-    def ways(self) -> list[tuple[str, str]]:
+    def resume_methods(self) -> list[tuple[str, str]]:
         """How this agent can take up a conversation, the best first: how that is called, and the method."""
-        capabilities = structure(self.introduction, acp.InitializeResponse).agent_capabilities
+        capabilities = structure(self.initialize_result, acp.InitializeResponse).agent_capabilities
         of_sessions = capabilities.get("sessionCapabilities")
         resume = isinstance(of_sessions, dict) and isinstance(of_sessions.get("resume"), dict)
         ways = [("exact", "session/resume")] if resume else []
         return ways + ([("loaded", "session/load")] if capabilities.get("loadSession") is True else [])
 
-    def exit_facts(self) -> dict[str, Any] | None:
+    def exit_details(self) -> dict[str, Any] | None:
         """How its process has ended, with its last words; None if it has not, or there was none."""
         if self.agent is None or self.agent.exit is None:
             return None
-        tail = self.line.stderr_tail(1000) if self.line is not None else ""
+        tail = self.connection.stderr_tail(1000) if self.connection is not None else ""
         return {"pid": self.agent.pid, "stderrTail": tail or None, **self.agent.exit.details()}
 
-    def hurry(self) -> None:
+    def kill_now(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on a life that is ending."""
         self._ladder.cancel()
 
     async def _spawn(self) -> None:
-        with self._until_ending():
-            if self.after is not None:
-                await self.after.wait()
+        with self._cancelled_on_end():
+            if self.starts_after is not None:
+                await self.starts_after.wait()
             await self.starting.acquire_on_behalf_of(self)
             try:
                 agent = await self.spawn(self.settings)
@@ -245,35 +247,35 @@ class Life:
                 return
             # No await from here to the `finally` of `_live`: a spawned process always has an owner.
             self.agent = agent
-            self.line = Line(
-                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.private())
+            self.connection = AgentConnection(
+                agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.secrets())
             )
 
-    async def _live(self, agent: Agent, line: Line) -> None:
+    async def _run_connected(self, agent: Agent, line: AgentConnection) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_exit, agent, line)
-                nursery.start_soon(self._watch_end_of, "stdout", line.closed, agent)
-                nursery.start_soon(self._watch_end_of, "stdin", line.deaf, agent)
+                nursery.start_soon(self._watch_end_of, "stdout", line.stdout_closed, agent)
+                nursery.start_soon(self._watch_end_of, "stdin", line.stdin_closed, agent)
                 nursery.start_soon(line.run, self.host)
                 await self._start(line)
                 if not self.ending:
-                    nursery.start_soon(self.host.work, line)
+                    nursery.start_soon(self.host.run_conversation, line)
                 await self._ending.wait()
                 with self._ladder:
-                    await agent.end(self.settings.ladder, line.hang_up)
+                    await agent.end(self.settings.ladder, line.close_stdin)
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):  # bounded: no grace, and SIGKILL can't be refused
-                await agent.end(Ladder(0, 0), line.hang_up)
+                await agent.end(Ladder(0, 0), line.close_stdin)
 
-    async def _start(self, line: Line) -> None:
+    async def _start(self, line: AgentConnection) -> None:
         seconds = self.settings.spec.start_timeout or self.settings.start_timeout
-        with self._until_ending():
+        with self._cancelled_on_end():
             try:
                 with trio.fail_after(seconds):
-                    await self._introduce(line)
-                    await self.host.begin(line)
+                    await self._initialize(line)
+                    await self.host.start_conversation(line)
             except trio.TooSlowError:
                 self._start_failed(
                     f"gave no session within {seconds:g} s; see its stderr, or raise start_timeout"
@@ -281,64 +283,64 @@ class Life:
             except BadMessage as error:
                 self._start_failed(f"answered nonsense: {error.message}")
             except AgentGone as error:
-                self.lose(error)
+                self.fail_lost(error)
             except BrokerError as error:
                 self.request_end(cause=error)
-        self._end_start()
+        self._finish_start()
 
-    async def _introduce(self, line: Line) -> None:
+    async def _initialize(self, line: AgentConnection) -> None:
         introduction = await line.call("initialize", INITIALIZE)
         version = structure(introduction, acp.InitializeResponse).protocol_version
         if version != acp.PROTOCOL_VERSION:
             raise SpawnFailed(
                 f"agent {self.settings.spec.name!r} speaks ACP version {version}, the broker version 1"
             )
-        self.introduction = introduction
+        self.initialize_result = introduction
 
     @contextlib.contextmanager
-    def _until_ending(self) -> Iterator[None]:
+    def _cancelled_on_end(self) -> Iterator[None]:
         """Give up what is inside as soon as the session is to end: a start may take minutes."""
         with trio.CancelScope() as self._start_scope:
             if self.ending:
                 self._start_scope.cancel()
             yield
 
-    def _end_start(self) -> None:
+    def _finish_start(self) -> None:
         """Give back the place among the starting ones, and let those who wait for the start look. Idempotent."""
         if not self.started.is_set():
             self.started.set()
-            self.heed_start(self)
-            self.host.note_phase()
+            self.on_started(self)
+            self.host.update_phase()
             if self in self.starting.statistics().borrowers:
                 self.starting.release_on_behalf_of(self)
 
-    async def _watch_exit(self, agent: Agent, line: Line) -> None:
+    async def _watch_exit(self, agent: Agent, line: AgentConnection) -> None:
         await agent.watch()
         with trio.move_on_after(DRAIN):
             await line.drained.wait()
         details = agent.exit.details() if agent.exit else {}
-        self.lose(AgentGone(f"ended with {agent.exit}", **details))
+        self.fail_lost(AgentGone(f"ended with {agent.exit}", **details))
 
     async def _watch_end_of(self, what: str, ended: trio.Event, agent: Agent) -> None:
         await ended.wait()
         with trio.move_on_after(EXIT_AFTER_EOF):
             await agent.exited.wait()
             return
-        self.lose(AgentGone(f"closed its {what} while its process {agent.pid} lives, and was ended"))
+        self.fail_lost(AgentGone(f"closed its {what} while its process {agent.pid} lives, and was ended"))
 
-    def lose(self, error: BrokerError) -> None:
+    def fail_lost(self, error: BrokerError) -> None:
         """The agent can't go on: say why, with its last words, to all who wait, and end what is left of it."""
-        trouble = self.line.trouble if self.line is not None else None
+        trouble = self.connection.error if self.connection is not None else None
         what = "" if self.started.is_set() else " before it had a session"
         kind = AgentGone if self.started.is_set() else SpawnFailed
         self.request_end(
-            cause=self._with_words(kind, (trouble or error).message + what, (trouble or error).details)
+            cause=self._with_stderr(kind, (trouble or error).message + what, (trouble or error).details)
         )
 
     def _start_failed(self, what: str) -> None:
-        self.request_end(cause=self._with_words(SpawnFailed, what, {}))
+        self.request_end(cause=self._with_stderr(SpawnFailed, what, {}))
 
-    def _with_words(self, kind: type[BrokerError], what: str, details: dict[str, Any]) -> BrokerError:
-        tail = self.line.stderr_tail() if self.line else ""
-        words = f"; its last words: {tail.strip()[-LAST_WORDS_SHOWN:]}" if tail.strip() else ""
+    def _with_stderr(self, kind: type[BrokerError], what: str, details: dict[str, Any]) -> BrokerError:
+        tail = self.connection.stderr_tail() if self.connection else ""
+        words = f"; its last words: {tail.strip()[-STDERR_SHOWN:]}" if tail.strip() else ""
         return kind(f"agent {self.settings.spec.name!r} {what}{words}", **{**details, "stderrTail": tail})

@@ -20,7 +20,7 @@ from trio_broker.agent.process_tags import Match
 log = logging.getLogger(__name__)
 
 PR_SET_CHILD_SUBREAPER = 36
-SWEEP_PATIENCE = 5.0
+REAP_TIMEOUT = 5.0
 FIRST_REST, LONGEST_REST = 0.1, 10.0  # seconds between two guardians, when one has died
 DISMISSAL = 2.0  # seconds for a guardian to read one byte and go
 REAP_EVERY = 1.0
@@ -32,13 +32,13 @@ def become_subreaper() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-async def sweep(match: Match, patience: float = SWEEP_PATIENCE) -> int:
+async def end_processes(match: Match, patience: float = REAP_TIMEOUT) -> int:
     """End all marked processes that match; how many there were."""
     return await trio.to_thread.run_sync(partial(process_tags.end_all, match, patience))
 
 
 @attrs.define(eq=False)
-class Sweeper:
+class OrphanReaper:
     """Ends what single sessions left behind; those that end together share one look at all processes."""
 
     instance: str
@@ -46,7 +46,7 @@ class Sweeper:
     _something: trio.Event = attrs.field(factory=trio.Event)
     _done: trio.Event = attrs.field(factory=trio.Event)
 
-    async def sweep(self, session: str) -> None:
+    async def reap(self, session: str) -> None:
         """Return when no process with this session's mark is left, or `run` does not run any more."""
         self._wanted.add(session)
         self._something.set()
@@ -64,13 +64,15 @@ class Sweeper:
     async def _sweep(self) -> None:
         wanted, done = self._wanted, self._done
         self._wanted, self._something, self._done = set(), trio.Event(), trio.Event()
-        number = await sweep(lambda kin: kin.instance == self.instance and kin.session in wanted)
+        number = await end_processes(lambda kin: kin.instance == self.instance and kin.session in wanted)
         if number:
             log.info("left_behind ended=%s sessions=%s", number, len(wanted))
         done.set()
 
 
-async def guard(instance: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+async def run_watchdog(
+    instance: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Keep a guardian beside us until cancelled; a new one if it dies. Starts with its pid, or raises OSError.
 
     Cancelled in good order it tells the guardian that there is nothing to do: sweep before that.

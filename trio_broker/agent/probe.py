@@ -14,9 +14,9 @@ import trio
 
 from trio_broker.agent import orphans, process_tags
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.connection import Line
-from trio_broker.agent.control import refuse
-from trio_broker.agent.lifecycle import Life, Settings
+from trio_broker.agent.connection import AgentConnection
+from trio_broker.agent.control import refuse_request
+from trio_broker.agent.lifecycle import AgentRun, SessionSettings
 from trio_broker.agent.process import Ladder
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.config.config import PolicyConfig
@@ -35,76 +35,80 @@ class Probe:
 
     spec: AgentSpec
     cwd: str
-    patience: float
-    converse: bool = True
-    introduction: dict[str, Any] | None = None
-    introduced_after: float | None = None
-    conversation: dict[str, Any] | None = None
-    conversed_after: float | None = None
+    timeout: float
+    open_session: bool = True
+    initialize_result: dict[str, Any] | None = None
+    initialized_after: float | None = None
+    session_result: dict[str, Any] | None = None
+    session_after: float | None = None
     error: BrokerError | None = None
-    life: Life | None = None
-    _begun: float = 0.0
+    agent_run: AgentRun | None = None
+    _started_at: float = 0.0
 
     async def run(self) -> None:
         """Start it, ask it, end it. Raises nothing of the agent's: `error` says what went wrong.
 
         Cancelling it kills the agent's group at once.
         """
-        self._begun = trio.current_time()
-        sweeper = orphans.Sweeper(process_tags.new_instance(f"{KEY} {trio.current_time()}"))
-        settings = Settings(
-            KEY, self.spec, self.cwd, asking=PolicyConfig(), start_timeout=self.patience, ladder=LADDER
+        self._started_at = trio.current_time()
+        sweeper = orphans.OrphanReaper(process_tags.new_instance_tag(f"{KEY} {trio.current_time()}"))
+        settings = SessionSettings(
+            KEY, self.spec, self.cwd, asking=PolicyConfig(), start_timeout=self.timeout, ladder=LADDER
         )
         spawn = partial(spawn_agent, sweeper=sweeper)
-        self.life = Life(settings, spawn, trio.CapacityLimiter(1), lambda _: None, self)
+        self.agent_run = AgentRun(settings, spawn, trio.CapacityLimiter(1), lambda _: None, self)
         async with trio.open_nursery() as nursery:
-            await nursery.start(orphans.guard, sweeper.instance)
+            await nursery.start(orphans.run_watchdog, sweeper.instance)
             nursery.start_soon(sweeper.run)
-            await self.life.run()
+            await self.agent_run.run()
             nursery.cancel_scope.cancel()
-        self.error = self.error or self.life.cause
+        self.error = self.error or self.agent_run.cause
 
     @property
     def needs_login(self) -> bool:
         return isinstance(self.error, RemoteError) and self.error.rpc_code == AUTH_REQUIRED
 
     @property
-    def last_words(self) -> list[str]:
-        line = self.life.line if self.life is not None else None
+    def stderr_lines(self) -> list[str]:
+        line = self.agent_run.connection if self.agent_run is not None else None
         return line.stderr_tail().strip().splitlines()[-5:] if line is not None else []
 
     # As a host
 
-    async def begin(self, line: Line) -> None:
-        assert self.life is not None, "it calls us"
-        self.introduction = jsonrpc.decode(self.life.introduction)
-        self.introduced_after = trio.current_time() - self._begun
-        if not self.converse:
+    async def start_conversation(self, line: AgentConnection) -> None:
+        assert self.agent_run is not None, "it calls us"
+        self.initialize_result = jsonrpc.decode(self.agent_run.initialize_result)
+        self.initialized_after = trio.current_time() - self._started_at
+        if not self.open_session:
             return
         try:
             params = jsonrpc.encode({"cwd": self.cwd, "mcpServers": []})
-            self.conversation = jsonrpc.decode(await line.call("session/new", params))
+            self.session_result = jsonrpc.decode(await line.call("session/new", params))
         except RemoteError as error:
             self.error = error
-        self.conversed_after = trio.current_time() - self._begun
+        self.session_after = trio.current_time() - self._started_at
 
-    async def work(self, line: Line) -> None:
+    async def run_conversation(self, line: AgentConnection) -> None:
         await trio.lowlevel.checkpoint()
-        assert self.life is not None
-        self.life.request_end()
+        assert self.agent_run is not None
+        self.agent_run.request_end()
 
-    def on_end(self, life: Life) -> None:
+    def on_end(self, life: AgentRun) -> None:
         pass  # `run` looks when it is over
 
-    def note_phase(self) -> None:
+    def update_phase(self) -> None:
         pass
 
-    def hear(self, message: Message) -> None:
-        if message.kind is Kind.REQUEST and self.life is not None and self.life.line is not None:
-            refuse(self.life.line, message)
+    def receive(self, message: Message) -> None:
+        if (
+            message.kind is Kind.REQUEST
+            and self.agent_run is not None
+            and self.agent_run.connection is not None
+        ):
+            refuse_request(self.agent_run.connection, message)
 
-    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         raise AssertionError("its line has no session")
 
-    async def wait_room(self) -> None:
+    async def wait_for_room(self) -> None:
         pass

@@ -22,7 +22,7 @@ from trio_broker.model import Exit
 
 T = TypeVar("T")
 
-CAPACITY = 65536  # bytes of a pipe
+PIPE_CAPACITY = 65536  # bytes of a pipe
 
 
 @attrs.frozen
@@ -49,10 +49,10 @@ class Agent(Protocol):
     def stderr(self) -> trio.abc.ReceiveStream: ...
     def alive(self) -> bool: ...
     async def watch(self) -> None: ...
-    async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None: ...
+    async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None: ...
 
 
-class Output(trio.abc.ReceiveStream):
+class StdoutStream(trio.abc.ReceiveStream):
     """What a process says. It waits, then reads, once each: trio's own stream yields, tries in vain, waits and reads.
 
     An agent mostly says a little now and then, so the first try is wasted, and costs as much as all the rest.
@@ -66,7 +66,7 @@ class Output(trio.abc.ReceiveStream):
         while True:
             await trio.lowlevel.wait_readable(self._stream)
             try:
-                return os.read(self._stream.fileno(), max_bytes or CAPACITY)
+                return os.read(self._stream.fileno(), max_bytes or PIPE_CAPACITY)
             except BlockingIOError:  # somebody else's read, or the system's mistake
                 continue
             except OSError as error:
@@ -76,7 +76,7 @@ class Output(trio.abc.ReceiveStream):
         await self._stream.aclose()
 
 
-class Input(trio.abc.SendStream):
+class StdinStream(trio.abc.SendStream):
     """What a process is told. It writes, and waits if there is no room: trio's own stream yields before it tries."""
 
     def __init__(self, stream: trio.abc.SendStream) -> None:
@@ -103,7 +103,9 @@ class AgentProcess:
     process: trio.Process
     exit: Exit | None = None
     exited: trio.Event = attrs.field(factory=trio.Event)
-    sweep: Callable[[], Awaitable[None]] | None = None  # ends what has left the group; part of `end`
+    end_descendants: Callable[[], Awaitable[None]] | None = (
+        None  # ends what has left the group; part of `end`
+    )
     _reaping: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
@@ -112,11 +114,11 @@ class AgentProcess:
 
     @property
     def stdin(self) -> trio.abc.SendStream:
-        return Input(_pipe(self.process.stdin))
+        return StdinStream(_pipe(self.process.stdin))
 
     @property
     def stdout(self) -> trio.abc.ReceiveStream:
-        return Output(_pipe(self.process.stdout))
+        return StdoutStream(_pipe(self.process.stdout))
 
     @property
     def stderr(self) -> trio.abc.ReceiveStream:
@@ -141,21 +143,21 @@ class AgentProcess:
                 self.exit = Exit.from_returncode(await self.process.wait())
                 self.exited.set()
 
-    async def end(self, ladder: Ladder, hang_up: Callable[[], None]) -> None:
+    async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None:
         """Climb down the ladder until the process is gone; takes at most the two graces and a moment.
 
         `hang_up` closes stdin. Cancelling it leaves the process where the ladder stood: call it again, shielded.
         """
-        hang_up()
+        close_stdin()
         await self._wait_exit(ladder.close_grace)
         if self.alive():
             self.signal_group(signal.SIGTERM)
             await self._wait_exit(ladder.term_grace)
         self.signal_group(signal.SIGKILL)
         await self.watch()
-        if self.sweep is not None:
-            await self.sweep()
-            self.sweep = None
+        if self.end_descendants is not None:
+            await self.end_descendants()
+            self.end_descendants = None
 
     async def _wait_exit(self, seconds: float) -> None:
         with trio.move_on_after(seconds):

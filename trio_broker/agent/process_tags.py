@@ -21,10 +21,10 @@ NAMES = (INSTANCE, SESSION)  # not for what shall outlive the agent that starts 
 PAUSE = 0.02  # seconds between two looks at what is left
 EXEC_LOOKS, EXEC_PAUSE = 500, 0.001  # an execve takes microseconds, and longer where the machine is busy
 
-Match = Callable[["Kin"], bool]
+Match = Callable[["TaggedProcess"], bool]
 
 
-class Kin(NamedTuple):
+class TaggedProcess(NamedTuple):
     """A marked process. `start_time` is in the kernel's ticks since boot; `instance` the mark of its broker."""
 
     pid: int
@@ -34,33 +34,33 @@ class Kin(NamedTuple):
     command: str
 
 
-def new_instance(runtime: str) -> str:
+def new_instance_tag(runtime: str) -> str:
     """A mark for a new broker of this runtime directory."""
-    return f"{home_mark(runtime)}-{secrets.token_hex(8)}"
+    return f"{runtime_tag(runtime)}-{secrets.token_hex(8)}"
 
 
-def home_mark(runtime: str) -> str:
+def runtime_tag(runtime: str) -> str:
     """The part of the mark that all brokers of one runtime directory share."""
     return hashlib.sha256(os.path.realpath(runtime).encode()).hexdigest()[:16]
 
 
-def home_of(instance: str) -> str:
+def runtime_of(instance: str) -> str:
     return instance.partition("-")[0]
 
 
-def find(match: Match) -> list[Kin]:
+def find(match: Match) -> list[TaggedProcess]:
     """The living marked processes of this user for which `match` says so."""
-    return [kin for kin in _everyone() if match(kin)]
+    return [kin for kin in _tagged_processes() if match(kin)]
 
 
-def end(kin: Kin) -> bool:
+def end(kin: TaggedProcess) -> bool:
     """SIGKILL it, if it is still the same process, by start time and mark; whether it was."""
     try:
         pidfd = os.pidfd_open(kin.pid)
     except OSError:
         return False
     try:
-        found = _look(
+        found = _inspect(
             kin.pid
         )  # after the pidfd: should the number be another's by now, the signal reaches nobody
         if found is None or found[:4] != kin[:4]:  # the command may have changed: exec, or a title
@@ -77,7 +77,9 @@ def end_all(match: Match, patience: float) -> int:
     """End them, and those they fork meanwhile, until none is left or `patience` seconds have passed; how many."""
     ended: set[tuple[int, int]] = set()
     deadline = time.monotonic() + patience
-    while found := [(kin, end(kin)) for kin in _everyone() if match(kin)]:  # at sight: it may fork on at once
+    while found := [
+        (kin, end(kin)) for kin in _tagged_processes() if match(kin)
+    ]:  # at sight: it may fork on at once
         ended.update((kin.pid, kin.start_time) for kin, was_there in found if was_there)
         if time.monotonic() > deadline:
             break
@@ -85,18 +87,18 @@ def end_all(match: Match, patience: float) -> int:
     return len(ended)
 
 
-def _everyone() -> Iterator[Kin]:
+def _tagged_processes() -> Iterator[TaggedProcess]:
     us = os.getpid()  # a broker which an agent started carries a mark, perhaps of its own home
     try:
         names = os.listdir("/proc")
     except OSError:
         return
     for name in names:
-        if name.isdigit() and int(name) != us and (kin := _look(int(name))) is not None:
+        if name.isdigit() and int(name) != us and (kin := _inspect(int(name))) is not None:
             yield kin
 
 
-def _look(pid: int) -> Kin | None:
+def _inspect(pid: int) -> TaggedProcess | None:
     """The process as it is now; None if it is gone, a zombie, another user's, or carries no mark."""
     try:
         if os.stat(f"/proc/{pid}").st_uid != os.getuid():
@@ -111,18 +113,18 @@ def _look(pid: int) -> Kin | None:
         return None
     if fields[0] in (b"Z", b"X"):
         return None
-    return Kin(pid, int(fields[19]), marks[0], marks[1] or "", command)
+    return TaggedProcess(pid, int(fields[19]), marks[0], marks[1] or "", command)
 
 
 def _environment(pid: int) -> list[bytes]:
     for _ in range(EXEC_LOOKS):
-        if (environ := _read(pid, "environ")) or not _executes(pid):
+        if (environ := _read(pid, "environ")) or not _is_in_exec(pid):
             break
         time.sleep(EXEC_PAUSE)
     return environ.split(b"\0")
 
 
-def _executes(pid: int) -> bool:
+def _is_in_exec(pid: int) -> bool:
     """Whether one that was seen without an environment is in an execve, or was: for that moment it has none."""
     fields = _stat(pid)
     size, start, end = (int(fields[index]) for index in (20, 47, 48))

@@ -10,9 +10,11 @@ import json
 import re
 from collections.abc import Mapping
 
-NAMES = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD$|CREDENTIAL|AUTH|COOKIE|PRIVATE|BEARER|DSN", re.IGNORECASE)
+SECRET_NAMES = re.compile(
+    r"KEY|TOKEN|SECRET|PASS|PWD$|CREDENTIAL|AUTH|COOKIE|PRIVATE|BEARER|DSN", re.IGNORECASE
+)
 LIKE_A_KEY = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[^\s/\\]{20,}")
-SHORTEST = 8  # characters: a shorter value is a word, and would be found everywhere
+MIN_LENGTH = 8  # characters: a shorter value is a word, and would be found everywhere
 
 
 class Redactor:
@@ -39,9 +41,9 @@ class Redactor:
 
 def is_secret(name: str, value: str) -> bool:
     """Whether the value of a variable of that name is kept from everybody but its agent."""
-    if len(value) < SHORTEST:
+    if len(value) < MIN_LENGTH:
         return False
-    return bool(NAMES.search(name)) or bool(LIKE_A_KEY.fullmatch(value))
+    return bool(SECRET_NAMES.search(name)) or bool(LIKE_A_KEY.fullmatch(value))
 
 
 def _forms(value: str) -> set[bytes]:

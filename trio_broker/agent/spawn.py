@@ -12,8 +12,8 @@ import trio
 
 from trio_broker.agent import process_tags
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.lifecycle import Settings
-from trio_broker.agent.orphans import Sweeper
+from trio_broker.agent.lifecycle import SessionSettings
+from trio_broker.agent.orphans import OrphanReaper
 from trio_broker.agent.process import Agent, AgentProcess
 from trio_broker.errors import SpawnFailed
 
@@ -21,7 +21,7 @@ BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
 RUNNERS = ("npx", "uvx", "bunx", "pnpx")
 
 
-async def spawn_agent(settings: Settings, sweeper: Sweeper | None = None) -> Agent:
+async def spawn_agent(settings: SessionSettings, sweeper: OrphanReaper | None = None) -> Agent:
     """Start the real process. What npx and its like run must not be found in the session's directory (ACP §5.3).
 
     With a `sweeper` it is marked, so that whatever leaves its group is found at its end.
@@ -31,13 +31,13 @@ async def spawn_agent(settings: Settings, sweeper: Sweeper | None = None) -> Age
         marked = (*marked, (process_tags.INSTANCE, sweeper.instance), (process_tags.SESSION, settings.key))
     fetched = os.path.basename(spec.argv[0]) in RUNNERS
     cwd = spec.cwd or ("/" if fetched else settings.cwd)
-    agent = await spawn(attrs.evolve(spec, cwd=cwd), environment(spec, os.environ, marked))
+    agent = await spawn_process(attrs.evolve(spec, cwd=cwd), build_environment(spec, os.environ, marked))
     if sweeper is not None:
-        agent.sweep = partial(sweeper.sweep, settings.key)
+        agent.end_descendants = partial(sweeper.reap, settings.key)
     return agent
 
 
-async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
+async def spawn_process(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
     """Start the agent's command in its own session and group, with three pipes. Raises SpawnFailed."""
     try:
         process = await trio.lowlevel.open_process(
@@ -50,11 +50,11 @@ async def spawn(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise SpawnFailed(_why(spec, error), command=list(spec.argv)) from error
+        raise SpawnFailed(_spawn_failure(spec, error), command=list(spec.argv)) from error
     return AgentProcess(process)
 
 
-def _why(spec: AgentSpec, error: Exception) -> str:
+def _spawn_failure(spec: AgentSpec, error: Exception) -> str:
     what, look = str(error), f"check `command` of [agents.{spec.name}] and PATH"
     if spec.source == "command":
         look = "check that command, and PATH"
@@ -67,7 +67,7 @@ def _why(spec: AgentSpec, error: Exception) -> str:
     return f"agent {spec.name!r} could not be started: {what}; {look}"
 
 
-def environment(
+def build_environment(
     spec: AgentSpec, ours: Mapping[str, str], extra: Iterable[tuple[str, str]] = ()
 ) -> dict[str, str]:
     """The named environment of an agent: the base names, what the spec inherits, what it sets; nothing else of ours."""

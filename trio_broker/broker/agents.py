@@ -11,9 +11,9 @@ import trio
 
 from trio_broker.agent import catalog
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.control import Control
-from trio_broker.agent.installed import Installed
-from trio_broker.agent.lifecycle import Life, Settings, Spawn
+from trio_broker.agent.control import ControlAgent
+from trio_broker.agent.installed import InstalledAgents
+from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn
 from trio_broker.config.config import Config
 from trio_broker.errors import SpawnFailed
 
@@ -64,11 +64,11 @@ class Registry:
 
     config: Config
     spawn: Spawn
-    start: Callable[[Control, Callable[[], None]], None]
-    installed: Installed | None = None
+    start: Callable[[ControlAgent, Callable[[], None]], None]
+    installed: InstalledAgents | None = None
     starting: trio.CapacityLimiter = attrs.field(init=False)
     _circuits: dict[str, Circuit] = attrs.field(factory=dict)
-    _controls: dict[str, Control] = attrs.field(factory=dict)
+    _controls: dict[str, ControlAgent] = attrs.field(factory=dict)
     _introductions: dict[tuple[str, ...], bytes] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -102,14 +102,14 @@ class Registry:
         now = trio.current_time()
         return {name: circuit.view(now) for name, circuit in self._circuits.items() if circuit.failures}
 
-    def heed_start(self, life: Life) -> None:
+    def heed_start(self, life: AgentRun) -> None:
         """An agent that works is remembered with its introduction, one that does not with its failures."""
         circuit = self._circuit(life.settings.spec)
         if isinstance(life.cause, SpawnFailed):
             circuit.failed(trio.current_time(), life.cause.message)
         elif not life.ending:
             circuit.worked()
-            self._introductions[_identity(life.settings.spec)] = life.introduction
+            self._introductions[_identity(life.settings.spec)] = life.initialize_result
 
     async def introduction(self, spec: AgentSpec, cwd: str) -> bytes:
         """The agent's raw result of `initialize`, from memory if it has given one before. Raises why it can't."""
@@ -117,24 +117,24 @@ class Registry:
             await self.control(spec, cwd)
         return self._introductions[_identity(spec)]
 
-    async def control(self, spec: AgentSpec, cwd: str) -> Control:
+    async def control(self, spec: AgentSpec, cwd: str) -> ControlAgent:
         """A started agent without a conversation: for initialize, authenticate, logout. Raises why there is none."""
         name = "\0".join(_identity(spec))
         control = self._controls.get(name)
-        if control is None or control.life.ending:
+        if control is None or control.run_of_agent.ending:
             control = self._controls[name] = self._new_control(name, spec, cwd)
         await control.wait_ready()
         return control
 
-    def controls(self) -> tuple[Control, ...]:
+    def controls(self) -> tuple[ControlAgent, ...]:
         return tuple(self._controls.values())
 
-    def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> Control:
+    def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> ControlAgent:
         self.check(spec)
         # Its own key, for what carries a session's key as its mark is ended with it: many programs are called npx.
         key = f"control:{spec.name}:{secrets.token_hex(4)}"
-        settings = Settings.of(self.config, key, spec, cwd, b"{}", self.config.policy.default)
-        control = Control(settings, self.spawn, self.starting, self.heed_start)
+        settings = SessionSettings.of(self.config, key, spec, cwd, b"{}", self.config.policy.default)
+        control = ControlAgent(settings, self.spawn, self.starting, self.heed_start)
 
         def forget() -> None:
             if self._controls.get(name) is control:

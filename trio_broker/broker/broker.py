@@ -18,9 +18,9 @@ import attrs
 import trio
 
 from trio_broker import __version__
-from trio_broker.agent.control import Control
-from trio_broker.agent.installed import Installed
-from trio_broker.agent.lifecycle import Settings, Spawn
+from trio_broker.agent.control import ControlAgent
+from trio_broker.agent.installed import InstalledAgents
+from trio_broker.agent.lifecycle import SessionSettings, Spawn
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.tokens import Tokens
@@ -67,7 +67,7 @@ class Broker:
     keeper: Keeper = attrs.field(factory=Keeper)
     tokens: Tokens = attrs.field(factory=Tokens)
     where: dict[str, str] = attrs.field(factory=dict)
-    installed: Installed | None = None
+    installed: InstalledAgents | None = None
     reread: Callable[[], Config] | None = None  # the configuration as its file has it now; it blocks
     draining: bool = False
     pool: Pool[Session] = attrs.field(init=False)
@@ -115,12 +115,12 @@ class Broker:
         for session in self.pool.snapshot():
             await session.gone.wait()
         for control in self.registry.controls():
-            await control.life.gone.wait()
+            await control.run_of_agent.gone.wait()
 
     def owned(self) -> set[int]:
         """The processes of ours that somebody here waits for."""
         lives = [life for session in self.pool.snapshot() for life in session.lives]
-        lives += [control.life for control in self.registry.controls()]
+        lives += [control.run_of_agent for control in self.registry.controls()]
         agents = [life.agent for life in lives if life.agent is not None]
         return {agent.pid for agent in agents if agent.exit is None}
 
@@ -137,8 +137,8 @@ class Broker:
         for session in self.pool.snapshot():
             session.end(close=False)
         for control in self.registry.controls():
-            control.life.request_end()
-        kept = sum(session.turns.left for session in self.pool.snapshot())
+            control.run_of_agent.request_end()
+        kept = sum(session.turns.kept_for_restart for session in self.pool.snapshot())
         log.info("broker_stops queued_prompts_kept=%s", kept)
         return kept
 
@@ -167,9 +167,9 @@ class Broker:
     def _take_over(self, session: Session, found: Restored) -> None:
         """The turn that ran is unknown, and never sent again; prompts that nobody waited for run, once (DESIGN D9)."""
         for prompt_id, how in found.settle().items():
-            session.turns.note_ended(prompt_id, how)
+            session.turns.remember_outcome(prompt_id, how)
         for turn in found.queued:
-            session.turns.put_back(turn)
+            session.turns.restore(turn)
         if found.queued:
             try:
                 session.wake()
@@ -275,7 +275,7 @@ class Broker:
     def _start(self, session: Session) -> None:
         self._supervise(f"session {session.key}", session.run, partial(self._over, session))
 
-    def _start_control(self, control: Control, over: Callable[[], None]) -> None:
+    def _start_control(self, control: ControlAgent, over: Callable[[], None]) -> None:
         self.check_open()
         self._supervise(control.key, control.run, over)
 
@@ -291,7 +291,7 @@ class Broker:
             if session.session_id is None:
                 self.keeper.put(Delete(session.log.number))
 
-    def _make(self, settings: Settings, log: Log, state: State) -> Session:
+    def _make(self, settings: SessionSettings, log: Log, state: State) -> Session:
         session = Session(
             settings,
             self.spawn,

@@ -7,7 +7,7 @@ import os
 import attrs
 
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.policy import Policy
 from trio_broker.broker.authorization import (
@@ -56,7 +56,7 @@ class Opening:
     named: bool = True  # the client said which agent it wants, so another one's session will not do
     grant: Grant = OWNER
 
-    def settings(self, config: Config) -> Settings:
+    def settings(self, config: Config) -> SessionSettings:
         """Those of a new session. Raises Forbidden outside the grant's roots, Misuse where there is no directory.
 
         Raises Misuse for a key that no agent could carry: as a failed start it would count against the agent, for all.
@@ -68,7 +68,7 @@ class Opening:
                 key=self.key[:100],
             )
         chosen = self.policy or config.policy.default
-        found = Settings.of(config, self.key, self.spec, cwd, params, chosen)
+        found = SessionSettings.of(config, self.key, self.spec, cwd, params, chosen)
         return attrs.evolve(found, env=self.env, opened_by=self.grant.name)
 
     def _place(self) -> tuple[str, bytes]:

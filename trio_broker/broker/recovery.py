@@ -10,7 +10,7 @@ import attrs
 
 from trio_broker.agent import catalog
 from trio_broker.agent.catalog import AgentSpec
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.config.config import Config
@@ -23,7 +23,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.session.permissions import EXPIRED, RESTART
 from trio_broker.session.session import Session
 from trio_broker.session.state import State
-from trio_broker.session.turn_queue import Turn, text_of
+from trio_broker.session.turn_queue import Turn, preview_text
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
 NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"
@@ -62,7 +62,7 @@ class Restored:
     `queued` is still to be run.
     """
 
-    settings: Settings
+    settings: SessionSettings
     log: Log
     state: State
     queued: tuple[Turn, ...]
@@ -114,7 +114,7 @@ def restored(
 def _turn(event: dict[str, Any]) -> Turn:
     params = jsonrpc.encode({"prompt": event["prompt"]})
     turn = Turn(params, author_name=event.get("author"), prompt_id=event["promptId"], durable=True)
-    turn.text = text_of(turn.blocks)
+    turn.text = preview_text(turn.blocks)
     turn.edited_by = event.get("editedBy")
     if (policy := event.get("policy")) is not None:  # its author might choose it, or it would not be queued
         turn.policy = Policy(policy)
@@ -176,10 +176,10 @@ class _Left:
         self.ended[id] = how
 
 
-def _settings(saved: SavedSession, config: Config, resolve: Callable[[str], AgentSpec]) -> Settings:
+def _settings(saved: SavedSession, config: Config, resolve: Callable[[str], AgentSpec]) -> SessionSettings:
     meta = saved.meta
     spec, params = _spec(meta, resolve), meta["params"].encode()
-    found = Settings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
+    found = SessionSettings.of(config, saved.key, spec, meta["cwd"], params, Policy(meta["policy"]))
     return attrs.evolve(found, opened_by=meta.get("openedBy", OWNER.name))
 
 

@@ -37,12 +37,12 @@ Look = Callable[[Iterable[int]], Awaitable["dict[int, Tree]"]]
 def session_view(session: Session) -> dict[str, Any]:
     """One session as JSON values; times are seconds, `null` where they mean nothing."""
     now = trio.current_time()
-    line = session.life.line if session.life is not None else None
+    line = session.life.connection if session.life is not None else None
     running, asks = session.turns.running, session.relay.asks
     began = running.started_at if running is not None else None
     view = session_facts(session)
     view["phase_for"] = now - session.phase_since
-    view["quiet_for"] = now - line.heard_at if line is not None else None
+    view["quiet_for"] = now - line.received_at if line is not None else None
     view["turn_for"] = now - began if began is not None else None
     view["asks"] = len(asks.known) if asks is not None else 0
     return view
@@ -51,7 +51,7 @@ def session_view(session: Session) -> dict[str, Any]:
 def session_facts(session: Session) -> dict[str, Any]:
     """What stays the same while nothing happens: all but the times, and the asks."""
     turns, relay, life = session.turns, session.relay, session.life
-    line, agent = (life.line, life.agent) if life is not None else (None, None)
+    line, agent = (life.connection, life.agent) if life is not None else (None, None)
     queued = turns.queued()
     return {
         "key": session.key,
@@ -67,7 +67,7 @@ def session_facts(session: Session) -> dict[str, Any]:
         "title": session.state.title,
         "foreign": relay.foreign,
         "rejected_lines": line.rejected_count if line is not None else 0,
-        "turns": turns.done,
+        "turns": turns.turns_ended,
         "events": session.log.last,
         "resumed": session.resumed,
         "usage": session.state.usage,
@@ -264,12 +264,12 @@ class Watching:
 
     def _view(self, session: Session) -> dict[str, Any]:
         running, relay = session.turns.running, session.relay
-        line = session.life.line if session.life is not None else None
+        line = session.life.connection if session.life is not None else None
         view = session_facts(session)
         use = self.meter.uses.get(view["pid"])
         return view | {
             "phase_since": self._when(session.phase_since),
-            "heard_at": self._when(line.heard_at if line is not None else None),
+            "heard_at": self._when(line.received_at if line is not None else None),
             "turn_id": running.prompt_id if running is not None else None,
             "turn_since": self._when(running.started_at if running is not None else None),
             "attached": [

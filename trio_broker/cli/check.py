@@ -152,11 +152,11 @@ def _target(
 
 
 def _known(state: State, name: str) -> Program:
-    from trio_broker.agent.spawn import environment
+    from trio_broker.agent.spawn import build_environment
     from trio_broker.testing.check import Program
 
     spec = catalog.resolve(name, state.config)
-    return Program(spec.argv, environment(spec, os.environ), spec.cwd)
+    return Program(spec.argv, build_environment(spec, os.environ), spec.cwd)
 
 
 def _checked(

@@ -134,9 +134,9 @@ def _broker(status: dict[str, Any], text: str) -> Iterator[Finding]:
 
 def orphans(state: State) -> Iterator[Finding]:
     living = living_instance(state)
-    mark = process_tags.home_mark(str(state.paths.runtime))
+    mark = process_tags.runtime_tag(str(state.paths.runtime))
     found = process_tags.find(
-        lambda kin: process_tags.home_of(kin.instance) == mark and kin.instance != living
+        lambda kin: process_tags.runtime_of(kin.instance) == mark and kin.instance != living
     )
     if found:
         pids = ", ".join(str(kin.pid) for kin in found)

@@ -100,13 +100,13 @@ def _here(state: State) -> Iterator[AgentSpec]:
 
 
 async def _look(state: State, spec: AgentSpec, cwd: str, patience: float) -> Finding:
-    probe = Probe(attrs.evolve(spec, start_timeout=None), cwd, patience, converse=False)
+    probe = Probe(attrs.evolve(spec, start_timeout=None), cwd, patience, open_session=False)
     await probe.run()
     what = f"agent {spec.name}"
-    if probe.error is None and probe.introduced_after is not None:
-        info = (probe.introduction or {}).get("agentInfo")
+    if probe.error is None and probe.initialized_after is not None:
+        info = (probe.initialize_result or {}).get("agentInfo")
         version = str(info.get("version", "")) if isinstance(info, dict) else ""
-        return Finding(what, OK, f"{version or 'answers'}, in {probe.introduced_after:.1f} s")
+        return Finding(what, OK, f"{version or 'answers'}, in {probe.initialized_after:.1f} s")
     why = probe.error.message if probe.error else "gave no answer"
     level = BROKEN if spec.source == "config" or spec.name == state.config.default_agent else NOTE
     return Finding(what, level, why, f"`trio-broker agents test {spec.name}` shows more")

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.agent.installed import Installed, Package, Record
+from trio_broker.agent.installed import InstalledAgent, InstalledAgents, Package
 from trio_broker.cli.progress import Progress, progress
 from trio_broker.errors import BrokerError, Misuse
 
@@ -28,14 +28,14 @@ class InstallFailed(BrokerError):
     code = "install_failed"
 
 
-async def install(name: str, package: Package, installed: Installed) -> Record:
+async def install(name: str, package: Package, installed: InstalledAgents) -> InstalledAgent:
     """Install it under this name, in place of what was there. Raises InstallFailed; then nothing has changed."""
     folder = installed.new_folder(name)
     done = False
     try:
         async with progress(f"install {name}") as shown:
             found = await (_npm if package.registry == "npm" else _pypi)(package, folder, shown)
-        record = Record(
+        record = InstalledAgent(
             name=name,
             registry=package.registry,
             package=found.package,
@@ -45,7 +45,7 @@ async def install(name: str, package: Package, installed: Installed) -> Record:
             folder=str(folder),
             installed_at=time.time(),
         )
-        installed.keep(record)
+        installed.save(record)
         done = True
     finally:
         if not done:

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from trio_broker.agent import catalog
-from trio_broker.agent.installed import Installed
+from trio_broker.agent.installed import InstalledAgents
 from trio_broker.config import config
 from trio_broker.config.config import Config
 from trio_broker.config.validation import Problem
@@ -30,7 +30,7 @@ class Found:
     warnings: list[Problem]
 
 
-def find(path: Path, installed: Installed, *, must_exist: bool) -> Found:
+def find(path: Path, installed: InstalledAgents, *, must_exist: bool) -> Found:
     """Everything that is wrong with the file at `path`; a missing one is well. Raises ConfigError if it is no TOML."""
     fits, unfit = config.parse_leniently(config.read(path, must_exist=must_exist), str(path))
     broken = [where[1] for where, _ in unfit if where[0] == "agents" and len(where) > 1]
@@ -57,7 +57,7 @@ def _listen(fits: Config) -> Iterator[Problem]:
         yield ("listen", key if key in LISTEN_KEYS else "tls_cert"), why if key in LISTEN_KEYS else what
 
 
-def _default(fits: Config, installed: Installed) -> Iterator[Problem]:
+def _default(fits: Config, installed: InstalledAgents) -> Iterator[Problem]:
     try:
         catalog.resolve(fits.default_agent, fits, installed=installed)
     except UnknownAgent as error:

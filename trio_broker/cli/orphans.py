@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from trio_broker.agent import process_tags
-from trio_broker.agent.process_tags import Kin
+from trio_broker.agent.process_tags import TaggedProcess
 from trio_broker.cli.background import holder
 from trio_broker.cli.run import State, pass_state, print_json
 from trio_broker.cli.text import safe, table
@@ -23,10 +23,10 @@ def orphans_command(state: State, end: bool, style: str) -> None:
     They are known by a mark in their environment and by their start time, never by their number alone.
     """
     instance = living_instance(state)
-    home = process_tags.home_mark(str(state.paths.runtime))
+    home = process_tags.runtime_tag(str(state.paths.runtime))
 
-    def match(kin: Kin) -> bool:
-        return process_tags.home_of(kin.instance) == home and kin.instance != instance
+    def match(kin: TaggedProcess) -> bool:
+        return process_tags.runtime_of(kin.instance) == home and kin.instance != instance
 
     found = process_tags.find(match)
     ended = process_tags.end_all(match, PATIENCE) if end else 0

@@ -25,13 +25,13 @@ async def looked_at(spec: AgentSpec, cwd: str, patience: float) -> Probe:
 
 async def _follow(probe: Probe, shown: Progress) -> None:
     while True:  # its stderr has no event: a look now and then is what a person needs
-        shown.last = (probe.last_words or [""])[-1]
+        shown.last = (probe.stderr_lines or [""])[-1]
         await trio.sleep(0.2)
 
 
 def picture(probe: Probe) -> dict[str, Any]:
     """What was found, as JSON values."""
-    said, opened = probe.introduction or {}, probe.conversation or {}
+    said, opened = probe.initialize_result or {}, probe.session_result or {}
     return {
         "name": probe.spec.name,
         "command": list(probe.spec.argv),
@@ -45,8 +45,8 @@ def picture(probe: Probe) -> dict[str, Any]:
         "authMethods": said.get("authMethods") or [],
         "modes": opened.get("modes"),
         "configOptions": opened.get("configOptions"),
-        "seconds": {"initialize": probe.introduced_after, "session": probe.conversed_after},
-        "stderr": probe.last_words,
+        "seconds": {"initialize": probe.initialized_after, "session": probe.session_after},
+        "stderr": probe.stderr_lines,
     }
 
 

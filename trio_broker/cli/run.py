@@ -17,7 +17,7 @@ from trio_broker.errors import BrokerError, Misuse
 if TYPE_CHECKING:
     import trio
 
-    from trio_broker.agent.installed import Installed
+    from trio_broker.agent.installed import InstalledAgents
     from trio_broker.client import Client
     from trio_broker.config.config import Config
     from trio_broker.config.paths import Paths
@@ -56,10 +56,10 @@ class State:
         return config.load(self.paths.config, must_exist=self.paths.config_named)
 
     @cached_property
-    def installed(self) -> Installed:
-        from trio_broker.agent.installed import Installed
+    def installed(self) -> InstalledAgents:
+        from trio_broker.agent.installed import InstalledAgents
 
-        return Installed(self.paths.agents)
+        return InstalledAgents(self.paths.agents)
 
     def connect(self, **handlers: Any) -> AbstractAsyncContextManager[Client]:
         """A client of the broker that was meant; `handlers` as `open_client` takes them. Raises NoBroker."""

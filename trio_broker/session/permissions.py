@@ -19,8 +19,8 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.connection import AgentConnection
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.auth import policy
 from trio_broker.auth.policy import Call, Unattended
 from trio_broker.journal.log import Log
@@ -38,7 +38,7 @@ from trio_broker.session.agent_request import (
     is_malformed,
     selected,
 )
-from trio_broker.session.turn_queue import Turns
+from trio_broker.session.turn_queue import TurnQueue
 
 OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
 CANCELLED_BY_CANCEL = (PERMISSION, ELICITATION)  # the rest is left to finish
@@ -65,10 +65,10 @@ class Asks:
     `on_change` hears of each that is opened or settled, `on_alone` of what nobody sees.
     """
 
-    line: Line
+    line: AgentConnection
     log: Log
-    settings: Settings
-    turns: Turns
+    settings: SessionSettings
+    turns: TurnQueue
     audience: Audience
     on_change: Callable[[], None] = lambda: None
     on_alone: Callable[[Ask], None] = lambda _: None
@@ -125,7 +125,9 @@ class Asks:
 
     def refuse(self, message: Message, code: int, text: str) -> None:
         """Answer a request of the agent with an error."""
-        self.line.say(jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text)))
+        self.line.send_quietly(
+            jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text))
+        )
 
     # What clients do
 
@@ -284,9 +286,9 @@ class Asks:
     def _tell(self, ask: Ask, answer: Answer) -> None:
         id = ask.message.id or b"null"
         if answer.error is not None:
-            self.line.say(jsonrpc.error_response(id, answer.error))
+            self.line.send_quietly(jsonrpc.error_response(id, answer.error))
         else:
-            self.line.say(jsonrpc.response(id, answer.result))
+            self.line.send_quietly(jsonrpc.response(id, answer.result))
 
     def _note(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
         option = ask.option(answer.option_id)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from trio_broker.agent.connection import Line
-from trio_broker.agent.lifecycle import AUTH_REQUIRED, Life
+from trio_broker.agent.connection import AgentConnection
+from trio_broker.agent.lifecycle import AUTH_REQUIRED, AgentRun
 from trio_broker.errors import RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.protocol import acp, jsonrpc
@@ -20,8 +20,8 @@ from trio_broker.session.state import State
 class Resuming:
     """`on_there` hears the agent's id of the conversation, and its answer, as soon as there is one."""
 
-    life: Life
-    line: Line
+    life: AgentRun
+    line: AgentConnection
     state: State
     relay: Relay
     log: Log
@@ -44,7 +44,7 @@ class Resuming:
     async def _take_up(self, agent_session_id: str) -> str:
         params = jsonrpc.replace_members(self._params, sessionId=agent_session_id)
         refusals = []
-        for how, method in self.life.ways():
+        for how, method in self.life.resume_methods():
             self.relay.replaying = True
             try:
                 result = await self.life.call(self.line, method, params)

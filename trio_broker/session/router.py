@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from trio_broker.agent.connection import Line
+from trio_broker.agent.connection import AgentConnection
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
@@ -42,7 +42,7 @@ class Relay:
     session_id: str | None = None
     agent_session_id: str | None = None
     asks: Asks | None = None
-    line: Line | None = None
+    line: AgentConnection | None = None
     foreign: int = 0
     unheard: int | None = None  # since when the agent spoke of its own accord with nobody there
     replaying: bool = False  # the agent loads a conversation: what it says is known already (RACES B16)
@@ -50,7 +50,7 @@ class Relay:
     observers: set[Listener] = attrs.field(factory=set)  # those of them that are not asked
     _before: deque[Message] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
 
-    def begin(self, line: Line) -> None:
+    def begin(self, line: AgentConnection) -> None:
         """A new life of the agent begins; until `name`, what it says has no conversation to belong to."""
         self.line, self.asks = line, None
         self._before.clear()
@@ -60,9 +60,9 @@ class Relay:
         self.agent_session_id, self.session_id, self.asks = agent_session_id, session_id, asks
         before, self._before = self._before, deque(maxlen=EARLY_KEPT)
         for message in before:
-            self.hear(message)
+            self.receive(message)
         if self.line is not None:
-            self.line.name(agent_session_id)
+            self.line.set_session_id(agent_session_id)
 
     def attach(self, listener: Listener, *, observes: bool = False) -> None:
         """From now on `listener` can be asked, unless it `observes`. Attaching twice is once."""
@@ -94,7 +94,7 @@ class Relay:
 
     # What the line tells
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """A request of the agent, or a notification that is no update of this session."""
         if self.asks is None and message.kind is Kind.REQUEST:
             self.refuse(message)  # at once: the agent may wait for it before it answers `session/new`
@@ -108,13 +108,13 @@ class Relay:
         elif message.method == "$/cancel_request":
             self.asks.agent_withdrew(message.params)
         elif message.method == "session/update":
-            self._hear_update(message)
+            self._receive_update(message)
         elif message.method == "elicitation/complete":
             self.asks.completed(message)
         else:
             self._pass_on(message)
 
-    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         """Whole lines, each an update of this session; `plain` is said in Hearer."""
         if self.session_id != self.agent_session_id:
             lines = b"".join(self._renamed(line) for line in lines.rstrip(b"\n").split(b"\n"))
@@ -124,10 +124,10 @@ class Relay:
         if not plain and UPDATE in lines and STATE.search(lines):
             self._note_states(lines)
 
-    def _hear_update(self, message: Message) -> None:
+    def _receive_update(self, message: Message) -> None:
         """One that names no session can be shown to nobody: no client could tell whose it is."""
         if message.session_id is not None:
-            self.hear_updates(1, message.raw + b"\n")
+            self.receive_updates(1, message.raw + b"\n")
         elif self.line is not None:
             self.line.reject(message.raw)
 
@@ -137,7 +137,7 @@ class Relay:
             params = jsonrpc.encode({"sessionId": self.session_id, "update": update})
             self.log.append_updates(1, jsonrpc.notification("session/update", params))
 
-    async def wait_room(self) -> None:
+    async def wait_for_room(self) -> None:
         """An agent is read no faster than its words can be kept; it never waits for a client."""
         if self.log.keeper.crowded(self.log.number):
             await self.log.keeper.wait_room(self.log.number)

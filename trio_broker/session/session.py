@@ -14,9 +14,9 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line
-from trio_broker.agent.control import refuse
-from trio_broker.agent.lifecycle import Life, Settings, Spawn
+from trio_broker.agent.connection import AgentConnection
+from trio_broker.agent.control import refuse_request
+from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn
 from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver
 from trio_broker.journal.log import Log
@@ -30,7 +30,7 @@ from trio_broker.session.resume import Resuming
 from trio_broker.session.router import Relay
 from trio_broker.session.state import State
 from trio_broker.session.timers import Limits
-from trio_broker.session.turn_queue import Turn, Turns
+from trio_broker.session.turn_queue import Turn, TurnQueue
 
 LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes again and again
 
@@ -43,19 +43,19 @@ class Session:
     gives the name for an agent's id.
     """
 
-    settings: Settings
+    settings: SessionSettings
     spawn: Spawn
     starting: trio.CapacityLimiter
-    heed_start: Callable[[Life], None]
+    heed_start: Callable[[AgentRun], None]
     log: Log
     public_id: Callable[[str], str]
     admit: Callable[[Session], trio.Event | None] = lambda _: None
     save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
     state: State = attrs.field(factory=State)
     on_alone: Callable[[Session, Ask], None] = lambda *_: None  # hears of an ask that finds nobody there
-    life: Life | None = None
-    last_life: Life | None = None  # the one before; its process may still be ending
-    turns: Turns = attrs.field(init=False)
+    life: AgentRun | None = None
+    last_life: AgentRun | None = None  # the one before; its process may still be ending
+    turns: TurnQueue = attrs.field(init=False)
     relay: Relay = attrs.field(init=False)
     resumed: str | None = None  # how the present life took up the conversation: exact, loaded or new
     closed: bool = False
@@ -69,16 +69,16 @@ class Session:
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
-        self.turns = Turns(
+        self.turns = TurnQueue(
             self.log,
             settings.queue,
             settings.liveness,
             settings.cancel_grace,
-            on_change=self.note_phase,
+            on_change=self.update_phase,
             on_lost=self._lose,
         )
         self.relay = Relay(
-            self.log, self._author, lambda message: refuse(self._line(), message), self._note_state
+            self.log, self._author, lambda message: refuse_request(self._line(), message), self._note_state
         )
         self.relay.session_id = self.state.session_id
 
@@ -101,7 +101,7 @@ class Session:
         return self.life is not None and not self.life.gone.is_set()
 
     @property
-    def lives(self) -> tuple[Life, ...]:
+    def lives(self) -> tuple[AgentRun, ...]:
         """Those that have a process, or will have one."""
         return tuple(life for life in (self.last_life, self.life) if life and not life.gone.is_set())
 
@@ -129,7 +129,7 @@ class Session:
             return Phase.WAITING
         return Phase.IDLE if self.turns.running is None else Phase.WORKING
 
-    def note_phase(self) -> None:
+    def update_phase(self) -> None:
         """Look whether the phase is another one now, and since when; called wherever a fact behind it changes."""
         if (phase := self.phase) is not self._phase_seen:
             self._phase_seen = phase
@@ -138,8 +138,8 @@ class Session:
 
     def active_at(self) -> float:
         """When anything last happened: the agent spoke, a turn ended, a client came (monotonic; RACES G3, G4)."""
-        line = self.life.line if self.life is not None else None
-        return max(self.used_at, line.heard_at if line is not None else 0, self.turns.ended_at)
+        line = self.life.connection if self.life is not None else None
+        return max(self.used_at, line.received_at if line is not None else 0, self.turns.ended_at)
 
     # What clients do with it
 
@@ -152,12 +152,12 @@ class Session:
             if last is None or last.begun:
                 self.last_life = last
             else:
-                last.forgo()  # `last_life` is still ending, and this one takes its place
-            self.life = Life(self.settings, self.spawn, self.starting, self.heed_start, self, after)
+                last.abandon()  # `last_life` is still ending, and this one takes its place
+            self.life = AgentRun(self.settings, self.spawn, self.starting, self.heed_start, self, after)
             self.resumed = None
             self.log.reserve()  # while its agent starts
             self._woken.set()
-            self.note_phase()
+            self.update_phase()
         return begins
 
     def submit(self, turn: Turn, *, first: bool = False) -> int:
@@ -177,7 +177,7 @@ class Session:
         what = self.turns.cancel(turn, why)
         if what == "turn" and self.relay.asks is not None:
             self.relay.asks.cancel()
-        self.note_phase()
+        self.update_phase()
         return what
 
     def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
@@ -209,7 +209,7 @@ class Session:
         finally:
             self._stopped = True
             if self.life is not None:
-                self.life.forgo()
+                self.life.abandon()
             self.gone.set()
 
     def end(self, *, close: bool) -> None:
@@ -220,17 +220,17 @@ class Session:
         if close:
             self.log.append("session", event="closed")
         if self.life is not None and not self.life.ending:
-            self.life.request_end(told=self._over())
+            self.life.request_end(error=self._over())
         else:
             self.turns.close(self._over(), keep=not close)
         self._woken.set()
         self.save(self)
-        self.note_phase()
+        self.update_phase()
 
     def restart(self, cause: BrokerError) -> BrokerError | None:
         """Have another process take up conversation and queue; `cause` ends the turn. Gives what speaks against it."""
         if self.life is not None:
-            with self.turns.kept():
+            with self.turns.keep_queued():
                 self.life.request_end(cause=cause)
         return self._restart()
 
@@ -243,9 +243,9 @@ class Session:
     def suspend_if_idle(self) -> bool:
         """End its process if it is idle and can be resumed: look and act in one step (RACES B3, E1, G8)."""
         life = self.life
-        if life is None or self.phase is not Phase.IDLE or self.turns.queued() or not life.ways():
+        if life is None or self.phase is not Phase.IDLE or self.turns.queued() or not life.resume_methods():
             return False
-        if life.line is not None and len(life.line.calls):
+        if life.connection is not None and len(life.connection.pending):
             return False
         self.log.append("session", event="suspended")
         life.request_end()
@@ -259,11 +259,11 @@ class Session:
     def hurry(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on lives that are ending."""
         for life in self.lives:
-            life.hurry()
+            life.kill_now()
 
-    async def _rest(self, life: Life) -> None:
+    async def _rest(self, life: AgentRun) -> None:
         """After a life: say how it ended, and begin another at once if that is wanted."""
-        if (exit := life.exit_facts()) is not None:
+        if (exit := life.exit_details()) is not None:
             self.log.append("agent", event="exited", **exit)
         crashed = isinstance(life.cause, AgentGone)
         self._crashes = self._crashes + 1 if crashed else 0
@@ -290,7 +290,7 @@ class Session:
 
     # As the host of its lives
 
-    async def begin(self, line: Line) -> None:
+    async def start_conversation(self, line: AgentConnection) -> None:
         """Make the conversation, or take it up where it was (DESIGN D7)."""
         assert self.life is not None
         self.relay.begin(line)
@@ -299,7 +299,7 @@ class Session:
         self.resumed = await Resuming(self.life, line, self.state, self.relay, self.log, there).run()
         self.save(self)
 
-    async def work(self, line: Line) -> None:
+    async def run_conversation(self, line: AgentConnection) -> None:
         assert self.relay.asks is not None, "it has begun"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.relay.asks.run)
@@ -308,31 +308,31 @@ class Session:
                 nursery.start_soon(limits.run)
             await self.turns.run(line, self.relay.agent_session_id or "")
 
-    def on_end(self, life: Life) -> None:
+    def on_end(self, life: AgentRun) -> None:
         # Synchronous and complete: whatever waits in this session has come to its end when this returns.
-        stops = self._stopped or life.axed
+        stops = self._stopped or life.killed
         if self.relay.asks is not None:
             self.relay.asks.close("closed" if self.closed else RESTART if stops else "agent gone")
         self.turns.close(life.cause or self._over(), keep=stops and not self.closed)
-        self.note_phase()
+        self.update_phase()
         phase = "closed" if self.closed else self.phase.value
         self.log.append("session", event="ended", phase=phase, error=life.cause and life.cause.message)
 
-    def hear(self, message: Message) -> None:
-        self.relay.hear(message)
+    def receive(self, message: Message) -> None:
+        self.relay.receive(message)
 
-    def hear_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
-        self.relay.hear_updates(count, lines, plain=plain)
+    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+        self.relay.receive_updates(count, lines, plain=plain)
 
-    async def wait_room(self) -> None:
-        await self.relay.wait_room()
+    async def wait_for_room(self) -> None:
+        await self.relay.wait_for_room()
 
-    def _equip(self, line: Line, agent_session_id: str, result: bytes) -> None:
+    def _equip(self, line: AgentConnection, agent_session_id: str, result: bytes) -> None:
         state, relay = self.state, self.relay
         state.session_id = state.session_id or self.public_id(agent_session_id)
         state.began(agent_session_id, result)
         alone = partial(self.on_alone, self)
-        asks = Asks(line, self.log, self.settings, self.turns, relay, self.note_phase, alone)
+        asks = Asks(line, self.log, self.settings, self.turns, relay, self.update_phase, alone)
         relay.name(agent_session_id, state.session_id, asks)
 
     # Details
@@ -340,7 +340,7 @@ class Session:
     def _lose(self, error: BrokerError) -> None:
         assert self.life is not None, "a turn runs"
         if isinstance(error, AgentGone):
-            self.life.lose(error)
+            self.life.fail_lost(error)
         elif self.settings.restart is Restart.NEVER or not self.turns.queued():
             self.life.request_end(cause=error)
         else:  # it ignored a cancel: what waits behind that turn is no worse for it (DESIGN D10)
@@ -359,8 +359,8 @@ class Session:
         running = self.turns.running
         return None if running is None else running.author or running
 
-    def _line(self) -> Line:
-        if self.life is None or self.life.line is None or self.life.ending:
+    def _line(self) -> AgentConnection:
+        if self.life is None or self.life.connection is None or self.life.ending:
             text = f"session {self.key!r} is {self.phase.value}: it has no agent now"
             raise self.cause or SessionOver(text)
-        return self.life.line
+        return self.life.connection

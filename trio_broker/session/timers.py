@@ -11,21 +11,21 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.connection import AgentConnection
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.config.config import Quiet
 from trio_broker.journal.log import Log
 from trio_broker.session.permissions import Asks
-from trio_broker.session.turn_queue import Turn, Turns
+from trio_broker.session.turn_queue import Turn, TurnQueue
 
 
 @attrs.define(eq=False)
 class Limits:
     """`cancel` ends a turn, and tells its author why."""
 
-    settings: Settings
-    turns: Turns
-    line: Line
+    settings: SessionSettings
+    turns: TurnQueue
+    line: AgentConnection
     asks: Asks
     log: Log
     cancel: Callable[[Turn, str], object]
@@ -35,7 +35,7 @@ class Limits:
         while True:
             turn = self.turns.running
             if turn is None or turn.settled.is_set():
-                await self.turns.began.wait()
+                await self.turns.turn_started.wait()
             else:
                 await self._watch(turn)
 
@@ -56,7 +56,7 @@ class Limits:
     async def _heed_quiet(self, turn: Turn) -> None:
         after, told = self.settings.quiet_after, -1.0
         while not turn.cancelling:
-            since = max(self.line.heard_at, turn.started_at or 0.0, self.asks.settled_at)
+            since = max(self.line.received_at, turn.started_at or 0.0, self.asks.settled_at)
             if since == told or self.asks.waiting():
                 await trio.sleep(after)
             elif trio.current_time() < since + after:

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.agent.connection import Line, remote_error
+from trio_broker.agent.connection import AgentConnection, remote_error
 from trio_broker.auth.policy import Policy
 from trio_broker.errors import AgentGone, BrokerError, QueueFull, SessionOver
 from trio_broker.journal.log import Log
@@ -27,7 +27,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.pending import Reply
 from trio_broker.supervision import call_contained, while_alive
 
-KNOWN = 1000  # ended prompts whose ids are remembered
+REMEMBERED_OUTCOMES = 1000  # ended prompts whose ids are remembered
 TEXT_SHOWN = 200  # characters of a queued prompt
 TEXT_NAMED = 40  # characters by which a sentence names a prompt
 TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would cost more than it tells
@@ -48,12 +48,12 @@ class Turn:
     answer: Outcome | None = None
     outcome: Outcome | None = None
     cancelling: bool = False
-    why: str | None = None  # why it is cancelled, where that was not its author's own wish
+    cancel_reason: str | None = None  # why it is cancelled, where that was not its author's own wish
     edited_by: str | None = None
     number: int | None = None
     started_at: float | None = None
     settled: trio.Event = attrs.field(factory=trio.Event)
-    _heeding: list[Callable[[Outcome], None]] = attrs.field(factory=list)
+    _callbacks: list[Callable[[Outcome], None]] = attrs.field(factory=list)
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def settle(self, outcome: Outcome) -> None:
@@ -62,15 +62,15 @@ class Turn:
         self.answer = self.outcome = outcome
         self.settled.set()
         self.changed.set()
-        for heed in self._heeding:
+        for heed in self._callbacks:
             call_contained(heed, outcome)
 
-    def on_end(self, heed: Callable[[Outcome], None]) -> None:
+    def on_end(self, callback: Callable[[Outcome], None]) -> None:
         """Have `heed` told of the outcome, too; at once, if there is one."""
         if self.outcome is None:
-            self._heeding.append(heed)
+            self._callbacks.append(callback)
         else:
-            heed(self.outcome)
+            callback(self.outcome)
 
     async def wait(self) -> Outcome:
         """Wait for the outcome. Cancelling this ends the waiting only; the turn goes on."""
@@ -79,7 +79,7 @@ class Turn:
         return self.outcome
 
     @property
-    def heard_of(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether the agent, or whoever cancelled it, had to do with it already."""
         return self.number is not None or self.cancelling or self.answer is not None
 
@@ -90,7 +90,7 @@ class Turn:
 
 
 @attrs.define(eq=False)
-class Turns:
+class TurnQueue:
     """First come, first served, over all the lives of a session's agent.
 
     `on_change` hears of starts and ends; `on_lost`: the agent is gone, or ignored a cancel.
@@ -98,21 +98,21 @@ class Turns:
 
     log: Log
     limit: int = 16
-    every: float = 5.0
+    liveness_interval: float = 5.0
     cancel_grace: float = 30.0
     on_change: Callable[[], None] = lambda: None
     on_lost: Callable[[BrokerError], None] = lambda _: None
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     running: Turn | None = None
-    done: int = 0
-    left: int = 0  # durable prompts that are left to a later broker
+    turns_ended: int = 0
+    kept_for_restart: int = 0  # durable prompts that are left to a later broker
     ended_at: float = attrs.field(factory=trio.current_time)
-    ended: dict[str, dict[str, Any]] = attrs.field(factory=dict)  # the last KNOWN outcomes, by prompt id
-    began: trio.Event = attrs.field(factory=trio.Event)  # set when the next turn begins
+    outcomes: dict[str, dict[str, Any]] = attrs.field(factory=dict)  # the last KNOWN outcomes, by prompt id
+    turn_started: trio.Event = attrs.field(factory=trio.Event)  # set when the next turn begins
     _queue: deque[Turn] = attrs.field(factory=deque)
     _ending: list[Turn] = attrs.field(factory=list)  # those whose end is not on disk yet
     _arrived: trio.Event = attrs.field(factory=trio.Event)
-    _line: Line | None = None
+    _connection: AgentConnection | None = None
     _agent_session_id: str = ""
 
     def submit(self, turn: Turn, *, first: bool = False) -> int:
@@ -126,7 +126,7 @@ class Turns:
         self._queue.insert(ahead, turn)
         if position or turn.durable:
             order = self._order() if first else None
-            self._note("queued", turn, position=position, durable=turn.durable or None, order=order)
+            self._append_event("queued", turn, position=position, durable=turn.durable or None, order=order)
         self._arrived.set()
         return position
 
@@ -134,14 +134,16 @@ class Turns:
         """Have a queued prompt say something else; it keeps its place, and its author is told."""
         turn.params, turn.text, turn.edited_by = params, text, by
         position = self._queue.index(turn) + 1
-        self._note("queued", turn, position=position, durable=turn.durable or None, event="edited", by=by)
+        self._append_event(
+            "queued", turn, position=position, durable=turn.durable or None, event="edited", by=by
+        )
 
-    def promise(self, prompt_id: str | None) -> None:
+    def make_durable(self, prompt_id: str | None) -> None:
         """Have the prompt of that id, if it waits, run after a restart of the broker, too."""
         for position, turn in enumerate(self._queue, 1):
             if turn.prompt_id == prompt_id and not turn.durable:
                 turn.durable = True
-                self._note("queued", turn, position=position, durable=True, order=self._order())
+                self._append_event("queued", turn, position=position, durable=True, order=self._order())
 
     def move(self, turn: Turn, position: int, by: str) -> int:
         """Have a queued prompt run as number `position` of those that wait; says where it stands now."""
@@ -156,7 +158,7 @@ class Turns:
         return [turn.prompt_id for turn in self._queue]
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def keep_queued(self) -> Iterator[None]:
         """What is queued outlives a `close` within the block: it waits for the next `run`."""
         waiting, self._queue = self._queue, deque()
         try:
@@ -175,7 +177,7 @@ class Turns:
                 limit=self.limit,
             )
 
-    def put_back(self, turn: Turn) -> None:
+    def restore(self, turn: Turn) -> None:
         """Queue a prompt that the log has as queued already: one from before a restart."""
         self._queue.append(turn)
         self._arrived.set()
@@ -193,7 +195,7 @@ class Turns:
         running = (self.running,) if self.running is not None else ()
         return (*running, *self._queue, *self._ending)
 
-    def of_id(self, prompt_id: str) -> Turn | None:
+    def find(self, prompt_id: str) -> Turn | None:
         """The one of them that has this prompt id."""
         return next((turn for turn in self.unsettled() if turn.prompt_id == prompt_id), None)
 
@@ -209,11 +211,11 @@ class Turns:
         if turn is not self.running or turn.answer is not None:
             return "nothing"
         if not turn.cancelling:
-            turn.cancelling, turn.why = True, why
+            turn.cancelling, turn.cancel_reason = True, why
             turn.changed.set()
-            if turn.number is not None and self._line is not None:
+            if turn.number is not None and self._connection is not None:
                 params = jsonrpc.encode({"sessionId": self._agent_session_id})
-                self._line.say(jsonrpc.notification("session/cancel", params))
+                self._connection.send_quietly(jsonrpc.notification("session/cancel", params))
         return "turn"
 
     def close(self, error: BrokerError, *, keep: bool = False) -> None:
@@ -222,37 +224,37 @@ class Turns:
         `keep`, when the broker ends: durable ones are left to the next one, so for the log they go on waiting.
         What is submitted from now on waits for the next `run`.
         """
-        self._line = None
+        self._connection = None
         if (running := self.running) is not None:
-            if keep and running.durable and not running.heard_of:
-                self._unbegin(running)
+            if keep and running.durable and not running.has_begun:
+                self._requeue(running)
             elif running.answer is None:
                 failed = Failed(error if running.number is not None else _never_sent(error, running))
                 self._end(running, Cancelled(note=error.message) if running.cancelling else failed)
-            self._leave(running)
+            self._clear_running(running)
         while self._queue:
             turn = self._queue.popleft()
             if keep and turn.durable and self.log.is_durable:
-                self.left += 1
-                self.log.hold(self.log.next - 1, partial(turn.settle, Failed(_left(turn))))
+                self.kept_for_restart += 1
+                self.log.hold(self.log.next - 1, partial(turn.settle, Failed(_kept_error(turn))))
             else:
                 self._end(turn, Failed(_never_sent(error, turn)))
 
-    def _unbegin(self, turn: Turn) -> None:
+    def _requeue(self, turn: Turn) -> None:
         """It waits again, first: its agent has not heard of it."""
         self._queue.appendleft(turn)
-        self._note("queued", turn, position=1, durable=True, order=self._order())
+        self._append_event("queued", turn, position=1, durable=True, order=self._order())
 
-    async def run(self, line: Line, agent_session_id: str) -> None:
+    async def run(self, line: AgentConnection, agent_session_id: str) -> None:
         """Run the queue over this line, for ever; the only task that holds `lock` for a turn."""
-        self._line, self._agent_session_id = line, agent_session_id
+        self._connection, self._agent_session_id = line, agent_session_id
         while True:
             await self._arrived.wait()
             async with self.lock:
-                if self._line is not line:  # closed meanwhile: what is queued now is for the next life
+                if self._connection is not line:  # closed meanwhile: what is queued now is for the next life
                     break
                 if self._queue:
-                    await self._play(self._queue.popleft(), line)
+                    await self._run_turn(self._queue.popleft(), line)
             self._rearm()
         await trio.sleep_forever()
 
@@ -260,13 +262,13 @@ class Turns:
         if not self._queue:
             self._arrived = trio.Event()
 
-    async def _play(self, turn: Turn, line: Line) -> None:
+    async def _run_turn(self, turn: Turn, line: AgentConnection) -> None:
         # No await between leaving the queue and standing here: a cancel finds it in one or the other.
         self.running = turn
         turn.started_at = trio.current_time()
-        self._note("started", turn, editedBy=turn.edited_by)
-        self.began.set()
-        self.began = trio.Event()
+        self._append_event("started", turn, editedBy=turn.edited_by)
+        self.turn_started.set()
+        self.turn_started = trio.Event()
         self.on_change()
         if turn.durable:
             await self.log.wait_kept()  # else a crash in this moment would send it a second time
@@ -274,22 +276,22 @@ class Turns:
                 return
         if turn.answer is None:  # else it has ended meanwhile
             self._send(turn, line)
-        if not await while_alive(turn.changed.wait, line.agent.alive, self.every):
+        if not await while_alive(turn.changed.wait, line.agent.alive, self.liveness_interval):
             self.on_lost(AgentGone("the agent's process is gone"))
         elif turn.answer is None:
             await self._await_cancel(turn, line)
         await turn.wait()
 
-    def _leave(self, turn: Turn) -> None:
+    def _clear_running(self, turn: Turn) -> None:
         if self.running is turn:
             self.running = None
-            self.done += 1
+            self.turns_ended += 1
             self.ended_at = trio.current_time()
             self.on_change()
 
-    def _send(self, turn: Turn, line: Line) -> None:
+    def _send(self, turn: Turn, line: AgentConnection) -> None:
         if turn.cancelling:  # before it was sent: nothing to tell the agent (RACES D2)
-            self._end(turn, Cancelled(note=turn.why or "cancelled before it was sent to the agent"))
+            self._end(turn, Cancelled(note=turn.cancel_reason or "cancelled before it was sent to the agent"))
             return
         try:
             params = turn.params
@@ -307,17 +309,17 @@ class Turns:
         elif reply.error is None:
             result = reply.result or b"null"
             cancelled = turn.cancelling and stop_reason(result) == "cancelled"
-            self._end(turn, Cancelled(result, turn.why) if cancelled else Answered(result))
+            self._end(turn, Cancelled(result, turn.cancel_reason) if cancelled else Answered(result))
         elif turn.cancelling:  # agents that predate the rule answer a cancelled prompt with an error
             text = remote_error(reply.error).message
             self._end(turn, Cancelled(note=f"the agent answered the cancel with an error: {text}"))
         else:
             self._end(turn, Failed(remote_error(reply.error)))
 
-    async def _await_cancel(self, turn: Turn, line: Line) -> None:
+    async def _await_cancel(self, turn: Turn, line: AgentConnection) -> None:
         turn.changed = trio.Event()
         with trio.move_on_after(self.cancel_grace):
-            await while_alive(turn.changed.wait, line.agent.alive, self.every)
+            await while_alive(turn.changed.wait, line.agent.alive, self.liveness_interval)
         if turn.answer is None:
             why = f"the agent ignored the cancel for {self.cancel_grace:g} s and was ended (cancel_grace in [broker])"
             self._end(turn, Cancelled(note=why))
@@ -328,43 +330,43 @@ class Turns:
         turn.answer = answer
         turn.changed.set()
         self._ending.append(turn)
-        number = self.log.append("ended", promptId=turn.prompt_id, **told(answer)).first
+        number = self.log.append("ended", promptId=turn.prompt_id, **outcome_fields(answer)).first
         self.log.hold(number, partial(self._settle, turn, answer))
 
     def _settle(self, turn: Turn, outcome: Outcome) -> None:
         self._ending.remove(turn)
-        self.note_ended(turn.prompt_id, told(outcome))
+        self.remember_outcome(turn.prompt_id, outcome_fields(outcome))
         turn.settle(outcome)
-        self._leave(turn)
+        self._clear_running(turn)
 
-    def _note(self, kind: str, turn: Turn, **fields: Any) -> None:
+    def _append_event(self, kind: str, turn: Turn, **fields: Any) -> None:
         raws = {"prompt": turn.blocks}
         policy = None if turn.policy is None else turn.policy.value
         self.log.append(kind, raws, promptId=turn.prompt_id, author=turn.author_name, policy=policy, **fields)
 
-    def note_ended(self, prompt_id: str, how: dict[str, Any]) -> None:
+    def remember_outcome(self, prompt_id: str, how: dict[str, Any]) -> None:
         """Remember what became of a prompt, so that sending it again does no harm."""
-        self.ended[prompt_id] = {"promptId": prompt_id, **how}
-        if len(self.ended) > KNOWN:
-            del self.ended[next(iter(self.ended))]
+        self.outcomes[prompt_id] = {"promptId": prompt_id, **how}
+        if len(self.outcomes) > REMEMBERED_OUTCOMES:
+            del self.outcomes[next(iter(self.outcomes))]
 
     @property
-    def last_ended(self) -> dict[str, Any] | None:
+    def last_outcome(self) -> dict[str, Any] | None:
         """The outcome of the turn that ended last."""
-        return self.ended[next(reversed(self.ended))] if self.ended else None
+        return self.outcomes[next(reversed(self.outcomes))] if self.outcomes else None
 
 
 def _never_sent(error: BrokerError, turn: Turn) -> BrokerError:
     details = error.details | {"sent": False, "promptId": turn.prompt_id}
-    return SessionOver(f"the prompt {named(turn)} was never sent to the agent: {error.message}", **details)
+    return SessionOver(f"the prompt {describe(turn)} was never sent to the agent: {error.message}", **details)
 
 
-def _left(turn: Turn) -> BrokerError:
-    text = f"the broker stops; the prompt {named(turn)} is kept and runs after the next start"
+def _kept_error(turn: Turn) -> BrokerError:
+    text = f"the broker stops; the prompt {describe(turn)} is kept and runs after the next start"
     return SessionOver(text, sent=False, promptId=turn.prompt_id)
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def outcome_fields(outcome: Outcome) -> dict[str, Any]:
     """An outcome as members of an `ended` event."""
     if isinstance(outcome, Answered):
         return {"outcome": "completed", "stopReason": stop_reason(outcome.result)}
@@ -373,7 +375,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
     return {"outcome": "failed", "error": outcome.error.message, "code": outcome.error.code}
 
 
-def text_of(blocks: bytes) -> str:
+def preview_text(blocks: bytes) -> str:
     """The beginning of a prompt's text, for people; of a very long one its size."""
     if len(blocks) > TEXT_READ:
         return f"({len(blocks)} bytes)"
@@ -388,7 +390,7 @@ def stop_reason(result: bytes) -> str | None:
     return reason if isinstance(reason, str) else None
 
 
-def named(turn: Turn) -> str:
+def describe(turn: Turn) -> str:
     """A prompt in a sentence: the beginning of its text, or its id."""
     more = "…" if len(turn.text) > TEXT_NAMED else ""
     return repr(turn.text[:TEXT_NAMED] + more) if turn.text else turn.prompt_id

@@ -19,7 +19,7 @@ from trio_broker.agent.process import Agent, Ladder
 from trio_broker.errors import SpawnFailed
 
 if TYPE_CHECKING:
-    from trio_broker.agent.lifecycle import Settings, Spawn
+    from trio_broker.agent.lifecycle import SessionSettings, Spawn
 
 
 @attrs.frozen
@@ -108,7 +108,7 @@ class Faulty(trio.abc.Stream):
 def slowly(spawn: Spawn, seconds: float) -> Spawn:
     """Agents whose process is there only after so many seconds."""
 
-    async def spawn_slowly(settings: Settings) -> Agent:
+    async def spawn_slowly(settings: SessionSettings) -> Agent:
         await trio.sleep(seconds)
         return await spawn(settings)
 
@@ -118,7 +118,7 @@ def slowly(spawn: Spawn, seconds: float) -> Spawn:
 def never(_: Spawn) -> Spawn:
     """Agents whose process is never there; only a cancel ends the waiting for it."""
 
-    async def wait_for_nothing(_: Settings) -> Agent:
+    async def wait_for_nothing(_: SessionSettings) -> Agent:
         return await trio.sleep_forever()
 
     return wait_for_nothing
@@ -127,7 +127,7 @@ def never(_: Spawn) -> Spawn:
 def refused(_: Spawn, why: str = "the system has no room for a process") -> Spawn:
     """Agents that the system refuses to start."""
 
-    async def refuse(_: Settings) -> Agent:
+    async def refuse(_: SessionSettings) -> Agent:
         await trio.lowlevel.checkpoint()
         raise SpawnFailed(why)
 
@@ -137,7 +137,7 @@ def refused(_: Spawn, why: str = "the system has no room for a process") -> Spaw
 def stillborn(spawn: Spawn) -> Spawn:
     """Agents that are killed before they have answered anything."""
 
-    async def spawn_and_kill(settings: Settings) -> Agent:
+    async def spawn_and_kill(settings: SessionSettings) -> Agent:
         agent = await spawn(settings)
         with trio.CancelScope(shield=True):  # bounded: SIGKILL can't be refused
             await agent.end(Ladder(0, 0), lambda: None)

@@ -16,7 +16,7 @@ import attrs
 import trio
 import trio.testing
 
-from trio_broker.agent.lifecycle import Settings
+from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.process import Ladder
 from trio_broker.model import Exit
 
@@ -59,7 +59,7 @@ class MemoryAgents:
     spawned: list[MemoryAgent] = attrs.field(factory=list)
     most: int = 0
 
-    async def spawn(self, settings: Settings) -> MemoryAgent:
+    async def spawn(self, settings: SessionSettings) -> MemoryAgent:
         await trio.lowlevel.checkpoint()
         agent = MemoryAgent(FIRST_PID + len(self.spawned), settings, self.habits)
         self.spawned.append(agent)
@@ -83,7 +83,7 @@ class MemoryAgent:
     """
 
     pid: int
-    settings: Settings
+    settings: SessionSettings
     habits: Habits = Habits()
     exit: Exit | None = None
     exited: trio.Event = attrs.field(factory=trio.Event)

@@ -136,21 +136,21 @@ async def wait(connection: Connection, message: Message) -> bytes:
             await stirred.wait()
     finally:
         cursor.close()
-    ended = session.turns.ended.get(asked.prompt_id or "")
+    ended = session.turns.outcomes.get(asked.prompt_id or "")
     return jsonrpc.encode({"phase": session.phase.value, "ended": ended})
 
 
 def _check_known(session: Session, prompt_id: str | None) -> None:
     """Raises NoPrompt for one that nobody has sent, or that ended long ago."""
     turns = session.turns
-    if prompt_id is not None and turns.of_id(prompt_id) is None and prompt_id not in turns.ended:
+    if prompt_id is not None and turns.find(prompt_id) is None and prompt_id not in turns.outcomes:
         shown = "`trio-broker queue list` shows those that wait, `sessions history` those that ended"
         raise NoPrompt(f"session {session.key!r} knows of no prompt {prompt_id!r}; {shown}", key=session.key)
 
 
 def _is_so(session: Session, asked: WaitParams) -> bool:
     if asked.prompt_id is not None:
-        return asked.prompt_id in session.turns.ended
+        return asked.prompt_id in session.turns.outcomes
     at_rest = session.phase in AT_REST and not session.turns.queued()
     return session.ending or (at_rest if asked.until == "idle" else session.phase.value == UNTIL[asked.until])
 

@@ -15,7 +15,7 @@ from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.server.connection import Connection
 from trio_broker.session.session import Session
-from trio_broker.session.turn_queue import Turn, text_of
+from trio_broker.session.turn_queue import Turn, preview_text
 
 IF_BUSY = ("queue", "reject", "interrupt")
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -32,12 +32,12 @@ def prompt(connection: Connection, message: Message) -> None:
     options = options_of(message.params)
     turn = new_turn(connection, message.params, options)
     again = options.get("again") is True
-    if (ended := session.turns.ended.get(turn.prompt_id)) is not None:
+    if (ended := session.turns.outcomes.get(turn.prompt_id)) is not None:
         if again:
             connection.settle(message, session, _outcome(ended))
             return
         raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
-    there = session.turns.of_id(turn.prompt_id)
+    there = session.turns.find(turn.prompt_id)
     if there is not None:  # its sender has lost the connection perhaps: it runs once, and both are told
         connection.subscriptions.attach(session)
         turn = there
@@ -89,7 +89,7 @@ def new_turn(connection: Connection, params: bytes, options: Mapping[str, Any] =
         )
     chosen = options.get("policy")
     known = known_params(connection.grant, "session/prompt", params)
-    turn = Turn(known, author=connection, text=text_of(blocks))
+    turn = Turn(known, author=connection, text=preview_text(blocks))
     turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
     if isinstance(wanted := options.get("promptId"), str):
         turn.prompt_id = wanted

@@ -16,7 +16,7 @@ from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection, Waiting
 from trio_broker.server.methods.params import QueueEditParams, SessionRef, find_session
 from trio_broker.session.session import Session
-from trio_broker.session.turn_queue import Turn, text_of
+from trio_broker.session.turn_queue import Turn, preview_text
 
 
 def queue(connection: Connection, message: Message) -> bytes:
@@ -76,7 +76,7 @@ def _change(
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
-    turns.edit(turn, known_params(connection.grant, "session/prompt", sent), text_of(blocks), by)
+    turns.edit(turn, known_params(connection.grant, "session/prompt", sent), preview_text(blocks), by)
     return {"done": "edited", "position": turns.queued().index(turn) + 1}
 
 
@@ -87,9 +87,9 @@ def _waiting(session: Session, prompt_id: str) -> Turn:
         return found
     if turns.running is not None and turns.running.prompt_id == prompt_id:
         what = "runs already; cancel it instead"
-    elif (ended := turns.ended.get(prompt_id)) is not None:
+    elif (ended := turns.outcomes.get(prompt_id)) is not None:
         what = f"has ended already: {ended['outcome']}"
-    elif turns.of_id(prompt_id) is not None:
+    elif turns.find(prompt_id) is not None:
         what = "has just ended"
     else:
         what = "is not there; `trio-broker queue list` shows those that wait"

@@ -99,7 +99,7 @@ async def _wait_telling(connection: Connection, session: Session) -> None:
         with trio.move_on_after(TELL_EVERY):
             await session.wait_ready()
             return
-        line = session.life.line if session.life is not None else None
+        line = session.life.connection if session.life is not None else None
         words = line.stderr_tail().split("\n") if line is not None else []
         last = next((word for word in reversed(words) if word.strip()), "")
         elapsed, name = trio.current_time() - begun, session.settings.spec.name
@@ -115,7 +115,7 @@ def _opened(session: Session, was: str) -> dict[str, Any]:
         "woken": was == WOKEN,
         "resumed": session.resumed,
         "last": session.log.last,
-        "lastTurn": session.turns.last_ended,
+        "lastTurn": session.turns.last_outcome,
         "phase": session.phase.value,
         "agent": session.settings.spec.name,
         "cwd": session.settings.cwd,
@@ -138,7 +138,7 @@ def submit(connection: Connection, message: Message) -> None:
     asked = structure(message.params, SessionRef)
     session = find_session(connection, asked)
     if (known := _known(session, asked.prompt_id)) is not None:
-        session.turns.promise(asked.prompt_id)
+        session.turns.make_durable(asked.prompt_id)
         connection.nursery.start_soon(_submit_kept, connection, message, session, jsonrpc.encode(known))
         return
     if asked.prompt_id is not None and (there := _turn(session, asked.prompt_id)) is not None:
@@ -160,7 +160,7 @@ def submit(connection: Connection, message: Message) -> None:
 def _known(session: Session, prompt_id: str | None) -> dict[str, Any] | None:
     if prompt_id is None:
         return None
-    if (ended := session.turns.ended.get(prompt_id)) is not None:
+    if (ended := session.turns.outcomes.get(prompt_id)) is not None:
         return {"promptId": prompt_id, "position": None, "ended": ended}
     running = session.turns.running
     turns = ((running,) if running is not None else ()) + session.turns.queued()
@@ -191,7 +191,7 @@ def cancel(connection: Connection, message: Message) -> bytes | None:
 def _turn(session: Session, prompt_id: str | None) -> Turn | None:
     if prompt_id is None:
         return session.turns.running
-    return session.turns.of_id(prompt_id)
+    return session.turns.find(prompt_id)
 
 
 async def close(connection: Connection, message: Message, *, kill: bool = False) -> bytes:
@@ -215,7 +215,7 @@ def logs(connection: Connection, message: Message) -> bytes:
     """
     asked = structure(message.params, ReadParams)
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
-    line = session.life.line if session.life is not None else None
+    line = session.life.connection if session.life is not None else None
     if line is None:
         return b'{"stderr":"","rejected":[],"rejectedCount":0,"end":0,"pid":null}'
     rejected = [raw.decode("utf-8", "replace") for raw in line.rejected]

@@ -95,7 +95,7 @@ class Program:
     @asynccontextmanager
     async def open(self, patience: float) -> AsyncGenerator[Run, None]:
         """Raises SpawnFailed. Afterwards nothing that it started is left, what has left its group included (Linux)."""
-        mark = process_tags.new_instance(MARK)
+        mark = process_tags.new_instance_tag(MARK)
         process = await self._spawn(mark)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         link = Lines(trio.StapledStream(process.stdin, process.stdout))
@@ -209,6 +209,6 @@ class Run(Conversation):
         self.signal(signal.SIGKILL)
         process_tags.end_all(lambda kin: kin.instance == self.mark, LEAVING)
 
-    def left(self) -> list[process_tags.Kin]:
+    def left(self) -> list[process_tags.TaggedProcess]:
         """The processes that it started and that live, itself included."""
         return process_tags.find(lambda kin: kin.instance == self.mark)
