@@ -60,11 +60,11 @@ async def listen(
                     partial(spawn_agent, sweeper=sweeper),
                     Keeper(journal, durable=config.journal.durability is not Durability.OFF),
                     tokens,
-                    where={"home": str(paths.runtime), **where},
+                    location={"home": str(paths.runtime), **where},
                     installed=InstalledAgents(paths.agents),
-                    reread=partial(load, paths.config, must_exist=paths.config_named),
+                    reload_config=partial(load, paths.config, must_exist=paths.config_named),
                 )
-                nursery.start_soon(orphans.reap_adopted, broker.owned)
+                nursery.start_soon(orphans.reap_adopted, broker.owned_pids)
                 doors: list[Door] = [
                     partial(let_in, broker, door),
                     *([partial(WebDoor(broker).run, web)] if web else []),

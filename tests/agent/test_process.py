@@ -158,7 +158,11 @@ async def test_b9_b10_f6_two_hundred_one_shot_sessions_leave_no_file_no_entry_an
 
 def tables(rig: Rig) -> dict[str, int]:
     broker, registry = rig.broker, rig.broker.registry
-    found = {"sessions": broker.pool.snapshot(), "ids": broker.pool._by_id, "controls": registry.controls()}
+    found = {
+        "sessions": broker.pool.snapshot(),
+        "ids": broker.pool._by_id,
+        "controls": registry.control_agents(),
+    }
     return {name: len(table) for name, table in found.items()} | {
         "starting": registry.starting.borrowed_tokens
     }

@@ -113,7 +113,7 @@ def at_look(session: Session, agent: FaultyAgent) -> None:
 
 
 def line_of(session: Session) -> AgentConnection:
-    life = session.life
+    life = session.agent_run
     assert isinstance(life, AgentRun) and life.connection is not None
     return life.connection
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_broker.auth.grant import Scope
-from trio_broker.broker.status import Tree
+from trio_broker.broker.status import ProcessTree
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.methods.scopes import NOTIFICATIONS, REQUESTS
 from trio_broker.server.serve import HANDLERS
@@ -167,7 +167,9 @@ async def neighboured(**listen: Any) -> AsyncGenerator[tuple[Web, User], None]:
     """A door, and a neighbour with a session who is served before, and after, and for whom nothing is left."""
     with trio.fail_after(BOUND):
         async with open_door(**listen) as web, web.rig.connect() as owner:
-            web.rig.broker.watching.meter.look = nothing  # a clock that jumps does not wait for threads
+            web.rig.broker.snapshots.meter.measure_trees = (
+                nothing  # a clock that jumps does not wait for threads
+            )
             web.rig.agents.habits = Habits(session_id="neighbour")
             session = await owner.open(NEIGHBOUR)
             web.rig.agents.habits = Habits()
@@ -184,7 +186,7 @@ async def neighboured(**listen: Any) -> AsyncGenerator[tuple[Web, User], None]:
             assert (await owner.status())["clients"] == 1
 
 
-async def nothing(_: Iterable[int]) -> dict[int, Tree]:
+async def nothing(_: Iterable[int]) -> dict[int, ProcessTree]:
     await trio.lowlevel.checkpoint()
     return {}
 

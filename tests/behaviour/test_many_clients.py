@@ -41,7 +41,7 @@ async def test_others_are_told_who_prompted_and_the_author_is_spared_the_echo(
                 await other.call("session/list")
                 echo, words = other.updates(session)
                 assert echo["content"]["text"] == "say hello" and words["content"]["text"] == "hello"
-                name = next(one.name for one in rig.session("k").relay.listeners if one.name != "")
+                name = next(one.name for one in rig.session("k").router.listeners if one.name != "")
                 assert echo["_meta"]["trio-broker"]["author"] == name and echo["messageId"]
                 assert [update["sessionUpdate"] for update in author.updates(session)] == [
                     "agent_message_chunk"

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.auth.policy import Unattended
-from trio_broker.broker.notify import AT_ONCE, WAITING, Hook
+from trio_broker.broker.notify import MAX_RUNNING, MAX_WAITING, NotifyHook
 from trio_broker.config.config import Config, PolicyConfig
 from trio_broker.testing.home import lives
 from trio_broker.testing.rig import open_rig
@@ -37,7 +37,7 @@ async def test_the_command_gets_the_facts_as_json_on_stdin(tmp_path: Path) -> No
     told = tmp_path / "told"
     facts = {"askId": "1-2", "title": "a\nb ü " + "x" * 200_000}
     with trio.fail_after(LIMIT):
-        await Hook(shell(f"cat > {told}")).run(facts)
+        await NotifyHook(shell(f"cat > {told}")).run(facts)
     assert json.loads(told.read_text()) == facts
 
 
@@ -59,7 +59,7 @@ async def test_a_failure_is_logged_and_nothing_else(
     command: tuple[str, ...], why: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with trio.fail_after(LIMIT):
-        await Hook(command).run({"askId": "1-2", "title": "x" * 1_000_000})
+        await NotifyHook(command).run({"askId": "1-2", "title": "x" * 1_000_000})
     if why is None:
         assert caplog.messages == []
     else:
@@ -78,7 +78,7 @@ async def test_whatever_way_it_ends_its_group_ends(
     script = f"trap '' TERM; sleep 600 & echo $! $$ > {told}.new; mv {told}.new {told}; {wait}"
     with trio.fail_after(2 * LIMIT):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Hook(shell(script), seconds=LIMIT).run, {"askId": "1-2"})
+            nursery.start_soon(NotifyHook(shell(script), seconds=LIMIT).run, {"askId": "1-2"})
             pids = [int(pid) for pid in (await until_written(told)).split()]
             if how == "cancel":
                 nursery.cancel_scope.cancel()
@@ -95,16 +95,16 @@ async def test_few_run_at_once_and_not_very_many_wait(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     go = tmp_path / "go"
-    hook = Hook(shell(f"echo begun >> {tmp_path}/begun; until test -e {go}; do sleep 0.05; done"))
+    hook = NotifyHook(shell(f"echo begun >> {tmp_path}/begun; until test -e {go}; do sleep 0.05; done"))
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
-            for _ in range(AT_ONCE + WAITING + 3):
+            for _ in range(MAX_RUNNING + MAX_WAITING + 3):
                 nursery.start_soon(hook.run, {"askId": "1-2"})
             begun = tmp_path / "begun"
-            while not begun.exists() or len(begun.read_text().split()) < AT_ONCE:  # noqa: ASYNC110
+            while not begun.exists() or len(begun.read_text().split()) < MAX_RUNNING:  # noqa: ASYNC110
                 await trio.sleep(0.02)
             assert [message.startswith("notify_dropped") for message in caplog.messages] == [True] * 3
-            assert len(begun.read_text().split()) == AT_ONCE
+            assert len(begun.read_text().split()) == MAX_RUNNING
             nursery.cancel_scope.cancel()
 
 

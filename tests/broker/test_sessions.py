@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from trio_broker.broker.sessions import Pool
+from trio_broker.broker.sessions import SessionPool
 
 
 @attrs.define(eq=False)
@@ -14,14 +14,14 @@ class Entry:
 
 
 def test_b1_a_key_is_claimed_once() -> None:
-    pool, first = Pool[Entry](2), Entry()
+    pool, first = SessionPool[Entry](2), Entry()
     assert pool.claim("k", first) is first
     assert pool.claim("k", Entry()) is first
     assert pool.snapshot() == (first,)
 
 
 def test_b2_release_is_by_identity() -> None:
-    pool, old, new = Pool[Entry](1), Entry(), Entry()
+    pool, old, new = SessionPool[Entry](1), Entry(), Entry()
     pool.claim("k", old)
     assert pool.release("k", old)
     pool.claim("k", new)
@@ -31,21 +31,21 @@ def test_b2_release_is_by_identity() -> None:
 
 
 def test_b5_those_without_a_process_do_not_count() -> None:
-    pool = Pool[Entry](2)
+    pool = SessionPool[Entry](2)
     for key in "abc":
         pool.claim(key, Entry(live=key != "b"))
     assert pool.live() == 2 and len(pool.snapshot()) == 3
 
 
 def test_two_agents_that_name_their_sessions_alike_have_two_public_ids() -> None:
-    pool, one, other = Pool[Entry](2), Entry(), Entry()
+    pool, one, other = SessionPool[Entry](2), Entry(), Entry()
     for entry, name in ((one, "s"), (other, "s~2")):
-        entry.session_id = pool.name(entry, "s")
+        entry.session_id = pool.assign_id(entry, "s")
         assert entry.session_id == name and pool.get_by_id(name) is entry
 
 
 def test_b2_a_public_id_is_released_by_identity() -> None:
-    pool, old, new = Pool[Entry](2), Entry(session_id="s"), Entry(session_id="s")
+    pool, old, new = SessionPool[Entry](2), Entry(session_id="s"), Entry(session_id="s")
     pool.add_id(old)
     pool.release_id(new)
     assert pool.get_by_id("s") is old
@@ -54,7 +54,7 @@ def test_b2_a_public_id_is_released_by_identity() -> None:
 
 
 def test_a_session_that_stays_in_the_map_is_found_after_its_id_was_released() -> None:
-    pool, dead = Pool[Entry](2), Entry(session_id="s")
+    pool, dead = SessionPool[Entry](2), Entry(session_id="s")
     pool.claim("k", dead)
     pool.add_id(dead)
     pool.release_id(dead)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from trio_broker.broker.sessions import Pool
+from trio_broker.broker.sessions import SessionPool
 from trio_broker.errors import BrokerError
 from trio_broker.session.session import Session
 from trio_broker.testing.memory import Habits
@@ -181,26 +181,26 @@ SEARCH = hypothesis.settings(hypothesis.settings.get_profile("search"), stateful
 
 
 def forget_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pool, "claim", lambda self, key, session: session)
+    monkeypatch.setattr(SessionPool, "claim", lambda self, key, session: session)
 
 
 def keep_a_dead_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Pool.get
+    real = SessionPool.get
 
-    def get(self: Pool[Session], key: str) -> Session | None:
+    def get(self: SessionPool[Session], key: str) -> Session | None:
         there = real(self, key)
         return None if there is None or there.closed else there  # else `open` would wait for its end for ever
 
-    monkeypatch.setattr(Pool, "get", get)
-    monkeypatch.setattr(Pool, "release", lambda self, key, session: True)
+    monkeypatch.setattr(SessionPool, "get", get)
+    monkeypatch.setattr(SessionPool, "release", lambda self, key, session: True)
 
 
 def count_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pool, "live", lambda self: 0)
+    monkeypatch.setattr(SessionPool, "live", lambda self: 0)
 
 
 def count_the_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pool, "live", lambda self: len(self.snapshot()))
+    monkeypatch.setattr(SessionPool, "live", lambda self: len(self.snapshot()))
 
 
 def suspend_who_was_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,9 +210,9 @@ def suspend_who_was_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def suspend_who_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def suspend(self: Session) -> bool:
-        if self.life is None or self.life.ending:
+        if self.agent_run is None or self.agent_run.ending:
             return False
-        self.life.request_end()
+        self.agent_run.request_end()
         return True
 
     monkeypatch.setattr(Session, "suspend_if_idle", suspend)

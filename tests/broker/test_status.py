@@ -14,15 +14,15 @@ import trio
 import trio.testing
 
 from trio_broker.auth.grant import Grant, Scope
-from trio_broker.broker.status import MEASURE_INTERVAL, Meter, Tree, Use, measure_trees
+from trio_broker.broker.status import MEASURE_INTERVAL, Meter, ProcessTree, Usage, measure_trees
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.rig import Rig, User, open_rig
 
-NOBODY = Tree(0, {})
+NOBODY = ProcessTree(0, {})
 
 
-async def nothing(_: Iterable[int]) -> dict[int, Tree]:
+async def nothing(_: Iterable[int]) -> dict[int, ProcessTree]:
     """Agents in memory have no process, and a clock that jumps does not wait for threads."""
     await trio.lowlevel.checkpoint()
     return {}
@@ -31,7 +31,7 @@ async def nothing(_: Iterable[int]) -> dict[int, Tree]:
 @asynccontextmanager
 async def watched() -> AsyncGenerator[Rig, None]:
     async with open_rig() as rig:
-        rig.broker.watching.meter.look = nothing
+        rig.broker.snapshots.meter.measure_trees = nothing
         yield rig
 
 
@@ -96,7 +96,7 @@ async def test_chatty_agents_and_many_watchers_cost_one_look_an_interval(
             nursery.start_soon(follow, two)
             await trio.sleep(10)
             assert rig.session("a").log.last > 1000
-            assert 40 <= rig.broker.watching.looks <= 60
+            assert 40 <= rig.broker.snapshots.taken <= 60
             assert len(seen) <= 2 * 60
             nursery.cancel_scope.cancel()
 
@@ -111,9 +111,9 @@ async def test_nobody_watching_costs_nothing(autojump_clock: trio.testing.MockCl
                 watcher.later(look, watcher, picture["number"] + 1000)
                 await trio.sleep(1)
             await trio.sleep(0.5)
-            looks = rig.broker.watching.looks
+            looks = rig.broker.snapshots.taken
             await trio.sleep(60)
-            assert rig.broker.watching.looks == looks > 0
+            assert rig.broker.snapshots.taken == looks > 0
             nursery.cancel_scope.cancel()
 
 
@@ -151,15 +151,15 @@ async def test_an_agent_that_says_nothing_is_measured_all_the_same(
     """A build that is quiet for an hour and takes all of a core: no update asks for a new picture."""
     spent = 0.0
 
-    async def trees(roots: Iterable[int]) -> dict[int, Tree]:
+    async def trees(roots: Iterable[int]) -> dict[int, ProcessTree]:
         nonlocal spent
         await trio.lowlevel.checkpoint()
         spent += MEASURE_INTERVAL * 0.75
-        return {root: Tree(100, {(root, 1.0): spent}) for root in roots}
+        return {root: ProcessTree(100, {(root, 1.0): spent}) for root in roots}
 
     with trio.fail_after(300):
         async with watched() as rig, rig.connect() as user:
-            rig.broker.watching.meter = Meter(trees)
+            rig.broker.snapshots.meter = Meter(trees)
             await user.open("a")
             picture = await look(user)
             while (of(picture, "a")["use"] or {}).get("cpu") is None:
@@ -172,17 +172,22 @@ async def test_a_picture_shows_the_sessions_that_a_client_may_see() -> None:
         async with watched() as rig, rig.connect() as user:
             await user.open("mine")
             await user.open("yours")
-            seen = rig.broker.watching.look().seen_by(Grant("me", frozenset({Scope.OBSERVE}), ("mi*",)), 0.0)
+            seen = rig.broker.snapshots.take_snapshot().render_for(
+                Grant("me", frozenset({Scope.OBSERVE}), ("mi*",)), 0.0
+            )
             assert [view["key"] for view in jsonrpc.decode(seen)["sessions"]] == ["mine"]
 
 
 async def test_cpu_is_what_was_spent_between_two_looks_and_a_process_that_ends_takes_nothing_away(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    found = [Tree(100, {(5, 1.0): 10.0, (6, 1.0): 50.0}), Tree(60, {(5, 1.0): 11.0, (7, 3.0): 0.5})]
+    found = [
+        ProcessTree(100, {(5, 1.0): 10.0, (6, 1.0): 50.0}),
+        ProcessTree(60, {(5, 1.0): 11.0, (7, 3.0): 0.5}),
+    ]
     asked: list[tuple[int, ...]] = []
 
-    async def trees(roots: Iterable[int]) -> dict[int, Tree]:
+    async def trees(roots: Iterable[int]) -> dict[int, ProcessTree]:
         await trio.lowlevel.checkpoint()
         asked.append(tuple(roots))
         return {5: found[len(asked) - 1]}
@@ -190,12 +195,12 @@ async def test_cpu_is_what_was_spent_between_two_looks_and_a_process_that_ends_t
     meter = Meter(trees)
     with trio.fail_after(300):
         await meter.measure([5])
-        assert meter.uses == {5: Use(None, 100, 2)}
+        assert meter.usages == {5: Usage(None, 100, 2)}
         await meter.measure([5])  # too early
         assert asked == [(5,)]
         await trio.sleep(3)
         await meter.measure([5])
-        assert meter.uses == {5: Use(50.0, 60, 2)}
+        assert meter.usages == {5: Usage(50.0, 60, 2)}
 
 
 @pytest.mark.process

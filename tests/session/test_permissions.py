@@ -13,7 +13,7 @@ from trio_broker.auth.policy import Action, Rule, Unattended
 from trio_broker.config.config import Config, PolicyConfig
 from trio_broker.errors import RemoteError
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.session.permissions import ALONE
+from trio_broker.session.permissions import UNATTENDED_AFTER
 from trio_broker.testing.memory import Habits, MemoryAgent
 from trio_broker.testing.rig import Json, Rig, User, open_rig
 
@@ -129,7 +129,7 @@ async def test_every_controller_is_asked_and_the_first_answer_wins(autojump_cloc
             (answer,) = [event for event in author.events if event["kind"] == "answer"]
             (asked,) = [event for event in author.events if event["kind"] == "ask"]
             assert answer["askId"] == asked["askId"] and answer["after"] == pytest.approx(5)
-            names = {listener.who for listener in rig.session("k").relay.listeners}
+            names = {listener.identity for listener in rig.session("k").router.listeners}
             assert answer["by"] in names and (answer["outcome"], answer["optionId"]) == ("selected", "allow")
 
 
@@ -153,7 +153,7 @@ async def test_an_observer_is_not_asked(autojump_clock: MockClock) -> None:
         async with open_rig() as rig, rig.connect(says(ALLOW)) as user, rig.connect(says(REJECT)) as other:
             session = await user.open("k")
             await other.open("k")
-            relay = rig.session("k").relay
+            relay = rig.session("k").router
             relay.observers.add(relay.listeners[1])
             await user.prompt(session, "ask one")
             assert other.asked() == [] and user.said(session) == "allow"
@@ -254,7 +254,7 @@ async def test_unattended_deny_refuses_when_nobody_is_there_and_says_so(
                 await leave(rig, user)
             begun = trio.current_time()
             assert await result(rig.agent("k")) == REJECT
-            assert trio.current_time() - begun == pytest.approx(ALONE, abs=MOMENT)
+            assert trio.current_time() - begun == pytest.approx(UNATTENDED_AFTER, abs=MOMENT)
             (answer,) = await answers(user)
             assert (answer["by"], answer["optionId"]) == ("policy:unattended", "reject")
             assert 'unattended = "deny" in [policy]' in answer["note"]
@@ -268,7 +268,7 @@ async def test_unattended_deny_gives_a_client_that_attaches_anew_its_time(autoju
             asked = user.later(result, rig.agent("k"))
             await user.wait_phase("k", "waiting")
             await user.call("_trio_broker/detach", sessionId=session)
-            await trio.sleep(ALONE / 2)
+            await trio.sleep(UNATTENDED_AFTER / 2)
             await user.open("k")
             assert await asked.wait() == ALLOW
 

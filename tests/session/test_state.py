@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.session.state import State
+from trio_broker.session.state import ConversationState
 
 MODES = {
     "currentModeId": "ask",
@@ -16,9 +16,9 @@ MODES = {
 OPTION = {"id": "model", "name": "Model", "currentValue": "small"}
 
 
-def state(**opened: Any) -> State:
-    state = State()
-    state.began("a", json.dumps(opened).encode())
+def state(**opened: Any) -> ConversationState:
+    state = ConversationState()
+    state.start_run("a", json.dumps(opened).encode())
     return state
 
 
@@ -26,26 +26,28 @@ def state(**opened: Any) -> State:
 def test_a_title_is_kept_until_the_agent_takes_it_back(title: str | None) -> None:
     found = state()
     found.title = "before"
-    assert found.updated({"sessionUpdate": "session_info_update", "title": title})
+    assert found.apply_update({"sessionUpdate": "session_info_update", "title": title})
     assert found.title == title
 
 
 def test_an_info_without_a_title_changes_nothing() -> None:
     found = state()
     found.title = "before"
-    assert not found.updated({"sessionUpdate": "session_info_update", "updatedAt": "2026-01-01T00:00:00Z"})
+    assert not found.apply_update(
+        {"sessionUpdate": "session_info_update", "updatedAt": "2026-01-01T00:00:00Z"}
+    )
     assert found.title == "before"
 
 
 def test_what_the_agent_chose_itself_is_chosen_again_in_its_next_life() -> None:
     found = state(modes=MODES, configOptions=[OPTION])
-    found.answered("session/set_config_option", b'{"configId":"model","value":"small"}', b"{}")
-    assert found.updated({"sessionUpdate": "current_mode_update", "currentModeId": "code"})
+    found.apply_setting("session/set_config_option", b'{"configId":"model","value":"small"}', b"{}")
+    assert found.apply_update({"sessionUpdate": "current_mode_update", "currentModeId": "code"})
     large = {"sessionUpdate": "config_option_update", "configOptions": [{**OPTION, "currentValue": "large"}]}
-    assert found.updated(large)
-    assert found.told == 2 and found.facts()["modes"]["currentModeId"] == "code"
-    found.began("b", json.dumps({"modes": MODES, "configOptions": [OPTION]}).encode())
-    assert list(found.to_set_again()) == [
+    assert found.apply_update(large)
+    assert found.agent_updates == 2 and found.settings()["modes"]["currentModeId"] == "code"
+    found.start_run("b", json.dumps({"modes": MODES, "configOptions": [OPTION]}).encode())
+    assert list(found.settings_to_restore()) == [
         ("session/set_mode", {"modeId": "code"}),
         ("session/set_config_option", {"configId": "model", "value": "large"}),
     ]
@@ -53,20 +55,20 @@ def test_what_the_agent_chose_itself_is_chosen_again_in_its_next_life() -> None:
 
 def test_an_option_that_the_next_life_does_not_have_is_not_set_again() -> None:
     found = state(configOptions=[OPTION])
-    found.answered("session/set_config_option", b'{"configId":"model","value":"large"}', b"{}")
-    found.updated(
+    found.apply_setting("session/set_config_option", b'{"configId":"model","value":"large"}', b"{}")
+    found.apply_update(
         {"sessionUpdate": "config_option_update", "configOptions": ["what is this", {"id": "other"}]}
     )
-    assert found.options == {"model": "large"} and list(found.to_set_again()) == []
+    assert found.options == {"model": "large"} and list(found.settings_to_restore()) == []
 
 
 @pytest.mark.parametrize("result", [b"null", b"[]", b'{"modes":[],"configOptions":{}}'])
 def test_an_agent_that_opens_with_nonsense_has_neither_modes_nor_options(result: bytes) -> None:
-    found = State()
-    found.began("a", result)
-    assert found.facts() == {}
-    found.answered("session/set_mode", b'{"modeId":"code"}', b"null")
-    assert found.mode == "code" and list(found.to_set_again()) == []
+    found = ConversationState()
+    found.start_run("a", result)
+    assert found.settings() == {}
+    found.apply_setting("session/set_mode", b'{"modeId":"code"}', b"null")
+    assert found.mode == "code" and list(found.settings_to_restore()) == []
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_an_agent_that_opens_with_nonsense_has_neither_modes_nor_options(result:
 )
 def test_a_setting_without_sense_is_not_remembered(method: str, params: Any, result: Any) -> None:
     found = state()
-    found.answered(method, json.dumps(params).encode(), json.dumps(result).encode())
+    found.apply_setting(method, json.dumps(params).encode(), json.dumps(result).encode())
     assert (found.mode, found.options) == (None, {})
     assert found.update_of(method) is None
 
@@ -88,8 +90,8 @@ def test_a_setting_without_sense_is_not_remembered(method: str, params: Any, res
 def test_others_are_told_of_a_setting_as_the_agent_would_tell_them() -> None:
     found = state(modes=MODES)
     changed = [{**OPTION, "currentValue": "large"}]
-    found.answered("session/set_mode", b'{"modeId":"code"}', b"{}")
-    found.answered(
+    found.apply_setting("session/set_mode", b'{"modeId":"code"}', b"{}")
+    found.apply_setting(
         "session/set_config_option",
         b'{"configId":"model","value":"large"}',
         json.dumps({"configOptions": changed}).encode(),
@@ -116,16 +118,16 @@ def test_others_are_told_of_a_setting_as_the_agent_would_tell_them() -> None:
 )
 def test_an_update_without_sense_changes_nothing(update: dict[str, Any]) -> None:
     found, before = state(), state()
-    assert not found.updated(update)
-    assert (found.mode, found.config_options, found.commands, found.told) == (
+    assert not found.apply_update(update)
+    assert (found.mode, found.config_options, found.commands, found.agent_updates) == (
         before.mode, before.config_options, before.commands, 0,
     )  # fmt: skip
 
 
 def test_commands_and_usage_are_shown_and_need_no_saving() -> None:
     found = state()
-    assert not found.updated(
+    assert not found.apply_update(
         {"sessionUpdate": "available_commands_update", "availableCommands": [{"name": "x"}]}
     )
-    assert not found.updated({"sessionUpdate": "usage_update", "used": 5, "size": 10, "odd": 1})
+    assert not found.apply_update({"sessionUpdate": "usage_update", "used": 5, "size": 10, "odd": 1})
     assert found.commands == [{"name": "x"}] and found.usage == {"used": 5, "size": 10}

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.broker.sessions import Pool
+from trio_broker.broker.sessions import SessionPool
 from trio_broker.journal.log import Log
 from trio_broker.journal.record import Record
 from trio_broker.server.connection import Connection
@@ -88,7 +88,7 @@ def leak_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pool, "release", lambda *args: False)
+    monkeypatch.setattr(SessionPool, "release", lambda *args: False)
 
 
 def end_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,32 +17,34 @@ from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn
 from trio_broker.config.config import Config
 from trio_broker.errors import SpawnFailed
 
-PATIENCE = 3  # failures in a row before the first rest
-FIRST_REST = 1.0  # seconds, doubled by each further failure
-LONGEST_REST = 60.0
+FAILURES_BEFORE_BACKOFF = 3  # failures in a row before the first rest
+FIRST_BACKOFF = 1.0  # seconds, doubled by each further failure
+MAX_BACKOFF = 60.0
 
 
 @attrs.define
-class Circuit:
+class StartBackoff:
     """One agent's failures in a row, and until when it rests. Times are the caller's clock, in seconds."""
 
     failures: int = 0
-    rests_until: float = 0.0
+    blocked_until: float = 0.0
     reason: str = ""
 
-    def failed(self, now: float, reason: str) -> None:
+    def record_failure(self, now: float, reason: str) -> None:
         self.failures += 1
         self.reason = reason
-        if self.failures >= PATIENCE:
-            self.rests_until = now + min(FIRST_REST * 2 ** (self.failures - PATIENCE), LONGEST_REST)
+        if self.failures >= FAILURES_BEFORE_BACKOFF:
+            self.blocked_until = now + min(
+                FIRST_BACKOFF * 2 ** (self.failures - FAILURES_BEFORE_BACKOFF), MAX_BACKOFF
+            )
 
-    def worked(self) -> None:
-        self.failures, self.rests_until, self.reason = 0, 0.0, ""
+    def record_success(self) -> None:
+        self.failures, self.blocked_until, self.reason = 0, 0.0, ""
 
     def check(self, now: float, name: str) -> None:
         """Raises SpawnFailed, saying when to try again, while the agent rests."""
-        if now < self.rests_until:
-            wait = self.rests_until - now
+        if now < self.blocked_until:
+            wait = self.blocked_until - now
             raise SpawnFailed(
                 f"agent {name!r} failed to start {self.failures} times in a row and is not tried again for "
                 f"{wait:.1f} s; the last time: {self.reason}",
@@ -53,13 +55,13 @@ class Circuit:
     def view(self, now: float) -> dict[str, Any]:
         return {
             "failures": self.failures,
-            "retry_in": max(0.0, self.rests_until - now),
+            "retry_in": max(0.0, self.blocked_until - now),
             "reason": self.reason,
         }
 
 
 @attrs.define(eq=False)
-class Registry:
+class AgentRegistry:
     """`start` runs a control session in the root nursery, or raises what speaks against that."""
 
     config: Config
@@ -67,9 +69,9 @@ class Registry:
     start: Callable[[ControlAgent, Callable[[], None]], None]
     installed: InstalledAgents | None = None
     starting: trio.CapacityLimiter = attrs.field(init=False)
-    _circuits: dict[str, Circuit] = attrs.field(factory=dict)
+    _backoffs: dict[str, StartBackoff] = attrs.field(factory=dict)
     _controls: dict[str, ControlAgent] = attrs.field(factory=dict)
-    _introductions: dict[tuple[str, ...], bytes] = attrs.field(factory=dict)
+    _initialize_results: dict[tuple[str, ...], bytes] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.starting = trio.CapacityLimiter(self.config.broker.max_starting)
@@ -83,7 +85,7 @@ class Registry:
             return catalog.from_command(command, name)
         return catalog.resolve(name or self.config.default_agent, self.config, installed=self.installed)
 
-    def listed(self) -> list[dict[str, Any]]:
+    def list_agents(self) -> list[dict[str, Any]]:
         """Every agent there is: configured and built-in, with its command line."""
         names = catalog.names(self.config, self.installed)
         specs = {name: catalog.resolve(name, self.config, installed=self.installed) for name in names}
@@ -95,29 +97,29 @@ class Registry:
 
     def check(self, spec: AgentSpec) -> None:
         """Raises SpawnFailed, saying when to try again, while this agent rests after failures (RACES F13)."""
-        self._circuit(spec).check(trio.current_time(), spec.name)
+        self._backoff(spec).check(trio.current_time(), spec.name)
 
-    def failing(self) -> dict[str, Any]:
+    def failing_agents(self) -> dict[str, Any]:
         """The agents that failed to start the last time, and when they are tried again."""
         now = trio.current_time()
-        return {name: circuit.view(now) for name, circuit in self._circuits.items() if circuit.failures}
+        return {name: circuit.view(now) for name, circuit in self._backoffs.items() if circuit.failures}
 
-    def heed_start(self, life: AgentRun) -> None:
+    def on_agent_started(self, life: AgentRun) -> None:
         """An agent that works is remembered with its introduction, one that does not with its failures."""
-        circuit = self._circuit(life.settings.spec)
+        circuit = self._backoff(life.settings.spec)
         if isinstance(life.cause, SpawnFailed):
-            circuit.failed(trio.current_time(), life.cause.message)
+            circuit.record_failure(trio.current_time(), life.cause.message)
         elif not life.ending:
-            circuit.worked()
-            self._introductions[_identity(life.settings.spec)] = life.initialize_result
+            circuit.record_success()
+            self._initialize_results[_identity(life.settings.spec)] = life.initialize_result
 
-    async def introduction(self, spec: AgentSpec, cwd: str) -> bytes:
+    async def initialize_result(self, spec: AgentSpec, cwd: str) -> bytes:
         """The agent's raw result of `initialize`, from memory if it has given one before. Raises why it can't."""
-        if _identity(spec) not in self._introductions:
-            await self.control(spec, cwd)
-        return self._introductions[_identity(spec)]
+        if _identity(spec) not in self._initialize_results:
+            await self.get_control_agent(spec, cwd)
+        return self._initialize_results[_identity(spec)]
 
-    async def control(self, spec: AgentSpec, cwd: str) -> ControlAgent:
+    async def get_control_agent(self, spec: AgentSpec, cwd: str) -> ControlAgent:
         """A started agent without a conversation: for initialize, authenticate, logout. Raises why there is none."""
         name = "\0".join(_identity(spec))
         control = self._controls.get(name)
@@ -126,7 +128,7 @@ class Registry:
         await control.wait_ready()
         return control
 
-    def controls(self) -> tuple[ControlAgent, ...]:
+    def control_agents(self) -> tuple[ControlAgent, ...]:
         return tuple(self._controls.values())
 
     def _new_control(self, name: str, spec: AgentSpec, cwd: str) -> ControlAgent:
@@ -134,7 +136,7 @@ class Registry:
         # Its own key, for what carries a session's key as its mark is ended with it: many programs are called npx.
         key = f"control:{spec.name}:{secrets.token_hex(4)}"
         settings = SessionSettings.of(self.config, key, spec, cwd, b"{}", self.config.policy.default)
-        control = ControlAgent(settings, self.spawn, self.starting, self.heed_start)
+        control = ControlAgent(settings, self.spawn, self.starting, self.on_agent_started)
 
         def forget() -> None:
             if self._controls.get(name) is control:
@@ -143,9 +145,9 @@ class Registry:
         self.start(control, forget)
         return control
 
-    def _circuit(self, spec: AgentSpec) -> Circuit:
+    def _backoff(self, spec: AgentSpec) -> StartBackoff:
         name = " ".join(spec.argv) if spec.source == "command" else spec.name
-        return self._circuits.setdefault(name, Circuit())
+        return self._backoffs.setdefault(name, StartBackoff())
 
 
 def _identity(spec: AgentSpec) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from trio_broker.session.turn_queue import Turn
 
 Env = tuple[tuple[str, str], ...]
 
-TRACE = ("traceparent", "tracestate", "baggage")  # what ACP itself has in `_meta`
-KNOWN = {
+TRACE_META = ("traceparent", "tracestate", "baggage")  # what ACP itself has in `_meta`
+ALLOWED_PARAMS = {
     "session/prompt": ("sessionId", "prompt", "messageId"),
     "session/set_mode": ("sessionId", "modeId"),
     "session/set_model": ("sessionId", "modelId"),
@@ -33,7 +33,7 @@ KNOWN = {
 REMOTE_SERVER = {"type", "name", "url", "headers"}
 
 
-def sees(grant: Grant, session: Session) -> bool:
+def can_see(grant: Grant, session: Session) -> bool:
     """Whether this client knows of the session."""
     return grant.can_see(session.key, session.settings.real_cwd)
 
@@ -68,7 +68,7 @@ def check_program(grant: Grant, spec: AgentSpec, env: Env) -> None:
         require_scope(grant, Scope.ADMIN, "params.env")
 
 
-def is_passable(text: str) -> bool:
+def fits_environment(text: str) -> bool:
     """Whether a process can get this in its environment."""
     try:
         return b"\0" not in os.fsencode(text)
@@ -76,7 +76,7 @@ def is_passable(text: str) -> bool:
         return False
 
 
-def chosen_policy(grant: Grant, name: str | None) -> Policy | None:
+def allowed_policy(grant: Grant, name: str | None) -> Policy | None:
     """The policy that a client asks for. Raises Misuse, and Forbidden where it may not answer itself.
 
     To deny is free: even "ask" may be more than the configuration allows.
@@ -97,7 +97,7 @@ def check_servers(grant: Grant, params: bytes) -> None:
             )
 
 
-def within(grant: Grant, path: object, what: str) -> str:
+def resolve_in_roots(grant: Grant, path: object, what: str) -> str:
     """The real path of a directory. Raises Forbidden outside the grant's roots."""
     real = (
         os.path.realpath(path) if isinstance(path, str) and os.path.isabs(path) and "\0" not in path else ""
@@ -112,7 +112,7 @@ def within(grant: Grant, path: object, what: str) -> str:
     return real
 
 
-def directory(cwd: str) -> str:
+def check_directory(cwd: str) -> str:
     """Raises Misuse unless `cwd` is an absolute path of a directory on this host: a client may live on another."""
     if not os.path.isabs(cwd):
         raise Misuse(f"params.cwd: {cwd!r} is no absolute path", cwd=cwd)
@@ -121,14 +121,18 @@ def directory(cwd: str) -> str:
     return cwd
 
 
-def known_params(grant: Grant, method: str, params: bytes) -> bytes:
+def allowed_params(grant: Grant, method: str, params: bytes) -> bytes:
     """A method's parameters as the agent gets them: as they came from an admin, else what is known to be harmless."""
-    return params if grant.admin else jsonrpc.encode(only(jsonrpc.decode(params), KNOWN[method]))
+    return (
+        params
+        if grant.admin
+        else jsonrpc.encode(keep_members(jsonrpc.decode(params), ALLOWED_PARAMS[method]))
+    )
 
 
-def only(asked: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def keep_members(asked: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """These members, and of `_meta` what ACP itself has there."""
     kept = {name: asked[name] for name in names if name in asked}
     meta = asked.get("_meta")
-    trace = {name: meta[name] for name in TRACE if name in meta} if isinstance(meta, dict) else {}
+    trace = {name: meta[name] for name in TRACE_META if name in meta} if isinstance(meta, dict) else {}
     return kept | ({"_meta": trace} if trace else {})

@@ -24,13 +24,13 @@ from trio_broker.agent.lifecycle import SessionSettings, Spawn
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.tokens import Tokens
-from trio_broker.broker.agents import Registry
-from trio_broker.broker.authorization import sees
-from trio_broker.broker.notify import Hook
-from trio_broker.broker.open_request import Opening
-from trio_broker.broker.recovery import Restored, restored_sessions, to_save
-from trio_broker.broker.sessions import Pool
-from trio_broker.broker.status import Watching, ask_view, session_view
+from trio_broker.broker.agents import AgentRegistry
+from trio_broker.broker.authorization import can_see
+from trio_broker.broker.notify import NotifyHook
+from trio_broker.broker.open_request import OpenRequest
+from trio_broker.broker.recovery import RestoredSession, restored_sessions, session_snapshot
+from trio_broker.broker.sessions import SessionPool
+from trio_broker.broker.status import SnapshotFeed, ask_view, session_view
 from trio_broker.config.config import Config
 from trio_broker.errors import BrokerError, Draining, NoSession, PoolFull
 from trio_broker.journal.archive import Archive
@@ -38,21 +38,21 @@ from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.log import Log
 from trio_broker.journal.store import Delete
 from trio_broker.model import CloseReason, Phase
-from trio_broker.session.agent_request import Ask
+from trio_broker.session.agent_request import AgentRequest
 from trio_broker.session.session import Session
-from trio_broker.session.state import State
+from trio_broker.session.state import ConversationState
 from trio_broker.supervision import run_contained
 
 log = logging.getLogger(__name__)
 
 CREATED, WOKEN, LIVE = "created", "woken", "live"
-STILLBORN_KEPT = 100
+FAILED_STARTS_KEPT = 100
 CONTROL_TTL = 60.0  # seconds an unused control session stays, in case its client logs in next
-SWEEP = 0.25  # of the idle_ttl: how late an idle session may be ended
+SWEEP_FRACTION = 0.25  # of the idle_ttl: how late an idle session may be ended
 END_MARGIN = 5.0  # seconds over the two graces until whatever is left is killed
 
 
-class Guest(Protocol):
+class ConnectedClient(Protocol):
     """A connected client, as far as the broker is concerned: it is counted, and sent what is due to it at the end."""
 
     def finish(self, ending: CloseReason) -> None: ...
@@ -66,26 +66,26 @@ class Broker:
     spawn: Spawn = spawn_agent
     keeper: Keeper = attrs.field(factory=Keeper)
     tokens: Tokens = attrs.field(factory=Tokens)
-    where: dict[str, str] = attrs.field(factory=dict)
+    location: dict[str, str] = attrs.field(factory=dict)
     installed: InstalledAgents | None = None
-    reread: Callable[[], Config] | None = None  # the configuration as its file has it now; it blocks
+    reload_config: Callable[[], Config] | None = None  # the configuration as its file has it now; it blocks
     draining: bool = False
-    pool: Pool[Session] = attrs.field(init=False)
-    clients: set[Guest] = attrs.field(factory=set)
+    pool: SessionPool[Session] = attrs.field(init=False)
+    clients: set[ConnectedClient] = attrs.field(factory=set)
     stopping: trio.Event = attrs.field(factory=trio.Event)
-    begun_at: float = attrs.field(factory=trio.current_time)
+    started_at: float = attrs.field(factory=trio.current_time)
     archive: Archive = attrs.field(init=False)
-    registry: Registry = attrs.field(init=False)
-    hook: Hook = attrs.field(init=False)
-    watching: Watching = attrs.field(init=False)
+    registry: AgentRegistry = attrs.field(init=False)
+    notify_hook: NotifyHook = attrs.field(init=False)
+    snapshots: SnapshotFeed = attrs.field(init=False)
     _root: trio.Nursery | None = None
 
     def __attrs_post_init__(self) -> None:
         self.archive = Archive(self.keeper)
-        self.registry = Registry(self.config, self.spawn, self._start_control, self.installed)
-        self.hook = Hook(self.config.policy.notify)
-        self.pool = Pool(self.config.broker.max_sessions)
-        self.watching = Watching(self.pool.snapshot, self.facts, self.begun_at)
+        self.registry = AgentRegistry(self.config, self.spawn, self._start_control, self.installed)
+        self.notify_hook = NotifyHook(self.config.policy.notify)
+        self.pool = SessionPool(self.config.broker.max_sessions)
+        self.snapshots = SnapshotFeed(self.pool.snapshot, self.facts, self.started_at)
 
     # Life
 
@@ -100,7 +100,7 @@ class Broker:
                 try:
                     self._restore()
                     await self.keeper.flush()  # nobody is told how it ended before that is on disk
-                    self._root.start_soon(self._sweep)
+                    self._root.start_soon(self._suspend_unused)
                     task_status.started()
                     await self.stopping.wait()
                     graces = self.config.broker.close_grace + self.config.broker.term_grace
@@ -114,13 +114,13 @@ class Broker:
     async def _wait_all_gone(self) -> None:
         for session in self.pool.snapshot():
             await session.gone.wait()
-        for control in self.registry.controls():
+        for control in self.registry.control_agents():
             await control.run_of_agent.gone.wait()
 
-    def owned(self) -> set[int]:
+    def owned_pids(self) -> set[int]:
         """The processes of ours that somebody here waits for."""
-        lives = [life for session in self.pool.snapshot() for life in session.lives]
-        lives += [control.run_of_agent for control in self.registry.controls()]
+        lives = [life for session in self.pool.snapshot() for life in session.live_runs]
+        lives += [control.run_of_agent for control in self.registry.control_agents()]
         agents = [life.agent for life in lives if life.agent is not None]
         return {agent.pid for agent in agents if agent.exit is None}
 
@@ -136,7 +136,7 @@ class Broker:
         self.stopping.set()
         for session in self.pool.snapshot():
             session.end(close=False)
-        for control in self.registry.controls():
+        for control in self.registry.control_agents():
             control.run_of_agent.request_end()
         kept = sum(session.turns.kept_for_restart for session in self.pool.snapshot())
         log.info("broker_stops queued_prompts_kept=%s", kept)
@@ -147,9 +147,9 @@ class Broker:
         if not self.draining:
             assert self._root is not None, "the broker runs"
             self.draining = True
-            self._root.start_soon(self._stop_at_rest)
+            self._root.start_soon(self._stop_when_idle)
 
-    async def _stop_at_rest(self) -> None:
+    async def _stop_when_idle(self) -> None:
         for session in self.pool.snapshot():
             while session.live and (turns := session.turns.unsettled()):
                 await turns[0].wait()
@@ -158,13 +158,13 @@ class Broker:
     def _restore(self) -> None:
         """Sessions of the last broker stand here as suspended, in its order; what it had promised to run is run."""
         for found in restored_sessions(self.keeper, self.config, self.registry.resolve):
-            session = self._make(found.settings, found.log, found.state)
+            session = self._make_session(found.settings, found.log, found.state)
             self.pool.claim(session.key, session)
             self.pool.add_id(session)
             self._start(session)
-            self._take_over(session, found)
+            self._restore_turns(session, found)
 
-    def _take_over(self, session: Session, found: Restored) -> None:
+    def _restore_turns(self, session: Session, found: RestoredSession) -> None:
         """The turn that ran is unknown, and never sent again; prompts that nobody waited for run, once (DESIGN D9)."""
         for prompt_id, how in found.settle().items():
             session.turns.remember_outcome(prompt_id, how)
@@ -176,22 +176,22 @@ class Broker:
             except BrokerError as error:
                 log.warning("queue_waits key=%s why=%s", session.key, error)
 
-    async def _sweep(self) -> None:
+    async def _suspend_unused(self) -> None:
         """Suspend what nobody uses: it looks, acts in the same step, and waits for none of them (RACES B3, G1)."""
         ttl = self.config.broker.idle_ttl
         while True:
-            await trio.sleep(min(ttl or CONTROL_TTL, CONTROL_TTL) * SWEEP)
+            await trio.sleep(min(ttl or CONTROL_TTL, CONTROL_TTL) * SWEEP_FRACTION)
             for session in self.pool.snapshot() if ttl else ():
-                unused = trio.current_time() - session.active_at() >= ttl and not session.relay.listeners
+                unused = trio.current_time() - session.active_at() >= ttl and not session.router.listeners
                 if unused and session.suspend_if_idle():
                     log.info("session_suspended key=%s", session.key)
-            for control in self.registry.controls():
+            for control in self.registry.control_agents():
                 control.end_if_unused(CONTROL_TTL)
 
     # Sessions
 
     async def open(
-        self, opening: Opening, *, create: bool = True, fresh: bool = False
+        self, opening: OpenRequest, *, create: bool = True, fresh: bool = False
     ) -> tuple[Session, str]:
         """The session of that key, and what this call did: CREATED, WOKEN or LIVE. Wait for it with `wait_ready`.
 
@@ -200,41 +200,43 @@ class Broker:
         begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
         `create`), Misuse (another agent's session, or no directory), Forbidden.
         """
-        self.check_open()
-        opening.check_asked()
+        self.check_accepting()
+        opening.check_allowed()
         if create:
             opening.check_key()
-        while (there := self.pool.get(opening.key)) is not None and (create or sees(opening.grant, there)):
-            if fresh or there.stillborn:
-                opening.check_replaces(there)
+        while (there := self.pool.get(opening.key)) is not None and (create or can_see(opening.grant, there)):
+            if fresh or there.never_started:
+                opening.check_can_replace(there)
                 there.end(close=True)
                 fresh = False
             if not there.ending:
-                opening.check_fits(there)
+                opening.check_compatible(there)
                 return there, WOKEN if there.wake() else LIVE
             await there.gone.wait()
-            there.put_away()
+            there.mark_closed()
             self.pool.release(opening.key, there)
-            self.check_open()
+            self.check_accepting()
         if not create:
             raise NoSession(f"there is no session {opening.key!r}; create it first", key=opening.key)
         return self._claim(opening), CREATED
 
-    def _claim(self, opening: Opening) -> Session:
+    def _claim(self, opening: OpenRequest) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
         settings = opening.settings(self.config)
-        session = self._make(settings, Log(self.keeper, self.archive.next_number()), State())
+        session = self._make_session(
+            settings, Log(self.keeper, self.archive.next_number()), ConversationState()
+        )
         session.wake()
         self.pool.claim(opening.key, session)
         self._start(session)
         session.save(session)
-        self._forget_stillborn()
+        self._forget_failed_starts()
         return session
 
-    def _forget_stillborn(self) -> None:
+    def _forget_failed_starts(self) -> None:
         """Those that failed to start stay to be looked at, the last of them."""
-        stillborn = [session for session in self.pool.snapshot() if session.stillborn]
-        for session in stillborn[:-STILLBORN_KEPT]:
+        stillborn = [session for session in self.pool.snapshot() if session.never_started]
+        for session in stillborn[:-FAILED_STARTS_KEPT]:
             session.end(close=True)
 
     def _admit(self, session: Session) -> trio.Event | None:
@@ -243,7 +245,7 @@ class Broker:
         Gives what to wait for: another's process, of which it takes the place. Its own last one, if that is still
         ending, leaves it a place anyway.
         """
-        self.check_open()
+        self.check_accepting()
         self.registry.check(session.settings.spec)
         if self.pool.live() - session.live < self.pool.limit:
             return None
@@ -255,7 +257,7 @@ class Broker:
             )
         return gone
 
-    def check_open(self) -> None:
+    def check_accepting(self) -> None:
         """Raises Draining when nothing new is to be begun."""
         if self.stopping.is_set() or self.draining:
             how = "stopping" if self.stopping.is_set() else "draining: it stops when all turns have ended,"
@@ -267,23 +269,23 @@ class Broker:
         None if they are all at work.
         """
         for session in sorted(self.pool.snapshot(), key=Session.active_at):
-            if (life := session.life) is not None and session.suspend_if_idle():
+            if (life := session.agent_run) is not None and session.suspend_if_idle():
                 log.info("session_suspended key=%s for=another", session.key)
                 return life.gone
         return None
 
     def _start(self, session: Session) -> None:
-        self._supervise(f"session {session.key}", session.run, partial(self._over, session))
+        self._supervise(f"session {session.key}", session.run, partial(self._on_session_end, session))
 
     def _start_control(self, control: ControlAgent, over: Callable[[], None]) -> None:
-        self.check_open()
+        self.check_accepting()
         self._supervise(control.key, control.run, over)
 
     def _supervise(self, name: str, body: Callable[[], Awaitable[None]], over: Callable[[], None]) -> None:
         assert self._root is not None, "the broker runs"
         self._root.start_soon(run_contained, name, body, over, name=name)
 
-    def _over(self, session: Session) -> None:
+    def _on_session_end(self, session: Session) -> None:
         log.info("session_over key=%s phase=%s cause=%s", session.key, session.phase.value, session.cause)
         if session.closed:
             self.pool.release_id(session)
@@ -291,34 +293,34 @@ class Broker:
             if session.session_id is None:
                 self.keeper.put(Delete(session.log.number))
 
-    def _make(self, settings: SessionSettings, log: Log, state: State) -> Session:
+    def _make_session(self, settings: SessionSettings, log: Log, state: ConversationState) -> Session:
         session = Session(
             settings,
             self.spawn,
             self.registry.starting,
-            self.registry.heed_start,
+            self.registry.on_agent_started,
             log,
-            lambda agent_id: self.pool.name(session, agent_id),
+            lambda agent_id: self.pool.assign_id(session, agent_id),
             self._admit,
-            lambda session: self.keeper.put(to_save(session)),
+            lambda session: self.keeper.put(session_snapshot(session)),
             state,
-            self._alone,
+            self._notify_unattended,
         )
         return session
 
-    def _alone(self, session: Session, ask: Ask) -> None:
+    def _notify_unattended(self, session: Session, ask: AgentRequest) -> None:
         """Nobody is there to answer: whoever is to be told of it is."""
-        tell = partial(self.hook.run, ask_view(session, ask))
+        tell = partial(self.notify_hook.run, ask_view(session, ask))
         self._supervise(f"notify {ask.id}", tell, lambda: None)
 
     def sessions(self, grant: Grant = OWNER) -> list[Session]:
         """Those that this grant has any business with, dead ones included."""
-        return [session for session in self.pool.snapshot() if grant.admin or sees(grant, session)]
+        return [session for session in self.pool.snapshot() if grant.admin or can_see(grant, session)]
 
     def find(self, *, session_id: str | None = None, key: str | None = None, grant: Grant = OWNER) -> Session:
         """The session of that id or key, dead ones included. Raises NoSession, also if this grant has none such."""
         found = self.pool.get(key or "") if session_id is None else self.pool.get_by_id(session_id)
-        if found is None or not sees(grant, found):
+        if found is None or not can_see(grant, found):
             name = {"sessionId": session_id} if session_id is not None else {"key": key}
             raise NoSession(
                 f"there is no session {session_id or key!r}; `trio-broker sessions list` shows all", **name
@@ -332,7 +334,7 @@ class Broker:
         """
         session.end(close=True)
         if kill:
-            session.hurry()
+            session.kill_now()
         await session.gone.wait()
         self.pool.release(session.key, session)
         await session.log.wait_kept()
@@ -350,8 +352,8 @@ class Broker:
         Only an admin is told the last words of agents that failed to start, whoever wanted them.
         """
         views = [session_view(session) for session in self.sessions(grant)]
-        failing = self.registry.failing() if grant.admin else {}
-        times = {"uptime": trio.current_time() - self.begun_at, "failing": failing}
+        failing = self.registry.failing_agents() if grant.admin else {}
+        times = {"uptime": trio.current_time() - self.started_at, "failing": failing}
         return self.facts(grant, [view["phase"] for view in views]) | times | {"sessions": views}
 
     def facts(self, grant: Grant = OWNER, phases: list[str] | None = None) -> dict[str, Any]:
@@ -361,7 +363,7 @@ class Broker:
         return {
             "pid": os.getpid(),
             "version": __version__,
-            **(self.where if grant.admin else {}),
+            **(self.location if grant.admin else {}),
             "limits": {name: getattr(limits, name) for name in ("max_sessions", "max_starting", "queue")},
             "counts": {phase.value: phases.count(phase.value) for phase in Phase},
             "clients": len(self.clients),

@@ -22,27 +22,27 @@ from trio_broker.agent.process import AgentProcess
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 30.0  # seconds for one run
-AT_ONCE = 4  # runs at the same time; the others wait
-WAITING = 100  # runs that may wait; an agent that asks and asks must not fill the memory
+TIMEOUT = 30.0  # seconds for one run
+MAX_RUNNING = 4  # runs at the same time; the others wait
+MAX_WAITING = 100  # runs that may wait; an agent that asks and asks must not fill the memory
 DRAIN = 0.5  # seconds for the last words of a command that has ended
-WORDS = 500  # bytes of its stderr in the log
+STDERR_KEPT = 500  # bytes of its stderr in the log
 
 
 @attrs.define(eq=False)
-class Hook:
+class NotifyHook:
     """Runs `command`, for at most `seconds`, `AT_ONCE` of them at a time."""
 
     command: tuple[str, ...]
-    seconds: float = PATIENCE
-    _places: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(AT_ONCE))
+    seconds: float = TIMEOUT
+    _places: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MAX_RUNNING))
 
     async def run(self, facts: Mapping[str, Any]) -> None:
         """Run it, if there is one, with these facts; returns when it has ended. Cancelling it kills the command."""
         if not self.command:
             return
-        if self._places.statistics().tasks_waiting >= WAITING:
-            log.warning("notify_dropped ask=%s why=%s", facts.get("askId"), f"{WAITING} others wait")
+        if self._places.statistics().tasks_waiting >= MAX_WAITING:
+            log.warning("notify_dropped ask=%s why=%s", facts.get("askId"), f"{MAX_WAITING} others wait")
             return
         async with self._places:
             why = await _run(self.command, json.dumps(facts).encode() + b"\n", self.seconds)
@@ -65,20 +65,20 @@ async def _run(command: tuple[str, ...], text: bytes, seconds: float) -> str | N
         return str(error)
     words = bytearray()
     with trio.move_on_after(seconds) as scope:
-        await _attend(AgentProcess(process), text, words)
+        await _run_to_end(AgentProcess(process), text, words)
     said = words.decode("utf-8", "replace").strip()
     if scope.cancelled_caught:
         return f"it took more than {seconds:g} s and was ended: {said}"
     return None if process.returncode == 0 else f"exit code {process.returncode}: {said}"
 
 
-async def _attend(hook: AgentProcess, text: bytes, words: bytearray) -> None:
+async def _run_to_end(hook: AgentProcess, text: bytes, words: bytearray) -> None:
     """Feed it, hear its last words, and wait for its end, which is that of its group; cancelled, kill it."""
     drained = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_feed, hook.stdin, text)
-            nursery.start_soon(_hear, hook.stderr, words, drained)
+            nursery.start_soon(_read_stderr, hook.stderr, words, drained)
             await hook.watch()
             with trio.move_on_after(DRAIN):
                 await drained.wait()
@@ -97,9 +97,9 @@ async def _feed(stdin: trio.abc.SendStream, text: bytes) -> None:
             pass  # it need not read what it is told
 
 
-async def _hear(stderr: trio.abc.ReceiveStream, words: bytearray, drained: trio.Event) -> None:
+async def _read_stderr(stderr: trio.abc.ReceiveStream, words: bytearray, drained: trio.Event) -> None:
     async with stderr:
         while data := await stderr.receive_some(65536):
             words += data
-            del words[:-WORDS]
+            del words[:-STDERR_KEPT]
     drained.set()

@@ -12,28 +12,28 @@ from trio_broker.auth.grant import OWNER, Grant
 from trio_broker.auth.policy import Policy
 from trio_broker.broker.authorization import (
     Env,
+    can_see,
+    check_directory,
     check_end,
     check_program,
     check_servers,
-    directory,
-    is_passable,
-    only,
-    sees,
-    within,
+    fits_environment,
+    keep_members,
+    resolve_in_roots,
 )
 from trio_broker.config.config import Config
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.session import Session
 
-NEW = ("cwd", "mcpServers", "additionalDirectories")
-LONGEST_KEY = (
+NEW_SESSION_PARAMS = ("cwd", "mcpServers", "additionalDirectories")
+MAX_KEY_BYTES = (
     8192  # bytes: a whole path and more; it stands in every picture, and in the environment of the agent
 )
 
 
 @attrs.frozen
-class Bound:
+class SessionDefaults:
     """What `session/new` on a connection uses unless it says otherwise."""
 
     spec: AgentSpec
@@ -44,7 +44,7 @@ class Bound:
 
 
 @attrs.frozen
-class Opening:
+class OpenRequest:
     """`params`: the raw `session/new` parameters. The broker asks it what its grant allows where that matters."""
 
     key: str
@@ -53,7 +53,7 @@ class Opening:
     params: bytes = b"{}"
     policy: Policy | None = None
     env: Env = ()
-    named: bool = True  # the client said which agent it wants, so another one's session will not do
+    agent_named: bool = True  # the client said which agent it wants, so another one's session will not do
     grant: Grant = OWNER
 
     def settings(self, config: Config) -> SessionSettings:
@@ -61,31 +61,35 @@ class Opening:
 
         Raises Misuse for a key that no agent could carry: as a failed start it would count against the agent, for all.
         """
-        cwd, params = self._place()
-        if not is_passable(self.key) or len(os.fsencode(self.key)) > LONGEST_KEY:
+        cwd, params = self._directories()
+        if not fits_environment(self.key) or len(os.fsencode(self.key)) > MAX_KEY_BYTES:
             raise Misuse(
-                f"{self.key[:100]!r} can't be a session's key: up to {LONGEST_KEY} bytes of UTF-8 without NUL",
+                f"{self.key[:100]!r} can't be a session's key: up to {MAX_KEY_BYTES} bytes of UTF-8 without NUL",
                 key=self.key[:100],
             )
         chosen = self.policy or config.policy.default
         found = SessionSettings.of(config, self.key, self.spec, cwd, params, chosen)
         return attrs.evolve(found, env=self.env, opened_by=self.grant.name)
 
-    def _place(self) -> tuple[str, bytes]:
+    def _directories(self) -> tuple[str, bytes]:
         if self.grant.admin:
-            return directory(self.cwd), self.params
+            return check_directory(self.cwd), self.params
         # The real path is what was checked, so it is what the agent gets: a link may point elsewhere by then. It is
         # checked before anything else, or the errors would tell which directories this host has.
-        real = within(self.grant, self.cwd, "params.cwd")
+        real = resolve_in_roots(self.grant, self.cwd, "params.cwd")
         asked = jsonrpc.decode(self.params)
         more = [
-            within(self.grant, one, "params.additionalDirectories")
+            resolve_in_roots(self.grant, one, "params.additionalDirectories")
             for one in asked.get("additionalDirectories") or ()
         ]
-        known = only(asked, NEW) | {"cwd": real} | ({"additionalDirectories": more} if more else {})
-        return directory(real), jsonrpc.encode(known)
+        known = (
+            keep_members(asked, NEW_SESSION_PARAMS)
+            | {"cwd": real}
+            | ({"additionalDirectories": more} if more else {})
+        )
+        return check_directory(real), jsonrpc.encode(known)
 
-    def check_asked(self) -> None:
+    def check_allowed(self) -> None:
         """That the client may ask for these things at all. Raises Forbidden."""
         check_program(self.grant, self.spec, self.env)
         check_servers(self.grant, self.params)
@@ -99,25 +103,25 @@ class Opening:
                 key=self.key,
             )
 
-    def check_replaces(self, session: Session) -> None:
+    def check_can_replace(self, session: Session) -> None:
         """Raises Forbidden for one that may not be ended for its key: what failed to start is anybody's who sees it."""
-        self._check_sees(session)
-        if not session.stillborn:
+        self._check_can_see(session)
+        if not session.never_started:
             check_end(self.grant, session)
 
-    def _check_sees(self, session: Session) -> None:
-        if not sees(self.grant, session):
+    def _check_can_see(self, session: Session) -> None:
+        if not can_see(self.grant, session):
             raise Forbidden(
                 f"the session {self.key!r} works outside the directories of the token {self.grant.name!r}; "
                 "choose another key",
                 key=self.key,
             )
 
-    def check_fits(self, session: Session) -> None:
+    def check_compatible(self, session: Session) -> None:
         """That the session of this key will do. Raises Misuse (another agent's), Forbidden (outside the roots)."""
         has, wants = session.settings.spec, self.spec
-        self._check_sees(session)
-        if self.named and has.argv != wants.argv:
+        self._check_can_see(session)
+        if self.agent_named and has.argv != wants.argv:
             raise Misuse(
                 f"session {session.key!r} belongs to agent {has.name!r}, not {wants.name!r}; "
                 "choose another key, or close it first",

@@ -22,14 +22,14 @@ from trio_broker.journal.store import Delete, Save, SavedSession
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.permissions import EXPIRED, RESTART
 from trio_broker.session.session import Session
-from trio_broker.session.state import State
+from trio_broker.session.state import ConversationState
 from trio_broker.session.turn_queue import Turn, preview_text
 
 UNKNOWN = "the broker ended while this turn ran: what came of it is unknown, and it is not sent again"
 NEVER_SENT = "the broker ended before this prompt was sent to the agent, and whoever waited for it is gone"
 
 
-def to_save(session: Session) -> Save:
+def session_snapshot(session: Session) -> Save:
     """All that a later broker needs; of the environment given to the agent, nothing (it may hold secrets)."""
     settings, state = session.settings, session.state
     meta = {
@@ -56,7 +56,7 @@ def to_save(session: Session) -> Save:
 
 
 @attrs.frozen
-class Restored:
+class RestoredSession:
     """A saved session; `settle` adds to its log how what was open has ended, and gives what became of all its prompts.
 
     `queued` is still to be run.
@@ -64,22 +64,22 @@ class Restored:
 
     settings: SessionSettings
     log: Log
-    state: State
+    state: ConversationState
     queued: tuple[Turn, ...]
     settle: Callable[[], dict[str, dict[str, Any]]]
 
 
 def restored_sessions(
     keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
-) -> Iterator[Restored]:
+) -> Iterator[RestoredSession]:
     """The sessions that the last broker left open, in its order; of each key the newest. `resolve` as the registry's.
 
     A broker that failed may have left older sessions of a key. Those without a conversation are deleted.
     """
-    newest: dict[str, Restored] = {}
+    newest: dict[str, RestoredSession] = {}
     for saved in reversed(keeper.journal.sessions() if keeper.journal is not None else []):
         if saved.state == "open":
-            found = restored(saved, keeper, config, resolve)
+            found = restore_session(saved, keeper, config, resolve)
             if found is None:
                 keeper.put(Delete(saved.number))
             else:
@@ -87,16 +87,16 @@ def restored_sessions(
     return reversed(newest.values())
 
 
-def restored(
+def restore_session(
     saved: SavedSession, keeper: Keeper, config: Config, resolve: Callable[[str], AgentSpec]
-) -> Restored | None:
+) -> RestoredSession | None:
     """One of them; None for a session that has no conversation to come back to."""
     meta = saved.meta
     if not saved.session_id:
         return None
     next = saved.last + 1
     log = Log(keeper, saved.number, next, kept=saved.last, began=next, reserved=saved.reserved)
-    state = State(
+    state = ConversationState(
         session_id=saved.session_id,
         agent_session_id=meta.get("agentSessionId"),
         title=meta.get("title"),
@@ -104,9 +104,9 @@ def restored(
         options=dict(meta.get("options") or {}),
     )
     records = keeper.journal.turns(saved.number) if keeper.journal is not None else []
-    left = _Left.of(records)
+    left = _OpenTurns.of(records)
     durable = [event for event in left.queued.values() if event.get("durable")]
-    return Restored(
+    return RestoredSession(
         _settings(saved, config, resolve), log, state, tuple(map(_turn, durable)), lambda: left.settle(log)
     )
 
@@ -122,7 +122,7 @@ def _turn(event: dict[str, Any]) -> Turn:
 
 
 @attrs.define
-class _Left:
+class _OpenTurns:
     """What the records of turns leave open: prompts that wait, turns that run, asks without an answer."""
 
     queued: dict[str, dict[str, Any]] = attrs.field(factory=dict)
@@ -131,13 +131,13 @@ class _Left:
     ended: dict[str, dict[str, Any]] = attrs.field(factory=dict)
 
     @classmethod
-    def of(cls, records: list[Record]) -> _Left:
+    def of(cls, records: list[Record]) -> _OpenTurns:
         left = cls()
         for record in records:
-            left._heed(record, jsonrpc.decode(record.data))
+            left._apply(record, jsonrpc.decode(record.data))
         return left
 
-    def _heed(self, record: Record, event: dict[str, Any]) -> None:
+    def _apply(self, record: Record, event: dict[str, Any]) -> None:
         id = event.get("promptId", "")
         if record.kind == "queued":  # again, when it was edited or moved, or begun and not sent
             self.running.pop(id, None)

@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Pooled)
 
 
 @attrs.define
-class Pool(Generic[S]):
+class SessionPool(Generic[S]):
     """Sessions by key and by public id; at most `limit` of them are to be live."""
 
     limit: int
@@ -50,7 +50,7 @@ class Pool(Generic[S]):
         named = self._by_id.get(session_id)
         return named or next((one for one in self._sessions.values() if one.session_id == session_id), None)
 
-    def name(self, session: S, agent_session_id: str) -> str:
+    def assign_id(self, session: S, agent_session_id: str) -> str:
         """Give a session its public id: the agent's own, unless another session has it already (DESIGN D3)."""
         found, number = agent_session_id, 1
         while found in self._by_id:

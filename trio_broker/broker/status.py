@@ -23,7 +23,7 @@ import trio
 
 from trio_broker.auth.grant import Grant
 from trio_broker.protocol import jsonrpc
-from trio_broker.session.agent_request import Ask
+from trio_broker.session.agent_request import AgentRequest
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn
 
@@ -31,26 +31,26 @@ SNAPSHOT_INTERVAL = 0.2  # seconds from one look at the sessions to the next
 # Seconds: a look at every process of the machine takes milliseconds, of a thread that holds the GIL.
 MEASURE_INTERVAL = 2.0
 
-Look = Callable[[Iterable[int]], Awaitable["dict[int, Tree]"]]
+MeasureTrees = Callable[[Iterable[int]], Awaitable["dict[int, ProcessTree]"]]
 
 
 def session_view(session: Session) -> dict[str, Any]:
     """One session as JSON values; times are seconds, `null` where they mean nothing."""
     now = trio.current_time()
-    line = session.life.connection if session.life is not None else None
-    running, asks = session.turns.running, session.relay.asks
+    line = session.agent_run.connection if session.agent_run is not None else None
+    running, asks = session.turns.running, session.router.requests
     began = running.started_at if running is not None else None
     view = session_facts(session)
     view["phase_for"] = now - session.phase_since
     view["quiet_for"] = now - line.received_at if line is not None else None
     view["turn_for"] = now - began if began is not None else None
-    view["asks"] = len(asks.known) if asks is not None else 0
+    view["asks"] = len(asks.visible) if asks is not None else 0
     return view
 
 
 def session_facts(session: Session) -> dict[str, Any]:
     """What stays the same while nothing happens: all but the times, and the asks."""
-    turns, relay, life = session.turns, session.relay, session.life
+    turns, relay, life = session.turns, session.router, session.agent_run
     line, agent = (life.connection, life.agent) if life is not None else (None, None)
     queued = turns.queued()
     return {
@@ -65,7 +65,7 @@ def session_facts(session: Session) -> dict[str, Any]:
         "clients": len(relay.listeners),
         "error": session.cause.message if session.cause is not None else None,
         "title": session.state.title,
-        "foreign": relay.foreign,
+        "foreign": relay.misrouted,
         "rejected_lines": line.rejected_count if line is not None else 0,
         "turns": turns.turns_ended,
         "events": session.log.last,
@@ -74,7 +74,7 @@ def session_facts(session: Session) -> dict[str, Any]:
     }
 
 
-def ask_view(session: Session, ask: Ask) -> dict[str, Any]:
+def ask_view(session: Session, ask: AgentRequest) -> dict[str, Any]:
     """One ask as JSON values: `at` in seconds since the epoch, `since` it was asked."""
     waits = trio.current_time() - ask.opened_at
     return {
@@ -89,7 +89,7 @@ def ask_view(session: Session, ask: Ask) -> dict[str, Any]:
         "options": ask.options,
         "at": time.time() - waits,
         "since": waits,
-        "asked": [client.name for client in ask.asked],
+        "asked": [client.name for client in ask.asked_clients],
         "seq": ask.number,
     }
 
@@ -100,7 +100,7 @@ def turn_view(turn: Turn, position: int) -> dict[str, Any]:
 
 
 @attrs.frozen
-class Tree:
+class ProcessTree:
     """The processes under one root: resident bytes of all, and the CPU seconds of each by (pid, start time)."""
 
     memory: int
@@ -108,7 +108,7 @@ class Tree:
 
 
 @attrs.frozen
-class Use:
+class Usage:
     """`cpu`: percent of one core, None until it was measured twice; `memory`: bytes; `processes`: how many."""
 
     cpu: float | None
@@ -116,7 +116,7 @@ class Use:
     processes: int
 
 
-def trees(roots: Iterable[int]) -> dict[int, Tree]:
+def process_trees(roots: Iterable[int]) -> dict[int, ProcessTree]:
     """Those of the roots that live, with all below them. Reads what the system tells; blocks for milliseconds."""
     wanted = set(roots)
     found: dict[int, psutil.Process] = {}
@@ -144,7 +144,7 @@ def _root_of(pid: int, wanted: set[int], parents: dict[int, int]) -> int | None:
     return pid
 
 
-def _tree(processes: list[psutil.Process]) -> Tree:
+def _tree(processes: list[psutil.Process]) -> ProcessTree:
     memory, seconds = 0, {}
     for process in processes:
         try:
@@ -154,20 +154,20 @@ def _tree(processes: list[psutil.Process]) -> Tree:
                 seconds[process.pid, process.create_time()] = times.user + times.system
         except psutil.Error:
             continue
-    return Tree(memory, seconds)
+    return ProcessTree(memory, seconds)
 
 
-async def measure_trees(roots: Iterable[int]) -> dict[int, Tree]:
+async def measure_trees(roots: Iterable[int]) -> dict[int, ProcessTree]:
     """The same in a thread."""
-    return await trio.to_thread.run_sync(trees, tuple(roots))
+    return await trio.to_thread.run_sync(process_trees, tuple(roots))
 
 
 @attrs.define(eq=False)
 class Meter:
     """`uses` has what was found last, by root pid."""
 
-    look: Look = measure_trees
-    uses: dict[int, Use] = attrs.field(factory=dict)
+    measure_trees: MeasureTrees = measure_trees
+    usages: dict[int, Usage] = attrs.field(factory=dict)
     _seconds: dict[tuple[int, float], float] = attrs.field(factory=dict)
     _measured_at: float = float("-inf")
     _measuring: bool = False
@@ -184,27 +184,27 @@ class Meter:
         since = trio.current_time() - self._measured_at
         self._measuring = True
         try:
-            found = await self.look(roots)
+            found = await self.measure_trees(roots)
         finally:
             self._measuring, self._measured_at = False, trio.current_time()
-        self.uses = {root: self._use(tree, since) for root, tree in found.items()}
+        self.usages = {root: self._usage(tree, since) for root, tree in found.items()}
         self._seconds = {one: spent for tree in found.values() for one, spent in tree.seconds.items()}
 
-    def _use(self, tree: Tree, since: float) -> Use:
+    def _usage(self, tree: ProcessTree, since: float) -> Usage:
         spent = sum(now - self._seconds.get(one, 0.0) for one, now in tree.seconds.items())
         known = any(one in self._seconds for one in tree.seconds)
-        return Use(round(100 * spent / since, 1) if known else None, tree.memory, len(tree.seconds))
+        return Usage(round(100 * spent / since, 1) if known else None, tree.memory, len(tree.seconds))
 
 
 @attrs.frozen
-class Picture:
+class Snapshot:
     """`number` counts the pictures that differ; `sessions` are encoded, each with its key and directory."""
 
     number: int
     facts: bytes
     sessions: tuple[tuple[str, str, bytes], ...]
 
-    def seen_by(self, grant: Grant, at: float, facts: bytes | None = None) -> bytes:
+    def render_for(self, grant: Grant, at: float, facts: bytes | None = None) -> bytes:
         """The picture as JSON, with the sessions that are this client's business, and the `facts` for it if given."""
         views = b",".join(view for key, cwd, view in self.sessions if grant.can_see(key, cwd))
         return b'{"number":%d,"at":%.3f,"broker":%b,"sessions":[%b]}' % (
@@ -216,71 +216,71 @@ class Picture:
 
 
 @attrs.define(eq=False)
-class Watching:
+class SnapshotFeed:
     """`snapshot` gives the sessions, `facts` what else there is to be seen; both answer from memory."""
 
-    snapshot: Callable[[], Iterable[Session]]
+    sessions: Callable[[], Iterable[Session]]
     facts: Callable[[], dict[str, Any]]
-    begun_at: float
+    started_at: float
     meter: Meter = attrs.field(factory=Meter)
-    looks: int = 0
-    _picture: Picture | None = None
-    _looked_at: float = 0.0
+    taken: int = 0
+    _latest: Snapshot | None = None
+    _taken_at: float = 0.0
 
-    async def next(self, after: int | None) -> Picture:
+    async def next(self, after: int | None) -> Snapshot:
         """The newest picture, as soon as it is another one than number `after`; at once if it is already."""
-        while (picture := self.look()).number == after:  # an event for each update is what it spares
-            await trio.sleep_until(self._looked_at + SNAPSHOT_INTERVAL)
+        while (picture := self.take_snapshot()).number == after:  # an event for each update is what it spares
+            await trio.sleep_until(self._taken_at + SNAPSHOT_INTERVAL)
             await self.measure()  # of quiet agents too: they may be busy all the same
         return picture
 
-    def look(self) -> Picture:
+    def take_snapshot(self) -> Snapshot:
         """The picture of now, or of less than a SNAPSHOT_INTERVAL ago."""
         now = trio.current_time()
-        if self._picture is None or now >= self._looked_at + SNAPSHOT_INTERVAL:
-            self._looked_at, self.looks = now, self.looks + 1
+        if self._latest is None or now >= self._taken_at + SNAPSHOT_INTERVAL:
+            self._taken_at, self.taken = now, self.taken + 1
             facts = jsonrpc.encode(self.facts())
             sessions = tuple(
-                (one.key, one.settings.real_cwd, jsonrpc.encode(self._view(one))) for one in self.snapshot()
+                (one.key, one.settings.real_cwd, jsonrpc.encode(self._view(one))) for one in self.sessions()
             )
-            last = self._picture
+            last = self._latest
             if last is None or (last.facts, last.sessions) != (facts, sessions):
-                self._picture = Picture(last.number + 1 if last else 1, facts, sessions)
-        assert self._picture is not None
-        return self._picture
+                self._latest = Snapshot(last.number + 1 if last else 1, facts, sessions)
+        assert self._latest is not None
+        return self._latest
 
     def clock(self) -> float:
         """Seconds since the broker began."""
-        return trio.current_time() - self.begun_at
+        return trio.current_time() - self.started_at
 
     async def measure(self) -> None:
         """Have CPU and memory in the next picture; does nothing most of the times."""
         if not self.meter.due:
             return
-        lives = (session.life for session in self.snapshot() if session.live)
+        lives = (session.agent_run for session in self.sessions() if session.live)
         await self.meter.measure(
             [life.agent.pid for life in lives if life is not None and life.agent is not None]
         )
 
     def _view(self, session: Session) -> dict[str, Any]:
-        running, relay = session.turns.running, session.relay
-        line = session.life.connection if session.life is not None else None
+        running, relay = session.turns.running, session.router
+        line = session.agent_run.connection if session.agent_run is not None else None
         view = session_facts(session)
-        use = self.meter.uses.get(view["pid"])
+        use = self.meter.usages.get(view["pid"])
         return view | {
-            "phase_since": self._when(session.phase_since),
-            "heard_at": self._when(line.received_at if line is not None else None),
+            "phase_since": self._relative_time(session.phase_since),
+            "heard_at": self._relative_time(line.received_at if line is not None else None),
             "turn_id": running.prompt_id if running is not None else None,
-            "turn_since": self._when(running.started_at if running is not None else None),
+            "turn_since": self._relative_time(running.started_at if running is not None else None),
             "attached": [
                 {"name": one.name, "role": "observer" if one in relay.observers else "controller"}
                 for one in relay.listeners
             ],
-            "asks": [self._ask(ask) for ask in relay.asks.known] if relay.asks is not None else [],
+            "asks": [self._ask(ask) for ask in relay.requests.visible] if relay.requests is not None else [],
             "use": None if use is None else attrs.asdict(use),
         }
 
-    def _ask(self, ask: Ask) -> dict[str, Any]:
+    def _ask(self, ask: AgentRequest) -> dict[str, Any]:
         facts = {
             "askId": ask.id,
             "method": ask.method,
@@ -288,7 +288,7 @@ class Watching:
             "kind": ask.kind,
             "mode": ask.mode,
         }
-        return facts | {"options": ask.options, "since": self._when(ask.opened_at)}
+        return facts | {"options": ask.options, "since": self._relative_time(ask.opened_at)}
 
-    def _when(self, at: float | None) -> float | None:
-        return None if at is None else round(at - self.begun_at, 3)
+    def _relative_time(self, at: float | None) -> float | None:
+        return None if at is None else round(at - self.started_at, 3)

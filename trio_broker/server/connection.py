@@ -16,7 +16,7 @@ from trio_util import AsyncValue
 
 from trio_broker.auth.grant import OWNER, Grant, Scope, require_scope
 from trio_broker.broker.broker import Broker
-from trio_broker.broker.open_request import Bound
+from trio_broker.broker.open_request import SessionDefaults
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, CloseReason, Outcome
@@ -75,7 +75,7 @@ class Connection:
     grant: Grant = OWNER
     outbox: Outbox = attrs.field(factory=Outbox)
     subscriptions: Subscriptions = attrs.field(init=False)
-    bound: Bound | None = None
+    bound: SessionDefaults | None = None
     introduced: bool = False
     spoken: bool = False  # it has asked for something: an initialize, or a verb of ours
     ending: CloseReason | None = None
@@ -169,7 +169,7 @@ class Connection:
     def send(self, frame: bytes) -> None:
         self.outbox.put(frame)
 
-    def tell(self, log: Log, frame: bytes) -> None:
+    def send_after_log(self, log: Log, frame: bytes) -> None:
         """Send a frame after all that stands in this log now."""
         self.outbox.put(frame, self.subscriptions.cursor_of(log))
 
@@ -214,14 +214,14 @@ class Connection:
     # As a listener: what the broker asks this client
 
     @property
-    def who(self) -> str:
+    def identity(self) -> str:
         """For the record: whose client it is, and which of theirs."""
         return f"{self.grant.name} ({self.name})"
 
     def request(self, log: Log, method: str, params: bytes, on_reply: OnReply) -> int:
         """Ask the client something; `on_reply` hears its answer unless it is withdrawn or the client leaves."""
         number = self._calls.open(on_reply)
-        self.tell(log, jsonrpc.request(number, method, params))
+        self.send_after_log(log, jsonrpc.request(number, method, params))
         return number
 
     def withdraw(self, number: int) -> None:
@@ -233,7 +233,7 @@ class Connection:
         modes = self.capabilities.get("elicitation")
         return isinstance(modes, dict) and isinstance(mode, str) and isinstance(modes.get(mode), dict)
 
-    def own_id(self, log: Log, number: int) -> object | None:
+    def client_request_id(self, log: Log, number: int) -> object | None:
         """The id under which this client has asked what went to the agent of that log under `number`."""
         for key, (session, turn) in self.prompts.items():
             if session.log is log and turn.number == number:
@@ -267,7 +267,7 @@ class Connection:
     def submit(self, session: Session, turn: Turn, *, first: bool = False) -> int:
         """Queue a turn, or put it `first`; its place: 0 runs at once. Raises QueueFull, SessionOver."""
         self.subscriptions.check_controls(session)
-        self.broker.check_open()
+        self.broker.check_accepting()
         turn.author_name = self.name
         self.subscriptions.attach(session)
         return session.submit(turn, first=first)

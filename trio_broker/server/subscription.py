@@ -13,7 +13,7 @@ from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.capabilities import ClientCapabilities, downgrade_updates
 from trio_broker.protocol.extensions import EVENT, META_KEY, POSITION
-from trio_broker.session.router import Listener
+from trio_broker.session.router import AttachedClient
 from trio_broker.session.session import Session
 from trio_broker.transport.outbox import Outbox
 
@@ -26,7 +26,7 @@ class Subscriptions:
     told before each batch of lines where in the log it is.
     """
 
-    listener: Listener
+    listener: AttachedClient
     outbox: Outbox
     may_answer: bool
     can: ClientCapabilities = attrs.field(factory=ClientCapabilities)
@@ -45,11 +45,11 @@ class Subscriptions:
             session.used_at = trio.current_time()
             if observes:
                 self._observing.add(session)
-            here = session.relay.unheard or session.log.last + 1
+            here = session.router.unseen_since or session.log.last + 1
             cursor = session.log.cursor(here if since is None else since)
             self.attached[session] = cursor
             self.outbox.follow(cursor, partial(self._render, session))
-            session.relay.attach(self.listener, observes=observes or not self.may_answer)
+            session.router.attach(self.listener, observes=observes or not self.may_answer)
             if self.positions:
                 self.outbox.put(position_frame(session.session_id, session.log.began, cursor.next))
         return self.attached[session]
@@ -60,7 +60,7 @@ class Subscriptions:
             self.outbox.leave(cursor)
             self._observing.discard(session)
             session.used_at = trio.current_time()
-            session.relay.detach(self.listener)
+            session.router.detach(self.listener)
 
     def detach_all(self) -> None:
         for session in tuple(self.attached):

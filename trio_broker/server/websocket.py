@@ -17,7 +17,7 @@ import trio
 
 from trio_broker.auth.grant import Grant
 from trio_broker.broker.broker import Broker
-from trio_broker.broker.open_request import Bound
+from trio_broker.broker.open_request import SessionDefaults
 from trio_broker.config.config import ListenConfig
 from trio_broker.errors import UnknownAgent
 from trio_broker.model import CloseReason
@@ -106,7 +106,9 @@ class WebDoor:
         finally:
             await close_heard(stream)  # noqa: ASYNC102  # bounded by FAREWELL there
 
-    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Place, bytes, Grant, Bound | None] | None:
+    async def _shake_hands(
+        self, stream: trio.abc.Stream
+    ) -> tuple[Place, bytes, Grant, SessionDefaults | None] | None:
         """Read the head; what it asks for, None if that was answered already. Raises Refusal."""
         with self._handshake():
             if (head := await _read_head(stream)) is None:
@@ -170,13 +172,13 @@ class WebDoor:
         if full is not None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, full)
 
-    def _bound(self, place: Place, grant: Grant) -> Bound | None:
+    def _bound(self, place: Place, grant: Grant) -> SessionDefaults | None:
         if place.key is not None and not grant.may_name(place.key):
             raise Refusal(HTTPStatus.FORBIDDEN, f"this token is not for the session {place.key[:100]!r}")
         if place.agent is None and place.key is None:
             return None
         try:
-            return Bound(self.broker.registry.resolve(place.agent), place.key)
+            return SessionDefaults(self.broker.registry.resolve(place.agent), place.key)
         except UnknownAgent as error:
             raise Refusal(HTTPStatus.NOT_FOUND, " ".join(error.message.split())) from error
 
@@ -198,7 +200,12 @@ class WebDoor:
                 self.delayed -= 1
 
     async def _serve(
-        self, stream: trio.abc.Stream, place: Place, behind: bytes, grant: Grant, bound: Bound | None
+        self,
+        stream: trio.abc.Stream,
+        place: Place,
+        behind: bytes,
+        grant: Grant,
+        bound: SessionDefaults | None,
     ) -> None:
         self.by_token[grant.token] += 1
         config = self.broker.config
@@ -211,7 +218,7 @@ class WebDoor:
             if not self.by_token[grant.token]:
                 del self.by_token[grant.token]
 
-    def _attend(self, bound: Bound | None, connection: Connection) -> None:
+    def _attend(self, bound: SessionDefaults | None, connection: Connection) -> None:
         connection.bound = bound
         connection.nursery.start_soon(self._cut_when_over, connection)
         connection.nursery.start_soon(self._cut_unless_introduced, connection)

@@ -27,18 +27,18 @@ CANCELLED_CALL = -32800
 DISMISSED = ("cancelled", "cancel")
 
 
-class Asked(Protocol):
+class AskableClient(Protocol):
     """A client that can be asked; it hears the question after all that stands in the log before it."""
 
     @property
     def name(self) -> str: ...
     @property
-    def who(self) -> str: ...
+    def identity(self) -> str: ...
     def request(self, log: Log, method: str, params: bytes, on_reply: Callable[[Reply], None]) -> int: ...
     def withdraw(self, number: int) -> None: ...
-    def tell(self, log: Log, frame: bytes) -> None: ...
+    def send_after_log(self, log: Log, frame: bytes) -> None: ...
     def can_elicit(self, mode: object) -> bool: ...
-    def own_id(self, log: Log, number: int) -> object | None: ...
+    def client_request_id(self, log: Log, number: int) -> object | None: ...
 
 
 @attrs.frozen
@@ -56,19 +56,19 @@ class Answer:
         return self.outcome in DISMISSED
 
 
-def selected(option_id: str | None, outcome: str | None = None) -> Answer:
+def permission_answer(option_id: str | None, outcome: str | None = None) -> Answer:
     """The answer to a permission that chooses this option; None: `cancelled`."""
     chosen = acp.CANCELLED if option_id is None else acp.selected(option_id)
     return Answer(outcome or str(chosen["outcome"]), jsonrpc.encode({"outcome": chosen}), option_id=option_id)
 
 
-def acted(action: str, **content: Any) -> Answer:
+def elicitation_answer(action: str, **content: Any) -> Answer:
     """The answer to an elicitation."""
     return Answer(action, jsonrpc.encode({"action": action, **content}))
 
 
 @attrs.define(eq=False)
-class Ask:
+class AgentRequest:
     """One open request of the agent. `params`: as clients may see them.
 
     `id` is unique over all sessions; `number` is that of its event in the log. `asked` has who shows a dialog, and
@@ -79,11 +79,11 @@ class Ask:
     params: bytes
     id: str = ""
     number: int = 0
-    asked: dict[Asked, int] = attrs.field(factory=dict)
-    abstained: set[Asked] = attrs.field(factory=set)
+    asked_clients: dict[AskableClient, int] = attrs.field(factory=dict)
+    abstained: set[AskableClient] = attrs.field(factory=set)
     opened_at: float = attrs.field(factory=trio.current_time)
-    alone_since: float | None = None
-    unattended: bool = False  # that nobody is there has been dealt with
+    unattended_since: float | None = None
+    unattended_handled: bool = False  # that nobody is there has been dealt with
     _members: dict[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,7 +102,11 @@ class Ask:
     @cached_property
     def options(self) -> list[dict[str, Any]]:
         """What a permission offers; an empty list for any other question."""
-        return [unstructure(option) for option in self.request().options] if self.method == PERMISSION else []
+        return (
+            [unstructure(option) for option in self.permission_request().options]
+            if self.method == PERMISSION
+            else []
+        )
 
     @property
     def title(self) -> str:
@@ -138,15 +142,15 @@ class Ask:
         return number if isinstance(number, int) and not isinstance(number, bool) else 0
 
     @property
-    def for_one(self) -> bool:
+    def single_client(self) -> bool:
         """Only one client is ever asked it at a time: its answer is bound to that one, or nobody knows what it is."""
         return self.method != PERMISSION and not (self.method == ELICITATION and self.mode == "form")
 
-    def request(self) -> acp.RequestPermissionRequest:
+    def permission_request(self) -> acp.RequestPermissionRequest:
         """A permission, read. Raises BadMessage."""
         return structure(self.message.params, acp.RequestPermissionRequest)
 
-    def read(self, reply: Reply) -> Answer | None:
+    def parse_reply(self, reply: Reply) -> Answer | None:
         """What a client's reply answers; None if that is no answer."""
         if isinstance(reply, BrokerError):
             return None
@@ -184,9 +188,9 @@ class Ask:
             raise Misuse(
                 f"ask {self.id} offers no option {option_id!r}; {self._offered()}", **self._choices()
             )
-        return selected(option_id)
+        return permission_answer(option_id)
 
-    def say(self, *, allow: bool, always: bool, content: object = None) -> Answer:
+    def decide(self, *, allow: bool, always: bool, content: object = None) -> Answer:
         """The answer of a person who says yes or no. Raises Misuse where no option, or action, says just that."""
         if self.method == ELICITATION:
             return self._act(allow=allow, content=content)
@@ -198,38 +202,40 @@ class Ask:
             raise Misuse(
                 f"ask {self.id} has no option to {word} {when}; {self._offered()}", **self._choices()
             )
-        return selected(chosen)
+        return permission_answer(chosen)
 
     def _act(self, *, allow: bool, content: object) -> Answer:
         if not allow:
-            return acted("decline")
+            return elicitation_answer("decline")
         if self.mode == "form" and not isinstance(content, dict):
             raise Misuse(
                 f"ask {self.id} is a form: give params.content, an object with its fields, to accept it"
             )
-        return acted("accept") if content is None else acted("accept", content=content)
+        return (
+            elicitation_answer("accept") if content is None else elicitation_answer("accept", content=content)
+        )
 
     def refusal(self, outcome: str | None = None) -> Answer:
         """What to tell the agent when nobody answers: never more than "not now"."""
         if self.method == PERMISSION:
-            return selected(policy.pick_option(self.options, "reject_once"), outcome)
+            return permission_answer(policy.pick_option(self.options, "reject_once"), outcome)
         if self.method == ELICITATION:
-            return attrs.evolve(acted("cancel"), outcome=outcome or "cancel")
-        return self.nobody()
+            return attrs.evolve(elicitation_answer("cancel"), outcome=outcome or "cancel")
+        return self.no_client_answer()
 
-    def nobody(self) -> Answer:
+    def no_client_answer(self) -> Answer:
         """What to tell the agent when there is nobody who could answer this kind of question."""
         if self.method == ELICITATION:
-            return acted("decline")
+            return elicitation_answer("decline")
         text = f"Method not found: {self.method}"
         return Answer("refused", error=jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text))
 
-    def withdrawn(self) -> Answer:
+    def withdrawal(self) -> Answer:
         """What to tell the agent when the question has become pointless: its turn is cancelled, or it ends."""
         if self.method == PERMISSION:
-            return selected(None, "withdrawn")
+            return permission_answer(None, "withdrawn")
         if self.method == ELICITATION:
-            return attrs.evolve(acted("cancel"), outcome="withdrawn")
+            return attrs.evolve(elicitation_answer("cancel"), outcome="withdrawn")
         return Answer("withdrawn", error=jsonrpc.error_object(CANCELLED_CALL, "Request cancelled"))
 
     def _choices(self) -> dict[str, Any]:
@@ -240,15 +246,15 @@ class Ask:
         return f"it offers {offered or 'none'}"
 
 
-def id_of(log: Log) -> str:
+def next_request_id(log: Log) -> str:
     """The id of an ask whose event is the next one of this log: unique over all sessions, and over restarts."""
     return f"{log.number}-{log.next}"
 
 
-def is_malformed(ask: Ask) -> str | None:
+def malformed_reason(ask: AgentRequest) -> str | None:
     """Why a permission can't be asked anybody."""
     try:
-        ask.request()
+        ask.permission_request()
     except BadMessage as error:
         return error.message
     return None

@@ -31,19 +31,21 @@ from trio_broker.session.agent_request import (
     CANCELLED_CALL,
     ELICITATION,
     PERMISSION,
+    AgentRequest,
     Answer,
-    Ask,
-    Asked,
-    id_of,
-    is_malformed,
-    selected,
+    AskableClient,
+    malformed_reason,
+    next_request_id,
+    permission_answer,
 )
 from trio_broker.session.turn_queue import TurnQueue
 
-OFF = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
+NOT_OFFERED = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
 CANCELLED_BY_CANCEL = (PERMISSION, ELICITATION)  # the rest is left to finish
 HOME = os.path.expanduser("~")
-ALONE = 1.0  # seconds that nobody is there until that counts: a client that attaches anew was not away
+UNATTENDED_AFTER = (
+    1.0  # seconds that nobody is there until that counts: a client that attaches anew was not away
+)
 ELICITED = 100  # elicitations by URL whose completion may still be told
 RESTART = "restart"
 EXPIRED = "the broker ended while this waited for an answer"
@@ -53,59 +55,59 @@ class Audience(Protocol):
     """Who can be asked, in the order in which they came, and who of them first; and what clients may see."""
 
     @property
-    def controllers(self) -> Sequence[Asked]: ...
-    def primary(self) -> Asked | None: ...
-    def outward(self, message: Message) -> bytes: ...
+    def controllers(self) -> Sequence[AskableClient]: ...
+    def primary(self) -> AskableClient | None: ...
+    def to_client(self, message: Message) -> bytes: ...
 
 
 @attrs.define(eq=False)
-class Asks:
+class AgentRequests:
     """The asks of one life. Synchronous but for `run`.
 
     `on_change` hears of each that is opened or settled, `on_alone` of what nobody sees.
     """
 
-    line: AgentConnection
+    connection: AgentConnection
     log: Log
     settings: SessionSettings
     turns: TurnQueue
     audience: Audience
     on_change: Callable[[], None] = lambda: None
-    on_alone: Callable[[Ask], None] = lambda _: None
-    open: list[Ask] = attrs.field(factory=list)
+    on_unattended: Callable[[AgentRequest], None] = lambda _: None
+    open: list[AgentRequest] = attrs.field(factory=list)
     closed: bool = False
     settled_at: float = 0.0  # when the agent last had an answer
-    elicited: dict[str, Asked] = attrs.field(factory=dict)  # who opened which URL
+    elicited: dict[str, AskableClient] = attrs.field(factory=dict)  # who opened which URL
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
-    def waiting(self) -> bool:
-        return bool(self.open and self.known)  # most often there is none: this is asked all the time
+    def is_waiting(self) -> bool:
+        return bool(self.open and self.visible)  # most often there is none: this is asked all the time
 
     @property
-    def known(self) -> list[Ask]:
+    def visible(self) -> list[AgentRequest]:
         """Those that clients may know of: an id that was told is never another question's, so it has to be safe."""
         return [ask for ask in self.open if ask.number and self.log.may_tell(ask.number)]
 
-    def find(self, id: str) -> Ask | None:
+    def find(self, id: str) -> AgentRequest | None:
         return next((ask for ask in self.open if ask.id == id), None)
 
     # What the agent asks
 
-    def take(self, message: Message) -> None:
+    def receive_request(self, message: Message) -> None:
         """A request of the agent: answer it by policy, or ask the clients, or hold a permission until one is here."""
-        ask = Ask(message, self.audience.outward(message))
-        if ask.method == PERMISSION and (why := is_malformed(ask)) is not None:
+        ask = AgentRequest(message, self.audience.to_client(message))
+        if ask.method == PERMISSION and (why := malformed_reason(ask)) is not None:
             self.refuse(message, jsonrpc.INVALID_PARAMS, why)
         elif (self.closed or self._cancelling()) and ask.method in CANCELLED_BY_CANCEL:
-            self._tell(ask, ask.withdrawn())
+            self._reply(ask, ask.withdrawal())
         elif ask.method == PERMISSION:
             self._permission(ask)
-        elif self.closed or ask.method.startswith(OFF) or not self._able(ask):
-            self._tell(ask, ask.nobody())
+        elif self.closed or ask.method.startswith(NOT_OFFERED) or not self._able_clients(ask):
+            self._reply(ask, ask.no_client_answer())
         else:
             self._hold(ask)
 
-    def agent_withdrew(self, params: bytes) -> None:
+    def withdraw_by_agent(self, params: bytes) -> None:
         """`$/cancel_request` of the agent: no client need answer any more; the agent still gets a reply."""
         value = jsonrpc.decode(params)
         token = jsonrpc.encode(value.get("requestId")) if isinstance(value, dict) else b"null"
@@ -116,16 +118,18 @@ class Asks:
             if ask.message.id is not None and jsonrpc.id_key(ask.message.id) == jsonrpc.id_key(token):
                 self._settle(ask, "agent", Answer("withdrawn", error=error))
 
-    def completed(self, message: Message) -> None:
+    def complete_elicitation(self, message: Message) -> None:
         """What a URL was opened for is done: the client that opened it is told, and no other."""
         value = jsonrpc.decode(message.params)
         id = value.get("elicitationId") if isinstance(value, dict) else None
         if (client := self.elicited.pop(str(id), None)) is not None:
-            client.tell(self.log, jsonrpc.notification(message.method or "", self.audience.outward(message)))
+            client.send_after_log(
+                self.log, jsonrpc.notification(message.method or "", self.audience.to_client(message))
+            )
 
     def refuse(self, message: Message, code: int, text: str) -> None:
         """Answer a request of the agent with an error."""
-        self.line.send_quietly(
+        self.connection.send_quietly(
             jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text))
         )
 
@@ -137,21 +141,21 @@ class Asks:
         Not before what led to the question is shown: an end that is not on disk yet may hold it back.
         """
         for ask in [ask for ask in self.open if ask.number <= self.log.last]:
-            for client in self._able(ask):
-                if client not in ask.asked:
+            for client in self._able_clients(ask):
+                if client not in ask.asked_clients:
                     self._ask(ask, client)
-            self._look_after(ask)
+            self._update_unattended(ask)
 
-    def lost(self, client: Asked) -> None:
+    def client_left(self, client: AskableClient) -> None:
         """`client` is gone, or hears this session no more: it shows no dialog, and nobody waits for its answer."""
         for ask in self.open:
             ask.abstained.discard(client)  # it may come back as one that can
-            if (number := ask.asked.pop(client, None)) is not None:
+            if (number := ask.asked_clients.pop(client, None)) is not None:
                 client.withdraw(number)
         self.elicited = {id: who for id, who in self.elicited.items() if who is not client}
         self.offer()
 
-    def answer(self, ask: Ask, by: str, answer: Answer) -> None:
+    def answer(self, ask: AgentRequest, by: str, answer: Answer) -> None:
         """Settle an ask that is open, in somebody's name."""
         self._settle(ask, by, answer)
 
@@ -161,14 +165,14 @@ class Asks:
         """A cancel ends all of the turn's asks: permissions as `cancelled`, elicitations as `cancel` (ACP §2.1)."""
         for ask in tuple(self.open):
             if ask.method in CANCELLED_BY_CANCEL:
-                self._settle(ask, "cancel", ask.withdrawn())
+                self._settle(ask, "cancel", ask.withdrawal())
 
     def close(self, by: str) -> None:
         """The agent ends, `by` whom or what: no dialog means anything any more, and no new ones are opened."""
         self.closed = True
         outcome, note = ("expired", EXPIRED) if by == RESTART else ("withdrawn", None)
         for ask in tuple(self.open):
-            self._settle(ask, by, attrs.evolve(ask.withdrawn(), outcome=outcome), note)
+            self._settle(ask, by, attrs.evolve(ask.withdrawal(), outcome=outcome), note)
 
     # Time
 
@@ -176,35 +180,39 @@ class Asks:
         """Heed, for ever, that an ask expires, or that nobody is there to answer it."""
         while True:
             self._changed = trio.Event()
-            with trio.move_on_at(min(map(self._due, self.open), default=math.inf)):
+            with trio.move_on_at(min(map(self._deadline, self.open), default=math.inf)):
                 await self._changed.wait()
             for ask in tuple(self.open):
-                if trio.current_time() >= self._due(ask):
-                    self._heed_time(ask)
+                if trio.current_time() >= self._deadline(ask):
+                    self._on_deadline(ask)
 
-    def _due(self, ask: Ask) -> float:
+    def _deadline(self, ask: AgentRequest) -> float:
         """When something is to be done about it although nobody has done anything."""
-        alone = math.inf if ask.alone_since is None or ask.unattended else ask.alone_since + ALONE
-        return min(alone, self._expires(ask))
+        alone = (
+            math.inf
+            if ask.unattended_since is None or ask.unattended_handled
+            else ask.unattended_since + UNATTENDED_AFTER
+        )
+        return min(alone, self._expires_at(ask))
 
-    def _expires(self, ask: Ask) -> float:
+    def _expires_at(self, ask: AgentRequest) -> float:
         return ask.opened_at + (self.settings.asking.expire or math.inf)
 
-    def _heed_time(self, ask: Ask) -> None:
+    def _on_deadline(self, ask: AgentRequest) -> None:
         asking = self.settings.asking
-        if trio.current_time() >= self._expires(ask):
+        if trio.current_time() >= self._expires_at(ask):
             note = f"nobody answered for {asking.expire:g} s (expire in [policy])"
             self._settle(ask, "expiry", ask.refusal("expired"), note)
             return
-        ask.unattended = True
-        self.on_alone(ask)
+        ask.unattended_handled = True
+        self.on_unattended(ask)
         if asking.unattended is Unattended.DENY:
             note = 'nobody was there (unattended = "deny" in [policy])'
             self._settle(ask, "policy:unattended", ask.refusal(), note)
 
     # Details
 
-    def _permission(self, ask: Ask) -> None:
+    def _permission(self, ask: AgentRequest) -> None:
         settings, running = self.settings, self.turns.running
         chosen = (running and running.policy) or settings.policy
         call = Call(ask.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
@@ -212,16 +220,16 @@ class Asks:
         if decision.ask:
             self._hold(ask)
         else:
-            answer = selected(decision.option_id)
-            self._tell(ask, answer)
-            self._note(ask, decision.by, answer)
+            answer = permission_answer(decision.option_id)
+            self._reply(ask, answer)
+            self._log_answer(ask, decision.by, answer)
 
     def _cancelling(self) -> bool:
         return self.turns.running is not None and self.turns.running.cancelling
 
-    def _hold(self, ask: Ask) -> None:
+    def _hold(self, ask: AgentRequest) -> None:
         self.open.append(ask)  # first: who reads of it in the log finds it
-        ask.id = id_of(self.log)
+        ask.id = next_request_id(self.log)
         facts = {"askId": ask.id, "method": ask.method, "title": ask.title}
         ask.number = self.log.append("ask", {"params": ask.params}, **facts).first
         if ask.number > self.log.last:
@@ -232,65 +240,67 @@ class Asks:
         self.offer()
         self.on_change()
 
-    def _able(self, ask: Ask) -> list[Asked]:
+    def _able_clients(self, ask: AgentRequest) -> list[AskableClient]:
         """Who can be asked this now, those that are being asked among them, but nobody who abstained."""
         able = [client for client in self.audience.controllers if client not in ask.abstained]
         if ask.method == ELICITATION:
             able = [client for client in able if client.can_elicit(ask.mode)]
         if (number := ask.request_number) is not None:
-            return [client for client in able if client.own_id(self.log, number) is not None]
-        if not ask.for_one:
+            return [client for client in able if client.client_request_id(self.log, number) is not None]
+        if not ask.single_client:
             return able
-        wanted = next(iter(ask.asked), self.audience.primary())
+        wanted = next(iter(ask.asked_clients), self.audience.primary())
         return [client for client in able if client is wanted]
 
-    def _ask(self, ask: Ask, client: Asked) -> None:
+    def _ask(self, ask: AgentRequest, client: AskableClient) -> None:
         params = ask.params
         if (number := ask.request_number) is not None:
-            params = jsonrpc.replace_members(params, requestId=client.own_id(self.log, number))
+            params = jsonrpc.replace_members(params, requestId=client.client_request_id(self.log, number))
         on_reply = partial(self._answered, ask, client)
-        ask.asked[client] = client.request(self.log, ask.method, params, on_reply)
+        ask.asked_clients[client] = client.request(self.log, ask.method, params, on_reply)
 
-    def _answered(self, ask: Ask, client: Asked, reply: Reply) -> None:
-        del ask.asked[client]
-        answer = ask.read(reply)
-        if answer is None or (answer.dismisses and ask.asked and client is not self.audience.primary()):
+    def _answered(self, ask: AgentRequest, client: AskableClient, reply: Reply) -> None:
+        del ask.asked_clients[client]
+        answer = ask.parse_reply(reply)
+        if answer is None or (
+            answer.dismisses and ask.asked_clients and client is not self.audience.primary()
+        ):
             ask.abstained.add(client)
-            self._look_after(ask)
+            self._update_unattended(ask)
             return
         if answer.outcome == "accept" and ask.elicitation_id is not None:
             self.elicited = dict([*self.elicited.items()][-ELICITED:]) | {ask.elicitation_id: client}
-        self._settle(ask, client.who, answer)
+        self._settle(ask, client.identity, answer)
 
-    def _look_after(self, ask: Ask) -> None:
+    def _update_unattended(self, ask: AgentRequest) -> None:
         """See whether nobody is there any more: a permission can wait for somebody, what else there is can't."""
-        if ask.asked:
-            ask.alone_since = None
+        if ask.asked_clients:
+            ask.unattended_since = None
         elif ask.method != PERMISSION:
-            self._settle(ask, "nobody", ask.nobody())
-        elif ask.alone_since is None:
-            ask.alone_since = trio.current_time()
+            self._settle(ask, "nobody", ask.no_client_answer())
+        elif ask.unattended_since is None:
+            ask.unattended_since = trio.current_time()
         self._changed.set()
 
-    def _settle(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
+    def _settle(self, ask: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
         self.open.remove(ask)
         self.settled_at = trio.current_time()
-        for client, number in ask.asked.items():
+        for client, number in ask.asked_clients.items():
             client.withdraw(number)
-        ask.asked.clear()
-        self._tell(ask, answer)
-        self._note(ask, by, answer, note)
+        ask.asked_clients.clear()
+        self._reply(ask, answer)
+        self._log_answer(ask, by, answer, note)
         self.on_change()
         self._changed.set()
 
-    def _tell(self, ask: Ask, answer: Answer) -> None:
+    def _reply(self, ask: AgentRequest, answer: Answer) -> None:
         id = ask.message.id or b"null"
         if answer.error is not None:
-            self.line.send_quietly(jsonrpc.error_response(id, answer.error))
+            self.connection.send_quietly(jsonrpc.error_response(id, answer.error))
         else:
-            self.line.send_quietly(jsonrpc.response(id, answer.result))
+            self.connection.send_quietly(jsonrpc.response(id, answer.result))
 
-    def _note(self, ask: Ask, by: str, answer: Answer, note: str | None = None) -> None:
+    def _log_answer(self, ask: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
         option = ask.option(answer.option_id)
         self.log.append(
             "answer",

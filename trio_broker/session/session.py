@@ -24,15 +24,15 @@ from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import OnReply
-from trio_broker.session.agent_request import Ask
-from trio_broker.session.permissions import RESTART, Asks
-from trio_broker.session.resume import Resuming
-from trio_broker.session.router import Relay
-from trio_broker.session.state import State
-from trio_broker.session.timers import Limits
+from trio_broker.session.agent_request import AgentRequest
+from trio_broker.session.permissions import RESTART, AgentRequests
+from trio_broker.session.resume import Resumption
+from trio_broker.session.router import Router
+from trio_broker.session.state import ConversationState
+from trio_broker.session.timers import TurnTimers
 from trio_broker.session.turn_queue import Turn, TurnQueue
 
-LONGEST_REST = 60.0  # seconds between two restarts of an agent that crashes again and again
+MAX_RESTART_DELAY = 60.0  # seconds between two restarts of an agent that crashes again and again
 
 
 @attrs.define(eq=False)
@@ -46,17 +46,19 @@ class Session:
     settings: SessionSettings
     spawn: Spawn
     starting: trio.CapacityLimiter
-    heed_start: Callable[[AgentRun], None]
+    on_agent_started: Callable[[AgentRun], None]
     log: Log
     public_id: Callable[[str], str]
     admit: Callable[[Session], trio.Event | None] = lambda _: None
     save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
-    state: State = attrs.field(factory=State)
-    on_alone: Callable[[Session, Ask], None] = lambda *_: None  # hears of an ask that finds nobody there
-    life: AgentRun | None = None
-    last_life: AgentRun | None = None  # the one before; its process may still be ending
+    state: ConversationState = attrs.field(factory=ConversationState)
+    on_unattended: Callable[[Session, AgentRequest], None] = lambda *_: (
+        None
+    )  # hears of an ask that finds nobody there
+    agent_run: AgentRun | None = None
+    previous_run: AgentRun | None = None  # the one before; its process may still be ending
     turns: TurnQueue = attrs.field(init=False)
-    relay: Relay = attrs.field(init=False)
+    router: Router = attrs.field(init=False)
     resumed: str | None = None  # how the present life took up the conversation: exact, loaded or new
     closed: bool = False
     gone: trio.Event = attrs.field(factory=trio.Event)
@@ -75,12 +77,15 @@ class Session:
             settings.liveness,
             settings.cancel_grace,
             on_change=self.update_phase,
-            on_lost=self._lose,
+            on_lost=self._on_agent_lost,
         )
-        self.relay = Relay(
-            self.log, self._author, lambda message: refuse_request(self._line(), message), self._note_state
+        self.router = Router(
+            self.log,
+            self._current_author,
+            lambda message: refuse_request(self._connection(), message),
+            self._note_state,
         )
-        self.relay.session_id = self.state.session_id
+        self.router.session_id = self.state.session_id
 
     def __repr__(self) -> str:
         return f"<Session {self.key!r} {self.phase.value} {self.settings.spec.name} {self.session_id}>"
@@ -98,12 +103,12 @@ class Session:
     @property
     def live(self) -> bool:
         """There is a process of it, or there will be."""
-        return self.life is not None and not self.life.gone.is_set()
+        return self.agent_run is not None and not self.agent_run.gone.is_set()
 
     @property
-    def lives(self) -> tuple[AgentRun, ...]:
+    def live_runs(self) -> tuple[AgentRun, ...]:
         """Those that have a process, or will have one."""
-        return tuple(life for life in (self.last_life, self.life) if life and not life.gone.is_set())
+        return tuple(life for life in (self.previous_run, self.agent_run) if life and not life.gone.is_set())
 
     @property
     def ending(self) -> bool:
@@ -113,19 +118,19 @@ class Session:
     @property
     def cause(self) -> BrokerError | None:
         """Why its last life ended, or has failed to begin; None if it was ended on purpose."""
-        return self.life.cause if self.life is not None else None
+        return self.agent_run.cause if self.agent_run is not None else None
 
     @property
     def phase(self) -> Phase:
         if self.closed:
             return Phase.CLOSED
-        if self.life is None or self.life.ending:
+        if self.agent_run is None or self.agent_run.ending:
             return Phase.SUSPENDED if self.cause is None else Phase.DEAD
-        if not self.life.started.is_set():
+        if not self.agent_run.started.is_set():
             return Phase.STARTING
         if self.turns.running is not None and self.turns.running.cancelling:
             return Phase.CANCELLING
-        if self.relay.asks is not None and self.relay.asks.waiting():
+        if self.router.requests is not None and self.router.requests.is_waiting():
             return Phase.WAITING
         return Phase.IDLE if self.turns.running is None else Phase.WORKING
 
@@ -138,7 +143,7 @@ class Session:
 
     def active_at(self) -> float:
         """When anything last happened: the agent spoke, a turn ended, a client came (monotonic; RACES G3, G4)."""
-        line = self.life.connection if self.life is not None else None
+        line = self.agent_run.connection if self.agent_run is not None else None
         return max(self.used_at, line.received_at if line is not None else 0, self.turns.ended_at)
 
     # What clients do with it
@@ -147,13 +152,15 @@ class Session:
         """Have a process, when the last one is gone (RACES B11); says whether that begins a life. Raises as `admit`."""
         if self.ending:
             raise SessionOver(f"session {self.key!r} was closed" if self.closed else "the broker is stopping")
-        if begins := self.life is None or self.life.ending:
-            after, last = self.admit(self), self.life
+        if begins := self.agent_run is None or self.agent_run.ending:
+            after, last = self.admit(self), self.agent_run
             if last is None or last.begun:
-                self.last_life = last
+                self.previous_run = last
             else:
                 last.abandon()  # `last_life` is still ending, and this one takes its place
-            self.life = AgentRun(self.settings, self.spawn, self.starting, self.heed_start, self, after)
+            self.agent_run = AgentRun(
+                self.settings, self.spawn, self.starting, self.on_agent_started, self, after
+            )
             self.resumed = None
             self.log.reserve()  # while its agent starts
             self._woken.set()
@@ -175,24 +182,24 @@ class Session:
     def cancel(self, turn: Turn, why: str | None = None) -> str:
         """Cancel this turn and its asks: says `turn`, `queued` or `nothing`. Takes no lock and waits for nothing."""
         what = self.turns.cancel(turn, why)
-        if what == "turn" and self.relay.asks is not None:
-            self.relay.asks.cancel()
+        if what == "turn" and self.router.requests is not None:
+            self.router.requests.cancel()
         self.update_phase()
         return what
 
     def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
         """Pass a request on to the agent; `on_reply` hears the answer, once. Raises SessionOver."""
-        return self._line().request(method, self.relay.inward(params), on_reply)
+        return self._connection().request(method, self.router.to_agent(params), on_reply)
 
     def notify(self, method: str, params: bytes) -> None:
         """Pass a notification on to the agent. Raises SessionOver."""
-        self._line().send(jsonrpc.notification(method, self.relay.inward(params)))
+        self._connection().send(jsonrpc.notification(method, self.router.to_agent(params)))
 
     async def wait_ready(self) -> None:
         """Wait until it works. Raises why it does not; cancelling this leaves the start to the others who wait."""
-        if self.life is None:
+        if self.agent_run is None:
             raise SessionOver(f"session {self.key!r} is {self.phase.value}")
-        await self.life.wait_ready()
+        await self.agent_run.wait_ready()
 
     # Its life
 
@@ -201,15 +208,15 @@ class Session:
         try:
             while not self.ending:
                 await self._woken.wait()
-                if self.life is None or self.life.gone.is_set():
+                if self.agent_run is None or self.agent_run.gone.is_set():
                     break
-                life = self.life
+                life = self.agent_run
                 await life.run()
-                await self._rest(life)
+                await self._after_run(life)
         finally:
             self._stopped = True
-            if self.life is not None:
-                self.life.abandon()
+            if self.agent_run is not None:
+                self.agent_run.abandon()
             self.gone.set()
 
     def end(self, *, close: bool) -> None:
@@ -219,22 +226,22 @@ class Session:
         self.closed, self._stopped = close, True
         if close:
             self.log.append("session", event="closed")
-        if self.life is not None and not self.life.ending:
-            self.life.request_end(error=self._over())
+        if self.agent_run is not None and not self.agent_run.ending:
+            self.agent_run.request_end(error=self._over_error())
         else:
-            self.turns.close(self._over(), keep=not close)
+            self.turns.close(self._over_error(), keep=not close)
         self._woken.set()
         self.save(self)
         self.update_phase()
 
     def restart(self, cause: BrokerError) -> BrokerError | None:
         """Have another process take up conversation and queue; `cause` ends the turn. Gives what speaks against it."""
-        if self.life is not None:
+        if self.agent_run is not None:
             with self.turns.keep_queued():
-                self.life.request_end(cause=cause)
+                self.agent_run.request_end(cause=cause)
         return self._restart()
 
-    def put_away(self) -> None:
+    def mark_closed(self) -> None:
         """Another takes its key: it is history, however it ended."""
         if not self.closed:
             self.closed = True
@@ -242,7 +249,7 @@ class Session:
 
     def suspend_if_idle(self) -> bool:
         """End its process if it is idle and can be resumed: look and act in one step (RACES B3, E1, G8)."""
-        life = self.life
+        life = self.agent_run
         if life is None or self.phase is not Phase.IDLE or self.turns.queued() or not life.resume_methods():
             return False
         if life.connection is not None and len(life.connection.pending):
@@ -252,29 +259,29 @@ class Session:
         return True
 
     @property
-    def stillborn(self) -> bool:
+    def never_started(self) -> bool:
         """It never got as far as a conversation, and does not try any more."""
-        return self.state.session_id is None and self.life is not None and self.life.gone.is_set()
+        return self.state.session_id is None and self.agent_run is not None and self.agent_run.gone.is_set()
 
-    def hurry(self) -> None:
+    def kill_now(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on lives that are ending."""
-        for life in self.lives:
+        for life in self.live_runs:
             life.kill_now()
 
-    async def _rest(self, life: AgentRun) -> None:
+    async def _after_run(self, life: AgentRun) -> None:
         """After a life: say how it ended, and begin another at once if that is wanted."""
         if (exit := life.exit_details()) is not None:
             self.log.append("agent", event="exited", **exit)
         crashed = isinstance(life.cause, AgentGone)
         self._crashes = self._crashes + 1 if crashed else 0
-        if self.life is life:
+        if self.agent_run is life:
             self.log.give_back()
             self._woken = trio.Event()
             if self.ending:
                 self._woken.set()
             elif crashed and self.settings.restart is Restart.EAGER:
                 rest = 2.0 ** (self._crashes - 1) if self._crashes > 1 else 0
-                with trio.move_on_after(min(rest, LONGEST_REST)):
+                with trio.move_on_after(min(rest, MAX_RESTART_DELAY)):
                     await self._woken.wait()
                 self._restart()
 
@@ -292,75 +299,77 @@ class Session:
 
     async def start_conversation(self, line: AgentConnection) -> None:
         """Make the conversation, or take it up where it was (DESIGN D7)."""
-        assert self.life is not None
-        self.relay.begin(line)
+        assert self.agent_run is not None
+        self.router.start_run(line)
         self.log.append("agent", event="started", pid=line.agent.pid, agent=self.settings.spec.name)
-        there = partial(self._equip, line)
-        self.resumed = await Resuming(self.life, line, self.state, self.relay, self.log, there).run()
+        there = partial(self._set_up_conversation, line)
+        self.resumed = await Resumption(self.agent_run, line, self.state, self.router, self.log, there).run()
         self.save(self)
 
     async def run_conversation(self, line: AgentConnection) -> None:
-        assert self.relay.asks is not None, "it has begun"
+        assert self.router.requests is not None, "it has begun"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.relay.asks.run)
+            nursery.start_soon(self.router.requests.run)
             if self.settings.max_turn or self.settings.quiet_after:
-                limits = Limits(self.settings, self.turns, line, self.relay.asks, self.log, self.cancel)
+                limits = TurnTimers(
+                    self.settings, self.turns, line, self.router.requests, self.log, self.cancel
+                )
                 nursery.start_soon(limits.run)
-            await self.turns.run(line, self.relay.agent_session_id or "")
+            await self.turns.run(line, self.router.agent_session_id or "")
 
     def on_end(self, life: AgentRun) -> None:
         # Synchronous and complete: whatever waits in this session has come to its end when this returns.
         stops = self._stopped or life.killed
-        if self.relay.asks is not None:
-            self.relay.asks.close("closed" if self.closed else RESTART if stops else "agent gone")
-        self.turns.close(life.cause or self._over(), keep=stops and not self.closed)
+        if self.router.requests is not None:
+            self.router.requests.close("closed" if self.closed else RESTART if stops else "agent gone")
+        self.turns.close(life.cause or self._over_error(), keep=stops and not self.closed)
         self.update_phase()
         phase = "closed" if self.closed else self.phase.value
         self.log.append("session", event="ended", phase=phase, error=life.cause and life.cause.message)
 
     def receive(self, message: Message) -> None:
-        self.relay.receive(message)
+        self.router.receive(message)
 
     def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
-        self.relay.receive_updates(count, lines, plain=plain)
+        self.router.receive_updates(count, lines, plain=plain)
 
     async def wait_for_room(self) -> None:
-        await self.relay.wait_for_room()
+        await self.router.wait_for_room()
 
-    def _equip(self, line: AgentConnection, agent_session_id: str, result: bytes) -> None:
-        state, relay = self.state, self.relay
+    def _set_up_conversation(self, line: AgentConnection, agent_session_id: str, result: bytes) -> None:
+        state, relay = self.state, self.router
         state.session_id = state.session_id or self.public_id(agent_session_id)
-        state.began(agent_session_id, result)
-        alone = partial(self.on_alone, self)
-        asks = Asks(line, self.log, self.settings, self.turns, relay, self.update_phase, alone)
-        relay.name(agent_session_id, state.session_id, asks)
+        state.start_run(agent_session_id, result)
+        alone = partial(self.on_unattended, self)
+        asks = AgentRequests(line, self.log, self.settings, self.turns, relay, self.update_phase, alone)
+        relay.set_ids(agent_session_id, state.session_id, asks)
 
     # Details
 
-    def _lose(self, error: BrokerError) -> None:
-        assert self.life is not None, "a turn runs"
+    def _on_agent_lost(self, error: BrokerError) -> None:
+        assert self.agent_run is not None, "a turn runs"
         if isinstance(error, AgentGone):
-            self.life.fail_lost(error)
+            self.agent_run.fail_lost(error)
         elif self.settings.restart is Restart.NEVER or not self.turns.queued():
-            self.life.request_end(cause=error)
+            self.agent_run.request_end(cause=error)
         else:  # it ignored a cancel: what waits behind that turn is no worse for it (DESIGN D10)
             self.restart(error)
 
-    def _over(self) -> SessionOver:
+    def _over_error(self) -> SessionOver:
         stops = f"the broker stops; session {self.key!r} is kept and can be resumed"
         return SessionOver(f"session {self.key!r} was closed" if self.closed else stops)
 
     def _note_state(self, update: dict[str, Any]) -> None:
-        if self.state.updated(update):
+        if self.state.apply_update(update):
             self.save(self)
 
-    def _author(self) -> object:
+    def _current_author(self) -> object:
         """Whose turn runs: a client, or, when nobody waits for it, the turn itself; None if none runs."""
         running = self.turns.running
         return None if running is None else running.author or running
 
-    def _line(self) -> AgentConnection:
-        if self.life is None or self.life.connection is None or self.life.ending:
+    def _connection(self) -> AgentConnection:
+        if self.agent_run is None or self.agent_run.connection is None or self.agent_run.ending:
             text = f"session {self.key!r} is {self.phase.value}: it has no agent now"
             raise self.cause or SessionOver(text)
-        return self.life.connection
+        return self.agent_run.connection

@@ -11,7 +11,7 @@ from trio_broker.protocol import jsonrpc
 
 
 @attrs.define(eq=False)
-class State:
+class ConversationState:
     """`session_id` is public and stays; `agent_session_id` is what the agent calls it in its present life.
 
     `mode` and `options` are what was chosen, to be chosen again in the next life.
@@ -19,7 +19,9 @@ class State:
 
     session_id: str | None = None
     agent_session_id: str | None = None
-    opened: bytes = b"{}"  # the raw result of the agent's `session/new`, or of what took its place
+    session_new_result: bytes = (
+        b"{}"  # the raw result of the agent's `session/new`, or of what took its place
+    )
     modes: dict[str, Any] | None = None
     config_options: list[Any] | None = None
     commands: list[Any] | None = None
@@ -27,26 +29,26 @@ class State:
     usage: dict[str, Any] | None = None  # used and size in tokens, and cost, as the agent said last
     mode: str | None = None
     options: dict[str, Any] = attrs.field(factory=dict)
-    told: int = 0  # how often the agent itself told of a mode or of options
+    agent_updates: int = 0  # how often the agent itself told of a mode or of options
 
-    def began(self, agent_session_id: str, result: bytes) -> None:
+    def start_run(self, agent_session_id: str, result: bytes) -> None:
         """A life of the agent has begun: `result` has its modes and options."""
-        self.agent_session_id, self.opened = agent_session_id, result
+        self.agent_session_id, self.session_new_result = agent_session_id, result
         value = jsonrpc.decode(result)
         value = value if isinstance(value, dict) else {}
         self.modes = value["modes"] if isinstance(value.get("modes"), dict) else None
         self.config_options = value["configOptions"] if isinstance(value.get("configOptions"), list) else None
 
-    def updated(self, update: dict[str, Any]) -> bool:
+    def apply_update(self, update: dict[str, Any]) -> bool:
         """A state update of the agent; whether anything that is to be saved has changed."""
         kind = update.get("sessionUpdate")
         if kind == "session_info_update" and "title" in update:
             self.title = update["title"] if isinstance(update["title"], str) else None
         elif kind == "current_mode_update" and isinstance(update.get("currentModeId"), str):
-            self.told += 1
+            self.agent_updates += 1
             self._set_mode(update["currentModeId"])
         elif kind == "config_option_update" and isinstance(update.get("configOptions"), list):
-            self.told += 1
+            self.agent_updates += 1
             self._set_options(update["configOptions"])
         elif kind == "available_commands_update" and isinstance(update.get("availableCommands"), list):
             self.commands = update["availableCommands"]
@@ -58,7 +60,7 @@ class State:
             return False
         return True
 
-    def answered(self, method: str, params: bytes, result: bytes) -> None:
+    def apply_setting(self, method: str, params: bytes, result: bytes) -> None:
         """The agent has granted a `session/set_mode` or `session/set_config_option`."""
         asked, value = jsonrpc.decode(params), jsonrpc.decode(result)
         if method == "session/set_mode" and isinstance(asked.get("modeId"), str):
@@ -69,7 +71,7 @@ class State:
             if isinstance(value.get("configOptions"), list):
                 self._set_options(value["configOptions"])
 
-    def to_set_again(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def settings_to_restore(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The calls that bring a new life to the mode and options of the last one: method and parameters."""
         if self.mode is not None and self.modes is not None and self.modes.get("currentModeId") != self.mode:
             yield "session/set_mode", {"modeId": self.mode}
@@ -85,7 +87,7 @@ class State:
             return {"sessionUpdate": "config_option_update", "configOptions": self.config_options}
         return None
 
-    def facts(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Modes and options as `session/load` answers them."""
         found = {"modes": self.modes, "configOptions": self.config_options}
         return {name: value for name, value in found.items() if value is not None}

@@ -15,18 +15,18 @@ from trio_broker.agent.connection import AgentConnection
 from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.config.config import Quiet
 from trio_broker.journal.log import Log
-from trio_broker.session.permissions import Asks
+from trio_broker.session.permissions import AgentRequests
 from trio_broker.session.turn_queue import Turn, TurnQueue
 
 
 @attrs.define(eq=False)
-class Limits:
+class TurnTimers:
     """`cancel` ends a turn, and tells its author why."""
 
     settings: SessionSettings
     turns: TurnQueue
-    line: AgentConnection
-    asks: Asks
+    connection: AgentConnection
+    requests: AgentRequests
     log: Log
     cancel: Callable[[Turn, str], object]
 
@@ -42,30 +42,30 @@ class Limits:
     async def _watch(self, turn: Turn) -> None:
         async with trio.open_nursery() as nursery:
             if self.settings.max_turn:
-                nursery.start_soon(self._cut, turn)
+                nursery.start_soon(self._watch_max_turn, turn)
             if self.settings.quiet_after:
-                nursery.start_soon(self._heed_quiet, turn)
+                nursery.start_soon(self._watch_quiet, turn)
             await turn.settled.wait()
             nursery.cancel_scope.cancel()
 
-    async def _cut(self, turn: Turn) -> None:
+    async def _watch_max_turn(self, turn: Turn) -> None:
         limit = self.settings.max_turn
         await trio.sleep_until((turn.started_at or 0.0) + limit)
         self.cancel(turn, f"it ran for {limit:g} s, the limit (max_turn in [broker])")
 
-    async def _heed_quiet(self, turn: Turn) -> None:
+    async def _watch_quiet(self, turn: Turn) -> None:
         after, told = self.settings.quiet_after, -1.0
         while not turn.cancelling:
-            since = max(self.line.received_at, turn.started_at or 0.0, self.asks.settled_at)
-            if since == told or self.asks.waiting():
+            since = max(self.connection.received_at, turn.started_at or 0.0, self.requests.settled_at)
+            if since == told or self.requests.is_waiting():
                 await trio.sleep(after)
             elif trio.current_time() < since + after:
                 await trio.sleep_until(since + after)
             else:
                 told = since
-                self._tell(turn, after)
+                self._report_quiet(turn, after)
 
-    def _tell(self, turn: Turn, after: float) -> None:
+    def _report_quiet(self, turn: Turn, after: float) -> None:
         text = f"the agent has said nothing for {after:g} s (quiet_after in [broker])"
         if self.settings.on_quiet is Quiet.CANCEL:
             self.cancel(turn, f"{text}, and on_quiet is {Quiet.CANCEL.value!r}")

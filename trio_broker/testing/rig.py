@@ -251,7 +251,7 @@ class Rig:
 
 
 def _doing(session: Session) -> str:
-    asks = session.relay.asks
+    asks = session.router.requests
     if asks is None or not asks.open:
         return session.phase.value
     asked = ", ".join(repr(ask.title) for ask in asks.open)

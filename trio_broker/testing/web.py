@@ -19,7 +19,7 @@ from trio_broker.auth.grant import Grant, Scope
 from trio_broker.client import refuse_all
 from trio_broker.config.config import BrokerConfig, Config, ListenConfig
 from trio_broker.server.websocket import WebDoor
-from trio_broker.session.agent_request import Ask
+from trio_broker.session.agent_request import AgentRequest
 from trio_broker.session.session import Session
 from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
 from trio_broker.testing.rig import OnRequest, Rig, User, connected, open_rig
@@ -88,11 +88,11 @@ class Web:
             "handshakes": door.handshaking,
             "delayed": door.delayed,
             "tokens in use": sum(door.by_token.values()) + len(door.by_token),
-            "listeners": sum(len(session.relay.listeners) for session in sessions),
-            "observers": sum(len(session.relay.observers) for session in sessions),
+            "listeners": sum(len(session.router.listeners) for session in sessions),
+            "observers": sum(len(session.router.observers) for session in sessions),
             "cursors": sum(len(session.log.cursors) for session in sessions),
             "turns": sum(len(session.turns.queued()) for session in sessions),
-            "asked": sum(len(ask.asked) for session in sessions for ask in asks_of(session)),
+            "asked": sum(len(ask.asked_clients) for session in sessions for ask in asks_of(session)),
         }
 
     async def settled(self, before: dict[str, int]) -> None:
@@ -111,9 +111,9 @@ class Web:
         return int(self.url.rpartition(":")[2].partition("/")[0])
 
 
-def asks_of(session: Session) -> list[Ask]:
+def asks_of(session: Session) -> list[AgentRequest]:
     """Those that are open."""
-    return session.relay.asks.open if session.relay.asks is not None else []
+    return session.router.requests.open if session.router.requests is not None else []
 
 
 @asynccontextmanager

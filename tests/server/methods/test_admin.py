@@ -140,7 +140,7 @@ async def test_a_reload_holds_for_what_is_started_from_now_on() -> None:
     with trio.fail_after(60):
         async with open_rig() as rig, rig.connect() as user:
             old = await user.open("old")
-            rig.broker.reread = lambda: fresh
+            rig.broker.reload_config = lambda: fresh
             assert await user.call("_trio_broker/reload") == {"agents": ["mine"], "later": ["journal"]}
             assert (await user.status())["limits"] == {"max_sessions": 7, "max_starting": 3, "queue": 1}
             assert rig.broker.pool.limit == 7 and rig.broker.registry.starting.total_tokens == 3
@@ -159,7 +159,7 @@ async def test_a_mistake_in_the_configuration_changes_nothing() -> None:
         async with open_rig() as rig, rig.connect() as user:
             with pytest.raises(Misuse, match="was not started from a configuration file"):
                 await user.call("_trio_broker/reload")
-            before, rig.broker.reread = rig.broker.config, broken
+            before, rig.broker.reload_config = rig.broker.config, broken
             with pytest.raises(ConfigError, match=r"broker\.queue"):
                 await user.call("_trio_broker/reload")
             assert rig.broker.config is before

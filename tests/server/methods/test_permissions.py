@@ -46,7 +46,7 @@ async def test_asks_lists_every_question_the_oldest_first(autojump_clock: MockCl
             assert first["since"] == pytest.approx(200, abs=1) and second["since"] == pytest.approx(
                 100, abs=1
             )
-            (name,) = [one.name for one in rig.session("b").relay.listeners]
+            (name,) = [one.name for one in rig.session("b").router.listeners]
             expected = {
                 "title": "go b",
                 "kind": "execute",

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 import trio_broker
 from trio_broker.auth.grant import OWNER, Grant, Scope
-from trio_broker.broker.status import Tree
+from trio_broker.broker.status import ProcessTree
 from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.methods import scopes
@@ -116,11 +116,11 @@ async def outcome(user: User, method: str, params: Json) -> BrokerError | None:
 async def open_quiet_rig() -> AsyncGenerator[Rig, None]:
     """One that measures no processes: a clock that jumps does not wait for threads."""
     async with open_rig() as rig:
-        rig.broker.watching.meter.look = nothing
+        rig.broker.snapshots.meter.measure_trees = nothing
         yield rig
 
 
-async def nothing(_: Iterable[int]) -> dict[int, Tree]:
+async def nothing(_: Iterable[int]) -> dict[int, ProcessTree]:
     await trio.lowlevel.checkpoint()
     return {}
 
@@ -239,4 +239,4 @@ async def test_who_may_not_prompt_wakes_no_agent_by_reading(autojump_clock: Mock
                     await user.call(method, **ID, cwd="/tmp", mcpServers=[])
                 await user.call("_trio_broker/attach", **ID, since=1)
                 assert (await user.view("k"))["phase"] == "suspended"
-            assert len(rig.agents.spawned) == 1 + len(rig.broker.registry.controls())
+            assert len(rig.agents.spawned) == 1 + len(rig.broker.registry.control_agents())

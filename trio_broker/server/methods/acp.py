@@ -13,9 +13,9 @@ import msgspec
 
 from trio_broker import __version__
 from trio_broker.auth.grant import Scope, require_scope
-from trio_broker.broker.authorization import check_servers, known_params, may_end
+from trio_broker.broker.authorization import allowed_params, check_servers, may_end
 from trio_broker.broker.broker import CREATED
-from trio_broker.broker.open_request import Bound, Opening
+from trio_broker.broker.open_request import OpenRequest, SessionDefaults
 from trio_broker.errors import BrokerError, NoSession, RemoteError
 from trio_broker.journal.log import read_range
 from trio_broker.journal.replay import Replay
@@ -46,7 +46,7 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     """The agent's own introduction, with what the broker adds and without what it can't honour."""
     asked = structure(message.params, acp.InitializeRequest)
     bound = bound_of(connection)
-    raw = await connection.broker.registry.introduction(bound.spec, bound.cwd or HOME)
+    raw = await connection.broker.registry.initialize_result(bound.spec, bound.cwd or HOME)
     connection.capabilities = asked.client_capabilities
     connection.subscriptions.can = ClientCapabilities.of(asked.client_capabilities)
     connection.introduced = True
@@ -58,7 +58,7 @@ async def new_session(connection: Connection, message: Message) -> None:
     connection.check_introduced()
     asked = structure(message.params, acp.NewSessionRequest)
     bound = bound_of(connection)
-    opening = Opening(
+    opening = OpenRequest(
         key=_key(connection, bound, asked.cwd),
         spec=bound.spec,
         cwd=asked.cwd,
@@ -86,7 +86,8 @@ async def load_session(connection: Connection, message: Message) -> None:
         for frame in replay.frames():
             connection.send(downgrade_updates(frame, connection.subscriptions.can))
         connection.reply(
-            message, jsonrpc.encode(downgrade_settings(session.state.facts(), connection.subscriptions.can))
+            message,
+            jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.can)),
         )
         connection.subscriptions.attach(session, last + 1)
 
@@ -100,7 +101,7 @@ async def resume_session(connection: Connection, message: Message) -> None:
     place = structure(jsonrpc.encode(options_of(message.params)), ResumePosition)
     since = None if place.since is None else session.log.resume_position(place.since, place.began)
     connection.reply(
-        message, jsonrpc.encode(downgrade_settings(session.state.facts(), connection.subscriptions.can))
+        message, jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.can))
     )
     connection.subscriptions.attach(session, since)
     tell_commands(connection, session)
@@ -127,18 +128,18 @@ def tell_commands(connection: Connection, session: Session) -> None:
 
 def opened(session: Session, can: ClientCapabilities) -> bytes:
     """The raw result of the session's `session/new`, with its id as clients know it, and the modes of now."""
-    facts = downgrade_settings(session.state.facts(), can)
-    return jsonrpc.replace_members(session.state.opened, sessionId=session.session_id, **facts)
+    facts = downgrade_settings(session.state.settings(), can)
+    return jsonrpc.replace_members(session.state.session_new_result, sessionId=session.session_id, **facts)
 
 
-def bound_of(connection: Connection) -> Bound:
+def bound_of(connection: Connection) -> SessionDefaults:
     """What the connection is bound to: what it said, else the default agent."""
     if connection.bound is None:
-        connection.bound = Bound(connection.broker.registry.resolve(None))
+        connection.bound = SessionDefaults(connection.broker.registry.resolve(None))
     return connection.bound
 
 
-def _key(connection: Connection, bound: Bound, cwd: str) -> str:
+def _key(connection: Connection, bound: SessionDefaults, cwd: str) -> str:
     taken = bound.key is not None and any(
         session.key == bound.key for session in connection.subscriptions.attached
     )
@@ -151,7 +152,7 @@ async def close_session(connection: Connection, message: Message) -> bytes:
     """Detach while others listen, or if it is another's (D8); else end it, and answer when its processes are gone."""
     connection.check_introduced()
     session = connection.session(message)
-    others = [listener for listener in session.relay.listeners if listener is not connection]
+    others = [listener for listener in session.router.listeners if listener is not connection]
     if others or not may_end(connection.grant, session):
         connection.subscriptions.detach(session)
     else:
@@ -223,7 +224,7 @@ def pass_on(connection: Connection, message: Message) -> None:
 async def _pass_to_control(connection: Connection, message: Message) -> None:
     bound = bound_of(connection)
     try:
-        control = await connection.broker.registry.control(bound.spec, bound.cwd or HOME)
+        control = await connection.broker.registry.get_control_agent(bound.spec, bound.cwd or HOME)
         on_reply = partial(connection.pass_reply, message, None)
         number = control.request(message.method or "", message.params, on_reply)
     except BrokerError as error:
@@ -244,17 +245,17 @@ async def _pass_later(connection: Connection, message: Message, session: Session
 
 def _pass(connection: Connection, message: Message, session: Session) -> None:
     connection.subscriptions.check_controls(session)
-    method, told = message.method or "", session.state.told
-    params = known_params(connection.grant, method, message.params)
+    method, told = message.method or "", session.state.agent_updates
+    params = allowed_params(connection.grant, method, message.params)
     if method == "session/set_config_option":
         params = restore_boolean(params, session.state.config_options)
 
     def on_reply(reply: Reply) -> None:
         if method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
-            session.state.answered(method, params, reply.result)
+            session.state.apply_setting(method, params, reply.result)
             session.save(session)
-            if session.state.told == told:  # most agents answer the one who asked, and tell nobody
-                session.relay.tell(session.state.update_of(method))
+            if session.state.agent_updates == told:  # most agents answer the one who asked, and tell nobody
+                session.router.publish_update(session.state.update_of(method))
             reply = _reply_for(connection, reply)
         session.log.when_shown(partial(connection.pass_reply, message, session.log, reply))
 

@@ -8,7 +8,7 @@ import trio
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.broker.authorization import check_end
 from trio_broker.broker.broker import Broker
-from trio_broker.broker.notify import Hook
+from trio_broker.broker.notify import NotifyHook
 from trio_broker.config.config import Config
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
@@ -34,7 +34,7 @@ def take_up(broker: Broker, read: Config) -> list[str]:
     broker.config = broker.registry.config = config
     broker.registry.starting.total_tokens = config.broker.max_starting
     broker.pool.limit = config.broker.max_sessions
-    broker.hook = Hook(config.policy.notify)
+    broker.notify_hook = NotifyHook(config.policy.notify)
     return [name for name, value in kept.items() if getattr(read, name) != value]
 
 
@@ -47,14 +47,18 @@ async def restart(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, RestartParams)
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
     check_end(connection.grant, session)
-    cause = SessionOver(f"the agent of session {session.key!r} was restarted by {connection.who}")
+    cause = SessionOver(f"the agent of session {session.key!r} was restarted by {connection.identity}")
     why = session.restart(cause)
     if asked.kill:
-        session.hurry()
+        session.kill_now()
     if why is not None:
         raise why
     await session.wait_ready()
-    pid = session.life.agent.pid if session.life is not None and session.life.agent is not None else None
+    pid = (
+        session.agent_run.agent.pid
+        if session.agent_run is not None and session.agent_run.agent is not None
+        else None
+    )
     facts = {"key": session.key, "sessionId": session.session_id, "pid": pid}
     return jsonrpc.encode(facts | {"resumed": session.resumed, "phase": session.phase.value})
 
@@ -65,9 +69,9 @@ async def reload(connection: Connection, message: Message) -> bytes:
     A mistake in it changes nothing. Raises ConfigError. `later`: tables that have changed, and wait for a restart.
     """
     broker = connection.broker
-    if broker.reread is None:
+    if broker.reload_config is None:
         raise Misuse("this broker was not started from a configuration file")
-    read: Config = await trio.to_thread.run_sync(broker.reread)
+    read: Config = await trio.to_thread.run_sync(broker.reload_config)
     return jsonrpc.encode({"agents": sorted(read.agents), "later": take_up(broker, read)})
 
 

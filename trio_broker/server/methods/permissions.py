@@ -13,7 +13,7 @@ from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AtOnce, Connection
 from trio_broker.server.methods.params import AnswerParams, AsksParams, enable_extensions
-from trio_broker.session.agent_request import Answer, Ask
+from trio_broker.session.agent_request import AgentRequest, Answer
 from trio_broker.session.session import Session
 
 ANSWERS = ("allow", "deny")
@@ -39,28 +39,28 @@ def answer(connection: Connection, message: Message) -> bytes | None:
     return None
 
 
-def _open(connection: Connection) -> list[tuple[Session, Ask]]:
-    found = ((session, session.relay.asks) for session in connection.sessions())
-    return [(session, ask) for session, asks in found if asks is not None for ask in asks.known]
+def _open(connection: Connection) -> list[tuple[Session, AgentRequest]]:
+    found = ((session, session.router.requests) for session in connection.sessions())
+    return [(session, ask) for session, asks in found if asks is not None for ask in asks.visible]
 
 
 def _fits(session: Session, asked: AsksParams) -> bool:
     return asked.key in (None, session.key) and asked.session_id in (None, session.session_id)
 
 
-def _read(ask: Ask, verdict: AnswerParams) -> Answer:
+def _read(ask: AgentRequest, verdict: AnswerParams) -> Answer:
     if (verdict.option_id is None) == (verdict.answer is None):
         raise Misuse("say either which option, params.optionId, or params.answer: allow or deny")
     if verdict.option_id is not None:
         return ask.choose(verdict.option_id)
     if verdict.answer not in ANSWERS:
         raise Misuse(f"params.answer: expected allow or deny, not {verdict.answer!r}")
-    return ask.say(allow=verdict.answer == "allow", always=verdict.always, content=verdict.content)
+    return ask.decide(allow=verdict.answer == "allow", always=verdict.always, content=verdict.content)
 
 
-def _settle(connection: Connection, session: Session, ask: Ask, answer: Answer) -> dict[str, Any]:
-    assert session.relay.asks is not None, "it has asked"
-    session.relay.asks.answer(ask, connection.who, answer)
+def _settle(connection: Connection, session: Session, ask: AgentRequest, answer: Answer) -> dict[str, Any]:
+    assert session.router.requests is not None, "it has asked"
+    session.router.requests.answer(ask, connection.identity, answer)
     option = ask.option(answer.option_id)
     return {
         "askId": ask.id,

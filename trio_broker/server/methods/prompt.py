@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from trio_broker.broker.authorization import chosen_policy, known_params, may_cancel
+from trio_broker.broker.authorization import allowed_params, allowed_policy, may_cancel
 from trio_broker.errors import BadMessage, Busy, Misuse, NoPrompt, SessionOver, from_rpc
 from trio_broker.model import Answered, Cancelled, Failed, Outcome
 from trio_broker.protocol import jsonrpc
@@ -75,7 +75,7 @@ def submit_if(connection: Connection, session: Session, turn: Turn, if_busy: obj
         raise Busy(f"session {session.key!r} is busy: {what}; queue this one, or interrupt", key=session.key)
     position = connection.submit(session, turn, first=if_busy == "interrupt")
     if if_busy == "interrupt" and turns.running is not None:
-        session.cancel(turns.running, f"interrupted by {connection.who}")
+        session.cancel(turns.running, f"interrupted by {connection.identity}")
     return position
 
 
@@ -88,9 +88,9 @@ def new_turn(connection: Connection, params: bytes, options: Mapping[str, Any] =
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
     chosen = options.get("policy")
-    known = known_params(connection.grant, "session/prompt", params)
+    known = allowed_params(connection.grant, "session/prompt", params)
     turn = Turn(known, author=connection, text=preview_text(blocks))
-    turn.policy = chosen_policy(connection.grant, chosen) if isinstance(chosen, str) else None
+    turn.policy = allowed_policy(connection.grant, chosen) if isinstance(chosen, str) else None
     if isinstance(wanted := options.get("promptId"), str):
         turn.prompt_id = wanted
     return turn

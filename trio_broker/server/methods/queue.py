@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from trio_broker.auth.grant import Scope, require_scope
-from trio_broker.broker.authorization import known_params, may_edit
+from trio_broker.broker.authorization import allowed_params, may_edit
 from trio_broker.broker.status import turn_view
 from trio_broker.errors import BadMessage, Misuse, NoPrompt
 from trio_broker.protocol import jsonrpc
@@ -65,7 +65,7 @@ async def queue_edit(connection: Connection, message: Message) -> bytes:
 def _change(
     connection: Connection, session: Session, turn: Turn, asked: QueueEditParams, blocks: bytes | None
 ) -> dict[str, Any]:
-    turns, by = session.turns, connection.who
+    turns, by = session.turns, connection.identity
     if asked.remove:
         session.cancel(turn, f"removed from the queue by {by}")
         return {"done": "removed", "position": None}
@@ -76,7 +76,7 @@ def _change(
             "params.prompt: expected an array of content blocks", rpc_code=jsonrpc.INVALID_PARAMS
         )
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
-    turns.edit(turn, known_params(connection.grant, "session/prompt", sent), preview_text(blocks), by)
+    turns.edit(turn, allowed_params(connection.grant, "session/prompt", sent), preview_text(blocks), by)
     return {"done": "edited", "position": turns.queued().index(turn) + 1}
 
 

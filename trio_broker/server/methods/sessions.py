@@ -9,15 +9,15 @@ import trio
 
 from trio_broker.auth.grant import Scope, require_scope
 from trio_broker.broker.authorization import (
+    allowed_policy,
     check_end,
     check_program,
-    chosen_policy,
-    is_passable,
+    fits_environment,
     may_cancel,
-    within,
+    resolve_in_roots,
 )
 from trio_broker.broker.broker import CREATED, WOKEN
-from trio_broker.broker.open_request import Bound, Opening
+from trio_broker.broker.open_request import OpenRequest, SessionDefaults
 from trio_broker.broker.status import session_view
 from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
@@ -49,9 +49,9 @@ def bind(connection: Connection, message: Message) -> bytes:
     spec, env = connection.broker.registry.resolve(asked.agent, asked.command), _env(asked.env)
     check_program(connection.grant, spec, env)
     if asked.cwd is not None:
-        within(connection.grant, asked.cwd, "params.cwd")
-    chosen = chosen_policy(connection.grant, asked.policy)
-    connection.bound = Bound(spec, asked.key, asked.cwd, env, chosen)
+        resolve_in_roots(connection.grant, asked.cwd, "params.cwd")
+    chosen = allowed_policy(connection.grant, asked.policy)
+    connection.bound = SessionDefaults(spec, asked.key, asked.cwd, env, chosen)
     return b"{}"
 
 
@@ -72,7 +72,7 @@ def sessions(connection: Connection, message: Message) -> bytes:
 
 def agents(connection: Connection, message: Message) -> bytes:
     """Every agent there is. Its command line, which may have keys in it, is for admins."""
-    listed = connection.broker.registry.listed()
+    listed = connection.broker.registry.list_agents()
     hidden = {} if connection.grant.admin else {"command": None}
     return jsonrpc.encode({"agents": [agent | hidden for agent in listed]})
 
@@ -83,10 +83,10 @@ async def open_session(connection: Connection, message: Message) -> None:
     enable_extensions(connection)
     spec = connection.broker.registry.resolve(asked.agent, asked.command)
     params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
-    chosen = chosen_policy(connection.grant, asked.policy)
+    chosen = allowed_policy(connection.grant, asked.policy)
     named = asked.agent is not None or asked.command is not None
     env, grant = _env(asked.env), connection.grant
-    opening = Opening(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
+    opening = OpenRequest(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
     session, was = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
     await _wait_telling(connection, session)
     connection.reply(message, jsonrpc.encode(_opened(session, was)))
@@ -99,7 +99,7 @@ async def _wait_telling(connection: Connection, session: Session) -> None:
         with trio.move_on_after(TELL_EVERY):
             await session.wait_ready()
             return
-        line = session.life.connection if session.life is not None else None
+        line = session.agent_run.connection if session.agent_run is not None else None
         words = line.stderr_tail().split("\n") if line is not None else []
         last = next((word for word in reversed(words) if word.strip()), "")
         elapsed, name = trio.current_time() - begun, session.settings.spec.name
@@ -107,7 +107,7 @@ async def _wait_telling(connection: Connection, session: Session) -> None:
 
 
 def _opened(session: Session, was: str) -> dict[str, Any]:
-    facts = session.state.facts()
+    facts = session.state.settings()
     return {
         "sessionId": session.session_id,
         "key": session.key,
@@ -148,7 +148,7 @@ def submit(connection: Connection, message: Message) -> None:
     sent = b'{"sessionId":%b,"prompt":%b}' % (jsonrpc.encode(session.session_id), blocks)
     turn = new_turn(connection, sent)
     turn.policy, turn.prompt_id = (
-        chosen_policy(connection.grant, asked.policy),
+        allowed_policy(connection.grant, asked.policy),
         asked.prompt_id or turn.prompt_id,
     )
     turn.durable = True
@@ -203,7 +203,7 @@ async def close(connection: Connection, message: Message, *, kill: bool = False)
         raise SessionOver(
             f"session {session.key!r} was ending already, and is kept: it can be resumed", key=session.key
         )
-    agent = session.life.agent if session.life is not None else None
+    agent = session.agent_run.agent if session.agent_run is not None else None
     exit = agent.exit if agent is not None else None
     return jsonrpc.encode({"closed": True, "key": session.key, "exit": exit.details() if exit else None})
 
@@ -215,7 +215,7 @@ def logs(connection: Connection, message: Message) -> bytes:
     """
     asked = structure(message.params, ReadParams)
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
-    line = session.life.connection if session.life is not None else None
+    line = session.agent_run.connection if session.agent_run is not None else None
     if line is None:
         return b'{"stderr":"","rejected":[],"rejectedCount":0,"end":0,"pid":null}'
     rejected = [raw.decode("utf-8", "replace") for raw in line.rejected]
@@ -225,19 +225,19 @@ def logs(connection: Connection, message: Message) -> bytes:
 
 async def watch(connection: Connection, message: Message) -> bytes:
     """The newest picture of the whole broker, when it is another one than number `after` (see watching.py)."""
-    watching = connection.broker.watching
+    watching = connection.broker.snapshots
     asked = structure(message.params, WatchParams)
     connection.nursery.start_soon(watching.measure)
     picture = await watching.next(asked.after)
     facts = None if connection.grant.admin else jsonrpc.encode(connection.broker.facts(connection.grant))
-    return picture.seen_by(connection.grant, watching.clock(), facts)
+    return picture.render_for(connection.grant, watching.clock(), facts)
 
 
 def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
     if not all(isinstance(value, str) for value in env.values()):
         raise Misuse("params.env: every value must be a string")
     if wrong := [
-        name for name, value in env.items() if not is_passable(name + value) or "=" in (name or "=")
+        name for name, value in env.items() if not fits_environment(name + value) or "=" in (name or "=")
     ]:
         raise Misuse(f"params.env: no process can get {wrong[0]!r}, for what is in its name or value")
     return tuple(env.items())
