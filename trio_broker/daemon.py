@@ -26,19 +26,19 @@ from trio_broker.errors import BrokerRuns, Misuse
 from trio_broker.journal.keeper import Keeper
 from trio_broker.journal.store import Journal
 from trio_broker.model import CloseReason
-from trio_broker.server.unix import let_in, unix_socket
-from trio_broker.server.websocket import WebDoor
+from trio_broker.server.unix import open_unix_listener, serve_unix
+from trio_broker.server.websocket import WebSocketServer
 from trio_broker.transport.listeners import open_listeners, url_of
 
 log = logging.getLogger(__name__)
 
 LOCK_TRIES, LOCK_PAUSE = 5, 0.02  # a command that looks whether a broker lives holds the lock for a moment
 Addresses = dict[str, str]  # of each door, by its name
-Door = Callable[[trio.Nursery], Awaitable[None]]  # lets clients in, each of whom is served in that nursery
+Server = Callable[[trio.Nursery], Awaitable[None]]  # lets clients in, each of whom is served in that nursery
 FLUSH = 2.0  # seconds in which clients are sent what is still due to them when the broker has ended
 
 
-async def listen(
+async def run_daemon(
     paths: Paths, config: Config, on_ready: Callable[[Addresses], None] = lambda _: None
 ) -> None:
     """Be the broker of `paths` until it is told to stop; `on_ready` is called when clients can connect, and where.
@@ -46,15 +46,15 @@ async def listen(
     SIGINT, SIGTERM, SIGHUP or `_trio_broker/shutdown` end every session by the ladder; a second signal, and
     cancelling this, kills what is left. Raises BrokerRuns, and Misuse when the runtime directory can't be trusted.
     """
-    make_private(paths.runtime)
-    with only_one(paths) as instance:
+    make_private_directory(paths.runtime)
+    with instance_lock(paths) as instance:
         web = await open_listeners(config.listen)
         where = {"socket": str(paths.socket)} | ({"websocket": url_of(web)} if web else {})
         tokens = await trio.to_thread.run_sync(Tokens.open, paths.tokens)
         journal = await trio.to_thread.run_sync(_open_journal, paths, config)
         # The socket comes after what may fail: whoever gets through to it takes the broker for one that has started.
-        with unix_socket(paths.socket) as door:
-            async with _kindred(paths, instance) as sweeper, trio.open_nursery() as nursery:
+        with open_unix_listener(paths.socket) as door:
+            async with _orphan_cleanup(paths, instance) as sweeper, trio.open_nursery() as nursery:
                 broker = Broker(
                     config,
                     partial(spawn_agent, sweeper=sweeper),
@@ -65,9 +65,9 @@ async def listen(
                     reload_config=partial(load, paths.config, must_exist=paths.config_named),
                 )
                 nursery.start_soon(orphans.reap_adopted, broker.owned_pids)
-                doors: list[Door] = [
-                    partial(let_in, broker, door),
-                    *([partial(WebDoor(broker).run, web)] if web else []),
+                doors: list[Server] = [
+                    partial(serve_unix, broker, door),
+                    *([partial(WebSocketServer(broker).run, web)] if web else []),
                 ]
                 await _serve_clients(broker, doors, partial(on_ready, where))
                 nursery.cancel_scope.cancel()
@@ -85,7 +85,7 @@ def _open_journal(paths: Paths, config: Config) -> Journal:
 
 
 @contextlib.asynccontextmanager
-async def _kindred(paths: Paths, instance: str) -> AsyncIterator[orphans.OrphanReaper]:
+async def _orphan_cleanup(paths: Paths, instance: str) -> AsyncIterator[orphans.OrphanReaper]:
     """What a broker that is gone left behind is ended now, and what we leave, at our end, whatever way it comes."""
     home = process_tags.runtime_tag(str(paths.runtime))
     if left := await orphans.end_processes(lambda found: process_tags.runtime_of(found.instance) == home):
@@ -103,7 +103,7 @@ async def _kindred(paths: Paths, instance: str) -> AsyncIterator[orphans.OrphanR
             nursery.cancel_scope.cancel()
 
 
-async def _serve_clients(broker: Broker, doors: list[Door], on_ready: Callable[[], None]) -> None:
+async def _serve_clients(broker: Broker, doors: list[Server], on_ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as clients:
         await _supervise(broker, [partial(door, clients) for door in doors], on_ready)
         for client in tuple(broker.clients):
@@ -115,7 +115,7 @@ async def _supervise(
     broker: Broker, doors: list[Callable[[], Awaitable[None]]], on_ready: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(_heed_signals, broker, nursery.cancel_scope)
+        await nursery.start(_watch_signals, broker, nursery.cancel_scope)
         await nursery.start(_broker, broker, nursery.cancel_scope)
         for door in doors:
             nursery.start_soon(door)
@@ -132,7 +132,7 @@ async def _broker(  # noqa: ASYNC128  # the broker calls it
     everything.cancel()
 
 
-async def _heed_signals(
+async def _watch_signals(
     broker: Broker,
     everything: trio.CancelScope,
     *,
@@ -147,7 +147,7 @@ async def _heed_signals(
             broker.stop()
 
 
-def make_private(directory: Path) -> None:
+def make_private_directory(directory: Path) -> None:
     """Make the directory, or make sure of it: ours, of mode 0700. Raises Misuse when it can't be trusted."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def make_private(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def only_one(paths: Paths) -> Iterator[str]:
+def instance_lock(paths: Paths) -> Iterator[str]:
     """Hold the locks of this runtime directory and this journal; gives the mark of this broker.
 
     One alone will not do: a runtime directory is removed while its broker lives, at a logout, or with what is old in
@@ -172,12 +172,12 @@ def only_one(paths: Paths) -> Iterator[str]:
     BrokerRuns (RACES B17), and Misuse where nothing can be locked.
     """
     instance = process_tags.new_instance_tag(str(paths.runtime))
-    with _held(paths.lock, paths, instance), _held(paths.journal_lock, paths, instance):
+    with _hold_lock(paths.lock, paths, instance), _hold_lock(paths.journal_lock, paths, instance):
         yield instance
 
 
 @contextlib.contextmanager
-def _held(lock: Path, paths: Paths, instance: str) -> Iterator[None]:
+def _hold_lock(lock: Path, paths: Paths, instance: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -123,7 +123,7 @@ params = st.fixed_dictionaries(
     },
 )
 METHODS = sorted(
-    {*REQUESTS, *NOTIFICATIONS, *HANDLERS.at_once, *HANDLERS.waiting} - {"_trio_broker/shutdown"}
+    {*REQUESTS, *NOTIFICATIONS, *HANDLERS.sync_methods, *HANDLERS.async_methods} - {"_trio_broker/shutdown"}
 )
 methods = st.sampled_from([*METHODS, "_vendor/thing", "$/ping", "session/update"]) | st.text(max_size=5)
 ids = st.sampled_from([1, 2, 2**53 + 1, "1", 1.5, True, None, -1]) | json_values

@@ -114,7 +114,7 @@ async def one_round(home: Home, number: int, moment: float) -> tuple[Witness, li
             nursery.start_soon(until_gone, client, opened["sessionId"], number)
             await trio.sleep(moment)
             os.kill(status["pid"], signal.SIGKILL)
-            await client.gone.wait()
+            await client.disconnected.wait()
     return witness, [status["pid"], *(session["pid"] for session in status["sessions"] if session["pid"])]
 
 
@@ -192,7 +192,7 @@ async def test_what_was_told_and_is_not_on_disk_is_a_gap_and_a_question_of_then_
                 )
                 await asked.wait()
                 os.kill((await client.call("_trio_broker/status"))["pid"], signal.SIGKILL)
-                await client.gone.wait()
+                await client.disconnected.wait()
             lock.close()
         assert home.run("up").returncode == 0
         log = await log_since(home, kept + 1)

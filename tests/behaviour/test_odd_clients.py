@@ -16,10 +16,10 @@ import trio
 
 from trio_broker.config.config import Config, ListenConfig
 from trio_broker.config.paths import Paths
-from trio_broker.daemon import listen, make_private, only_one
+from trio_broker.daemon import instance_lock, make_private_directory, run_daemon
 from trio_broker.errors import BrokerRuns, ConfigError, Misuse
 from trio_broker.server.connection import Connection
-from trio_broker.server.unix import unix_socket
+from trio_broker.server.unix import open_unix_listener
 from trio_broker.testing.home import Home
 from trio_broker.testing.real import come_true, home_with, open_real, serving, visit
 from trio_broker.testing.rig import prompt_params
@@ -64,23 +64,23 @@ async def test_b17_a_second_broker_is_refused_while_the_first_one_serves() -> No
             assert done.returncode == 1
             assert f"a broker (pid {daemon.pid}) already serves" in done.stderr
             with pytest.raises(BrokerRuns) as caught:
-                await listen(paths_of(home), Config())
+                await run_daemon(paths_of(home), Config())
             assert caught.value.details == {"pid": str(daemon.pid)}
             assert await user.prompt(session, "say undisturbed") == "end_turn"
 
 
 def test_b17_the_lock_is_free_again_when_its_holder_ends(tmp_path: Path) -> None:
     paths = Paths.from_env({"TRIO_BROKER_HOME": str(tmp_path)})
-    make_private(paths.runtime)
+    make_private_directory(paths.runtime)
     for _ in range(2):
-        with only_one(paths), pytest.raises(BrokerRuns), only_one(paths):
+        with instance_lock(paths), pytest.raises(BrokerRuns), instance_lock(paths):
             pass
 
 
 def test_a_file_in_the_place_of_the_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_text("no socket")
-    with unix_socket(path):
+    with open_unix_listener(path):
         assert stat.S_ISSOCK(path.lstat().st_mode)
     assert not path.exists()
 
@@ -91,7 +91,7 @@ async def test_a_broker_that_can_not_serve_opens_no_door(tmp_path: Path) -> None
     paths.runtime.mkdir()
     paths.socket.write_text("opening would replace it")
     with trio.fail_after(60), pytest.raises(ConfigError):
-        await listen(paths, Config(listen=ListenConfig(websocket="127.0.0.1:0", tls_cert="/no/cert.pem")))
+        await run_daemon(paths, Config(listen=ListenConfig(websocket="127.0.0.1:0", tls_cert="/no/cert.pem")))
     assert paths.socket.read_text() == "opening would replace it"
 
 
@@ -111,7 +111,7 @@ def foreign(directory: Path) -> None:
 def test_a_runtime_directory_that_can_not_be_trusted_is_refused(make: Any, tmp_path: Path) -> None:
     make(tmp_path / "run")
     with pytest.raises(Misuse, match="set TRIO_BROKER_HOME to"):
-        make_private(tmp_path / "run")
+        make_private_directory(tmp_path / "run")
 
 
 @pytest.mark.parametrize("make", [linked, foreign, Path.touch])
@@ -230,7 +230,7 @@ async def test_a_client_that_never_reads_is_cut_off_without_harm_to_others() -> 
                 await come_true(lambda: len(rig.broker.clients) == 2)
                 [greedy] = rig.broker.clients - others
                 assert isinstance(greedy, Connection)
-                await come_true(lambda: greedy.introduced)
+                await come_true(lambda: greedy.initialized)
                 sent = 0
                 try:
                     for sent in range(1, LINES):

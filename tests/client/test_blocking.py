@@ -80,7 +80,7 @@ def test_silence_is_waited_for_no_longer_than_was_asked(tmp_path: Path) -> None:
         door(tmp_path, b"", then_closes=False) as (path, _),
         pytest.raises(BrokerGone, match=r"within 0\.05 s"),
     ):
-        blocking.call(path, "_trio_broker/status", patience=0.05)
+        blocking.call(path, "_trio_broker/status", timeout=0.05)
 
 
 def test_nobody_there_says_how_to_start_one(tmp_path: Path) -> None:

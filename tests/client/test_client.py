@@ -12,7 +12,7 @@ from trio_broker.client import client_over
 from trio_broker.errors import BrokerGone
 from trio_broker.protocol import jsonrpc
 from trio_broker.testing.rig import allow
-from trio_broker.transport.base import Lines
+from trio_broker.transport.base import NdjsonTransport
 
 
 async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None:
@@ -30,7 +30,7 @@ async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None
         return await allow(message)
 
     waits: list[jsonrpc.Message] = []
-    async with client_over(Lines(ours), on_request=answer):
+    async with client_over(NdjsonTransport(ours), on_request=answer):
         await theirs.send_all(ask + ask)
         said = b""
         while said.count(b"\n") < 2:
@@ -40,7 +40,7 @@ async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None
     assert answers == [{"jsonrpc": "2.0", "id": "b", "result": wanted}] * 2
 
 
-class Closed(Lines):
+class Closed(NdjsonTransport):
     """As a WebSocket whose close frame has been read."""
 
     def farewell(self) -> str:
@@ -64,6 +64,6 @@ async def test_a_refusal_is_told_although_the_write_found_the_broker_gone() -> N
         b'{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"too many; leave"}}\n'
     )
     await theirs.aclose()
-    async with client_over(Lines(ours)) as client:
+    async with client_over(NdjsonTransport(ours)) as client:
         with pytest.raises(BrokerGone, match="connection: too many; leave"):
             await client.call("x")

@@ -15,10 +15,10 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerGone
-from trio_broker.server.unix import let_in, unix_socket
+from trio_broker.server.unix import open_unix_listener, serve_unix
 from trio_broker.testing.peer import read_all
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
-from trio_broker.transport.base import Lines
+from trio_broker.transport.base import NdjsonTransport
 
 LIMIT = 60
 NOBODY = 65534
@@ -37,14 +37,14 @@ def path() -> Iterator[Path]:
 async def open_unix(path: Path, **broker: int) -> AsyncGenerator[Rig, None]:
     """A broker behind that door; its agents live in memory."""
     async with open_rig(settings(**broker)) as rig:
-        with unix_socket(path) as door:
-            rig.nursery.start_soon(let_in, rig.broker, door, rig.nursery)
+        with open_unix_listener(path) as door:
+            rig.nursery.start_soon(serve_unix, rig.broker, door, rig.nursery)
             yield rig
 
 
 @asynccontextmanager
 async def visit(path: Path) -> AsyncGenerator[User, None]:
-    async with Lines(await trio.open_unix_socket(str(path))) as link, connected(link) as user:
+    async with NdjsonTransport(await trio.open_unix_socket(str(path))) as link, connected(link) as user:
         yield user
 
 

@@ -14,7 +14,7 @@ from trio_broker.errors import BrokerGone, NoBroker
 from trio_broker.model import CloseReason
 from trio_broker.testing.rig import open_rig, settings
 from trio_broker.testing.web import open_web
-from trio_broker.transport.connect import connected as dialled
+from trio_broker.transport.connect import connect_websocket as dialled
 
 BOUND = 60
 
@@ -59,7 +59,7 @@ async def test_without_a_token_of_ours_nobody_gets_in(
                 async with dialled(web.url, token):
                     pytest.fail("it got in")
             assert rig.broker.clients == set()
-            assert web.door.suspects.total == (1 if token else 0)
+            assert web.door.throttle.total == (1 if token else 0)
 
 
 async def test_a_token_that_is_revoked_ends_its_connections_and_not_their_turns(
@@ -86,7 +86,7 @@ async def test_who_does_not_introduce_itself_is_let_go(autojump_clock: trio.test
         await link.send(b'{"jsonrpc":"2.0","method":"$/ping"}\n')
         with trio.fail_after(31):
             assert await link.receive() is None
-        assert CloseReason.NOT_INITIALIZED.text in link.farewell()
+        assert CloseReason.NOT_INITIALIZED.text in link.close_reason_text()
 
 
 async def test_the_limit_of_clients_holds_and_says_so() -> None:

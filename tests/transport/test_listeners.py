@@ -15,7 +15,7 @@ from trio_broker.errors import ConfigError, NoBroker
 from trio_broker.testing.peer import parsed, read_all
 from trio_broker.testing.rig import connected
 from trio_broker.testing.web import open_door
-from trio_broker.transport.connect import connected as dialled
+from trio_broker.transport.connect import connect_websocket as dialled
 from trio_broker.transport.listeners import open_listeners, url_of
 
 LIMIT = 60

@@ -49,7 +49,7 @@ def _ask(context: click.Context, method: str) -> dict[str, Any]:
         return {}
     try:
         paths = Paths.from_env(os.environ, said.get("config"))
-        answer: dict[str, Any] = blocking.call(paths.socket, method, patience=PATIENCE)
+        answer: dict[str, Any] = blocking.call(paths.socket, method, timeout=PATIENCE)
     except BrokerError:
         return {}
     return answer

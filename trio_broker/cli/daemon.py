@@ -42,7 +42,7 @@ def serve_command(
       trio-broker token new --name phone --scope prompt --scope answer
     """
     at_home(state, "serve")
-    from trio_broker.daemon import listen
+    from trio_broker.daemon import run_daemon
     from trio_broker.ioutil import tune_gc
 
     logging.basicConfig(
@@ -63,7 +63,7 @@ def serve_command(
 
     tune_gc()
     try:
-        run(listen, state.paths, attrs.evolve(config, listen=listening), ready)
+        run(run_daemon, state.paths, attrs.evolve(config, listen=listening), ready)
     except OSError:
         logging.getLogger(__name__).exception("broker_failed")  # the person is told one line of it
         raise
@@ -145,13 +145,13 @@ async def _shut_down(state: State, drain: bool, seconds: float | None) -> int:
         if drain:
             await client.call("_trio_broker/shutdown", {"drain": True})
             with trio.move_on_after(float("inf") if seconds is None else seconds):
-                await client.gone.wait()
+                await client.disconnected.wait()
                 return 0
             click.echo(
                 f"some turns have not ended within {seconds:g} s (--timeout): they are ended now", err=True
             )
         answer = await client.call("_trio_broker/shutdown")
-        await client.gone.wait()
+        await client.disconnected.wait()
     kept: int = answer.get("kept", 0)
     return kept
 

@@ -46,10 +46,10 @@ LISTEN_KEYS = ("websocket", "tls_cert", "tls_key")
 
 
 def _listen(fits: Config) -> Iterator[Problem]:
-    from trio_broker.transport.listeners import protection  # late: it imports trio
+    from trio_broker.transport.listeners import tls_context  # late: it imports trio
 
     try:
-        protection(fits.listen)
+        tls_context(fits.listen)
     except ConfigError as error:
         what = error.message.removeprefix("[listen] ")
         keys, _, why = what.partition(": ")

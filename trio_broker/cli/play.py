@@ -42,7 +42,7 @@ async def show(private: State) -> None:
 async def _end(stage: Stage, client: Client) -> None:
     pids = [session["pid"] for session in (await client.call("_trio_broker/status"))["sessions"]]
     await client.call("_trio_broker/shutdown")
-    await client.gone.wait()
+    await client.disconnected.wait()
     left = [pid for pid in pids if psutil.pid_exists(pid)]
     stage.say("broker", f"down: {len(pids)} agents ended, {len(left)} processes left behind")
 

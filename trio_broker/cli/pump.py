@@ -15,9 +15,9 @@ from trio_util import AsyncValue
 from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
 from trio_broker.model import CloseReason
-from trio_broker.transport.base import Lines
-from trio_broker.transport.connect import connected
-from trio_broker.transport.websocket import WebSocketLink
+from trio_broker.transport.base import NdjsonTransport
+from trio_broker.transport.connect import connect_websocket
+from trio_broker.transport.websocket import WebSocketTransport
 
 LAST_ANSWERS = 5.0  # seconds, as of `acp` on a socket
 LONGEST_REST = 8.0  # seconds: each time twice as long
@@ -31,7 +31,7 @@ async def pump(url: str, token: str | None, asked: dict[str, Any]) -> int:
     token is good no more, and whatever the broker refuses.
     """
     out, in_ = trio.lowlevel.FdStream(os.dup(1)), trio.lowlevel.FdStream(os.dup(0))
-    async with Lines(trio.StapledStream(out, in_)) as editor, trio.open_nursery() as nursery:
+    async with NdjsonTransport(trio.StapledStream(out, in_)) as editor, trio.open_nursery() as nursery:
         await Pump(editor, Bridge(asked or None), nursery).run(url, token)
     return 0
 
@@ -40,11 +40,11 @@ async def pump(url: str, token: str | None, asked: dict[str, Any]) -> int:
 class Pump:
     """`owing`: how many requests of the editor are not answered; when it has said its last, they are waited for."""
 
-    editor: Lines
+    editor: NdjsonTransport
     bridge: Bridge
     nursery: trio.Nursery
     owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
-    _broker: AsyncValue[WebSocketLink | None] = attrs.field(factory=lambda: AsyncValue(None))
+    _broker: AsyncValue[WebSocketTransport | None] = attrs.field(factory=lambda: AsyncValue(None))
     _trouble: BrokerError = attrs.field(factory=lambda: NoBroker(GONE))
     _speaking: trio.Lock = attrs.field(factory=trio.Lock)
 
@@ -53,7 +53,7 @@ class Pump:
         rest = RETRY
         while True:
             try:
-                async with connected(url, token) as broker:
+                async with connect_websocket(url, token) as broker:
                     await self._serve(broker)
                 rest = RETRY
             except NoBroker as error:
@@ -63,7 +63,7 @@ class Pump:
             await trio.sleep(rest)
             rest = min(2 * rest, LONGEST_REST)
 
-    async def _serve(self, broker: WebSocketLink) -> None:
+    async def _serve(self, broker: WebSocketTransport) -> None:
         if await self._greeted(broker):
             self._broker.value = broker
             if self.bridge.brokers:
@@ -73,13 +73,13 @@ class Pump:
             while (lines := await broker.receive()) is not None:
                 await self._take(lines)
         self._broker.value = None
-        gone = f"{GONE}{broker.farewell()}"
+        gone = f"{GONE}{broker.close_reason_text()}"
         if broker.socket.closed is not None and broker.socket.closed.code == CloseReason.EXPIRED.code:
             raise BrokerGone(gone)
         click.echo(f"trio-broker: {gone}; trying again", err=True)
         await self._say(self.bridge.lost(gone))
 
-    async def _greeted(self, broker: WebSocketLink) -> bool:
+    async def _greeted(self, broker: WebSocketTransport) -> bool:
         """Tell it what was before; False if it has gone meanwhile. Raises what it refuses."""
         for words in self.bridge.greeting():
             try:

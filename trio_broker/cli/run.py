@@ -72,7 +72,7 @@ class State:
         if self.url is None:
             from trio_broker.client import blocking
 
-            return blocking.call(self.paths.socket, method, params, patience=patience)
+            return blocking.call(self.paths.socket, method, params, timeout=patience)
         return run(self._ask, method, params)
 
     async def _ask(self, method: str, params: object) -> Any:
@@ -142,7 +142,7 @@ def reach(state: State, *, autostart: bool) -> None:
     if not autostart:
         from trio_broker.client import blocking
 
-        raise blocking.no_broker(state.paths.socket)
+        raise blocking.no_broker_error(state.paths.socket)
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
     start(state.paths)
 

@@ -91,7 +91,7 @@ class Pump:
 
     def _missed(self, line: bytes) -> BrokerError:
         """Wait for a broker if there is none, and the editor asks for something; why there is none then."""
-        trouble: BrokerError = blocking.no_broker(self.path)
+        trouble: BrokerError = blocking.no_broker_error(self.path)
         if not self.bridge.refusal(line, trouble):
             return trouble
         while self._broker is None:
@@ -159,7 +159,7 @@ class Pump:
             broker.connect(self.path)
         except OSError as error:
             broker.close()
-            raise blocking.no_broker(self.path) from error
+            raise blocking.no_broker_error(self.path) from error
         with contextlib.ExitStack() as until_met:
             until_met.enter_context(broker)
             self._greet(broker)

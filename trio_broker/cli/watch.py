@@ -75,9 +75,9 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
         await client.call("_trio_broker/attach", {"key": key} | ({} if since is None else {"since": since}))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_until, closed, nursery.cancel_scope)
-            nursery.start_soon(_until, client.gone, nursery.cancel_scope)
+            nursery.start_soon(_until, client.disconnected, nursery.cancel_scope)
         if not closed.is_set():
-            client.check_there()
+            client.check_connected()
 
 
 async def _until(event: Any, scope: Any) -> None:
@@ -189,7 +189,7 @@ async def _wait_text(
             await client.call("_trio_broker/attach", asked)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until, listening.settled, nursery.cancel_scope)
-                nursery.start_soon(_until, client.gone, nursery.cancel_scope)
+                nursery.start_soon(_until, client.disconnected, nursery.cancel_scope)
             return listening.result(key)
     return None
 

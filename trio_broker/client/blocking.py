@@ -16,18 +16,18 @@ from trio_broker.errors import BrokerError, BrokerGone, NoBroker, from_rpc
 
 
 def call(
-    where: str | os.PathLike[str], method: str, params: object = None, *, patience: float | None = None
+    where: str | os.PathLike[str], method: str, params: object = None, *, timeout: float | None = None
 ) -> Any:
     """Call a method of the broker at a Unix socket; its decoded result, or the error that the Trio client raises.
 
     Blocks for as long as the broker takes, or raises BrokerGone when it says nothing for `patience` seconds.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as broker:
-        broker.settimeout(patience)
+        broker.settimeout(timeout)
         try:
             broker.connect(os.fspath(where))
         except OSError as error:
-            raise no_broker(where) from error
+            raise no_broker_error(where) from error
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {} if params is None else params}
         try:
             try:
@@ -37,12 +37,12 @@ def call(
             with broker.makefile("rb") as lines:
                 return _answer(lines)
         except TimeoutError as error:
-            raise BrokerGone(f"the broker gave no answer within {patience:g} s; look at its log") from error
+            raise BrokerGone(f"the broker gave no answer within {timeout:g} s; look at its log") from error
         except (OSError, ValueError) as error:  # or it speaks something else: as good as gone
-            raise gone() from error
+            raise broker_gone() from error
 
 
-def no_broker(where: str | os.PathLike[str]) -> NoBroker:
+def no_broker_error(where: str | os.PathLike[str]) -> NoBroker:
     """Nobody listens there. A broker that ends takes its socket away, so one that is still there tells of a death."""
     if os.path.exists(where):
         return NoBroker(
@@ -51,13 +51,13 @@ def no_broker(where: str | os.PathLike[str]) -> NoBroker:
     return NoBroker(f"no broker listens at {os.fspath(where)}; start one with `trio-broker up`")
 
 
-def gone(farewell: str = "") -> BrokerGone:
+def broker_gone(farewell: str = "") -> BrokerGone:
     """The broker has closed the connection; `farewell`: its last words, a next step behind a semicolon."""
     step = "" if ";" in farewell else "; look at its log, then `trio-broker up`"
     return BrokerGone(f"the broker closed the connection{farewell}{step}")
 
 
-def last_words(error: Any) -> str:
+def close_text(error: Any) -> str:
     """Of a broker that hangs up: its error that is the answer to nothing."""
     return f": {error.get('message')}" if isinstance(error, dict) else ""
 
@@ -68,9 +68,9 @@ def _answer(lines: BinaryIO) -> Any:
         if "method" in message:
             continue  # a notification to everybody
         if (error := message.get("error")) is not None:
-            raise _error(error) if message.get("id") is not None else gone(last_words(error))
+            raise _error(error) if message.get("id") is not None else broker_gone(close_text(error))
         return message.get("result")
-    raise gone()
+    raise broker_gone()
 
 
 def _error(error: Any) -> BrokerError:

@@ -19,7 +19,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.protocol.pending import PendingRequests
-from trio_broker.transport.base import FAREWELL, Lines, Link
+from trio_broker.transport.base import CLOSE_TIMEOUT, NdjsonTransport, Transport
 from trio_broker.transport.outbox import Outbox
 
 OnMessage = Callable[[Message], None]
@@ -48,12 +48,12 @@ class Client:
     _nursery: trio.Nursery
     _on_message: OnMessage
     _on_request: OnRequest
-    gone: trio.Event = attrs.field(factory=trio.Event)
+    disconnected: trio.Event = attrs.field(factory=trio.Event)
     outbox: Outbox = attrs.field(factory=Outbox)
     _calls: PendingRequests[_Call] = attrs.field(factory=PendingRequests)
     _asked: dict[bytes, trio.CancelScope] = attrs.field(factory=dict)
-    _farewell: str = ""
-    _said: str = ""  # to nobody's request: why it is about to close the connection
+    _close_reason: str = ""
+    _last_error: str = ""  # to nobody's request: why it is about to close the connection
 
     async def call(self, method: str, params: object = None) -> Any:
         """Call a method; its decoded result. `params` is any JSON value, an object as a rule.
@@ -62,7 +62,7 @@ class Client:
         code and data. Cancelling it ends the waiting, the broker's too where the verb is one of its own; a late reply
         is ignored, and what was begun goes on.
         """
-        self.check_there()
+        self.check_connected()
         call = _Call()
         number = self._calls.open(call)
         self.outbox.put(jsonrpc.request(number, method, _params(params)))
@@ -73,16 +73,16 @@ class Client:
                 self.notify("$/cancel_request", {"requestId": number})
         return _result(call.reply)
 
-    def check_there(self) -> None:
+    def check_connected(self) -> None:
         """Raises BrokerGone when the broker has closed the connection."""
-        if self.gone.is_set():
-            raise self._gone()
+        if self.disconnected.is_set():
+            raise self._gone_error()
 
     def notify(self, method: str, params: object = None) -> None:
         """Send a notification; whether it arrives is not known."""
         self.outbox.put(jsonrpc.notification(method, _params(params)))
 
-    def hear(self, line: bytes) -> None:
+    def receive_line(self, line: bytes) -> None:
         """Act on one line of the broker; one that is no message is ignored."""
         try:
             message = jsonrpc.parse_envelope(line)
@@ -93,7 +93,7 @@ class Client:
             if call := self._calls.close(message.id):
                 call.settle(message)
             elif message.id == b"null" and message.error is not None:
-                self._said = blocking.last_words(_error(message.error))
+                self._last_error = blocking.close_text(_error(message.error))
         elif message.kind is Kind.REQUEST:
             self._nursery.start_soon(self._answer, message)
         elif message.method == "$/cancel_request":
@@ -116,15 +116,15 @@ class Client:
         if id is not None and (scope := self._asked.get(id)):
             scope.cancel()
 
-    def lost(self, why: str = "") -> None:
+    def on_disconnect(self, why: str = "") -> None:
         """The broker is gone: everyone who waits for it is told. `why`: what it said at its leaving."""
-        self._farewell = self._farewell or why or self._said
-        self.gone.set()
+        self._close_reason = self._close_reason or why or self._last_error
+        self.disconnected.set()
         for call in self._calls.drain():
-            call.settle(self._gone())
+            call.settle(self._gone_error())
 
-    def _gone(self) -> BrokerGone:
-        return blocking.gone(self._farewell)
+    def _gone_error(self) -> BrokerGone:
+        return blocking.broker_gone(self._close_reason)
 
 
 @asynccontextmanager
@@ -144,63 +144,63 @@ async def open_client(
     sessions and turns go on. An error that leaves the block does so within an ExceptionGroup.
     """
     async with AsyncExitStack() as stack:
-        link = await stack.enter_async_context(_link_to(os.fspath(where), token))
+        link = await stack.enter_async_context(_open_transport(os.fspath(where), token))
         yield await stack.enter_async_context(client_over(link, on_message=on_message, on_request=on_request))
 
 
-def _link_to(where: str, token: str | None) -> AbstractAsyncContextManager[Link]:
+def _open_transport(where: str, token: str | None) -> AbstractAsyncContextManager[Transport]:
     if "://" not in where:
-        return _socket(where)
+        return _open_socket(where)
     from trio_broker.transport import connect  # late: most commands do without
 
-    return connect.connected(where, token)
+    return connect.connect_websocket(where, token)
 
 
 @asynccontextmanager
-async def _socket(path: str) -> AsyncGenerator[Link, None]:
+async def _open_socket(path: str) -> AsyncGenerator[Transport, None]:
     try:
         stream = await trio.open_unix_socket(path)
     except OSError as error:
-        raise blocking.no_broker(path) from error
+        raise blocking.no_broker_error(path) from error
     async with stream:
-        yield Lines(stream)
+        yield NdjsonTransport(stream)
 
 
 @asynccontextmanager
 async def client_over(
-    link: Link, *, on_message: OnMessage = lambda _: None, on_request: OnRequest = refuse_all
+    transport: Transport, *, on_message: OnMessage = lambda _: None, on_request: OnRequest = refuse_all
 ) -> AsyncGenerator[Client, None]:
     """The same over a link; whoever made it closes it."""
     async with trio.open_nursery() as nursery:
         client = Client(nursery, on_message, on_request)
-        client.outbox.dress = link.dress
+        client.outbox.encode = transport.encode
         written = trio.Event()
-        nursery.start_soon(_write, link, client, written)
-        nursery.start_soon(_read, link, client)
+        nursery.start_soon(_write, transport, client, written)
+        nursery.start_soon(_read, transport, client)
         yield client
         client.outbox.finish()
         await written.wait()
         nursery.cancel_scope.cancel()
 
 
-async def _read(link: Link, client: Client) -> None:
+async def _read(transport: Transport, client: Client) -> None:
     try:
-        while (lines := await link.receive()) is not None:
+        while (lines := await transport.receive()) is not None:
             for line in lines:
-                client.hear(line)
+                client.receive_line(line)
     except jsonrpc.LineTooLong:
         pass  # it speaks something else: as good as gone to those who wait
-    client.lost(link.farewell())
+    client.on_disconnect(transport.close_reason_text())
 
 
-async def _write(link: Link, client: Client, written: trio.Event) -> None:
+async def _write(transport: Transport, client: Client, written: trio.Event) -> None:
     try:
         while data := await client.outbox.take():
-            await link.send(data)
+            await transport.send(data)
     except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
-        with trio.move_on_after(FAREWELL):  # why it is gone may be still to be read
-            await client.gone.wait()
-        client.lost(link.farewell())
+        with trio.move_on_after(CLOSE_TIMEOUT):  # why it is gone may be still to be read
+            await client.disconnected.wait()
+        client.on_disconnect(transport.close_reason_text())
     written.set()
 
 

@@ -43,22 +43,22 @@ class Sessionless(Protocol):
     def forget(self, number: int) -> None: ...
 
 
-AtOnce = Callable[["Connection", Message], bytes | None]
-Waiting = Callable[["Connection", Message], Awaitable[bytes | None]]
+SyncMethod = Callable[["Connection", Message], bytes | None]
+AsyncMethod = Callable[["Connection", Message], Awaitable[bytes | None]]
 
 
 @attrs.frozen
 class Handlers:
     """How methods are answered: a raw result, or None when the handler has replied or will. They raise BrokerError."""
 
-    at_once: Mapping[str, AtOnce]
-    waiting: Mapping[str, Waiting]
+    sync_methods: Mapping[str, SyncMethod]
+    async_methods: Mapping[str, AsyncMethod]
     notifications: Mapping[str, Callable[[Connection, Message], None]]
-    other: AtOnce
+    fallback: SyncMethod
 
     def owns(self, method: str) -> bool:
         """Whether it is never passed on: a request of this name would go past queue and log without its id."""
-        return method.startswith("$/") or method in self.at_once or method in self.waiting
+        return method.startswith("$/") or method in self.sync_methods or method in self.async_methods
 
 
 @attrs.define(eq=False)
@@ -75,17 +75,17 @@ class Connection:
     grant: Grant = OWNER
     outbox: Outbox = attrs.field(factory=Outbox)
     subscriptions: Subscriptions = attrs.field(init=False)
-    bound: SessionDefaults | None = None
-    introduced: bool = False
-    spoken: bool = False  # it has asked for something: an initialize, or a verb of ours
-    ending: CloseReason | None = None
-    cut_off: bool = False
-    capabilities: Mapping[str, Any] = attrs.field(factory=dict)
-    owing: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
-    reading: trio.Lock = attrs.field(factory=trio.Lock)
+    defaults: SessionDefaults | None = None
+    initialized: bool = False
+    active: bool = False  # it has asked for something: an initialize, or a verb of ours
+    close_reason: CloseReason | None = None
+    aborted: bool = False
+    client_capabilities: Mapping[str, Any] = attrs.field(factory=dict)
+    unanswered: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
+    full_read_lock: trio.Lock = attrs.field(factory=trio.Lock)
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
-    passed: dict[IdKey, tuple[Session | Sessionless, int]] = attrs.field(factory=dict)
-    waiting: dict[IdKey, trio.CancelScope] = attrs.field(
+    forwarded: dict[IdKey, tuple[Session | Sessionless, int]] = attrs.field(factory=dict)
+    waiting_calls: dict[IdKey, trio.CancelScope] = attrs.field(
         factory=dict
     )  # verbs of ours that have no answer yet
     _calls: PendingRequests[OnReply] = attrs.field(factory=PendingRequests)
@@ -96,7 +96,7 @@ class Connection:
 
     # From the client
 
-    def hear(self, line: bytes) -> None:
+    def receive_line(self, line: bytes) -> None:
         """Act on one line of the client. Nonsense is answered, and the connection lives (DESIGN D13)."""
         try:
             message = jsonrpc.parse_envelope(line)
@@ -116,34 +116,34 @@ class Connection:
                 id=id,
             )
         self._ids.claim(id)
-        self.owing.value = len(self._ids)
+        self.unanswered.value = len(self._ids)
 
     def _dispatch(self, message: Message) -> None:
         if message.kind is Kind.REQUEST:
-            self._answer(message)
+            self._handle_request(message)
         elif message.kind is Kind.NOTIFICATION:
-            self._note(message)
+            self._handle_notification(message)
         elif on_reply := self._calls.close(message.id):
             on_reply(message)
 
-    def _answer(self, message: Message) -> None:
+    def _handle_request(self, message: Message) -> None:
         method = message.method or ""
-        self.spoken = self.spoken or method == "initialize" or method.startswith(METHOD_PREFIX)
+        self.active = self.active or method == "initialize" or method.startswith(METHOD_PREFIX)
         try:
             require_scope(self.grant, scopes.of_request(method), method)
-            if waiting := self.handlers.waiting.get(method):
-                self.nursery.start_soon(self._answer_later, waiting, message)
+            if waiting := self.handlers.async_methods.get(method):
+                self.nursery.start_soon(self._handle_async, waiting, message)
                 return
-            result = self.handlers.at_once.get(method, self.handlers.other)(self, message)
+            result = self.handlers.sync_methods.get(method, self.handlers.fallback)(self, message)
         except BrokerError as error:
             self.fail(message, error)
         else:
             self._reply_if(message, result)
 
-    async def _answer_later(self, handler: Waiting, message: Message) -> None:
+    async def _handle_async(self, handler: AsyncMethod, message: Message) -> None:
         with trio.CancelScope() as scope:
             if (message.method or "").startswith(METHOD_PREFIX):  # an agent's session is made to the end
-                self.waiting[id_key(message.id or b"null")] = scope
+                self.waiting_calls[id_key(message.id or b"null")] = scope
             try:
                 result = await handler(self, message)
             except BrokerError as error:
@@ -153,7 +153,7 @@ class Connection:
         if scope.cancelled_caught:
             self.fail(message, CallCancelled("Request cancelled"))
 
-    def _note(self, message: Message) -> None:
+    def _handle_notification(self, message: Message) -> None:
         method = message.method or ""
         try:
             require_scope(self.grant, scopes.of_notification(method), method)
@@ -173,7 +173,7 @@ class Connection:
         """Send a frame after all that stands in this log now."""
         self.outbox.put(frame, self.subscriptions.cursor_of(log))
 
-    def event(self, kind: str, **fields: Any) -> None:
+    def send_event(self, kind: str, **fields: Any) -> None:
         """A `_trio_broker/event`, to clients that speak our own methods; plain ACP clients are spared them."""
         if self.subscriptions.events:
             self.send(jsonrpc.notification(EVENT, jsonrpc.encode({"kind": kind, **fields})))
@@ -195,12 +195,12 @@ class Connection:
     def _release(self, message: Message) -> None:
         id = message.id or b"null"
         self.prompts.pop(id_key(id), None)
-        self.passed.pop(id_key(id), None)
-        self.waiting.pop(id_key(id), None)
+        self.forwarded.pop(id_key(id), None)
+        self.waiting_calls.pop(id_key(id), None)
         self._ids.release(id)
-        self.owing.value = len(self._ids)
+        self.unanswered.value = len(self._ids)
 
-    def pass_reply(self, message: Message, log: Log | None, reply: Reply) -> None:
+    def forward_reply(self, message: Message, log: Log | None, reply: Reply) -> None:
         """Give an agent's answer to the client that asked, untouched, after what the agent said before."""
         after = self.subscriptions.cursor_of(log) if log is not None else None
         if isinstance(reply, BrokerError):
@@ -230,7 +230,7 @@ class Connection:
             self.send(jsonrpc.notification("$/cancel_request", jsonrpc.encode({"requestId": number})))
 
     def can_elicit(self, mode: object) -> bool:
-        modes = self.capabilities.get("elicitation")
+        modes = self.client_capabilities.get("elicitation")
         return isinstance(modes, dict) and isinstance(mode, str) and isinstance(modes.get(mode), dict)
 
     def client_request_id(self, log: Log, number: int) -> object | None:
@@ -238,16 +238,16 @@ class Connection:
         for key, (session, turn) in self.prompts.items():
             if session.log is log and turn.number == number:
                 return key[1]
-        for key, (agent, passed) in self.passed.items():
+        for key, (agent, passed) in self.forwarded.items():
             if isinstance(agent, Session) and agent.log is log and passed == number:
                 return key[1]
         return None
 
     # Sessions
 
-    def check_introduced(self) -> None:
+    def check_initialized(self) -> None:
         """Raises BadMessage before the client has said who it is."""
-        if not self.introduced:
+        if not self.initialized:
             raise BadMessage("the first ACP request must be initialize")
 
     def session(self, message: Message) -> Session:
@@ -272,7 +272,7 @@ class Connection:
         self.subscriptions.attach(session)
         return session.submit(turn, first=first)
 
-    def settle(self, message: Message, session: Session, outcome: Outcome) -> None:
+    def reply_outcome(self, message: Message, session: Session, outcome: Outcome) -> None:
         """Answer a `session/prompt` with its turn's outcome, after all of its updates."""
         after = self.subscriptions.attached.get(session)
         if isinstance(outcome, Answered):
@@ -282,24 +282,24 @@ class Connection:
         else:
             self.fail(message, outcome.error, after)
 
-    def finish(self, ending: CloseReason) -> None:
+    def finish(self, reason: CloseReason) -> None:
         """Nothing more will be sent: when what is due has been, the connection ends. Its first reason counts."""
-        self.ending = self.ending or ending
+        self.close_reason = self.close_reason or reason
         self.outbox.finish()
 
-    def cut(self, ending: CloseReason) -> None:
+    def abort(self, reason: CloseReason) -> None:
         """End the connection, whatever is still due. A write under way has LAST_WRITE seconds, for half a message can't
         be followed by the reason of the end.
         """
-        self.ending = self.ending or ending
-        self.cut_off = True
+        self.close_reason = self.close_reason or reason
+        self.aborted = True
         self.outbox.close()
         self.nursery.cancel_scope.deadline = trio.current_time() + LAST_WRITE
 
-    def leave(self) -> None:
+    def detach_all(self) -> None:
         """The client is gone: it hears nothing more and is asked nothing more. Its turns go on."""
         self.subscriptions.detach_all()
-        for agent, number in self.passed.values():
+        for agent, number in self.forwarded.values():
             if not isinstance(agent, Session):  # it lives for as long as somebody waits for an answer
                 agent.forget(number)
         self.outbox.close()

@@ -26,10 +26,10 @@ class Subscriptions:
     told before each batch of lines where in the log it is.
     """
 
-    listener: AttachedClient
+    client: AttachedClient
     outbox: Outbox
     may_answer: bool
-    can: ClientCapabilities = attrs.field(factory=ClientCapabilities)
+    capabilities: ClientCapabilities = attrs.field(factory=ClientCapabilities)
     events: bool = False
     positions: bool = False
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
@@ -48,8 +48,8 @@ class Subscriptions:
             here = session.router.unseen_since or session.log.last + 1
             cursor = session.log.cursor(here if since is None else since)
             self.attached[session] = cursor
-            self.outbox.follow(cursor, partial(self._render, session))
-            session.router.attach(self.listener, observes=observes or not self.may_answer)
+            self.outbox.subscribe(cursor, partial(self._render, session))
+            session.router.attach(self.client, observes=observes or not self.may_answer)
             if self.positions:
                 self.outbox.put(position_frame(session.session_id, session.log.began, cursor.next))
         return self.attached[session]
@@ -57,10 +57,10 @@ class Subscriptions:
     def detach(self, session: Session) -> None:
         """The client hears no more of the session; its turns go on. Twice is once."""
         if cursor := self.attached.pop(session, None):
-            self.outbox.leave(cursor)
+            self.outbox.unsubscribe(cursor)
             self._observing.discard(session)
             session.used_at = trio.current_time()
-            session.router.detach(self.listener)
+            session.router.detach(self.client)
 
     def detach_all(self) -> None:
         for session in tuple(self.attached):
@@ -81,11 +81,15 @@ class Subscriptions:
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
         if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            told = record.data if self.events or record.plain else downgrade_updates(record.data, self.can)
+            told = (
+                record.data
+                if self.events or record.plain
+                else downgrade_updates(record.data, self.capabilities)
+            )
         elif self.events:
             told = event_frame(session.session_id, session.key, record)
         else:
-            told = prompt_frames(session.session_id or "", record, but=self.listener.name)
+            told = prompt_frames(session.session_id or "", record, exclude_author=self.client.name)
         if self.positions:
             here = record.first, record.count, told.count(b"\n")
             return position_frame(session.session_id, session.log.began, *here) + told
@@ -107,14 +111,14 @@ def event_frame(session_id: str | None, key: str, record: Record) -> bytes:
     return jsonrpc.notification(EVENT, params)
 
 
-def prompt_frames(session_id: str, record: Record, but: str | None = None) -> bytes:
+def prompt_frames(session_id: str, record: Record, exclude_author: str | None = None) -> bytes:
     """A `started` event as the `user_message_chunk`s of an ACP conversation; b"" for the prompts of `but`, and for
     every other event.
     """
     if record.kind != "started":
         return b""
     event = jsonrpc.decode(record.data)
-    if but is not None and event.get("author") == but and not event.get("editedBy"):
+    if exclude_author is not None and event.get("author") == exclude_author and not event.get("editedBy"):
         return b""  # it knows what it said
     id = f"prompt-{event.get('promptId')}"
     meta = {META_KEY: {"author": event.get("author"), "seq": record.first}}

@@ -21,17 +21,17 @@ from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.methods.admin import shut_down
 from trio_broker.server.serve import serve
 from trio_broker.supervision import run_contained
-from trio_broker.transport.base import Lines
+from trio_broker.transport.base import NdjsonTransport
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
-REFUSAL = 2.0  # seconds for a refused client to take the reason, or before that to say what it wants
-LONGEST = 64 * 1024  # bytes of a line that is heard above the limit
+REFUSAL_TIMEOUT = 2.0  # seconds for a refused client to take the reason, or before that to say what it wants
+OPERATOR_MAX_LINE = 64 * 1024  # bytes of a line that is heard above the limit
 
 
 @contextlib.contextmanager
-def unix_socket(path: Path) -> Iterator[trio.SocketListener]:
+def open_unix_listener(path: Path) -> Iterator[trio.SocketListener]:
     """A listening socket of mode 0600; one that a dead broker left is replaced, since we hold its lock."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -47,19 +47,19 @@ def unix_socket(path: Path) -> Iterator[trio.SocketListener]:
             path.unlink(missing_ok=True)
 
 
-async def let_in(broker: Broker, door: trio.SocketListener, clients: trio.Nursery) -> None:
+async def serve_unix(broker: Broker, listener: trio.SocketListener, clients: trio.Nursery) -> None:
     """Serve whoever connects, in `clients`, until cancelled."""
 
     async def welcome(stream: trio.SocketStream) -> None:
-        if stranger := _stranger(stream):
+        if stranger := _check_peer(stream):
             await _refuse(stream, stranger)
         elif full := _full(broker):
             await run_contained("client", partial(_answer_operator, broker, stream, full), lambda: None)
         else:
-            link = Lines(stream, broker.config.broker.max_line)
+            link = NdjsonTransport(stream, broker.config.broker.max_line)
             await run_contained("client", partial(serve, broker, link), lambda: None)
 
-    await trio.serve_listeners(welcome, [door], handler_nursery=clients)
+    await trio.serve_listeners(welcome, [listener], handler_nursery=clients)
 
 
 def _full(broker: Broker) -> str | None:
@@ -69,7 +69,7 @@ def _full(broker: Broker) -> str | None:
     return None
 
 
-def _stranger(stream: trio.SocketStream) -> str | None:
+def _check_peer(stream: trio.SocketStream) -> str | None:
     if (uid := peer_uid(stream)) not in (None, 0, os.getuid()):
         return f"this broker belongs to user {os.getuid()}, and user {uid} may not use it"
     return None
@@ -80,9 +80,9 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
 
     It is no client, and may not stay; only who waits for a drain to end does.
     """
-    link = Lines(stream, LONGEST)
+    link = NdjsonTransport(stream, OPERATOR_MAX_LINE)
     heard = False
-    with trio.move_on_after(REFUSAL) as stay:
+    with trio.move_on_after(REFUSAL_TIMEOUT) as stay:
         try:
             while lines := await link.receive():
                 for line in lines:
@@ -115,7 +115,7 @@ def _answer(broker: Broker, message: Message) -> bytes | None:
 async def _refuse(stream: trio.SocketStream, why: str) -> None:
     log.warning("client_refused why=%s", why)
     async with stream:
-        with trio.move_on_after(REFUSAL):
+        with trio.move_on_after(REFUSAL_TIMEOUT):
             try:
                 told = jsonrpc.error_object(jsonrpc.INTERNAL_ERROR, why, {"kind": "refused"})
                 await stream.send_all(jsonrpc.error_response(b"null", told))

@@ -24,21 +24,29 @@ from trio_broker.model import CloseReason
 from trio_broker.server.connection import Connection
 from trio_broker.server.serve import serve
 from trio_broker.supervision import run_contained
-from trio_broker.transport.http import Head, HeadReader, Place, Refusal, Rules, answer, place_of
-from trio_broker.transport.listeners import Listener, address_of
-from trio_broker.transport.websocket import Wire, accepted, close_heard
+from trio_broker.transport.http import (
+    HttpError,
+    HttpRequest,
+    OriginPolicy,
+    RequestReader,
+    UpgradeRequest,
+    encode_response,
+    parse_upgrade,
+)
+from trio_broker.transport.listeners import Listener, parse_address
+from trio_broker.transport.websocket import WebSocketStream, accept_websocket, close_after_eof
 
 log = logging.getLogger(__name__)
 
-HEAD_PATIENCE = 10.0  # seconds for a whole head, TLS included
-ANSWER_PATIENCE = 2.0  # seconds to take a refusal
+HEAD_TIMEOUT = 10.0  # seconds for a whole head, TLS included
+RESPONSE_TIMEOUT = 2.0  # seconds to take a refusal
 FIRST_DELAY, LONGEST_DELAY = (
     0.1,
     5.0,
 )  # seconds that a wrong token waits for its answer: each time twice as long
 READ = 4096
-REMEMBERED = 60.0  # seconds after which an address is clean again
-ADDRESSES = 1000
+FORGET_AFTER = 60.0  # seconds after which an address is clean again
+MAX_ADDRESSES = 1000
 
 
 UNAUTHORIZED = (
@@ -48,7 +56,7 @@ UNAUTHORIZED = (
 )
 
 
-class WrongToken(Refusal):
+class WrongToken(HttpError):
     """The same words as for none at all, but not as quickly."""
 
     def __init__(self) -> None:
@@ -56,7 +64,7 @@ class WrongToken(Refusal):
 
 
 @attrs.define
-class Suspects:
+class FailedAuthThrottle:
     """Addresses that came with a wrong token; the count grows the delay of their next refusal, of no one's welcome."""
 
     _failures: OrderedDict[str, tuple[int, float]] = attrs.field(factory=OrderedDict)
@@ -66,49 +74,49 @@ class Suspects:
         """One more failure: how many seconds its answer is to wait."""
         now = trio.current_time()
         count, at = self._failures.pop(address, (0, now))
-        count = 1 if now - at > REMEMBERED else count + 1
+        count = 1 if now - at > FORGET_AFTER else count + 1
         self._failures[address] = count, now
         self.total += 1
-        while len(self._failures) > ADDRESSES:
+        while len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
         return min(FIRST_DELAY * 2.0 ** min(count - 1, 10), LONGEST_DELAY)
 
 
 @attrs.define(eq=False)
-class WebDoor:
+class WebSocketServer:
     """One broker's; `run` lets clients in.
 
     `handshaking` and `delayed` are the strangers at the door, `by_token` counts the connections of each token.
     """
 
     broker: Broker
-    suspects: Suspects = attrs.field(factory=Suspects)
+    throttle: FailedAuthThrottle = attrs.field(factory=FailedAuthThrottle)
     handshaking: int = 0
     delayed: int = 0
     by_token: Counter[str | None] = attrs.field(factory=Counter)
 
     async def run(self, listeners: list[Listener], clients: trio.Nursery) -> None:
         """Let clients in until cancelled; each is served in `clients`."""
-        await trio.serve_listeners(self._meet, listeners, handler_nursery=clients)
+        await trio.serve_listeners(self._serve_contained, listeners, handler_nursery=clients)
 
-    async def _meet(self, stream: trio.abc.Stream) -> None:
-        await run_contained("client", partial(self._welcome, stream), lambda: None)
+    async def _serve_contained(self, stream: trio.abc.Stream) -> None:
+        await run_contained("client", partial(self._handle, stream), lambda: None)
 
-    async def _welcome(self, stream: trio.abc.Stream) -> None:
+    async def _handle(self, stream: trio.abc.Stream) -> None:
         try:
-            came = await self._shake_hands(stream)
+            came = await self._accept(stream)
             if came is not None:
                 await self._serve(stream, *came)
-        except Refusal as refusal:
+        except HttpError as refusal:
             await self._refuse(stream, refusal)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it left, or its TLS is not ours
         finally:
-            await close_heard(stream)  # noqa: ASYNC102  # bounded by FAREWELL there
+            await close_after_eof(stream)  # noqa: ASYNC102  # bounded by FAREWELL there
 
-    async def _shake_hands(
+    async def _accept(
         self, stream: trio.abc.Stream
-    ) -> tuple[Place, bytes, Grant, SessionDefaults | None] | None:
+    ) -> tuple[UpgradeRequest, bytes, Grant, SessionDefaults | None] | None:
         """Read the head; what it asks for, None if that was answered already. Raises Refusal."""
         with self._handshake():
             if (head := await _read_head(stream)) is None:
@@ -116,29 +124,29 @@ class WebDoor:
             if head.path in ("/healthz", "/readyz") and head.method in ("GET", "HEAD"):
                 await _answer(stream, *self._health(head), body=head.method == "GET")
                 return None
-            place = place_of(head, self._rules)
+            place = parse_upgrade(head, self._rules)
             grant = self._authorized(place.token)
-            bound = self._bound(place, grant)
+            bound = self._defaults(place, grant)
             self._check_room(grant)
-            return place, head.behind, grant, bound
+            return place, head.trailing_data, grant, bound
 
     @property
     def _listen(self) -> ListenConfig:
         return self.broker.config.listen
 
     @property
-    def _rules(self) -> Rules:
+    def _rules(self) -> OriginPolicy:
         origins = frozenset(origin.lower().rstrip("/") for origin in self._listen.origins)
         hosts = {host.lower() for host in self._listen.hosts}
         if self._listen.websocket is not None:
-            hosts.add(address_of(self._listen.websocket)[0].lower())
-        return Rules(origins, frozenset(hosts), self._listen.compression)
+            hosts.add(parse_address(self._listen.websocket)[0].lower())
+        return OriginPolicy(origins, frozenset(hosts), self._listen.compression)
 
     @contextmanager
     def _handshake(self) -> Iterator[None]:
         limit = self._listen.max_handshakes
         if self.handshaking >= limit:
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{limit} handshakes are under way, the limit; try again, or raise max_handshakes in [listen]",
             )
@@ -148,14 +156,14 @@ class WebDoor:
         finally:
             self.handshaking -= 1
 
-    def _health(self, head: Head) -> tuple[HTTPStatus, str]:
+    def _health(self, head: HttpRequest) -> tuple[HTTPStatus, str]:
         if head.path == "/readyz" and self.broker.stopping.is_set():
             return HTTPStatus.SERVICE_UNAVAILABLE, "the broker is stopping"
         return HTTPStatus.OK, "ok"
 
     def _authorized(self, token: str | None) -> Grant:
         if token is None:
-            raise Refusal(*UNAUTHORIZED)
+            raise HttpError(*UNAUTHORIZED)
         if (grant := self.broker.tokens.check(token)) is None:
             raise WrongToken
         return grant
@@ -170,23 +178,23 @@ class WebDoor:
         elif self.by_token[grant.token] >= mine:
             full = f"{mine} clients are connected with this token, the limit; raise max_per_token in [listen]"
         if full is not None:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, full)
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, full)
 
-    def _bound(self, place: Place, grant: Grant) -> SessionDefaults | None:
+    def _defaults(self, place: UpgradeRequest, grant: Grant) -> SessionDefaults | None:
         if place.key is not None and not grant.may_name(place.key):
-            raise Refusal(HTTPStatus.FORBIDDEN, f"this token is not for the session {place.key[:100]!r}")
+            raise HttpError(HTTPStatus.FORBIDDEN, f"this token is not for the session {place.key[:100]!r}")
         if place.agent is None and place.key is None:
             return None
         try:
             return SessionDefaults(self.broker.registry.resolve(place.agent), place.key)
         except UnknownAgent as error:
-            raise Refusal(HTTPStatus.NOT_FOUND, " ".join(error.message.split())) from error
+            raise HttpError(HTTPStatus.NOT_FOUND, " ".join(error.message.split())) from error
 
-    async def _refuse(self, stream: trio.abc.Stream, refusal: Refusal) -> None:
+    async def _refuse(self, stream: trio.abc.Stream, refusal: HttpError) -> None:
         address = _address(stream)
         log.warning("refused status=%s address=%s why=%s", refusal.status.value, address, refusal.message)
         if isinstance(refusal, WrongToken):
-            await self._delay(self.suspects.note(address))
+            await self._delay(self.throttle.note(address))
         await _answer(stream, refusal.status, refusal.message, *refusal.headers)
 
     async def _delay(self, seconds: float) -> None:
@@ -202,7 +210,7 @@ class WebDoor:
     async def _serve(
         self,
         stream: trio.abc.Stream,
-        place: Place,
+        place: UpgradeRequest,
         behind: bytes,
         grant: Grant,
         bound: SessionDefaults | None,
@@ -210,50 +218,50 @@ class WebDoor:
         self.by_token[grant.token] += 1
         config = self.broker.config
         try:
-            wire = Wire(stream, config.broker.max_line, place.request(), behind)
-            async with accepted(wire, compress=place.deflate is not None) as link:
-                await serve(self.broker, link, grant, partial(self._attend, bound))
+            wire = WebSocketStream(stream, config.broker.max_line, place.minimal_request(), behind)
+            async with accept_websocket(wire, compress=place.deflate is not None) as link:
+                await serve(self.broker, link, grant, partial(self._watch, bound))
         finally:
             self.by_token[grant.token] -= 1
             if not self.by_token[grant.token]:
                 del self.by_token[grant.token]
 
-    def _attend(self, bound: SessionDefaults | None, connection: Connection) -> None:
-        connection.bound = bound
-        connection.nursery.start_soon(self._cut_when_over, connection)
-        connection.nursery.start_soon(self._cut_unless_introduced, connection)
+    def _watch(self, bound: SessionDefaults | None, connection: Connection) -> None:
+        connection.defaults = bound
+        connection.nursery.start_soon(self._abort_when_revoked, connection)
+        connection.nursery.start_soon(self._abort_unless_initialized, connection)
 
-    async def _cut_when_over(self, connection: Connection) -> None:
+    async def _abort_when_revoked(self, connection: Connection) -> None:
         why = await self.broker.tokens.wait_revoked(connection.grant)
         log.info("client_cut name=%s why=%s", connection.name, why)
-        connection.cut(CloseReason.EXPIRED)
+        connection.abort(CloseReason.EXPIRED)
 
-    async def _cut_unless_introduced(self, connection: Connection) -> None:
+    async def _abort_unless_initialized(self, connection: Connection) -> None:
         await trio.sleep(self._listen.initialize_timeout)
-        if not connection.spoken:
-            connection.cut(CloseReason.NOT_INITIALIZED)
+        if not connection.active:
+            connection.abort(CloseReason.NOT_INITIALIZED)
 
 
-async def _read_head(stream: trio.abc.Stream) -> Head | None:
+async def _read_head(stream: trio.abc.Stream) -> HttpRequest | None:
     """None if there was nobody: a look whether the port is open. Raises Refusal."""
-    reader, said = HeadReader(), False
-    with trio.move_on_after(HEAD_PATIENCE):
+    reader, said = RequestReader(), False
+    with trio.move_on_after(HEAD_TIMEOUT):
         while (data := bytes(await stream.receive_some(READ))) or said:
             said = True
             if (head := reader.feed(data)) is not None:
                 return head
         return None
-    raise Refusal(
-        HTTPStatus.REQUEST_TIMEOUT, f"the head of the request was not here within {HEAD_PATIENCE:g} s"
+    raise HttpError(
+        HTTPStatus.REQUEST_TIMEOUT, f"the head of the request was not here within {HEAD_TIMEOUT:g} s"
     )
 
 
 async def _answer(
     stream: trio.abc.Stream, status: HTTPStatus, text: str, *headers: tuple[str, str], body: bool = True
 ) -> None:
-    with trio.move_on_after(ANSWER_PATIENCE):
+    with trio.move_on_after(RESPONSE_TIMEOUT):
         try:
-            await stream.send_all(answer(status, text, *headers, body=body))
+            await stream.send_all(encode_response(status, text, *headers, body=body))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it did not wait for the answer
 

@@ -28,8 +28,8 @@ from trio_broker.agent.spawn import spawn_agent
 from trio_broker.config.config import AgentConfig, Config
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
 from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
-from trio_broker.transport.base import Lines
-from trio_broker.transport.connect import connected as dialled
+from trio_broker.transport.base import NdjsonTransport
+from trio_broker.transport.connect import connect_websocket as dialled
 
 READY = "Ctrl-C ends it"  # what `serve` says when clients can connect
 LOOK = 0.01  # seconds between two looks at what only the system knows
@@ -77,7 +77,10 @@ def serving(home: Home, env: dict[str, str] | None = None) -> Iterator[subproces
 @asynccontextmanager
 async def visit(home: Home) -> AsyncGenerator[User, None]:
     """A client of the daemon; leaving the block disconnects."""
-    async with Lines(await trio.open_unix_socket(str(home.socket))) as link, connected(link) as user:
+    async with (
+        NdjsonTransport(await trio.open_unix_socket(str(home.socket))) as link,
+        connected(link) as user,
+    ):
         yield user
 
 

@@ -35,7 +35,7 @@ from trio_broker.server.serve import serve
 from trio_broker.session.session import Session
 from trio_broker.supervision import run_contained
 from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
-from trio_broker.transport.base import Lines, Link
+from trio_broker.transport.base import NdjsonTransport, Transport
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -184,7 +184,7 @@ async def allow(message: Message) -> object:
 
 
 @asynccontextmanager
-async def connected(link: Link, on_request: OnRequest = refuse_all) -> AsyncGenerator[User, None]:
+async def connected(link: Transport, on_request: OnRequest = refuse_all) -> AsyncGenerator[User, None]:
     """A client at the other end of a link; leaving the block lets go of it, and whoever made the link closes it."""
     user = User(on_request)
     async with (
@@ -219,7 +219,7 @@ class Rig:
         self, on_request: OnRequest = refuse_all, *, grant: Grant = OWNER
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection, which may what its `grant` says; leaving the block disconnects."""
-        async with Lines(self.raw(grant)) as link, connected(link, on_request) as user:
+        async with NdjsonTransport(self.raw(grant)) as link, connected(link, on_request) as user:
             self.users.append(user)
             try:
                 yield user
@@ -230,7 +230,7 @@ class Rig:
         """A connection to the broker, for bytes."""
         ours, theirs = socket.socketpair()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
-        link = Lines(stream, self.broker.config.broker.max_line)
+        link = NdjsonTransport(stream, self.broker.config.broker.max_line)
         self.nursery.start_soon(
             run_contained, "client", partial(serve, self.broker, link, grant), lambda: None
         )

@@ -18,12 +18,12 @@ import trio
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.client import refuse_all
 from trio_broker.config.config import BrokerConfig, Config, ListenConfig
-from trio_broker.server.websocket import WebDoor
+from trio_broker.server.websocket import WebSocketServer
 from trio_broker.session.agent_request import AgentRequest
 from trio_broker.session.session import Session
 from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
 from trio_broker.testing.rig import OnRequest, Rig, User, connected, open_rig
-from trio_broker.transport.connect import connected as dialled
+from trio_broker.transport.connect import connect_websocket as dialled
 from trio_broker.transport.listeners import Listener, open_listeners, url_of
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
@@ -35,7 +35,7 @@ class Web:
     """A WebSocket door that is open at `url`; `token` is an admin's."""
 
     rig: Rig
-    door: WebDoor
+    door: WebSocketServer
     url: str
     token: str
 
@@ -129,7 +129,7 @@ async def open_web(rig: Rig) -> AsyncGenerator[Web, None]:
     """Open a door at a free port of 127.0.0.1, with whatever else `[listen]` of the rig's broker says."""
     config = attrs.evolve(rig.broker.config.listen, websocket="127.0.0.1:0")
     listeners: list[Listener] = await open_listeners(config)
-    door = WebDoor(rig.broker)
+    door = WebSocketServer(rig.broker)
     token = await rig.broker.tokens.create(ADMIN)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(door.run, listeners, rig.nursery))

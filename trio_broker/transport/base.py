@@ -18,36 +18,36 @@ from trio_broker.protocol.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536
 WRITE = 256 * 1024  # bytes handed to one write, which has to make progress within `WRITE_PATIENCE`
-FAREWELL = 2.0  # seconds for the other side to heed that a link is closed
-WRITE_PATIENCE = 60.0  # seconds for one write to a client that reads at all
+CLOSE_TIMEOUT = 2.0  # seconds for the other side to heed that a link is closed
+WRITE_TIMEOUT = 60.0  # seconds for one write to a client that reads at all
 
 
-class Link(Protocol):
+class Transport(Protocol):
     """`receive` and `send` may each be used by one task at a time."""
 
     async def receive(self) -> Sequence[bytes] | None:
         """The next lines, None when the other side has said its last. Raises LineTooLong."""
 
-    def dress(self, lines: bytes) -> bytes:
+    def encode(self, lines: bytes) -> bytes:
         """Whole lines as they go over this link; what was dressed may be joined."""
 
-    async def send(self, dressed: bytes) -> None:
+    async def send(self, encoded: bytes) -> None:
         """Send what was dressed. Raises BrokenResourceError, and TooSlowError when the other side does not read.
 
         Who cancels it has broken the link: only closing it is left (TRIO.md, fact 4).
         """
 
-    def hung_up(self) -> bool:
+    def is_disconnected(self) -> bool:
         """Whether the other side is gone altogether, and not only silent."""
 
-    def farewell(self) -> str:
+    def close_reason_text(self) -> str:
         """ ": " and what the other side said when it closed the link, or nothing."""
 
-    async def close(self, ending: CloseReason) -> None:
+    async def close(self, reason: CloseReason) -> None:
         """End it; the other side is told why, where there are words for that and it listens."""
 
 
-class Lines:
+class NdjsonTransport:
     """A Link over a byte stream: newline-delimited JSON, as ACP has it on stdio."""
 
     def __init__(self, stream: trio.abc.Stream, limit: int = MAX_LINE) -> None:
@@ -61,19 +61,19 @@ class Lines:
             return None
         return self._splitter.feed(data) if data else None
 
-    def dress(self, lines: bytes) -> bytes:
+    def encode(self, lines: bytes) -> bytes:
         return lines
 
-    async def send(self, dressed: bytes) -> None:
-        await send_in_steps(self.stream, dressed)
+    async def send(self, encoded: bytes) -> None:
+        await send_in_steps(self.stream, encoded)
 
-    def hung_up(self) -> bool:
+    def is_disconnected(self) -> bool:
         return isinstance(self.stream, trio.SocketStream) and both_closed(self.stream)
 
-    def farewell(self) -> str:
+    def close_reason_text(self) -> str:
         return ""
 
-    async def close(self, ending: CloseReason) -> None:
+    async def close(self, reason: CloseReason) -> None:
         await self.stream.aclose()
 
     async def __aenter__(self) -> Self:
@@ -82,7 +82,7 @@ class Lines:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with trio.move_on_after(FAREWELL, shield=True):
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
             await self.close(CloseReason.LEFT)
 
 
@@ -94,7 +94,7 @@ async def send_in_steps(stream: trio.abc.SendStream, data: bytes | bytearray | m
     view = memoryview(data)
     sent = write_nowait(stream.socket.fileno(), view) if isinstance(stream, trio.SocketStream) else 0
     for start in range(sent, len(view), WRITE):
-        with trio.fail_after(WRITE_PATIENCE):
+        with trio.fail_after(WRITE_TIMEOUT):
             await stream.send_all(view[start : start + WRITE])
 
 

@@ -21,15 +21,15 @@ from wsproto.utilities import ProtocolError
 from trio_broker.errors import Misuse, NoBroker
 from trio_broker.model import CloseReason
 from trio_broker.protocol.jsonrpc import MAX_LINE
-from trio_broker.transport.base import FAREWELL, READ
-from trio_broker.transport.websocket import QUEUE, WebSocketLink, Wire, keep_pinging
+from trio_broker.transport.base import CLOSE_TIMEOUT, READ
+from trio_broker.transport.websocket import MESSAGE_QUEUE, WebSocketStream, WebSocketTransport, keep_pinging
 
-CONNECT = 20.0  # seconds for a client to get through
-SAID = 500  # characters of what a door says
+CONNECT_TIMEOUT = 20.0  # seconds for a client to get through
+MAX_REASON = 500  # characters of what a door says
 
 
 @asynccontextmanager
-async def connected(url: str, token: str | None = None) -> AsyncGenerator[WebSocketLink, None]:
+async def connect_websocket(url: str, token: str | None = None) -> AsyncGenerator[WebSocketTransport, None]:
     """Connect to a broker at a ws:// or wss:// URL; `/acp` is its path unless it says another.
 
     Raises Misuse for what is no such URL or token, and NoBroker, which says what is in the way.
@@ -37,31 +37,33 @@ async def connected(url: str, token: str | None = None) -> AsyncGenerator[WebSoc
     parts = _parts(url)
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         raise Misuse("the token has characters that no token has; look at --token and TRIO_BROKER_TOKEN")
-    wire = Wire(await _open_stream(parts), MAX_LINE)
+    wire = WebSocketStream(await _open_stream(parts), MAX_LINE)
     wire.upgraded.set()
     refusal: NoBroker | None = None
     try:
         async with trio.open_nursery() as nursery:
-            if (socket := await _upgraded(nursery, wire, parts, token)) is None:
-                refusal = NoBroker(f"{shown(url)} does not answer as a broker's WebSocket does; {LOOK}")
+            if (socket := await _upgrade(nursery, wire, parts, token)) is None:
+                refusal = NoBroker(
+                    f"{redact_url(url)} does not answer as a broker's WebSocket does; {ADVICE}"
+                )
             else:
                 nursery.start_soon(keep_pinging, socket, wire)
-                link = WebSocketLink(socket, wire)
+                link = WebSocketTransport(socket, wire)
                 yield link
-                with trio.move_on_after(FAREWELL):
+                with trio.move_on_after(CLOSE_TIMEOUT):
                     await link.close(CloseReason.LEFT)
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as group:  # the reader tells it, not the one who waits for the answer
-        refusal = _refused(url, group)
+        refusal = _rejection(url, group)
     except* (ProtocolError, h11.ProtocolError):
-        refusal = NoBroker(f"what answers at {shown(url)} is no WebSocket; {LOOK}")
+        refusal = NoBroker(f"what answers at {redact_url(url)} is no WebSocket; {ADVICE}")
     finally:
         await wire.close()  # noqa: ASYNC102  # bounded by FAREWELL there
     if refusal is not None:
         raise refusal
 
 
-LOOK = "look at host and port, and whether it is ws or wss"
+ADVICE = "look at host and port, and whether it is ws or wss"
 
 
 def _parts(url: str) -> SplitResult:
@@ -72,7 +74,7 @@ def _parts(url: str) -> SplitResult:
     except ValueError:
         fits = False
     if not fits or not (url.isascii() and url.isprintable() and " " not in url):
-        raise Misuse(f"{shown(url)!r} is no URL of a broker; write one such as ws://127.0.0.1:8765")
+        raise Misuse(f"{redact_url(url)!r} is no URL of a broker; write one such as ws://127.0.0.1:8765")
     if parts.username is not None:
         raise Misuse(
             "the URL of a broker has no user in it; give the token with --token or TRIO_BROKER_TOKEN"
@@ -81,20 +83,20 @@ def _parts(url: str) -> SplitResult:
 
 
 async def _open_stream(parts: SplitResult) -> trio.abc.Stream:
-    host, url = parts.hostname or "", shown(parts.geturl())
+    host, url = parts.hostname or "", redact_url(parts.geturl())
     secure = parts.scheme == "wss"
     try:
-        with trio.fail_after(CONNECT):
+        with trio.fail_after(CONNECT_TIMEOUT):
             stream = await trio.open_tcp_stream(host, parts.port or (443 if secure else 80))
-            return await _secured(stream, host, url) if secure else stream
+            return await _wrap_tls(stream, host, url) if secure else stream
     except trio.TooSlowError:
-        raise NoBroker(f"{url} gave no answer within {CONNECT:g} s; {LOOK}") from None
+        raise NoBroker(f"{url} gave no answer within {CONNECT_TIMEOUT:g} s; {ADVICE}") from None
     except OSError as error:
         why = f"no broker listens at {url}: {error}"
         raise NoBroker(f"{why}; `trio-broker serve --websocket …` there starts one") from error
 
 
-async def _secured(stream: trio.SocketStream, host: str, url: str) -> trio.SSLStream[trio.SocketStream]:
+async def _wrap_tls(stream: trio.SocketStream, host: str, url: str) -> trio.SSLStream[trio.SocketStream]:
     tls = ssl.create_default_context()
     secured = trio.SSLStream(stream, tls, server_hostname=host, https_compatible=True)
     try:
@@ -116,39 +118,39 @@ def _trust() -> str:
     )
 
 
-async def _upgraded(
-    nursery: trio.Nursery, wire: Wire, parts: SplitResult, token: str | None
+async def _upgrade(
+    nursery: trio.Nursery, stream: WebSocketStream, parts: SplitResult, token: str | None
 ) -> WebSocketConnection | None:
     """None if it hangs up, or says nothing. A refusal is raised in the nursery."""
-    with trio.move_on_after(CONNECT) as waiting:
-        wire.on_end = waiting.cancel  # trio-websocket would wait on
+    with trio.move_on_after(CONNECT_TIMEOUT) as waiting:
+        stream.on_end = waiting.cancel  # trio-websocket would wait on
         return await wrap_client_stream(
             nursery,
-            wire,  # type: ignore[arg-type]  # any stream will do
+            stream,  # type: ignore[arg-type]  # any stream will do
             parts.netloc,
             (parts.path or "/acp") + (f"?{parts.query}" if parts.query else ""),
             extra_headers=[(b"Authorization", b"Bearer " + token.encode())] if token else [],
-            message_queue_size=QUEUE,
+            message_queue_size=MESSAGE_QUEUE,
             max_message_size=MAX_LINE,
             receive_buffer_size=READ,
         )
     return None
 
 
-def _refused(url: str, group: BaseExceptionGroup[ConnectionRejected]) -> NoBroker:
+def _rejection(url: str, group: BaseExceptionGroup[ConnectionRejected]) -> NoBroker:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     assert isinstance(error, ConnectionRejected)
-    body = " ".join((error.body or b"").decode("utf-8", "replace").split())[:SAID]
+    body = " ".join((error.body or b"").decode("utf-8", "replace").split())[:MAX_REASON]
     step = (
         "; give it with --token or TRIO_BROKER_TOKEN" if error.status_code == HTTPStatus.UNAUTHORIZED else ""
     )
-    words = f"{shown(url)} refused with HTTP {error.status_code}: {body or 'no reason given'}{step}"
+    words = f"{redact_url(url)} refused with HTTP {error.status_code}: {body or 'no reason given'}{step}"
     return NoBroker(words, status=error.status_code)
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as it may be shown: without what may be secret in it."""
     scheme, mark, rest = url.partition("?")[0].partition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"

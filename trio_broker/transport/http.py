@@ -18,7 +18,7 @@ import h11
 
 from trio_broker.errors import BrokerError
 
-LONGEST = 16 * 1024  # bytes of a head
+MAX_HEAD = 16 * 1024  # bytes of a head
 QUERY_FIELDS = 64
 PROTOCOL = "acp.v1"
 BEARER = "bearer."  # a sub-protocol that carries a token, since browsers can't set headers
@@ -28,7 +28,7 @@ DEFLATE = re.compile(
 )
 
 
-class Refusal(BrokerError):
+class HttpError(BrokerError):
     """A request that is answered with this status and a sentence, and no WebSocket."""
 
     code = "refused"
@@ -40,27 +40,27 @@ class Refusal(BrokerError):
 
 
 @attrs.frozen
-class Head:
+class HttpRequest:
     """A request's head. `query`: the first value of each key. Header names are lower case. `behind`: what followed."""
 
     method: str
     path: str
     query: dict[str, str] = attrs.field(repr=False)
     headers: Sequence[tuple[str, str]] = attrs.field(repr=False)
-    behind: bytes = attrs.field(default=b"", repr=False)
+    trailing_data: bytes = attrs.field(default=b"", repr=False)
 
     def get(self, name: str) -> str | None:
         """A header's value, several of them joined by commas; None if there is none."""
         values = [value for header, value in self.headers if header == name]
         return ", ".join(values) if values else None
 
-    def words(self, name: str) -> list[str]:
+    def list_header(self, name: str) -> list[str]:
         """The members of a header that is a list."""
         return [word.strip() for word in (self.get(name) or "").split(",") if word.strip()]
 
 
 @attrs.frozen
-class Rules:
+class OriginPolicy:
     """`origins` and `hosts` that are let in, in lower case; the path's agent is looked up elsewhere."""
 
     origins: frozenset[str] = frozenset()
@@ -69,20 +69,20 @@ class Rules:
 
 
 @attrs.frozen
-class Place:
+class UpgradeRequest:
     """What an upgrade asks for: an agent, a session's key, or neither; its token if it brings one.
 
     `nonce`, `protocol` and `deflate`, an offer of compression, are for the handshake.
     """
 
-    nonce: str
+    websocket_key: str
     agent: str | None = None
     key: str | None = None
     token: str | None = attrs.field(default=None, repr=False)
     protocol: str | None = None
     deflate: str | None = None
 
-    def request(self) -> bytes:
+    def minimal_request(self) -> bytes:
         """The request as wsproto is to see it: what the handshake needs, and nothing else of the client's.
 
         It is picky (one Connection header, well-formed extensions), and whoever waits for its answer waits for ever.
@@ -93,7 +93,7 @@ class Place:
             "Upgrade: websocket",
             "Connection: Upgrade",
             "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {self.nonce}",
+            f"Sec-WebSocket-Key: {self.websocket_key}",
         ]
         if self.protocol is not None:
             lines.append(f"Sec-WebSocket-Protocol: {self.protocol}")
@@ -102,14 +102,14 @@ class Place:
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-class HeadReader:
+class RequestReader:
     """Bytes in any chunking become one head."""
 
     def __init__(self) -> None:
         self._size = 0
-        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
+        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
-    def feed(self, data: bytes) -> Head | None:
+    def feed(self, data: bytes) -> HttpRequest | None:
         """The head, None if it is not whole yet; b"" is the end of the stream. Raises Refusal."""
         self._size += len(data)
         try:
@@ -119,76 +119,78 @@ class HeadReader:
             if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
                 raise _too_large() from None
             why = str(error).partition(":")[0]  # behind it is what came, which may be a secret
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus(error.error_status_hint),
                 f"this is no HTTP request that a broker understands: {why}",
             ) from None
         if not isinstance(event, h11.Request):
             return None
         behind, _ = self._parser.trailing_data
-        if self._size - len(behind) > LONGEST:
+        if self._size - len(behind) > MAX_HEAD:
             raise _too_large()
         return _head(event, behind)
 
 
-def _too_large() -> Refusal:
-    return Refusal(
+def _too_large() -> HttpError:
+    return HttpError(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        f"the head of the request has more than {LONGEST} bytes, the limit; send fewer headers",
+        f"the head of the request has more than {MAX_HEAD} bytes, the limit; send fewer headers",
     )
 
 
-def _head(event: h11.Request, behind: bytes) -> Head:
+def _head(event: h11.Request, trailing_data: bytes) -> HttpRequest:
     path, _, query = event.target.decode("latin-1").partition("?")
     try:
         if not path.startswith("/"):  # as for a proxy, with scheme and host
             path = urlsplit(path).path
         found = parse_qs(query, max_num_fields=QUERY_FIELDS)
     except ValueError:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "the request's target can't be read") from None
+        raise HttpError(HTTPStatus.BAD_REQUEST, "the request's target can't be read") from None
     headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
     if event.http_version < b"1.1":  # nobody on the way would know of it (RFC 9110, 7.8)
         headers = [pair for pair in headers if pair[0] != "upgrade"]
     first = {name: values[0] for name, values in found.items()}
-    return Head(event.method.decode("ascii"), unquote(path), first, headers, behind)
+    return HttpRequest(event.method.decode("ascii"), unquote(path), first, headers, trailing_data)
 
 
-def place_of(head: Head, rules: Rules) -> Place:
+def parse_upgrade(head: HttpRequest, rules: OriginPolicy) -> UpgradeRequest:
     """What this head asks for, if it asks for a WebSocket and comes from where it may. Raises Refusal."""
     _check_host(head, rules)
     _check_origin(head, rules)
     _check_upgrade(head)
-    return Place(
-        nonce=head.get("sec-websocket-key") or "",
+    return UpgradeRequest(
+        websocket_key=head.get("sec-websocket-key") or "",
         agent=_agent(head) or head.query.get("agent"),
         key=head.query.get("session"),
         token=token_of(head),
-        protocol=PROTOCOL if PROTOCOL in head.words("sec-websocket-protocol") else None,
+        protocol=PROTOCOL if PROTOCOL in head.list_header("sec-websocket-protocol") else None,
         deflate=_deflate(head) if rules.compression else None,
     )
 
 
-def _agent(head: Head) -> str | None:
+def _agent(head: HttpRequest) -> str | None:
     """The agent of /acp/AGENT."""
     match head.path.removeprefix("/").removesuffix("/").split("/"):
         case [""] | ["acp"]:
             return None
         case ["acp", agent] if agent:
             return agent
-    raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here; a broker's sessions are at /acp")
+    raise HttpError(HTTPStatus.NOT_FOUND, "there is nothing here; a broker's sessions are at /acp")
 
 
-def _deflate(head: Head) -> str | None:
+def _deflate(head: HttpRequest) -> str | None:
     """The first offer of compression that is well-formed."""
-    return next((offer for offer in head.words("sec-websocket-extensions") if DEFLATE.fullmatch(offer)), None)
+    return next(
+        (offer for offer in head.list_header("sec-websocket-extensions") if DEFLATE.fullmatch(offer)), None
+    )
 
 
-def _check_host(head: Head, rules: Rules) -> None:
+def _check_host(head: HttpRequest, rules: OriginPolicy) -> None:
     # A page of a foreign name that resolves to this machine must not get in (DNS rebinding). An address is no name.
     name = _host_name(head.get("host") or "")
     if name == "localhost" or name in rules.hosts or _is_address(name):
         return
-    raise Refusal(
+    raise HttpError(
         HTTPStatus.FORBIDDEN,
         f"this broker does not go by the name {name[:100]!r}; add it to hosts in [listen], or use its address",
     )
@@ -208,56 +210,56 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _check_origin(head: Head, rules: Rules) -> None:
+def _check_origin(head: HttpRequest, rules: OriginPolicy) -> None:
     # Only browsers send one, and any page may have a browser connect to this machine.
     origin = head.get("origin")
     if origin is not None and origin.lower().rstrip("/") not in rules.origins:
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.FORBIDDEN,
             f"pages of {origin[:100]!r} may not use this broker; add that origin to origins in [listen]",
         )
 
 
-def _check_upgrade(head: Head) -> None:
-    wanted = "websocket" in [word.lower() for word in head.words("upgrade")]
+def _check_upgrade(head: HttpRequest) -> None:
+    wanted = "websocket" in [word.lower() for word in head.list_header("upgrade")]
     if head.method != "GET" or not wanted:
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.UPGRADE_REQUIRED,
             "this is a WebSocket that speaks ACP; connect to it with an ACP client, as ws://…/acp",
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
         )
     if head.get("sec-websocket-version") != "13":
-        raise Refusal(
+        raise HttpError(
             HTTPStatus.UPGRADE_REQUIRED,
             "only version 13 of the WebSocket protocol is spoken here",
             ("Sec-WebSocket-Version", "13"),
         )
-    if "upgrade" not in [word.lower() for word in head.words("connection")] or not _is_key(head):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "this is no WebSocket handshake (RFC 6455, section 4.2.1)")
+    if "upgrade" not in [word.lower() for word in head.list_header("connection")] or not _is_key(head):
+        raise HttpError(HTTPStatus.BAD_REQUEST, "this is no WebSocket handshake (RFC 6455, section 4.2.1)")
     if head.get("content-length") not in (None, "0") or head.get("transfer-encoding") is not None:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "a request for a WebSocket has no body")
+        raise HttpError(HTTPStatus.BAD_REQUEST, "a request for a WebSocket has no body")
 
 
-def _is_key(head: Head) -> bool:
+def _is_key(head: HttpRequest) -> bool:
     try:
         return len(base64.b64decode(head.get("sec-websocket-key") or "", validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
 
 
-def token_of(head: Head) -> str | None:
+def token_of(head: HttpRequest) -> str | None:
     """The token that a head brings: by header, else in the query, else as a sub-protocol."""
     scheme, _, token = (head.get("authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     if token := head.query.get("token", ""):
         return token
-    offered = head.words("sec-websocket-protocol")
+    offered = head.list_header("sec-websocket-protocol")
     return next((word.removeprefix(BEARER) for word in offered if word.startswith(BEARER)), None)
 
 
-def answer(status: HTTPStatus, text: str, *headers: tuple[str, str], body: bool = True) -> bytes:
+def encode_response(status: HTTPStatus, text: str, *headers: tuple[str, str], body: bool = True) -> bytes:
     """A whole HTTP response that ends the connection, with one line of text; to a HEAD without that `body`."""
     content = f"{text}\n".encode()
     own = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content)))]

@@ -18,8 +18,8 @@ async def open_listeners(config: ListenConfig) -> list[Listener]:
     """Bind what `[listen]` says, nothing if it says nothing. Raises ConfigError."""
     if config.websocket is None:
         return []
-    host, port = address_of(config.websocket)
-    tls = protection(config)
+    host, port = parse_address(config.websocket)
+    tls = tls_context(config)
     try:
         plain = await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
@@ -27,10 +27,10 @@ async def open_listeners(config: ListenConfig) -> list[Listener]:
     return [trio.SSLListener(one, tls, https_compatible=True) for one in plain] if tls else [*plain]
 
 
-def protection(config: ListenConfig) -> ssl.SSLContext | None:
+def tls_context(config: ListenConfig) -> ssl.SSLContext | None:
     """TLS as `[listen]` wants it. Raises ConfigError if its files can't be used, or if it must be and is not there."""
     tls = _tls(config)
-    host = address_of(config.websocket)[0] if config.websocket is not None else "localhost"
+    host = parse_address(config.websocket)[0] if config.websocket is not None else "localhost"
     if tls is None and not config.insecure_bind and not _is_loopback(host):
         raise ConfigError(
             f"[listen] websocket: {host} can be reached from other machines, and without TLS anybody on the way reads "
@@ -40,7 +40,7 @@ def protection(config: ListenConfig) -> ssl.SSLContext | None:
     return tls
 
 
-def address_of(text: str) -> tuple[str, int]:
+def parse_address(text: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[IPV6]:PORT`; port 0 is any that is free. Raises ConfigError."""
     try:
         return host_and_port(text)
@@ -66,7 +66,7 @@ def _tls(config: ListenConfig) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(cert, key, password=_no_passphrase)
     except ssl.SSLError as error:
-        raise ConfigError(f"[listen] tls_cert, tls_key: {_pair_trouble(config, error)}") from error
+        raise ConfigError(f"[listen] tls_cert, tls_key: {_key_pair_error(config, error)}") from error
     return context
 
 
@@ -89,7 +89,7 @@ def _no_passphrase() -> str:
     )
 
 
-def _pair_trouble(config: ListenConfig, error: ssl.SSLError) -> str:
+def _key_pair_error(config: ListenConfig, error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         other = config.tls_key or "the key in the same file"
         return (

@@ -24,11 +24,11 @@ WRITE = 256 * 1024  # bytes handed to one write: large enough to be cheap, small
 LIMIT = 2 * MAX_LINE  # bytes of frames that a client may be behind; it is one that does not read
 
 Render = Callable[["Record"], bytes]
-Dress = Callable[[bytes], bytes]
+Encode = Callable[[bytes], bytes]
 
 
 @attrs.frozen
-class _Mark:
+class _LogPosition:
     """Here all events of a log up to this number are due."""
 
     cursor: Cursor
@@ -40,13 +40,13 @@ class Outbox:
     """A client that falls `limit` bytes of frames behind is given up: the outbox closes, is `lagged`, and tells so."""
 
     limit: int = LIMIT
-    dress: Dress = lambda lines: lines
+    encode: Encode = lambda lines: lines
     on_lag: Callable[[], None] = lambda: None
     lagged: bool = False
     waiting: int = 0
-    _due: deque[bytes | _Mark] = attrs.field(factory=deque)
+    _due: deque[bytes | _LogPosition] = attrs.field(factory=deque)
     _cursors: dict[Cursor, Render] = attrs.field(factory=dict)
-    _stirred: dict[Cursor, None] = attrs.field(factory=dict)  # those that may have something, in their order
+    _ready: dict[Cursor, None] = attrs.field(factory=dict)  # those that may have something, in their order
     _finished: bool = False
     _something: trio.Event = attrs.field(factory=trio.Event)
 
@@ -60,31 +60,33 @@ class Outbox:
             self.on_lag()
             return
         if after is not None and after.has_more():
-            self._due.append(_Mark(after, after.log.last))
+            self._due.append(_LogPosition(after, after.log.last))
         self._due.append(frame)
         self.waiting += len(frame)
         self._something.set()
 
-    def follow(self, cursor: Cursor, render: Render) -> None:
+    def subscribe(self, cursor: Cursor, render: Render) -> None:
         """From now on send what `cursor` has, in frames that `render` makes of it (b"": nothing for this client)."""
         if not self._finished:
             self._cursors[cursor] = render
-            cursor.wake = partial(self._stir, cursor)
-            self._stir(cursor)
+            cursor.wake = partial(self._mark_ready, cursor)
+            self._mark_ready(cursor)
 
-    def _stir(self, cursor: Cursor) -> None:
-        self._stirred[cursor] = None
+    def _mark_ready(self, cursor: Cursor) -> None:
+        self._ready[cursor] = None
         self._something.set()
 
-    def leave(self, cursor: Cursor) -> None:
+    def unsubscribe(self, cursor: Cursor) -> None:
         """Send nothing more of it."""
         cursor.close()
         self._cursors.pop(cursor, None)
-        self._stirred.pop(cursor, None)
+        self._ready.pop(cursor, None)
 
     def finish(self) -> None:
         """No more will come: `take` gives what there is now, then b""."""
-        self._due.extend(_Mark(cursor, cursor.log.last) for cursor in self._cursors if not self._finished)
+        self._due.extend(
+            _LogPosition(cursor, cursor.log.last) for cursor in self._cursors if not self._finished
+        )
         self._finished = True
         self._something.set()
 
@@ -93,7 +95,7 @@ class Outbox:
         self._finished = True
         self._due.clear()
         for cursor in tuple(self._cursors):
-            self.leave(cursor)
+            self.unsubscribe(cursor)
         self._something.set()
 
     async def take(self) -> bytes:
@@ -104,7 +106,7 @@ class Outbox:
             size = 0
             while size < WRITE and (piece := await self._next()) is not None:
                 if piece:  # what is nothing for this client is no frame either
-                    taken.append(self.dress(piece))
+                    taken.append(self.encode(piece))
                 size += len(piece)
             if size or (self._finished and not taken):
                 return b"".join(taken)
@@ -120,11 +122,11 @@ class Outbox:
             if first.cursor in self._cursors and first.cursor.has_more(first.number):
                 return await self._read(first.cursor)
             self._due.popleft()
-        while self._stirred and not self._finished:
-            cursor = next(iter(self._stirred))
-            del self._stirred[cursor]
+        while self._ready and not self._finished:
+            cursor = next(iter(self._ready))
+            del self._ready[cursor]
             if cursor.has_more():
-                self._stirred[cursor] = None  # at the end of the line: all get their turn
+                self._ready[cursor] = None  # at the end of the line: all get their turn
                 return await self._read(cursor)
         if not self._finished:
             self._something = trio.Event()

@@ -21,11 +21,11 @@ from wsproto.extensions import PerMessageDeflate
 from trio_broker.model import CloseReason
 from trio_broker.protocol.batch import CACHED_BLOCKS, CACHED_SIZES, lines_in
 from trio_broker.protocol.jsonrpc import LineTooLong
-from trio_broker.transport.base import FAREWELL, READ, send_in_steps
+from trio_broker.transport.base import CLOSE_TIMEOUT, READ, send_in_steps
 
 PING_EVERY = 25.0  # seconds
 PINGS_MISSED = 2  # in a row, and it is gone
-QUEUE = 8  # messages read and not yet looked at
+MESSAGE_QUEUE = 8  # messages read and not yet looked at
 SUBPROTOCOL = "acp.v1"
 SLACK = 1024 * 1024  # bytes that the frames of a message may have beside it
 ABNORMAL = 1006  # trio-websocket's word for an end without a close frame
@@ -33,7 +33,7 @@ LONGEST_REASON = 123  # bytes
 CLOSE, PING = 0x88, 0x89  # how these frames begin
 
 
-class Wire(trio.abc.Stream):
+class WebSocketStream(trio.abc.Stream):
     """The stream below a WebSocket: what is written goes out whole, in order, and nothing behind a close frame.
 
     A server's first read gives `head`, its request, and the next one waits until it is `upgraded`, for wsproto loses
@@ -41,16 +41,16 @@ class Wire(trio.abc.Stream):
     the reading only: there may be a last word to say, so whoever made the wire calls `close`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, limit: int, head: bytes = b"", behind: bytes = b"") -> None:
+    def __init__(self, stream: trio.abc.Stream, limit: int, head: bytes = b"", trailing: bytes = b"") -> None:
         self.stream = stream
         self.limit = limit
         self.unanswered = 0
-        self.too_long = False
-        self.said_close = False
+        self.oversized = False
+        self.close_sent = False
         self.upgraded = trio.Event()
         self.on_end: Callable[[], None] = lambda: None
         self._head = head
-        self._behind = behind
+        self._trailing = trailing
         self._read = 0
         self._broken = False
         self._left = False
@@ -62,7 +62,7 @@ class Wire(trio.abc.Stream):
             data, self._head = self._head, b""
             return data
         await self.upgraded.wait()
-        data, self._behind = self._behind or await self._receive(max_bytes), b""
+        data, self._trailing = self._trailing or await self._receive(max_bytes), b""
         self._read += len(data)
         self.unanswered = 0
         return data
@@ -71,7 +71,7 @@ class Wire(trio.abc.Stream):
         if self._left:
             raise trio.ClosedResourceError
         if self._read > self.limit + SLACK:  # of fragments, which may be empty and without number
-            self.too_long = True
+            self.oversized = True
             raise trio.BrokenResourceError("the message is too long")
         data = b""
         try:
@@ -87,10 +87,10 @@ class Wire(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         async with self._writing:
-            if self._broken or self.said_close:
+            if self._broken or self.close_sent:
                 raise trio.BrokenResourceError("a write was cut off, or the last word said")
             self._broken = True  # until all is out: a write that is cancelled leaves half a frame
-            self.said_close = data[0] == CLOSE
+            self.close_sent = data[0] == CLOSE
             self.unanswered += data[0] == PING
             await send_in_steps(self.stream, data)
             self._broken = False
@@ -103,16 +103,16 @@ class Wire(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def close(self) -> None:
-        await close_heard(self.stream)
+        await close_after_eof(self.stream)
 
 
-async def close_heard(stream: trio.abc.Stream) -> None:
+async def close_after_eof(stream: trio.abc.Stream) -> None:
     """Close it when the other side has read what was sent last, or after FAREWELL seconds.
 
     With input unread the system would reset the connection, and what was sent be lost with it.
     """
     try:
-        with trio.move_on_after(FAREWELL):
+        with trio.move_on_after(CLOSE_TIMEOUT):
             if isinstance(stream, trio.SocketStream):
                 await stream.send_eof()
             while await stream.receive_some(READ):
@@ -123,12 +123,12 @@ async def close_heard(stream: trio.abc.Stream) -> None:
         await trio.aclose_forcefully(stream)
 
 
-class WebSocketLink:
+class WebSocketTransport:
     """The slow way: every message through wsproto, as a client must (its frames are masked) and compression wants."""
 
-    def __init__(self, socket: WebSocketConnection, wire: Wire) -> None:
+    def __init__(self, socket: WebSocketConnection, stream: WebSocketStream) -> None:
         self.socket = socket
-        self.wire = wire
+        self.stream = stream
 
     async def receive(self) -> Sequence[bytes] | None:
         """The lines of the next text frame. Binary frames are ignored, as the remote transport of ACP has it."""
@@ -136,66 +136,66 @@ class WebSocketLink:
             try:
                 message = await self.socket.get_message()
             except ConnectionClosed:
-                if self.wire.too_long:
+                if self.stream.oversized:
                     raise self._too_long() from None
                 return None
-            self.wire.message_read()
+            self.stream.message_read()
             if isinstance(message, str):
                 return self._lines(message)
 
     def _lines(self, message: str) -> list[bytes]:
         text = message.encode()
-        if len(text) > self.wire.limit:
+        if len(text) > self.stream.limit:
             raise self._too_long()
         return lines_of(text)
 
     def _too_long(self) -> LineTooLong:
-        return LineTooLong(f"a message has more than {self.wire.limit} bytes", limit=self.wire.limit)
+        return LineTooLong(f"a message has more than {self.stream.limit} bytes", limit=self.stream.limit)
 
-    def dress(self, lines: bytes) -> bytes:
+    def encode(self, lines: bytes) -> bytes:
         return lines
 
-    async def send(self, dressed: bytes) -> None:
+    async def send(self, encoded: bytes) -> None:
         try:
-            for line in dressed.split(b"\n")[:-1]:
+            for line in encoded.split(b"\n")[:-1]:
                 await self.socket.send_message(line.decode())
         except ConnectionClosed as error:
             raise trio.BrokenResourceError from error
 
-    def hung_up(self) -> bool:
+    def is_disconnected(self) -> bool:
         return self.socket.closed is not None
 
-    def farewell(self) -> str:
+    def close_reason_text(self) -> str:
         closed = self.socket.closed
         return f": {closed.reason}" if closed is not None and closed.reason else ""
 
-    async def close(self, ending: CloseReason) -> None:
+    async def close(self, reason: CloseReason) -> None:
         """A client waits for the answer to its close frame; a server takes it in `Wire.close`."""
         if self.socket.is_client:
-            await self.socket.aclose(ending.code, ending.text)
-        elif not self.wire.said_close:
-            await self._say_close(ending)
+            await self.socket.aclose(reason.code, reason.text)
+        elif not self.stream.close_sent:
+            await self._send_close(reason)
 
-    async def _say_close(self, ending: CloseReason) -> None:
+    async def _send_close(self, reason: CloseReason) -> None:
         found = self.socket.closed
-        if found is None or found.code == ABNORMAL or self.wire.too_long:
-            last = close_frame(ending.code, ending.text)
+        if found is None or found.code == ABNORMAL or self.stream.oversized:
+            last = close_frame(reason.code, reason.text)
         else:  # it was trio-websocket that ended, at a bad frame
             last = close_frame(found.code, found.reason or "")
         try:
-            await self.wire.send_all(last)
+            await self.stream.send_all(last)
         except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it is gone, or half a frame is out: a close behind it would be read as its rest
 
 
-class FramedLink(WebSocketLink):
+class ServerWebSocket(WebSocketTransport):
     """A server's, without compression: its frames are a few bytes before each message, all written at once."""
 
-    def dress(self, lines: bytes) -> bytes:
-        return framed(lines)
+    def encode(self, lines: bytes) -> bytes:
+        return encode_frames(lines)
 
-    async def send(self, dressed: bytes) -> None:
-        await self.wire.send_all(dressed)
+    async def send(self, encoded: bytes) -> None:
+        await self.stream.send_all(encoded)
 
 
 def lines_of(text: bytes) -> list[bytes]:
@@ -209,7 +209,7 @@ def lines_of(text: bytes) -> list[bytes]:
         return [line for line in text.split(b"\n") if line.strip()]
 
 
-class _Heads(dict[int, bytes]):
+class _FrameHeaders(dict[int, bytes]):
     """The head of a text frame with a payload of so many bytes (RFC 6455, section 5.2: whole, unmasked)."""
 
     def __missing__(self, length: int) -> bytes:
@@ -223,22 +223,22 @@ class _Heads(dict[int, bytes]):
         return head
 
 
-_heads = _Heads()
-_framed: deque[tuple[bytes, bytes]] = deque(maxlen=CACHED_BLOCKS)
+_frame_headers = _FrameHeaders()
+_frame_cache: deque[tuple[bytes, bytes]] = deque(maxlen=CACHED_BLOCKS)
 
 
-def framed(lines: bytes) -> bytes:
+def encode_frames(lines: bytes) -> bytes:
     """Each line as one frame of a server. What many clients are sent is made once: the last few are remembered."""
-    for remembered, frames in _framed:
+    for remembered, frames in _frame_cache:
         if remembered is lines:
             return frames
     parts = lines_in(lines)
     pieces = [b""] * (2 * len(parts))
-    pieces[::2] = map(_heads.__getitem__, map(len, parts))
+    pieces[::2] = map(_frame_headers.__getitem__, map(len, parts))
     pieces[1::2] = parts
     frames = b"".join(pieces)
     if len(lines) in CACHED_SIZES:
-        _framed.append((lines, frames))
+        _frame_cache.append((lines, frames))
     return frames
 
 
@@ -249,7 +249,9 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 @asynccontextmanager
-async def accepted(wire: Wire, *, compress: bool) -> AsyncGenerator[WebSocketLink, None]:
+async def accept_websocket(
+    stream: WebSocketStream, *, compress: bool
+) -> AsyncGenerator[WebSocketTransport, None]:
     """Answer the upgrade request that is the head of the wire; whoever made the wire closes it.
 
     A client that answers no pings is cut off: it is read as one that left. Raises BrokenResourceError if it left, or
@@ -258,7 +260,11 @@ async def accepted(wire: Wire, *, compress: bool) -> AsyncGenerator[WebSocketLin
     left = False
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
-            nursery, wire, message_queue_size=QUEUE, max_message_size=wire.limit, receive_buffer_size=READ
+            nursery,
+            stream,
+            message_queue_size=MESSAGE_QUEUE,
+            max_message_size=stream.limit,
+            receive_buffer_size=READ,
         )
         deflate = PerMessageDeflate() if compress else None
         try:
@@ -266,9 +272,13 @@ async def accepted(wire: Wire, *, compress: bool) -> AsyncGenerator[WebSocketLin
         except (ConnectionClosed, trio.TooSlowError):
             left = True
         else:
-            wire.upgraded.set()
-            nursery.start_soon(keep_pinging, socket, wire)
-            yield WebSocketLink(socket, wire) if deflate and deflate.enabled() else FramedLink(socket, wire)
+            stream.upgraded.set()
+            nursery.start_soon(keep_pinging, socket, stream)
+            yield (
+                WebSocketTransport(socket, stream)
+                if deflate and deflate.enabled()
+                else ServerWebSocket(socket, stream)
+            )
         nursery.cancel_scope.cancel()
     if left:
         raise trio.BrokenResourceError("the client left during the upgrade")
@@ -285,7 +295,7 @@ async def _accept(request: WebSocketRequest, deflate: PerMessageDeflate | None) 
     return socket
 
 
-async def keep_pinging(socket: WebSocketConnection, wire: Wire) -> None:
+async def keep_pinging(socket: WebSocketConnection, stream: WebSocketStream) -> None:
     """Ping every PING_EVERY seconds; cut the wire when PINGS_MISSED went out and nothing at all came back.
 
     A ping that waits behind a long write is not out: who reads slowly is not gone.
@@ -293,10 +303,10 @@ async def keep_pinging(socket: WebSocketConnection, wire: Wire) -> None:
     async with trio.open_nursery() as pings:
         while True:
             await trio.sleep(PING_EVERY)
-            if wire.unanswered >= PINGS_MISSED:
+            if stream.unanswered >= PINGS_MISSED:
                 break
             pings.start_soon(_ping, socket)
-        await trio.aclose_forcefully(wire.stream)
+        await trio.aclose_forcefully(stream.stream)
         pings.cancel_scope.cancel()
 
 

@@ -94,7 +94,9 @@ async def test_what_came_of_it_is_told_behind_what_its_sender_had_missed() -> No
             )
             connection.subscriptions.attach(rig.session("k"), 1)
             params = jsonrpc.encode(prompt_params(session, "say it ran anew", promptId="p", again=True))
-            connection.hear(jsonrpc.request(99, "session/prompt", params))  # before anything of it was sent
+            connection.receive_line(
+                jsonrpc.request(99, "session/prompt", params)
+            )  # before anything of it was sent
             while not (told := [message for message in back.messages if message.id == b"99"]):  # noqa: ASYNC110
                 await trio.sleep(0.001)
             before = back.messages[: back.messages.index(told[0])]

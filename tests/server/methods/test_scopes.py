@@ -133,7 +133,7 @@ async def introduced(rig: Rig, key: str = "k") -> None:
 
 def test_every_method_of_the_broker_has_a_row() -> None:
     """A verb without one is refused to everybody but admins: give it a row in scopes.py, and one in NEEDS here."""
-    requests = {*HANDLERS.at_once, *HANDLERS.waiting}
+    requests = {*HANDLERS.sync_methods, *HANDLERS.async_methods}
     assert requests - {*scopes.REQUESTS} == set()
     assert requests - {*SCOPE_OF} == set()
     assert {*HANDLERS.notifications} == {*scopes.NOTIFICATIONS}

@@ -17,7 +17,7 @@ from trio_broker.testing import agent
 from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
 from trio_broker.testing.check.junit import as_junit
 from trio_broker.testing.home import TRIO_BROKER, Home
-from trio_broker.transport.base import WRITE_PATIENCE
+from trio_broker.transport.base import WRITE_TIMEOUT
 
 PYTHON = (sys.executable, "-S", "-E")
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -255,7 +255,7 @@ async def test_an_agent_that_does_not_read_is_waited_for_no_longer_than_for_any_
     tmp_path: Path,
 ) -> None:
     target = Program([sys.executable, "-c", READS_NO_MORE])
-    with trio.fail_after(WRITE_PATIENCE / 2):
+    with trio.fail_after(WRITE_TIMEOUT / 2):
         report = await run(target, Settings(str(tmp_path), timeout=1.0), chosen(["lines.long"]))
     [result] = report.results
     assert result.why == "no answer to _trio_broker_check/none within 1 s"

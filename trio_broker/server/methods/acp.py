@@ -32,32 +32,32 @@ from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Message, id_key
 from trio_broker.protocol.pending import Reply
-from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.connection import AsyncMethod, Connection, SyncMethod
 from trio_broker.server.methods.params import ResumePosition
-from trio_broker.server.methods.prompt import cancel, cancel_request, options_of, prompt
+from trio_broker.server.methods.prompt import broker_options, cancel, cancel_request, prompt
 from trio_broker.session.session import Session
 
 HOME = os.path.expanduser("~")  # where an agent is asked who it is, or told to log in
-NOT_AT_WORK = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
+NOT_RUNNING = (Phase.STARTING, Phase.SUSPENDED, Phase.DEAD)
 SETTINGS = ("session/set_mode", "session/set_config_option")
 
 
 async def initialize(connection: Connection, message: Message) -> bytes:
     """The agent's own introduction, with what the broker adds and without what it can't honour."""
     asked = structure(message.params, acp.InitializeRequest)
-    bound = bound_of(connection)
+    bound = defaults_of(connection)
     raw = await connection.broker.registry.initialize_result(bound.spec, bound.cwd or HOME)
-    connection.capabilities = asked.client_capabilities
-    connection.subscriptions.can = ClientCapabilities.of(asked.client_capabilities)
-    connection.introduced = True
+    connection.client_capabilities = asked.client_capabilities
+    connection.subscriptions.capabilities = ClientCapabilities.of(asked.client_capabilities)
+    connection.initialized = True
     return jsonrpc.encode(initialize_result(jsonrpc.decode(raw), asked.client_capabilities, __version__))
 
 
 async def new_session(connection: Connection, message: Message) -> None:
     """Create the session, or get the one of the key that this connection is bound to; the agent's result, untouched."""
-    connection.check_introduced()
+    connection.check_initialized()
     asked = structure(message.params, acp.NewSessionRequest)
-    bound = bound_of(connection)
+    bound = defaults_of(connection)
     opening = OpenRequest(
         key=_key(connection, bound, asked.cwd),
         spec=bound.spec,
@@ -70,24 +70,26 @@ async def new_session(connection: Connection, message: Message) -> None:
     session, was = await connection.broker.open(opening)
     await session.wait_ready()
     connection.reply(
-        message, opened(session, connection.subscriptions.can)
+        message, session_result(session, connection.subscriptions.capabilities)
     )  # first, so that the client knows whose updates follow
     connection.subscriptions.attach(session, 1 if was == CREATED else None)
     if was != CREATED:
-        tell_commands(connection, session)
+        send_commands(connection, session)
 
 
 async def load_session(connection: Connection, message: Message) -> None:
     """Replay the log, merged, then answer, then go on live: nothing is missing and nothing comes twice (DESIGN D7)."""
-    session = await _taken_up(connection, message)
-    async with connection.reading:
+    session = await _wake(connection, message)
+    async with connection.full_read_lock:
         last, replay = session.log.last, Replay(session.session_id or "")
         await read_range(session.log, 1, last, replay.feed)
         for frame in replay.frames():
-            connection.send(downgrade_updates(frame, connection.subscriptions.can))
+            connection.send(downgrade_updates(frame, connection.subscriptions.capabilities))
         connection.reply(
             message,
-            jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.can)),
+            jsonrpc.encode(
+                downgrade_settings(session.state.settings(), connection.subscriptions.capabilities)
+            ),
         )
         connection.subscriptions.attach(session, last + 1)
 
@@ -97,18 +99,19 @@ async def resume_session(connection: Connection, message: Message) -> None:
 
     It says so with the `since` and the `began` of one in `_meta["trio-broker"]`.
     """
-    session = await _taken_up(connection, message)
-    place = structure(jsonrpc.encode(options_of(message.params)), ResumePosition)
+    session = await _wake(connection, message)
+    place = structure(jsonrpc.encode(broker_options(message.params)), ResumePosition)
     since = None if place.since is None else session.log.resume_position(place.since, place.began)
     connection.reply(
-        message, jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.can))
+        message,
+        jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.capabilities)),
     )
     connection.subscriptions.attach(session, since)
-    tell_commands(connection, session)
+    send_commands(connection, session)
 
 
-async def _taken_up(connection: Connection, message: Message) -> Session:
-    connection.check_introduced()
+async def _wake(connection: Connection, message: Message) -> Session:
+    connection.check_initialized()
     session = connection.session(message)
     check_servers(connection.grant, message.params)
     connection.subscriptions.detach(session)
@@ -118,7 +121,7 @@ async def _taken_up(connection: Connection, message: Message) -> Session:
     return session
 
 
-def tell_commands(connection: Connection, session: Session) -> None:
+def send_commands(connection: Connection, session: Session) -> None:
     """What a client that comes late would not know: the slash commands."""
     if session.state.commands is not None:
         update = {"sessionUpdate": "available_commands_update", "availableCommands": session.state.commands}
@@ -126,17 +129,17 @@ def tell_commands(connection: Connection, session: Session) -> None:
         connection.send(jsonrpc.notification("session/update", params))
 
 
-def opened(session: Session, can: ClientCapabilities) -> bytes:
+def session_result(session: Session, can: ClientCapabilities) -> bytes:
     """The raw result of the session's `session/new`, with its id as clients know it, and the modes of now."""
     facts = downgrade_settings(session.state.settings(), can)
     return jsonrpc.replace_members(session.state.session_new_result, sessionId=session.session_id, **facts)
 
 
-def bound_of(connection: Connection) -> SessionDefaults:
+def defaults_of(connection: Connection) -> SessionDefaults:
     """What the connection is bound to: what it said, else the default agent."""
-    if connection.bound is None:
-        connection.bound = SessionDefaults(connection.broker.registry.resolve(None))
-    return connection.bound
+    if connection.defaults is None:
+        connection.defaults = SessionDefaults(connection.broker.registry.resolve(None))
+    return connection.defaults
 
 
 def _key(connection: Connection, bound: SessionDefaults, cwd: str) -> str:
@@ -150,7 +153,7 @@ def _key(connection: Connection, bound: SessionDefaults, cwd: str) -> str:
 
 async def close_session(connection: Connection, message: Message) -> bytes:
     """Detach while others listen, or if it is another's (D8); else end it, and answer when its processes are gone."""
-    connection.check_introduced()
+    connection.check_initialized()
     session = connection.session(message)
     others = [listener for listener in session.router.listeners if listener is not connection]
     if others or not may_end(connection.grant, session):
@@ -170,7 +173,7 @@ def _cancel_all(session: Session) -> None:
 
 def list_sessions(connection: Connection, message: Message) -> bytes:
     """The sessions that live in this broker; all on one page."""
-    connection.check_introduced()
+    connection.check_initialized()
     asked = structure(message.params, acp.ListSessionsRequest)
     found = [
         acp.SessionInfo(session.session_id, session.settings.cwd, session.state.title)
@@ -182,7 +185,7 @@ def list_sessions(connection: Connection, message: Message) -> bytes:
 
 async def delete_session(connection: Connection, message: Message) -> bytes:
     """End the session, and forget it with its log, closed or not. One that is forgotten already is no error."""
-    connection.check_introduced()
+    connection.check_initialized()
     archive = connection.broker.archive
     try:
         session = connection.session(message)
@@ -206,44 +209,44 @@ def not_offered(connection: Connection, message: Message) -> None:
     )
 
 
-def pass_on(connection: Connection, message: Message) -> None:
+def forward(connection: Connection, message: Message) -> None:
     """A method the broker has no part in goes to the session's agent; without a session, to the bound agent."""
     method = message.method or ""
     if method.startswith(METHOD_PREFIX):
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {method}", {"method": method})
-    connection.check_introduced()
+    connection.check_initialized()
     if message.session_id is None:
         require_scope(connection.grant, Scope.ADMIN, f"{method} without params.sessionId")
-        connection.nursery.start_soon(_pass_to_control, connection, message)
-    elif (session := connection.session(message)).phase in NOT_AT_WORK:
-        connection.nursery.start_soon(_pass_later, connection, message, session)
+        connection.nursery.start_soon(_forward_to_control, connection, message)
+    elif (session := connection.session(message)).phase in NOT_RUNNING:
+        connection.nursery.start_soon(_forward_later, connection, message, session)
     else:
-        _pass(connection, message, session)
+        _forward(connection, message, session)
 
 
-async def _pass_to_control(connection: Connection, message: Message) -> None:
-    bound = bound_of(connection)
+async def _forward_to_control(connection: Connection, message: Message) -> None:
+    bound = defaults_of(connection)
     try:
         control = await connection.broker.registry.get_control_agent(bound.spec, bound.cwd or HOME)
-        on_reply = partial(connection.pass_reply, message, None)
+        on_reply = partial(connection.forward_reply, message, None)
         number = control.request(message.method or "", message.params, on_reply)
     except BrokerError as error:
         connection.fail(message, error)
     else:
-        connection.passed[id_key(message.id or b"null")] = control, number
+        connection.forwarded[id_key(message.id or b"null")] = control, number
 
 
-async def _pass_later(connection: Connection, message: Message, session: Session) -> None:
+async def _forward_later(connection: Connection, message: Message, session: Session) -> None:
     """To a session that has no process now, or not yet."""
     try:
         session.wake()
         await session.wait_ready()
-        _pass(connection, message, session)
+        _forward(connection, message, session)
     except BrokerError as error:
         connection.fail(message, error)
 
 
-def _pass(connection: Connection, message: Message, session: Session) -> None:
+def _forward(connection: Connection, message: Message, session: Session) -> None:
     connection.subscriptions.check_controls(session)
     method, told = message.method or "", session.state.agent_updates
     params = allowed_params(connection.grant, method, message.params)
@@ -257,28 +260,28 @@ def _pass(connection: Connection, message: Message, session: Session) -> None:
             if session.state.agent_updates == told:  # most agents answer the one who asked, and tell nobody
                 session.router.publish_update(session.state.update_of(method))
             reply = _reply_for(connection, reply)
-        session.log.when_shown(partial(connection.pass_reply, message, session.log, reply))
+        session.log.when_shown(partial(connection.forward_reply, message, session.log, reply))
 
     number = session.request(method, params, on_reply)
-    connection.passed[id_key(message.id or b"null")] = session, number
+    connection.forwarded[id_key(message.id or b"null")] = session, number
 
 
 def _reply_for(connection: Connection, reply: Message) -> Message:
     """The answer to a changed setting, which has all options, for this client."""
     result = jsonrpc.decode(reply.result or b"null")
-    if connection.subscriptions.can.booleans or not isinstance(result, dict):
+    if connection.subscriptions.capabilities.booleans or not isinstance(result, dict):
         return reply
     return msgspec.structs.replace(
-        reply, result=jsonrpc.encode(downgrade_settings(result, connection.subscriptions.can))
+        reply, result=jsonrpc.encode(downgrade_settings(result, connection.subscriptions.capabilities))
     )
 
 
-AT_ONCE: dict[str, AtOnce] = {
+SYNC_METHODS: dict[str, SyncMethod] = {
     "session/prompt": prompt,
     "session/list": list_sessions,
     "session/fork": not_offered,
 }
-WAITING: dict[str, Waiting] = {
+ASYNC_METHODS: dict[str, AsyncMethod] = {
     "initialize": initialize,
     "session/new": new_session,
     "session/load": load_session,

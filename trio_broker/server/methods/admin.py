@@ -14,7 +14,7 @@ from trio_broker.errors import Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.connection import AsyncMethod, Connection, SyncMethod
 from trio_broker.server.methods.params import (
     NewTokenParams,
     RestartParams,
@@ -27,7 +27,7 @@ from trio_broker.server.methods.params import (
 AT_START = ("listen", "journal")  # tables that hold as they were when the broker began
 
 
-def take_up(broker: Broker, read: Config) -> list[str]:
+def apply_config(broker: Broker, read: Config) -> list[str]:
     """Have it hold; gives the tables that have changed and wait for the next start."""
     kept = {name: getattr(broker.config, name) for name in AT_START}
     config = attrs.evolve(read, **kept)
@@ -72,7 +72,7 @@ async def reload(connection: Connection, message: Message) -> bytes:
     if broker.reload_config is None:
         raise Misuse("this broker was not started from a configuration file")
     read: Config = await trio.to_thread.run_sync(broker.reload_config)
-    return jsonrpc.encode({"agents": sorted(read.agents), "later": take_up(broker, read)})
+    return jsonrpc.encode({"agents": sorted(read.agents), "later": apply_config(broker, read)})
 
 
 def shutdown(connection: Connection, message: Message) -> bytes:
@@ -122,8 +122,8 @@ def _scope(text: str) -> Scope:
         raise Misuse(f"{text!r} is no scope; use some of {', '.join(choices)}", choices=choices) from None
 
 
-AT_ONCE: dict[str, AtOnce] = {"shutdown": shutdown, "tokens": tokens}
-WAITING: dict[str, Waiting] = {
+SYNC_METHODS: dict[str, SyncMethod] = {"shutdown": shutdown, "tokens": tokens}
+ASYNC_METHODS: dict[str, AsyncMethod] = {
     "restart": restart,
     "reload": reload,
     "token_new": token_new,

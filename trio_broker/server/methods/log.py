@@ -14,7 +14,7 @@ from trio_broker.model import Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.connection import AsyncMethod, Connection, SyncMethod
 from trio_broker.server.methods.params import (
     ImportParams,
     PruneParams,
@@ -76,7 +76,7 @@ async def events(connection: Connection, message: Message) -> bytes:
     try:
         while size < PAGE and left and cursor.has_more():
             record = await cursor.take()
-            told = _told(record, left)
+            told = _event_views(record, left)
             found += told
             left, size = left - len(told), size + len(record.data)
             next = record.last + 1 if record.kind != "update" else record.first + len(told)
@@ -86,7 +86,7 @@ async def events(connection: Connection, message: Message) -> bytes:
     return jsonrpc.encode({"events": found, "next": next, "last": log.last})
 
 
-def _told(record: Record, limit: int) -> list[dict[str, Any]]:
+def _event_views(record: Record, limit: int) -> list[dict[str, Any]]:
     if record.kind != "update":
         return [{**jsonrpc.decode(record.data), "seq": record.first, "at": record.at, "kind": record.kind}]
     lines = record.data.split(b"\n")[: min(record.count, limit)]
@@ -97,11 +97,11 @@ def _told(record: Record, limit: int) -> list[dict[str, Any]]:
     ]
 
 
-async def history_of(connection: Connection, message: Message) -> None:
+async def history(connection: Connection, message: Message) -> None:
     """What was said and done, for people: prompts, answers, tools, asks, ends; merged as in a replay."""
     asked = structure(message.params, ReadParams)
     log = await _log_of(connection, asked.session_id, asked.key)
-    async with connection.reading:
+    async with connection.full_read_lock:
         history, last = Transcript(), log.last
         await read_range(log, asked.since or 1, last, history.feed)
         connection.reply(message, jsonrpc.encode({"items": history.items(), "last": last}))
@@ -132,7 +132,7 @@ async def wait(connection: Connection, message: Message) -> bytes:
 
     cursor = session.log.cursor(session.log.last + 1, stir)
     try:
-        while not _is_so(session, asked):
+        while not _is_reached(session, asked):
             await stirred.wait()
     finally:
         cursor.close()
@@ -148,7 +148,7 @@ def _check_known(session: Session, prompt_id: str | None) -> None:
         raise NoPrompt(f"session {session.key!r} knows of no prompt {prompt_id!r}; {shown}", key=session.key)
 
 
-def _is_so(session: Session, asked: WaitParams) -> bool:
+def _is_reached(session: Session, asked: WaitParams) -> bool:
     if asked.prompt_id is not None:
         return asked.prompt_id in session.turns.outcomes
     at_rest = session.phase in AT_REST and not session.turns.queued()
@@ -193,10 +193,10 @@ async def delete(connection: Connection, message: Message) -> bytes:
     return b'{"deleted":true}'
 
 
-AT_ONCE: dict[str, AtOnce] = {"attach": attach, "detach": detach, "positions": positions}
-WAITING: dict[str, Waiting] = {
+SYNC_METHODS: dict[str, SyncMethod] = {"attach": attach, "detach": detach, "positions": positions}
+ASYNC_METHODS: dict[str, AsyncMethod] = {
     "events": events,
-    "history": history_of,
+    "history": history,
     "wait": wait,
     "export": export,
     "import": import_session,

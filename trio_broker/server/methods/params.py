@@ -158,7 +158,7 @@ class RevokeTokenParams:
 
 def enable_extensions(connection: Connection) -> None:
     """Who uses our own verbs knows our events, and what comes of a prompt without an `initialize`."""
-    connection.subscriptions.events = connection.introduced = True
+    connection.subscriptions.events = connection.initialized = True
 
 
 def find_session(connection: Connection, asked: SessionRef) -> Session:

@@ -11,7 +11,7 @@ from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.server.connection import AtOnce, Connection
+from trio_broker.server.connection import Connection, SyncMethod
 from trio_broker.server.methods.params import AnswerParams, AsksParams, enable_extensions
 from trio_broker.session.agent_request import AgentRequest, Answer
 from trio_broker.session.session import Session
@@ -35,7 +35,7 @@ def answer(connection: Connection, message: Message) -> bytes | None:
         if ask.id == verdict.ask_id:
             connection.subscriptions.check_controls(session)
             return jsonrpc.encode(_settle(connection, session, ask, _read(ask, verdict)))
-    connection.nursery.start_soon(_say_who_was_first, connection, message, verdict.ask_id)
+    connection.nursery.start_soon(_report_settled, connection, message, verdict.ask_id)
     return None
 
 
@@ -72,7 +72,7 @@ def _settle(connection: Connection, session: Session, ask: AgentRequest, answer:
     }
 
 
-async def _say_who_was_first(connection: Connection, message: Message, id: str) -> None:
+async def _report_settled(connection: Connection, message: Message, id: str) -> None:
     found = await _settled(connection, id)
     if found is None or "why" in found:
         what = f"there is no ask {id!r}" if found is None else f"ask {id} ended with a broker that died"
@@ -107,4 +107,4 @@ async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-AT_ONCE: dict[str, AtOnce] = {"asks": asks, "answer": answer}
+SYNC_METHODS: dict[str, SyncMethod] = {"asks": asks, "answer": answer}

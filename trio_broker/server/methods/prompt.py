@@ -27,14 +27,14 @@ def prompt(connection: Connection, message: Message) -> None:
     One that is sent `again` is not queued: its turn is waited for, or its outcome is told. Raises NoPrompt for one that
     is not known.
     """
-    connection.check_introduced()
+    connection.check_initialized()
     session = connection.session(message)
-    options = options_of(message.params)
+    options = broker_options(message.params)
     turn = new_turn(connection, message.params, options)
     again = options.get("again") is True
     if (ended := session.turns.outcomes.get(turn.prompt_id)) is not None:
         if again:
-            connection.settle(message, session, _outcome(ended))
+            connection.reply_outcome(message, session, _outcome(ended))
             return
         raise Misuse(f"the prompt {turn.prompt_id!r} has run already: {ended['outcome']}", ended=ended)
     there = session.turns.find(turn.prompt_id)
@@ -45,7 +45,7 @@ def prompt(connection: Connection, message: Message) -> None:
         raise NoPrompt(
             f"the broker knows nothing of the prompt {turn.prompt_id!r}: if it has not run, send it anew"
         )
-    turn.on_end(partial(connection.settle, message, session))
+    turn.on_end(partial(connection.reply_outcome, message, session))
     connection.prompts[id_key(message.id or b"null")] = session, turn
     if there is None:
         submit_if(connection, session, turn, options.get("ifBusy"))
@@ -96,7 +96,7 @@ def new_turn(connection: Connection, params: bytes, options: Mapping[str, Any] =
     return turn
 
 
-def options_of(params: bytes) -> dict[str, Any]:
+def broker_options(params: bytes) -> dict[str, Any]:
     """What a `session/prompt` says to the broker, in its `_meta["trio-broker"]`."""
     meta = jsonrpc.decode(jsonrpc.members(params).get("_meta", b"null"))
     options = meta.get(META_KEY) if isinstance(meta, dict) else None
@@ -124,8 +124,8 @@ def cancel_request(connection: Connection, message: Message) -> None:
         session, turn = found
         if may_cancel(connection.grant, session, turn):  # a prompt sent again may be another's
             session.cancel(turn)
-    elif passed := connection.passed.get(id_key(token)):
+    elif passed := connection.forwarded.get(id_key(token)):
         agent, number = passed
         agent.notify("$/cancel_request", jsonrpc.encode({"requestId": number}))
-    elif waiting := connection.waiting.get(id_key(token)):
+    elif waiting := connection.waiting_calls.get(id_key(token)):
         waiting.cancel()

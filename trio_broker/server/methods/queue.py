@@ -13,7 +13,7 @@ from trio_broker.errors import BadMessage, Misuse, NoPrompt
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.connection import AsyncMethod, Connection, SyncMethod
 from trio_broker.server.methods.params import QueueEditParams, SessionRef, find_session
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn, preview_text
@@ -96,5 +96,5 @@ def _waiting(session: Session, prompt_id: str) -> Turn:
     raise NoPrompt(f"prompt {prompt_id!r} of session {session.key!r} {what}", promptId=prompt_id)
 
 
-AT_ONCE: dict[str, AtOnce] = {"queue": queue}
-WAITING: dict[str, Waiting] = {"queue_edit": queue_edit}
+SYNC_METHODS: dict[str, SyncMethod] = {"queue": queue}
+ASYNC_METHODS: dict[str, AsyncMethod] = {"queue_edit": queue_edit}

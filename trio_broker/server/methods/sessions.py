@@ -24,7 +24,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.server.connection import AtOnce, Connection, Waiting
+from trio_broker.server.connection import AsyncMethod, Connection, SyncMethod
 from trio_broker.server.methods import admin, log, permissions, queue
 from trio_broker.server.methods.params import (
     BindParams,
@@ -40,7 +40,7 @@ from trio_broker.server.methods.prompt import new_turn, submit_if
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn
 
-TELL_EVERY = 1.0  # seconds between two words to who waits for a start
+REPORT_INTERVAL = 1.0  # seconds between two words to who waits for a start
 
 
 def bind(connection: Connection, message: Message) -> bytes:
@@ -51,7 +51,7 @@ def bind(connection: Connection, message: Message) -> bytes:
     if asked.cwd is not None:
         resolve_in_roots(connection.grant, asked.cwd, "params.cwd")
     chosen = allowed_policy(connection.grant, asked.policy)
-    connection.bound = SessionDefaults(spec, asked.key, asked.cwd, env, chosen)
+    connection.defaults = SessionDefaults(spec, asked.key, asked.cwd, env, chosen)
     return b"{}"
 
 
@@ -88,22 +88,22 @@ async def open_session(connection: Connection, message: Message) -> None:
     env, grant = _env(asked.env), connection.grant
     opening = OpenRequest(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
     session, was = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
-    await _wait_telling(connection, session)
+    await _wait_reporting(connection, session)
     connection.reply(message, jsonrpc.encode(_opened(session, was)))
     connection.subscriptions.attach(session, 1 if was == CREATED else None)
 
 
-async def _wait_telling(connection: Connection, session: Session) -> None:
+async def _wait_reporting(connection: Connection, session: Session) -> None:
     begun = trio.current_time()
     while True:
-        with trio.move_on_after(TELL_EVERY):
+        with trio.move_on_after(REPORT_INTERVAL):
             await session.wait_ready()
             return
         line = session.agent_run.connection if session.agent_run is not None else None
         words = line.stderr_tail().split("\n") if line is not None else []
         last = next((word for word in reversed(words) if word.strip()), "")
         elapsed, name = trio.current_time() - begun, session.settings.spec.name
-        connection.event("starting", key=session.key, agent=name, elapsed=elapsed, stderr=last)
+        connection.send_event("starting", key=session.key, agent=name, elapsed=elapsed, stderr=last)
 
 
 def _opened(session: Session, was: str) -> dict[str, Any]:
@@ -125,7 +125,9 @@ def _opened(session: Session, was: str) -> dict[str, Any]:
     }
 
 
-async def _submit_kept(connection: Connection, message: Message, session: Session, result: bytes) -> None:
+async def _reply_when_durable(
+    connection: Connection, message: Message, session: Session, result: bytes
+) -> None:
     await session.log.wait_kept()
     connection.reply(message, result)
 
@@ -139,7 +141,9 @@ def submit(connection: Connection, message: Message) -> None:
     session = find_session(connection, asked)
     if (known := _known(session, asked.prompt_id)) is not None:
         session.turns.make_durable(asked.prompt_id)
-        connection.nursery.start_soon(_submit_kept, connection, message, session, jsonrpc.encode(known))
+        connection.nursery.start_soon(
+            _reply_when_durable, connection, message, session, jsonrpc.encode(known)
+        )
         return
     if asked.prompt_id is not None and (there := _turn(session, asked.prompt_id)) is not None:
         there.on_end(lambda _: connection.reply(message, jsonrpc.encode(_known(session, there.prompt_id))))
@@ -154,7 +158,7 @@ def submit(connection: Connection, message: Message) -> None:
     turn.durable = True
     position = submit_if(connection, session, turn, asked.if_busy)
     result = jsonrpc.encode({"promptId": turn.prompt_id, "position": position})
-    connection.nursery.start_soon(_submit_kept, connection, message, session, result)
+    connection.nursery.start_soon(_reply_when_durable, connection, message, session, result)
 
 
 def _known(session: Session, prompt_id: str | None) -> dict[str, Any] | None:
@@ -243,11 +247,11 @@ def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(env.items())
 
 
-_AT_ONCE: dict[str, AtOnce] = {
-    **log.AT_ONCE,
-    **permissions.AT_ONCE,
-    **queue.AT_ONCE,
-    **admin.AT_ONCE,
+_SYNC: dict[str, SyncMethod] = {
+    **log.SYNC_METHODS,
+    **permissions.SYNC_METHODS,
+    **queue.SYNC_METHODS,
+    **admin.SYNC_METHODS,
     "bind": bind,
     "status": status,
     "sessions": sessions,
@@ -256,14 +260,14 @@ _AT_ONCE: dict[str, AtOnce] = {
     "cancel": cancel,
     "logs": logs,
 }
-_WAITING: dict[str, Waiting] = {
-    **log.WAITING,
-    **queue.WAITING,
-    **admin.WAITING,
+_ASYNC: dict[str, AsyncMethod] = {
+    **log.ASYNC_METHODS,
+    **queue.ASYNC_METHODS,
+    **admin.ASYNC_METHODS,
     "open": open_session,
     "watch": watch,
     "close": close,
     "kill": functools.partial(close, kill=True),
 }
-AT_ONCE: dict[str, AtOnce] = {METHOD_PREFIX + name: verb for name, verb in _AT_ONCE.items()}
-WAITING: dict[str, Waiting] = {METHOD_PREFIX + name: verb for name, verb in _WAITING.items()}
+SYNC_METHODS: dict[str, SyncMethod] = {METHOD_PREFIX + name: verb for name, verb in _SYNC.items()}
+ASYNC_METHODS: dict[str, AsyncMethod] = {METHOD_PREFIX + name: verb for name, verb in _ASYNC.items()}

@@ -11,7 +11,7 @@ import trio
 
 from trio_broker.protocol.jsonrpc import LineTooLong
 from trio_broker.testing.check.verdict import Failed, Frame, Unsupported, Untried, Way, parsed
-from trio_broker.transport.base import Link
+from trio_broker.transport.base import Transport
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ class Conversation:
     request of the agent is refused, for this client offers neither files nor terminals.
     """
 
-    link: Link
+    link: Transport
     patience: float
     begun: float = attrs.field(factory=trio.current_time)
     frames: list[Frame] = attrs.field(factory=list)
@@ -58,7 +58,7 @@ class Conversation:
         try:
             with trio.fail_after(self.patience):
                 async with self._writing:
-                    await self.link.send(self.link.dress(data))
+                    await self.link.send(self.link.encode(data))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             self.event("it does not read any more")
 
@@ -253,7 +253,7 @@ class Conversation:
 
     async def how_ended(self) -> str:  # noqa: ASYNC124  # that of a process waits for its exit
         """What to say of the end of its output."""
-        return f"it closed the connection{self.link.farewell()}"
+        return f"it closed the connection{self.link.close_reason_text()}"
 
     async def _answer(self, message: Json) -> None:
         if message["method"] == "session/request_permission":

@@ -18,8 +18,8 @@ from trio_broker.agent import process_tags
 from trio_broker.errors import NoBroker, SpawnFailed
 from trio_broker.testing.check.conversation import Conversation
 from trio_broker.testing.check.verdict import Failed
-from trio_broker.transport.base import READ, Lines, Link
-from trio_broker.transport.connect import connected, shown
+from trio_broker.transport.base import READ, NdjsonTransport, Transport
+from trio_broker.transport.connect import connect_websocket, redact_url
 
 LEAVING = 1.0  # seconds for a program to end by itself when a check is over, and again to heed SIGTERM
 DRAIN = 1.0  # seconds for the last words of one that has ended
@@ -49,12 +49,12 @@ class Door:
 
     @property
     def name(self) -> str:
-        return shown(self.where) if "://" in self.where else self.where
+        return redact_url(self.where) if "://" in self.where else self.where
 
     @asynccontextmanager
     async def open(self, patience: float) -> AsyncGenerator[Conversation, None]:
         """Raises NoBroker, and Misuse for a bad URL."""
-        way = connected(self.where, self.token) if "://" in self.where else _socket(self.where)
+        way = connect_websocket(self.where, self.token) if "://" in self.where else _socket(self.where)
         async with way as link, talking(Conversation(link, patience)) as conversation:
             if self.bind:
                 await conversation.result("_trio_broker/bind", self.bind)
@@ -62,12 +62,12 @@ class Door:
 
 
 @asynccontextmanager
-async def _socket(path: str) -> AsyncGenerator[Link, None]:
+async def _socket(path: str) -> AsyncGenerator[Transport, None]:
     try:
         stream = await trio.open_unix_socket(path)
     except OSError as error:
         raise NoBroker(f"nothing listens at {path}: {error}") from error
-    async with Lines(stream) as link:
+    async with NdjsonTransport(stream) as link:
         yield link
 
 
@@ -98,7 +98,7 @@ class Program:
         mark = process_tags.new_instance_tag(MARK)
         process = await self._spawn(mark)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        link = Lines(trio.StapledStream(process.stdin, process.stdout))
+        link = NdjsonTransport(trio.StapledStream(process.stdin, process.stdout))
         run = Run(link, patience, process=process, mark=mark)
         try:
             async with talking(run), trio.open_nursery() as nursery:
