@@ -188,7 +188,7 @@ async def test_a_clock_that_is_set_forward_ends_a_token_within_a_minute(autojump
 async def test_use_is_noted_by_the_hour_and_written_now_and_then(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens_module, "WRITE_EVERY", 0.01)
+    monkeypatch.setattr(tokens_module, "WRITE_INTERVAL", 0.01)
     tokens, at = Tokens.open(path), 1000.0
     tokens.now = lambda: at
     with trio.fail_after(LIMIT):
@@ -210,7 +210,7 @@ async def test_use_is_noted_by_the_hour_and_written_now_and_then(
 async def test_a_use_while_the_file_is_written_is_written_next(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens_module, "WRITE_EVERY", 0.01)
+    monkeypatch.setattr(tokens_module, "WRITE_INTERVAL", 0.01)
     tokens, at, threads = Tokens.open(path), 1000.0, trio.to_thread.current_default_thread_limiter()
     tokens.now = lambda: at
     with trio.fail_after(LIMIT):
@@ -282,7 +282,7 @@ async def test_a_token_that_cannot_be_written_is_none(path: Path) -> None:
 async def test_a_revocation_that_cannot_be_written_holds_and_is_written_later(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens_module, "WRITE_EVERY", 0.01)
+    monkeypatch.setattr(tokens_module, "WRITE_INTERVAL", 0.01)
     tokens = Tokens.open(path)
     with trio.fail_after(LIMIT):
         secret = await tokens.create(ALICE)

@@ -186,7 +186,7 @@ async def test_at_rest_it_is_folded_and_what_a_flood_took_is_given_back(
         trim_heap()
         given.set()
 
-    monkeypatch.setattr(folding, "give_back", heard)
+    monkeypatch.setattr(folding, "trim_heap", heard)
     async with running(Heard.open(tmp_path / "journal.sqlite")) as keeper:
         log = Log(keeper, 1)
         log.append("ended")

@@ -352,7 +352,7 @@ async def test_a_prompt_for_an_agent_that_shut_its_ear_fails_at_once(autojump_cl
 async def test_only_the_last_prompts_are_remembered(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_broker.session.turn_queue.KNOWN", 2)
+    monkeypatch.setattr("trio_broker.session.turn_queue.REMEMBERED_OUTCOMES", 2)
     with trio.fail_after(60):
         async with open_rig() as rig, rig.connect() as user:
             session = await user.open("k")
