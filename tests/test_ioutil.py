@@ -20,7 +20,7 @@ CODE = """
 import gc
 from trio_broker import ioutil
 before = gc.get_threshold()[0], gc.get_freeze_count()
-ioutil.collect_seldom()
+ioutil.tune_gc()
 print(before, gc.get_threshold()[0], gc.get_freeze_count() > 1000)
 """
 

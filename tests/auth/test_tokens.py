@@ -252,7 +252,7 @@ from trio_broker.auth.grant import Grant, Scope
 from trio_broker.auth.tokens import Tokens
 
 setattr(os, sys.argv[2], lambda *_: os._exit(9))
-trio.run(Tokens.open(Path(sys.argv[1])).new, Grant("bob", frozenset({Scope.PROMPT})))
+trio.run(Tokens.open(Path(sys.argv[1])).create, Grant("bob", frozenset({Scope.PROMPT})))
 """
 
 

@@ -43,7 +43,7 @@ async def test_a_broker_that_asks_twice_under_one_id_is_answered_twice() -> None
 class Closed(NdjsonTransport):
     """As a WebSocket whose close frame has been read."""
 
-    def farewell(self) -> str:
+    def close_reason_text(self) -> str:
         return ": the token was revoked; make another"
 
 

@@ -46,7 +46,7 @@ async def slowly_folding(path: Path) -> AsyncIterator[tuple[Keeper, threading.Ev
     may_end = threading.Event()
 
     class Slow(Journal):
-        def fold(self) -> None:
+        def checkpoint(self) -> None:
             may_end.wait(60)
             super().checkpoint()
 
@@ -132,7 +132,7 @@ async def test_a_folding_that_fails_stops_nobody_and_is_tried_again(
     class Failing(Journal):
         tries = 0
 
-        def fold(self) -> None:
+        def checkpoint(self) -> None:
             Failing.tries += 1
             if Failing.tries < 3:
                 raise JournalError("the disk is full")
@@ -176,7 +176,7 @@ async def test_at_rest_it_is_folded_and_what_a_flood_took_is_given_back(
     folded, given = threading.Event(), threading.Event()
 
     class Heard(Journal):
-        def fold(self) -> None:
+        def checkpoint(self) -> None:
             told.append("folded")
             super().checkpoint()
             folded.set()
