@@ -14,14 +14,16 @@ from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.protocol.pending import OnReply
 
 
-def refuse_request(line: AgentConnection, message: Message) -> None:
+def refuse_request(connection: AgentConnection, message: Message) -> None:
     """There is no conversation, so nobody to ask: every request still gets its answer (RACES C13)."""
     id = message.id or b"null"
     if message.method == "elicitation/create":
-        line.send_quietly(jsonrpc.response(id, b'{"action":"decline"}'))
+        connection.send_quietly(jsonrpc.response(id, b'{"action":"decline"}'))
     else:
         text = f"Method not found before there is a session: {message.method}"
-        line.send_quietly(jsonrpc.error_response(id, jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text)))
+        connection.send_quietly(
+            jsonrpc.error_response(id, jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text))
+        )
 
 
 @attrs.define(eq=False)
@@ -71,13 +73,13 @@ class ControlAgent:
 
     # As a host
 
-    async def start_conversation(self, line: AgentConnection) -> None:
+    async def start_conversation(self, connection: AgentConnection) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def run_conversation(self, line: AgentConnection) -> None:
+    async def run_conversation(self, connection: AgentConnection) -> None:
         await trio.sleep_forever()
 
-    def on_end(self, life: AgentRun) -> None:
+    def on_end(self, agent_run: AgentRun) -> None:
         pass  # whoever waits, waits on the life
 
     def update_phase(self) -> None:

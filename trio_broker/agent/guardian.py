@@ -29,7 +29,7 @@ def main(instance: str) -> int:
         return 0
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:  # again and again: one that was just being started may come late
-        process_tags.end_all(lambda kin: kin.instance == instance, PATIENCE)
+        process_tags.end_all(lambda process: process.instance == instance, PATIENCE)
         time.sleep(PAUSE)
     return 0
 

@@ -126,9 +126,9 @@ class Host(Handler, Protocol):
     """Whose agent it is. `begin` makes a conversation over the new line; `work` runs until cancelled; `on_end` is told,
     synchronously, that it ends, with `cause` when that is a failure."""
 
-    async def start_conversation(self, line: AgentConnection) -> None: ...
-    async def run_conversation(self, line: AgentConnection) -> None: ...
-    def on_end(self, life: AgentRun) -> None: ...
+    async def start_conversation(self, connection: AgentConnection) -> None: ...
+    async def run_conversation(self, connection: AgentConnection) -> None: ...
+    def on_end(self, agent_run: AgentRun) -> None: ...
     def update_phase(self) -> None: ...
 
 
@@ -205,10 +205,10 @@ class AgentRun:
             self._finish_start()
             self.gone.set()
 
-    async def call(self, line: AgentConnection, method: str, params: bytes) -> bytes:
+    async def call(self, connection: AgentConnection, method: str, params: bytes) -> bytes:
         """Call the agent; its raw result. An error that asks for a login says how, which the agent said earlier."""
         try:
-            return await line.call(method, params)
+            return await connection.call(method, params)
         except RemoteError as error:
             # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
             methods = structure(self.initialize_result, acp.InitializeResponse).auth_methods
@@ -251,31 +251,31 @@ class AgentRun:
                 agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.secrets())
             )
 
-    async def _run_connected(self, agent: Agent, line: AgentConnection) -> None:
+    async def _run_connected(self, agent: Agent, connection: AgentConnection) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_exit, agent, line)
-                nursery.start_soon(self._watch_end_of, "stdout", line.stdout_closed, agent)
-                nursery.start_soon(self._watch_end_of, "stdin", line.stdin_closed, agent)
-                nursery.start_soon(line.run, self.host)
-                await self._start(line)
+                nursery.start_soon(self._watch_exit, agent, connection)
+                nursery.start_soon(self._watch_end_of, "stdout", connection.stdout_closed, agent)
+                nursery.start_soon(self._watch_end_of, "stdin", connection.stdin_closed, agent)
+                nursery.start_soon(connection.run, self.host)
+                await self._start(connection)
                 if not self.ending:
-                    nursery.start_soon(self.host.run_conversation, line)
+                    nursery.start_soon(self.host.run_conversation, connection)
                 await self._ending.wait()
                 with self._ladder:
-                    await agent.end(self.settings.ladder, line.close_stdin)
+                    await agent.end(self.settings.ladder, connection.close_stdin)
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):  # bounded: no grace, and SIGKILL can't be refused
-                await agent.end(Ladder(0, 0), line.close_stdin)
+                await agent.end(Ladder(0, 0), connection.close_stdin)
 
-    async def _start(self, line: AgentConnection) -> None:
+    async def _start(self, connection: AgentConnection) -> None:
         seconds = self.settings.spec.start_timeout or self.settings.start_timeout
         with self._cancelled_on_end():
             try:
                 with trio.fail_after(seconds):
-                    await self._initialize(line)
-                    await self.host.start_conversation(line)
+                    await self._initialize(connection)
+                    await self.host.start_conversation(connection)
             except trio.TooSlowError:
                 self._start_failed(
                     f"gave no session within {seconds:g} s; see its stderr, or raise start_timeout"
@@ -288,8 +288,8 @@ class AgentRun:
                 self.request_end(cause=error)
         self._finish_start()
 
-    async def _initialize(self, line: AgentConnection) -> None:
-        introduction = await line.call("initialize", INITIALIZE)
+    async def _initialize(self, connection: AgentConnection) -> None:
+        introduction = await connection.call("initialize", INITIALIZE)
         version = structure(introduction, acp.InitializeResponse).protocol_version
         if version != acp.PROTOCOL_VERSION:
             raise SpawnFailed(
@@ -314,10 +314,10 @@ class AgentRun:
             if self in self.starting.statistics().borrowers:
                 self.starting.release_on_behalf_of(self)
 
-    async def _watch_exit(self, agent: Agent, line: AgentConnection) -> None:
+    async def _watch_exit(self, agent: Agent, connection: AgentConnection) -> None:
         await agent.watch()
         with trio.move_on_after(DRAIN):
-            await line.drained.wait()
+            await connection.drained.wait()
         details = agent.exit.details() if agent.exit else {}
         self.fail_lost(AgentGone(f"ended with {agent.exit}", **details))
 

@@ -64,7 +64,9 @@ class OrphanReaper:
     async def _sweep(self) -> None:
         wanted, done = self._wanted, self._done
         self._wanted, self._something, self._done = set(), trio.Event(), trio.Event()
-        number = await end_processes(lambda kin: kin.instance == self.instance and kin.session in wanted)
+        number = await end_processes(
+            lambda process: process.instance == self.instance and process.session in wanted
+        )
         if number:
             log.info("left_behind ended=%s sessions=%s", number, len(wanted))
         done.set()

@@ -70,12 +70,12 @@ class Probe:
 
     @property
     def stderr_lines(self) -> list[str]:
-        line = self.agent_run.connection if self.agent_run is not None else None
-        return line.stderr_tail().strip().splitlines()[-5:] if line is not None else []
+        connection = self.agent_run.connection if self.agent_run is not None else None
+        return connection.stderr_tail().strip().splitlines()[-5:] if connection is not None else []
 
     # As a host
 
-    async def start_conversation(self, line: AgentConnection) -> None:
+    async def start_conversation(self, connection: AgentConnection) -> None:
         assert self.agent_run is not None, "it calls us"
         self.initialize_result = jsonrpc.decode(self.agent_run.initialize_result)
         self.initialized_after = trio.current_time() - self._started_at
@@ -83,17 +83,17 @@ class Probe:
             return
         try:
             params = jsonrpc.encode({"cwd": self.cwd, "mcpServers": []})
-            self.session_result = jsonrpc.decode(await line.call("session/new", params))
+            self.session_result = jsonrpc.decode(await connection.call("session/new", params))
         except RemoteError as error:
             self.error = error
         self.session_after = trio.current_time() - self._started_at
 
-    async def run_conversation(self, line: AgentConnection) -> None:
+    async def run_conversation(self, connection: AgentConnection) -> None:
         await trio.lowlevel.checkpoint()
         assert self.agent_run is not None
         self.agent_run.request_end()
 
-    def on_end(self, life: AgentRun) -> None:
+    def on_end(self, agent_run: AgentRun) -> None:
         pass  # `run` looks when it is over
 
     def update_phase(self) -> None:

@@ -50,20 +50,20 @@ def runtime_of(instance: str) -> str:
 
 def find(match: Match) -> list[TaggedProcess]:
     """The living marked processes of this user for which `match` says so."""
-    return [kin for kin in _tagged_processes() if match(kin)]
+    return [process for process in _tagged_processes() if match(process)]
 
 
-def end(kin: TaggedProcess) -> bool:
+def end(process: TaggedProcess) -> bool:
     """SIGKILL it, if it is still the same process, by start time and mark; whether it was."""
     try:
-        pidfd = os.pidfd_open(kin.pid)
+        pidfd = os.pidfd_open(process.pid)
     except OSError:
         return False
     try:
         found = _inspect(
-            kin.pid
+            process.pid
         )  # after the pidfd: should the number be another's by now, the signal reaches nobody
-        if found is None or found[:4] != kin[:4]:  # the command may have changed: exec, or a title
+        if found is None or found[:4] != process[:4]:  # the command may have changed: exec, or a title
             return False
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except OSError:
@@ -78,7 +78,7 @@ def end_all(match: Match, patience: float) -> int:
     ended: set[tuple[int, int]] = set()
     deadline = time.monotonic() + patience
     while found := [
-        (kin, end(kin)) for kin in _tagged_processes() if match(kin)
+        (process, end(process)) for process in _tagged_processes() if match(process)
     ]:  # at sight: it may fork on at once
         ended.update((kin.pid, kin.start_time) for kin, was_there in found if was_there)
         if time.monotonic() > deadline:
@@ -94,8 +94,8 @@ def _tagged_processes() -> Iterator[TaggedProcess]:
     except OSError:
         return
     for name in names:
-        if name.isdigit() and int(name) != us and (kin := _inspect(int(name))) is not None:
-            yield kin
+        if name.isdigit() and int(name) != us and (process := _inspect(int(name))) is not None:
+            yield process
 
 
 def _inspect(pid: int) -> TaggedProcess | None:

@@ -104,14 +104,14 @@ class AgentRegistry:
         now = trio.current_time()
         return {name: circuit.view(now) for name, circuit in self._backoffs.items() if circuit.failures}
 
-    def on_agent_started(self, life: AgentRun) -> None:
+    def on_agent_started(self, agent_run: AgentRun) -> None:
         """An agent that works is remembered with its introduction, one that does not with its failures."""
-        circuit = self._backoff(life.settings.spec)
-        if isinstance(life.cause, SpawnFailed):
-            circuit.record_failure(trio.current_time(), life.cause.message)
-        elif not life.ending:
+        circuit = self._backoff(agent_run.settings.spec)
+        if isinstance(agent_run.cause, SpawnFailed):
+            circuit.record_failure(trio.current_time(), agent_run.cause.message)
+        elif not agent_run.ending:
             circuit.record_success()
-            self._initialize_results[_identity(life.settings.spec)] = life.initialize_result
+            self._initialize_results[_identity(agent_run.settings.spec)] = agent_run.initialize_result
 
     async def initialize_result(self, spec: AgentSpec, cwd: str) -> bytes:
         """The agent's raw result of `initialize`, from memory if it has given one before. Raises why it can't."""

@@ -119,9 +119,9 @@ class Broker:
 
     def owned_pids(self) -> set[int]:
         """The processes of ours that somebody here waits for."""
-        lives = [life for session in self.pool.snapshot() for life in session.live_runs]
-        lives += [control.run_of_agent for control in self.registry.control_agents()]
-        agents = [life.agent for life in lives if life.agent is not None]
+        runs = [agent_run for session in self.pool.snapshot() for agent_run in session.live_runs]
+        runs += [control.run_of_agent for control in self.registry.control_agents()]
+        agents = [life.agent for life in runs if life.agent is not None]
         return {agent.pid for agent in agents if agent.exit is None}
 
     def client_name(self, grant: Grant = OWNER) -> str:
@@ -269,9 +269,9 @@ class Broker:
         None if they are all at work.
         """
         for session in sorted(self.pool.snapshot(), key=Session.active_at):
-            if (life := session.agent_run) is not None and session.suspend_if_idle():
+            if (agent_run := session.agent_run) is not None and session.suspend_if_idle():
                 log.info("session_suspended key=%s for=another", session.key)
-                return life.gone
+                return agent_run.gone
         return None
 
     def _start(self, session: Session) -> None:
@@ -308,10 +308,10 @@ class Broker:
         )
         return session
 
-    def _notify_unattended(self, session: Session, ask: AgentRequest) -> None:
+    def _notify_unattended(self, session: Session, request: AgentRequest) -> None:
         """Nobody is there to answer: whoever is to be told of it is."""
-        tell = partial(self.notify_hook.run, ask_view(session, ask))
-        self._supervise(f"notify {ask.id}", tell, lambda: None)
+        tell = partial(self.notify_hook.run, ask_view(session, request))
+        self._supervise(f"notify {request.id}", tell, lambda: None)
 
     def sessions(self, grant: Grant = OWNER) -> list[Session]:
         """Those that this grant has any business with, dead ones included."""

@@ -37,21 +37,23 @@ MeasureTrees = Callable[[Iterable[int]], Awaitable["dict[int, ProcessTree]"]]
 def session_view(session: Session) -> dict[str, Any]:
     """One session as JSON values; times are seconds, `null` where they mean nothing."""
     now = trio.current_time()
-    line = session.agent_run.connection if session.agent_run is not None else None
-    running, asks = session.turns.running, session.router.requests
+    agent_connection = session.agent_run.connection if session.agent_run is not None else None
+    running, requests = session.turns.running, session.router.requests
     began = running.started_at if running is not None else None
     view = session_facts(session)
     view["phase_for"] = now - session.phase_since
-    view["quiet_for"] = now - line.received_at if line is not None else None
+    view["quiet_for"] = now - agent_connection.received_at if agent_connection is not None else None
     view["turn_for"] = now - began if began is not None else None
-    view["asks"] = len(asks.visible) if asks is not None else 0
+    view["asks"] = len(requests.visible) if requests is not None else 0
     return view
 
 
 def session_facts(session: Session) -> dict[str, Any]:
     """What stays the same while nothing happens: all but the times, and the asks."""
-    turns, relay, life = session.turns, session.router, session.agent_run
-    line, agent = (life.connection, life.agent) if life is not None else (None, None)
+    turns, router, agent_run = session.turns, session.router, session.agent_run
+    agent_connection, agent = (
+        (agent_run.connection, agent_run.agent) if agent_run is not None else (None, None)
+    )
     queued = turns.queued()
     return {
         "key": session.key,
@@ -62,11 +64,11 @@ def session_facts(session: Session) -> dict[str, Any]:
         "queued": [turn_view(turn, position) for position, turn in enumerate(queued, 1)],
         "pid": agent.pid if agent is not None and session.live else None,
         "cwd": session.settings.cwd,
-        "clients": len(relay.listeners),
+        "clients": len(router.listeners),
         "error": session.cause.message if session.cause is not None else None,
         "title": session.state.title,
-        "foreign": relay.misrouted,
-        "rejected_lines": line.rejected_count if line is not None else 0,
+        "foreign": router.misrouted,
+        "rejected_lines": agent_connection.rejected_count if agent_connection is not None else 0,
         "turns": turns.turns_ended,
         "events": session.log.last,
         "resumed": session.resumed,
@@ -74,23 +76,23 @@ def session_facts(session: Session) -> dict[str, Any]:
     }
 
 
-def ask_view(session: Session, ask: AgentRequest) -> dict[str, Any]:
+def ask_view(session: Session, request: AgentRequest) -> dict[str, Any]:
     """One ask as JSON values: `at` in seconds since the epoch, `since` it was asked."""
-    waits = trio.current_time() - ask.opened_at
+    waits = trio.current_time() - request.opened_at
     return {
-        "askId": ask.id,
+        "askId": request.id,
         "key": session.key,
         "sessionId": session.session_id,
         "agent": session.settings.spec.name,
         "cwd": session.settings.cwd,
-        "method": ask.method,
-        "title": ask.title,
-        "kind": ask.kind,
-        "options": ask.options,
+        "method": request.method,
+        "title": request.title,
+        "kind": request.kind,
+        "options": request.options,
         "at": time.time() - waits,
         "since": waits,
-        "asked": [client.name for client in ask.asked_clients],
-        "seq": ask.number,
+        "asked": [client.name for client in request.asked_clients],
+        "seq": request.number,
     }
 
 
@@ -257,38 +259,46 @@ class SnapshotFeed:
         """Have CPU and memory in the next picture; does nothing most of the times."""
         if not self.meter.due:
             return
-        lives = (session.agent_run for session in self.sessions() if session.live)
+        runs = (session.agent_run for session in self.sessions() if session.live)
         await self.meter.measure(
-            [life.agent.pid for life in lives if life is not None and life.agent is not None]
+            [
+                agent_run.agent.pid
+                for agent_run in runs
+                if agent_run is not None and agent_run.agent is not None
+            ]
         )
 
     def _view(self, session: Session) -> dict[str, Any]:
-        running, relay = session.turns.running, session.router
-        line = session.agent_run.connection if session.agent_run is not None else None
+        running, router = session.turns.running, session.router
+        agent_connection = session.agent_run.connection if session.agent_run is not None else None
         view = session_facts(session)
         use = self.meter.usages.get(view["pid"])
         return view | {
             "phase_since": self._relative_time(session.phase_since),
-            "heard_at": self._relative_time(line.received_at if line is not None else None),
+            "heard_at": self._relative_time(
+                agent_connection.received_at if agent_connection is not None else None
+            ),
             "turn_id": running.prompt_id if running is not None else None,
             "turn_since": self._relative_time(running.started_at if running is not None else None),
             "attached": [
-                {"name": one.name, "role": "observer" if one in relay.observers else "controller"}
-                for one in relay.listeners
+                {"name": one.name, "role": "observer" if one in router.observers else "controller"}
+                for one in router.listeners
             ],
-            "asks": [self._ask(ask) for ask in relay.requests.visible] if relay.requests is not None else [],
+            "asks": [self._ask(request) for request in router.requests.visible]
+            if router.requests is not None
+            else [],
             "use": None if use is None else attrs.asdict(use),
         }
 
-    def _ask(self, ask: AgentRequest) -> dict[str, Any]:
+    def _ask(self, request: AgentRequest) -> dict[str, Any]:
         facts = {
-            "askId": ask.id,
-            "method": ask.method,
-            "title": ask.title,
-            "kind": ask.kind,
-            "mode": ask.mode,
+            "askId": request.id,
+            "method": request.method,
+            "title": request.title,
+            "kind": request.kind,
+            "mode": request.mode,
         }
-        return facts | {"options": ask.options, "since": self._relative_time(ask.opened_at)}
+        return facts | {"options": request.options, "since": self._relative_time(request.opened_at)}
 
     def _relative_time(self, at: float | None) -> float | None:
         return None if at is None else round(at - self.started_at, 3)

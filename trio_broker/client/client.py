@@ -144,8 +144,10 @@ async def open_client(
     sessions and turns go on. An error that leaves the block does so within an ExceptionGroup.
     """
     async with AsyncExitStack() as stack:
-        link = await stack.enter_async_context(_open_transport(os.fspath(where), token))
-        yield await stack.enter_async_context(client_over(link, on_message=on_message, on_request=on_request))
+        transport = await stack.enter_async_context(_open_transport(os.fspath(where), token))
+        yield await stack.enter_async_context(
+            client_over(transport, on_message=on_message, on_request=on_request)
+        )
 
 
 def _open_transport(where: str, token: str | None) -> AbstractAsyncContextManager[Transport]:

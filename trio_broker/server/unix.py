@@ -56,8 +56,8 @@ async def serve_unix(broker: Broker, listener: trio.SocketListener, clients: tri
         elif full := _full(broker):
             await run_contained("client", partial(_answer_operator, broker, stream, full), lambda: None)
         else:
-            link = NdjsonTransport(stream, broker.config.broker.max_line)
-            await run_contained("client", partial(serve, broker, link), lambda: None)
+            transport = NdjsonTransport(stream, broker.config.broker.max_line)
+            await run_contained("client", partial(serve, broker, transport), lambda: None)
 
     await trio.serve_listeners(welcome, [listener], handler_nursery=clients)
 
@@ -80,16 +80,16 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
 
     It is no client, and may not stay; only who waits for a drain to end does.
     """
-    link = NdjsonTransport(stream, OPERATOR_MAX_LINE)
+    transport = NdjsonTransport(stream, OPERATOR_MAX_LINE)
     heard = False
     with trio.move_on_after(REFUSAL_TIMEOUT) as stay:
         try:
-            while lines := await link.receive():
+            while lines := await transport.receive():
                 for line in lines:
                     if (answer := _answer(broker, jsonrpc.parse_envelope(line))) is None:
                         await _refuse(stream, full)
                         return
-                    await link.send(answer)
+                    await transport.send(answer)
                     heard = True
                 if broker.draining and not broker.stopping.is_set():
                     stay.deadline = math.inf

@@ -219,8 +219,8 @@ class WebSocketServer:
         config = self.broker.config
         try:
             wire = WebSocketStream(stream, config.broker.max_line, place.minimal_request(), behind)
-            async with accept_websocket(wire, compress=place.deflate is not None) as link:
-                await serve(self.broker, link, grant, partial(self._watch, bound))
+            async with accept_websocket(wire, compress=place.deflate is not None) as transport:
+                await serve(self.broker, transport, grant, partial(self._watch, bound))
         finally:
             self.by_token[grant.token] -= 1
             if not self.by_token[grant.token]:

@@ -251,10 +251,10 @@ def next_request_id(log: Log) -> str:
     return f"{log.number}-{log.next}"
 
 
-def malformed_reason(ask: AgentRequest) -> str | None:
+def malformed_reason(request: AgentRequest) -> str | None:
     """Why a permission can't be asked anybody."""
     try:
-        ask.permission_request()
+        request.permission_request()
     except BadMessage as error:
         return error.message
     return None

@@ -86,26 +86,26 @@ class AgentRequests:
     @property
     def visible(self) -> list[AgentRequest]:
         """Those that clients may know of: an id that was told is never another question's, so it has to be safe."""
-        return [ask for ask in self.open if ask.number and self.log.may_tell(ask.number)]
+        return [request for request in self.open if request.number and self.log.may_tell(request.number)]
 
     def find(self, id: str) -> AgentRequest | None:
-        return next((ask for ask in self.open if ask.id == id), None)
+        return next((request for request in self.open if request.id == id), None)
 
     # What the agent asks
 
     def receive_request(self, message: Message) -> None:
         """A request of the agent: answer it by policy, or ask the clients, or hold a permission until one is here."""
-        ask = AgentRequest(message, self.audience.to_client(message))
-        if ask.method == PERMISSION and (why := malformed_reason(ask)) is not None:
+        request = AgentRequest(message, self.audience.to_client(message))
+        if request.method == PERMISSION and (why := malformed_reason(request)) is not None:
             self.refuse(message, jsonrpc.INVALID_PARAMS, why)
-        elif (self.closed or self._cancelling()) and ask.method in CANCELLED_BY_CANCEL:
-            self._reply(ask, ask.withdrawal())
-        elif ask.method == PERMISSION:
-            self._permission(ask)
-        elif self.closed or ask.method.startswith(NOT_OFFERED) or not self._able_clients(ask):
-            self._reply(ask, ask.no_client_answer())
+        elif (self.closed or self._cancelling()) and request.method in CANCELLED_BY_CANCEL:
+            self._reply(request, request.withdrawal())
+        elif request.method == PERMISSION:
+            self._permission(request)
+        elif self.closed or request.method.startswith(NOT_OFFERED) or not self._able_clients(request):
+            self._reply(request, request.no_client_answer())
         else:
-            self._hold(ask)
+            self._hold(request)
 
     def withdraw_by_agent(self, params: bytes) -> None:
         """`$/cancel_request` of the agent: no client need answer any more; the agent still gets a reply."""
@@ -114,9 +114,9 @@ class AgentRequests:
         error = jsonrpc.error_object(
             CANCELLED_CALL, "Request cancelled"
         )  # as ACP wants it, whatever was asked
-        for ask in tuple(self.open):
-            if ask.message.id is not None and jsonrpc.id_key(ask.message.id) == jsonrpc.id_key(token):
-                self._settle(ask, "agent", Answer("withdrawn", error=error))
+        for request in tuple(self.open):
+            if request.message.id is not None and jsonrpc.id_key(request.message.id) == jsonrpc.id_key(token):
+                self._settle(request, "agent", Answer("withdrawn", error=error))
 
     def complete_elicitation(self, message: Message) -> None:
         """What a URL was opened for is done: the client that opened it is told, and no other."""
@@ -140,39 +140,39 @@ class AgentRequests:
 
         Not before what led to the question is shown: an end that is not on disk yet may hold it back.
         """
-        for ask in [ask for ask in self.open if ask.number <= self.log.last]:
-            for client in self._able_clients(ask):
-                if client not in ask.asked_clients:
-                    self._ask(ask, client)
-            self._update_unattended(ask)
+        for request in [ask for ask in self.open if ask.number <= self.log.last]:
+            for client in self._able_clients(request):
+                if client not in request.asked_clients:
+                    self._ask(request, client)
+            self._update_unattended(request)
 
     def client_left(self, client: AskableClient) -> None:
         """`client` is gone, or hears this session no more: it shows no dialog, and nobody waits for its answer."""
-        for ask in self.open:
-            ask.abstained.discard(client)  # it may come back as one that can
-            if (number := ask.asked_clients.pop(client, None)) is not None:
+        for request in self.open:
+            request.abstained.discard(client)  # it may come back as one that can
+            if (number := request.asked_clients.pop(client, None)) is not None:
                 client.withdraw(number)
         self.elicited = {id: who for id, who in self.elicited.items() if who is not client}
         self.offer()
 
-    def answer(self, ask: AgentRequest, by: str, answer: Answer) -> None:
+    def answer(self, request: AgentRequest, by: str, answer: Answer) -> None:
         """Settle an ask that is open, in somebody's name."""
-        self._settle(ask, by, answer)
+        self._settle(request, by, answer)
 
     # What ends them all
 
     def cancel(self) -> None:
         """A cancel ends all of the turn's asks: permissions as `cancelled`, elicitations as `cancel` (ACP §2.1)."""
-        for ask in tuple(self.open):
-            if ask.method in CANCELLED_BY_CANCEL:
-                self._settle(ask, "cancel", ask.withdrawal())
+        for request in tuple(self.open):
+            if request.method in CANCELLED_BY_CANCEL:
+                self._settle(request, "cancel", request.withdrawal())
 
     def close(self, by: str) -> None:
         """The agent ends, `by` whom or what: no dialog means anything any more, and no new ones are opened."""
         self.closed = True
         outcome, note = ("expired", EXPIRED) if by == RESTART else ("withdrawn", None)
-        for ask in tuple(self.open):
-            self._settle(ask, by, attrs.evolve(ask.withdrawal(), outcome=outcome), note)
+        for request in tuple(self.open):
+            self._settle(request, by, attrs.evolve(request.withdrawal(), outcome=outcome), note)
 
     # Time
 
@@ -182,135 +182,135 @@ class AgentRequests:
             self._changed = trio.Event()
             with trio.move_on_at(min(map(self._deadline, self.open), default=math.inf)):
                 await self._changed.wait()
-            for ask in tuple(self.open):
-                if trio.current_time() >= self._deadline(ask):
-                    self._on_deadline(ask)
+            for request in tuple(self.open):
+                if trio.current_time() >= self._deadline(request):
+                    self._on_deadline(request)
 
-    def _deadline(self, ask: AgentRequest) -> float:
+    def _deadline(self, request: AgentRequest) -> float:
         """When something is to be done about it although nobody has done anything."""
         alone = (
             math.inf
-            if ask.unattended_since is None or ask.unattended_handled
-            else ask.unattended_since + UNATTENDED_AFTER
+            if request.unattended_since is None or request.unattended_handled
+            else request.unattended_since + UNATTENDED_AFTER
         )
-        return min(alone, self._expires_at(ask))
+        return min(alone, self._expires_at(request))
 
-    def _expires_at(self, ask: AgentRequest) -> float:
-        return ask.opened_at + (self.settings.asking.expire or math.inf)
+    def _expires_at(self, request: AgentRequest) -> float:
+        return request.opened_at + (self.settings.asking.expire or math.inf)
 
-    def _on_deadline(self, ask: AgentRequest) -> None:
+    def _on_deadline(self, request: AgentRequest) -> None:
         asking = self.settings.asking
-        if trio.current_time() >= self._expires_at(ask):
+        if trio.current_time() >= self._expires_at(request):
             note = f"nobody answered for {asking.expire:g} s (expire in [policy])"
-            self._settle(ask, "expiry", ask.refusal("expired"), note)
+            self._settle(request, "expiry", request.refusal("expired"), note)
             return
-        ask.unattended_handled = True
-        self.on_unattended(ask)
+        request.unattended_handled = True
+        self.on_unattended(request)
         if asking.unattended is Unattended.DENY:
             note = 'nobody was there (unattended = "deny" in [policy])'
-            self._settle(ask, "policy:unattended", ask.refusal(), note)
+            self._settle(request, "policy:unattended", request.refusal(), note)
 
     # Details
 
-    def _permission(self, ask: AgentRequest) -> None:
+    def _permission(self, request: AgentRequest) -> None:
         settings, running = self.settings, self.turns.running
         chosen = (running and running.policy) or settings.policy
-        call = Call(ask.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
-        decision = policy.decide(settings.asking.rules, chosen, call, ask.options)
+        call = Call(request.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
+        decision = policy.decide(settings.asking.rules, chosen, call, request.options)
         if decision.ask:
-            self._hold(ask)
+            self._hold(request)
         else:
             answer = permission_answer(decision.option_id)
-            self._reply(ask, answer)
-            self._log_answer(ask, decision.by, answer)
+            self._reply(request, answer)
+            self._log_answer(request, decision.by, answer)
 
     def _cancelling(self) -> bool:
         return self.turns.running is not None and self.turns.running.cancelling
 
-    def _hold(self, ask: AgentRequest) -> None:
-        self.open.append(ask)  # first: who reads of it in the log finds it
-        ask.id = next_request_id(self.log)
-        facts = {"askId": ask.id, "method": ask.method, "title": ask.title}
-        ask.number = self.log.append("ask", {"params": ask.params}, **facts).first
-        if ask.number > self.log.last:
-            self.log.hold(ask.number, self._show)
+    def _hold(self, request: AgentRequest) -> None:
+        self.open.append(request)  # first: who reads of it in the log finds it
+        request.id = next_request_id(self.log)
+        facts = {"askId": request.id, "method": request.method, "title": request.title}
+        request.number = self.log.append("ask", {"params": request.params}, **facts).first
+        if request.number > self.log.last:
+            self.log.hold(request.number, self._show)
         self._show()
 
     def _show(self) -> None:
         self.offer()
         self.on_change()
 
-    def _able_clients(self, ask: AgentRequest) -> list[AskableClient]:
+    def _able_clients(self, request: AgentRequest) -> list[AskableClient]:
         """Who can be asked this now, those that are being asked among them, but nobody who abstained."""
-        able = [client for client in self.audience.controllers if client not in ask.abstained]
-        if ask.method == ELICITATION:
-            able = [client for client in able if client.can_elicit(ask.mode)]
-        if (number := ask.request_number) is not None:
+        able = [client for client in self.audience.controllers if client not in request.abstained]
+        if request.method == ELICITATION:
+            able = [client for client in able if client.can_elicit(request.mode)]
+        if (number := request.request_number) is not None:
             return [client for client in able if client.client_request_id(self.log, number) is not None]
-        if not ask.single_client:
+        if not request.single_client:
             return able
-        wanted = next(iter(ask.asked_clients), self.audience.primary())
+        wanted = next(iter(request.asked_clients), self.audience.primary())
         return [client for client in able if client is wanted]
 
-    def _ask(self, ask: AgentRequest, client: AskableClient) -> None:
-        params = ask.params
-        if (number := ask.request_number) is not None:
+    def _ask(self, request: AgentRequest, client: AskableClient) -> None:
+        params = request.params
+        if (number := request.request_number) is not None:
             params = jsonrpc.replace_members(params, requestId=client.client_request_id(self.log, number))
-        on_reply = partial(self._answered, ask, client)
-        ask.asked_clients[client] = client.request(self.log, ask.method, params, on_reply)
+        on_reply = partial(self._answered, request, client)
+        request.asked_clients[client] = client.request(self.log, request.method, params, on_reply)
 
-    def _answered(self, ask: AgentRequest, client: AskableClient, reply: Reply) -> None:
-        del ask.asked_clients[client]
-        answer = ask.parse_reply(reply)
+    def _answered(self, request: AgentRequest, client: AskableClient, reply: Reply) -> None:
+        del request.asked_clients[client]
+        answer = request.parse_reply(reply)
         if answer is None or (
-            answer.dismisses and ask.asked_clients and client is not self.audience.primary()
+            answer.dismisses and request.asked_clients and client is not self.audience.primary()
         ):
-            ask.abstained.add(client)
-            self._update_unattended(ask)
+            request.abstained.add(client)
+            self._update_unattended(request)
             return
-        if answer.outcome == "accept" and ask.elicitation_id is not None:
-            self.elicited = dict([*self.elicited.items()][-ELICITED:]) | {ask.elicitation_id: client}
-        self._settle(ask, client.identity, answer)
+        if answer.outcome == "accept" and request.elicitation_id is not None:
+            self.elicited = dict([*self.elicited.items()][-ELICITED:]) | {request.elicitation_id: client}
+        self._settle(request, client.identity, answer)
 
-    def _update_unattended(self, ask: AgentRequest) -> None:
+    def _update_unattended(self, request: AgentRequest) -> None:
         """See whether nobody is there any more: a permission can wait for somebody, what else there is can't."""
-        if ask.asked_clients:
-            ask.unattended_since = None
-        elif ask.method != PERMISSION:
-            self._settle(ask, "nobody", ask.no_client_answer())
-        elif ask.unattended_since is None:
-            ask.unattended_since = trio.current_time()
+        if request.asked_clients:
+            request.unattended_since = None
+        elif request.method != PERMISSION:
+            self._settle(request, "nobody", request.no_client_answer())
+        elif request.unattended_since is None:
+            request.unattended_since = trio.current_time()
         self._changed.set()
 
-    def _settle(self, ask: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
-        self.open.remove(ask)
+    def _settle(self, request: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
+        self.open.remove(request)
         self.settled_at = trio.current_time()
-        for client, number in ask.asked_clients.items():
+        for client, number in request.asked_clients.items():
             client.withdraw(number)
-        ask.asked_clients.clear()
-        self._reply(ask, answer)
-        self._log_answer(ask, by, answer, note)
+        request.asked_clients.clear()
+        self._reply(request, answer)
+        self._log_answer(request, by, answer, note)
         self.on_change()
         self._changed.set()
 
-    def _reply(self, ask: AgentRequest, answer: Answer) -> None:
-        id = ask.message.id or b"null"
+    def _reply(self, request: AgentRequest, answer: Answer) -> None:
+        id = request.message.id or b"null"
         if answer.error is not None:
             self.connection.send_quietly(jsonrpc.error_response(id, answer.error))
         else:
             self.connection.send_quietly(jsonrpc.response(id, answer.result))
 
-    def _log_answer(self, ask: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
-        option = ask.option(answer.option_id)
+    def _log_answer(self, request: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
+        option = request.option(answer.option_id)
         self.log.append(
             "answer",
-            askId=ask.id or None,
+            askId=request.id or None,
             by=by,
             outcome=answer.outcome,
             optionId=answer.option_id,
             option=option and option["name"],
             optionKind=option and option["kind"],
-            title=ask.title,
-            after=trio.current_time() - ask.opened_at if ask.id else None,
+            title=request.title,
+            after=trio.current_time() - request.opened_at if request.id else None,
             note=note,
         )

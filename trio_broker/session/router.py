@@ -50,14 +50,14 @@ class Router:
     observers: set[AttachedClient] = attrs.field(factory=set)  # those of them that are not asked
     _early_messages: deque[Message] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
 
-    def start_run(self, line: AgentConnection) -> None:
+    def start_run(self, connection: AgentConnection) -> None:
         """A new life of the agent begins; until `name`, what it says has no conversation to belong to."""
-        self.connection, self.requests = line, None
+        self.connection, self.requests = connection, None
         self._early_messages.clear()
 
-    def set_ids(self, agent_session_id: str, session_id: str, asks: AgentRequests) -> None:
+    def set_ids(self, agent_session_id: str, session_id: str, requests: AgentRequests) -> None:
         """The session has its ids now: what the agent said before it named them is heard (ACP §1.13, rule 4)."""
-        self.agent_session_id, self.session_id, self.requests = agent_session_id, session_id, asks
+        self.agent_session_id, self.session_id, self.requests = agent_session_id, session_id, requests
         before, self._early_messages = self._early_messages, deque(maxlen=EARLY_KEPT)
         for message in before:
             self.receive(message)

@@ -108,7 +108,11 @@ class Session:
     @property
     def live_runs(self) -> tuple[AgentRun, ...]:
         """Those that have a process, or will have one."""
-        return tuple(life for life in (self.previous_run, self.agent_run) if life and not life.gone.is_set())
+        return tuple(
+            agent_run
+            for agent_run in (self.previous_run, self.agent_run)
+            if agent_run and not agent_run.gone.is_set()
+        )
 
     @property
     def ending(self) -> bool:
@@ -143,8 +147,8 @@ class Session:
 
     def active_at(self) -> float:
         """When anything last happened: the agent spoke, a turn ended, a client came (monotonic; RACES G3, G4)."""
-        line = self.agent_run.connection if self.agent_run is not None else None
-        return max(self.used_at, line.received_at if line is not None else 0, self.turns.ended_at)
+        connection = self.agent_run.connection if self.agent_run is not None else None
+        return max(self.used_at, connection.received_at if connection is not None else 0, self.turns.ended_at)
 
     # What clients do with it
 
@@ -210,9 +214,9 @@ class Session:
                 await self._woken.wait()
                 if self.agent_run is None or self.agent_run.gone.is_set():
                     break
-                life = self.agent_run
-                await life.run()
-                await self._after_run(life)
+                agent_run = self.agent_run
+                await agent_run.run()
+                await self._after_run(agent_run)
         finally:
             self._stopped = True
             if self.agent_run is not None:
@@ -249,13 +253,18 @@ class Session:
 
     def suspend_if_idle(self) -> bool:
         """End its process if it is idle and can be resumed: look and act in one step (RACES B3, E1, G8)."""
-        life = self.agent_run
-        if life is None or self.phase is not Phase.IDLE or self.turns.queued() or not life.resume_methods():
+        agent_run = self.agent_run
+        if (
+            agent_run is None
+            or self.phase is not Phase.IDLE
+            or self.turns.queued()
+            or not agent_run.resume_methods()
+        ):
             return False
-        if life.connection is not None and len(life.connection.pending):
+        if agent_run.connection is not None and len(agent_run.connection.pending):
             return False
         self.log.append("session", event="suspended")
-        life.request_end()
+        agent_run.request_end()
         return True
 
     @property
@@ -265,16 +274,16 @@ class Session:
 
     def kill_now(self) -> None:
         """Leave out what is left of the ladder: SIGKILL now. Has an effect only on lives that are ending."""
-        for life in self.live_runs:
-            life.kill_now()
+        for agent_run in self.live_runs:
+            agent_run.kill_now()
 
-    async def _after_run(self, life: AgentRun) -> None:
+    async def _after_run(self, agent_run: AgentRun) -> None:
         """After a life: say how it ended, and begin another at once if that is wanted."""
-        if (exit := life.exit_details()) is not None:
+        if (exit := agent_run.exit_details()) is not None:
             self.log.append("agent", event="exited", **exit)
-        crashed = isinstance(life.cause, AgentGone)
+        crashed = isinstance(agent_run.cause, AgentGone)
         self._crashes = self._crashes + 1 if crashed else 0
-        if self.agent_run is life:
+        if self.agent_run is agent_run:
             self.log.give_back()
             self._woken = trio.Event()
             if self.ending:
@@ -297,35 +306,39 @@ class Session:
 
     # As the host of its lives
 
-    async def start_conversation(self, line: AgentConnection) -> None:
+    async def start_conversation(self, connection: AgentConnection) -> None:
         """Make the conversation, or take it up where it was (DESIGN D7)."""
         assert self.agent_run is not None
-        self.router.start_run(line)
-        self.log.append("agent", event="started", pid=line.agent.pid, agent=self.settings.spec.name)
-        there = partial(self._set_up_conversation, line)
-        self.resumed = await Resumption(self.agent_run, line, self.state, self.router, self.log, there).run()
+        self.router.start_run(connection)
+        self.log.append("agent", event="started", pid=connection.agent.pid, agent=self.settings.spec.name)
+        there = partial(self._set_up_conversation, connection)
+        self.resumed = await Resumption(
+            self.agent_run, connection, self.state, self.router, self.log, there
+        ).run()
         self.save(self)
 
-    async def run_conversation(self, line: AgentConnection) -> None:
+    async def run_conversation(self, connection: AgentConnection) -> None:
         assert self.router.requests is not None, "it has begun"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.router.requests.run)
             if self.settings.max_turn or self.settings.quiet_after:
                 limits = TurnTimers(
-                    self.settings, self.turns, line, self.router.requests, self.log, self.cancel
+                    self.settings, self.turns, connection, self.router.requests, self.log, self.cancel
                 )
                 nursery.start_soon(limits.run)
-            await self.turns.run(line, self.router.agent_session_id or "")
+            await self.turns.run(connection, self.router.agent_session_id or "")
 
-    def on_end(self, life: AgentRun) -> None:
+    def on_end(self, agent_run: AgentRun) -> None:
         # Synchronous and complete: whatever waits in this session has come to its end when this returns.
-        stops = self._stopped or life.killed
+        stops = self._stopped or agent_run.killed
         if self.router.requests is not None:
             self.router.requests.close("closed" if self.closed else RESTART if stops else "agent gone")
-        self.turns.close(life.cause or self._over_error(), keep=stops and not self.closed)
+        self.turns.close(agent_run.cause or self._over_error(), keep=stops and not self.closed)
         self.update_phase()
         phase = "closed" if self.closed else self.phase.value
-        self.log.append("session", event="ended", phase=phase, error=life.cause and life.cause.message)
+        self.log.append(
+            "session", event="ended", phase=phase, error=agent_run.cause and agent_run.cause.message
+        )
 
     def receive(self, message: Message) -> None:
         self.router.receive(message)
@@ -336,13 +349,15 @@ class Session:
     async def wait_for_room(self) -> None:
         await self.router.wait_for_room()
 
-    def _set_up_conversation(self, line: AgentConnection, agent_session_id: str, result: bytes) -> None:
-        state, relay = self.state, self.router
+    def _set_up_conversation(self, connection: AgentConnection, agent_session_id: str, result: bytes) -> None:
+        state, router = self.state, self.router
         state.session_id = state.session_id or self.public_id(agent_session_id)
         state.start_run(agent_session_id, result)
         alone = partial(self.on_unattended, self)
-        asks = AgentRequests(line, self.log, self.settings, self.turns, relay, self.update_phase, alone)
-        relay.set_ids(agent_session_id, state.session_id, asks)
+        asks = AgentRequests(
+            connection, self.log, self.settings, self.turns, router, self.update_phase, alone
+        )
+        router.set_ids(agent_session_id, state.session_id, asks)
 
     # Details
 

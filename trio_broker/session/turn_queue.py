@@ -245,16 +245,18 @@ class TurnQueue:
         self._queue.appendleft(turn)
         self._append_event("queued", turn, position=1, durable=True, order=self._order())
 
-    async def run(self, line: AgentConnection, agent_session_id: str) -> None:
+    async def run(self, connection: AgentConnection, agent_session_id: str) -> None:
         """Run the queue over this line, for ever; the only task that holds `lock` for a turn."""
-        self._connection, self._agent_session_id = line, agent_session_id
+        self._connection, self._agent_session_id = connection, agent_session_id
         while True:
             await self._arrived.wait()
             async with self.lock:
-                if self._connection is not line:  # closed meanwhile: what is queued now is for the next life
+                if (
+                    self._connection is not connection
+                ):  # closed meanwhile: what is queued now is for the next life
                     break
                 if self._queue:
-                    await self._run_turn(self._queue.popleft(), line)
+                    await self._run_turn(self._queue.popleft(), connection)
             self._rearm()
         await trio.sleep_forever()
 
@@ -262,7 +264,7 @@ class TurnQueue:
         if not self._queue:
             self._arrived = trio.Event()
 
-    async def _run_turn(self, turn: Turn, line: AgentConnection) -> None:
+    async def _run_turn(self, turn: Turn, connection: AgentConnection) -> None:
         # No await between leaving the queue and standing here: a cancel finds it in one or the other.
         self.running = turn
         turn.started_at = trio.current_time()
@@ -275,11 +277,11 @@ class TurnQueue:
             if self.running is not turn:  # its session has ended meanwhile: it waits again
                 return
         if turn.answer is None:  # else it has ended meanwhile
-            self._send(turn, line)
-        if not await while_alive(turn.changed.wait, line.agent.alive, self.liveness_interval):
+            self._send(turn, connection)
+        if not await while_alive(turn.changed.wait, connection.agent.alive, self.liveness_interval):
             self.on_lost(AgentGone("the agent's process is gone"))
         elif turn.answer is None:
-            await self._await_cancel(turn, line)
+            await self._await_cancel(turn, connection)
         await turn.wait()
 
     def _clear_running(self, turn: Turn) -> None:
@@ -289,7 +291,7 @@ class TurnQueue:
             self.ended_at = trio.current_time()
             self.on_change()
 
-    def _send(self, turn: Turn, line: AgentConnection) -> None:
+    def _send(self, turn: Turn, connection: AgentConnection) -> None:
         if turn.cancelling:  # before it was sent: nothing to tell the agent (RACES D2)
             self._end(turn, Cancelled(note=turn.cancel_reason or "cancelled before it was sent to the agent"))
             return
@@ -297,7 +299,7 @@ class TurnQueue:
             params = turn.params
             if jsonrpc.session_id_of(params) != self._agent_session_id:
                 params = jsonrpc.replace_members(params, sessionId=self._agent_session_id)
-            turn.number = line.request("session/prompt", params, lambda reply: self._reply(turn, reply))
+            turn.number = connection.request("session/prompt", params, lambda reply: self._reply(turn, reply))
         except AgentGone as error:
             self._end(turn, Failed(error))
 
@@ -316,10 +318,10 @@ class TurnQueue:
         else:
             self._end(turn, Failed(remote_error(reply.error)))
 
-    async def _await_cancel(self, turn: Turn, line: AgentConnection) -> None:
+    async def _await_cancel(self, turn: Turn, connection: AgentConnection) -> None:
         turn.changed = trio.Event()
         with trio.move_on_after(self.cancel_grace):
-            await while_alive(turn.changed.wait, line.agent.alive, self.liveness_interval)
+            await while_alive(turn.changed.wait, connection.agent.alive, self.liveness_interval)
         if turn.answer is None:
             why = f"the agent ignored the cancel for {self.cancel_grace:g} s and was ended (cancel_grace in [broker])"
             self._end(turn, Cancelled(note=why))

@@ -37,28 +37,28 @@ async def connect_websocket(url: str, token: str | None = None) -> AsyncGenerato
     parts = _parts(url)
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         raise Misuse("the token has characters that no token has; look at --token and TRIO_BROKER_TOKEN")
-    wire = WebSocketStream(await _open_stream(parts), MAX_LINE)
-    wire.upgraded.set()
+    stream = WebSocketStream(await _open_stream(parts), MAX_LINE)
+    stream.upgraded.set()
     refusal: NoBroker | None = None
     try:
         async with trio.open_nursery() as nursery:
-            if (socket := await _upgrade(nursery, wire, parts, token)) is None:
+            if (socket := await _upgrade(nursery, stream, parts, token)) is None:
                 refusal = NoBroker(
                     f"{redact_url(url)} does not answer as a broker's WebSocket does; {ADVICE}"
                 )
             else:
-                nursery.start_soon(keep_pinging, socket, wire)
-                link = WebSocketTransport(socket, wire)
-                yield link
+                nursery.start_soon(keep_pinging, socket, stream)
+                transport = WebSocketTransport(socket, stream)
+                yield transport
                 with trio.move_on_after(CLOSE_TIMEOUT):
-                    await link.close(CloseReason.LEFT)
+                    await transport.close(CloseReason.LEFT)
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as group:  # the reader tells it, not the one who waits for the answer
         refusal = _rejection(url, group)
     except* (ProtocolError, h11.ProtocolError):
         refusal = NoBroker(f"what answers at {redact_url(url)} is no WebSocket; {ADVICE}")
     finally:
-        await wire.close()  # noqa: ASYNC102  # bounded by FAREWELL there
+        await stream.close()  # noqa: ASYNC102  # bounded by FAREWELL there
     if refusal is not None:
         raise refusal
 

@@ -23,7 +23,7 @@ SEARCHED = 100_000  # events of a log in which the answer to a settled ask is lo
 def asks(connection: Connection, message: Message) -> bytes:
     """Every question that waits for an answer, the oldest first; from memory."""
     asked = structure(message.params, AsksParams)
-    found = [ask_view(session, ask) for session, ask in _open(connection) if _fits(session, asked)]
+    found = [ask_view(session, request) for session, request in _open(connection) if _fits(session, asked)]
     return jsonrpc.encode({"asks": sorted(found, key=lambda view: -view["since"])})
 
 
@@ -31,41 +31,43 @@ def answer(connection: Connection, message: Message) -> bytes | None:
     """Answer one, whoever else is asked. Raises Misuse, with what is offered, and NoAsk, which says who was first."""
     enable_extensions(connection)
     verdict = structure(message.params, AnswerParams)
-    for session, ask in _open(connection):
-        if ask.id == verdict.ask_id:
+    for session, request in _open(connection):
+        if request.id == verdict.ask_id:
             connection.subscriptions.check_controls(session)
-            return jsonrpc.encode(_settle(connection, session, ask, _read(ask, verdict)))
+            return jsonrpc.encode(_settle(connection, session, request, _read(request, verdict)))
     connection.nursery.start_soon(_report_settled, connection, message, verdict.ask_id)
     return None
 
 
 def _open(connection: Connection) -> list[tuple[Session, AgentRequest]]:
     found = ((session, session.router.requests) for session in connection.sessions())
-    return [(session, ask) for session, asks in found if asks is not None for ask in asks.visible]
+    return [(session, request) for session, asks in found if asks is not None for request in asks.visible]
 
 
 def _fits(session: Session, asked: AsksParams) -> bool:
     return asked.key in (None, session.key) and asked.session_id in (None, session.session_id)
 
 
-def _read(ask: AgentRequest, verdict: AnswerParams) -> Answer:
+def _read(request: AgentRequest, verdict: AnswerParams) -> Answer:
     if (verdict.option_id is None) == (verdict.answer is None):
         raise Misuse("say either which option, params.optionId, or params.answer: allow or deny")
     if verdict.option_id is not None:
-        return ask.choose(verdict.option_id)
+        return request.choose(verdict.option_id)
     if verdict.answer not in ANSWERS:
         raise Misuse(f"params.answer: expected allow or deny, not {verdict.answer!r}")
-    return ask.decide(allow=verdict.answer == "allow", always=verdict.always, content=verdict.content)
+    return request.decide(allow=verdict.answer == "allow", always=verdict.always, content=verdict.content)
 
 
-def _settle(connection: Connection, session: Session, ask: AgentRequest, answer: Answer) -> dict[str, Any]:
+def _settle(
+    connection: Connection, session: Session, request: AgentRequest, answer: Answer
+) -> dict[str, Any]:
     assert session.router.requests is not None, "it has asked"
-    session.router.requests.answer(ask, connection.identity, answer)
-    option = ask.option(answer.option_id)
+    session.router.requests.answer(request, connection.identity, answer)
+    option = request.option(answer.option_id)
     return {
-        "askId": ask.id,
+        "askId": request.id,
         "key": session.key,
-        "title": ask.title,
+        "title": request.title,
         "outcome": answer.outcome,
         "optionId": answer.option_id,
         "option": option and option["name"],

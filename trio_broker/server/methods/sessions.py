@@ -99,8 +99,8 @@ async def _wait_reporting(connection: Connection, session: Session) -> None:
         with trio.move_on_after(REPORT_INTERVAL):
             await session.wait_ready()
             return
-        line = session.agent_run.connection if session.agent_run is not None else None
-        words = line.stderr_tail().split("\n") if line is not None else []
+        agent_connection = session.agent_run.connection if session.agent_run is not None else None
+        words = agent_connection.stderr_tail().split("\n") if agent_connection is not None else []
         last = next((word for word in reversed(words) if word.strip()), "")
         elapsed, name = trio.current_time() - begun, session.settings.spec.name
         connection.send_event("starting", key=session.key, agent=name, elapsed=elapsed, stderr=last)
@@ -219,12 +219,18 @@ def logs(connection: Connection, message: Message) -> bytes:
     """
     asked = structure(message.params, ReadParams)
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
-    line = session.agent_run.connection if session.agent_run is not None else None
-    if line is None:
+    agent_connection = session.agent_run.connection if session.agent_run is not None else None
+    if agent_connection is None:
         return b'{"stderr":"","rejected":[],"rejectedCount":0,"end":0,"pid":null}'
-    rejected = [raw.decode("utf-8", "replace") for raw in line.rejected]
-    facts = {"stderr": line.stderr_since(asked.since or 0), "rejected": rejected, "pid": line.agent.pid}
-    return jsonrpc.encode(facts | {"rejectedCount": line.rejected_count, "end": line.stderr_end})
+    rejected = [raw.decode("utf-8", "replace") for raw in agent_connection.rejected]
+    facts = {
+        "stderr": agent_connection.stderr_since(asked.since or 0),
+        "rejected": rejected,
+        "pid": agent_connection.agent.pid,
+    }
+    return jsonrpc.encode(
+        facts | {"rejectedCount": agent_connection.rejected_count, "end": agent_connection.stderr_end}
+    )
 
 
 async def watch(connection: Connection, message: Message) -> bytes:
