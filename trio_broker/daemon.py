@@ -48,12 +48,12 @@ async def run_daemon(
     """
     make_private_directory(paths.runtime)
     with instance_lock(paths) as instance:
-        web = await open_listeners(config.listen)
-        where = {"socket": str(paths.socket)} | ({"websocket": url_of(web)} if web else {})
+        listeners = await open_listeners(config.listen)
+        where = {"socket": str(paths.socket)} | ({"websocket": url_of(listeners)} if listeners else {})
         tokens = await trio.to_thread.run_sync(Tokens.open, paths.tokens)
         journal = await trio.to_thread.run_sync(_open_journal, paths, config)
         # The socket comes after what may fail: whoever gets through to it takes the broker for one that has started.
-        with open_unix_listener(paths.socket) as door:
+        with open_unix_listener(paths.socket) as listener:
             async with _orphan_cleanup(paths, instance) as sweeper, trio.open_nursery() as nursery:
                 broker = Broker(
                     config,
@@ -65,11 +65,11 @@ async def run_daemon(
                     reload_config=partial(load, paths.config, must_exist=paths.config_named),
                 )
                 nursery.start_soon(orphans.reap_adopted, broker.owned_pids)
-                doors: list[Server] = [
-                    partial(serve_unix, broker, door),
-                    *([partial(WebSocketServer(broker).run, web)] if web else []),
+                servers: list[Server] = [
+                    partial(serve_unix, broker, listener),
+                    *([partial(WebSocketServer(broker).run, listeners)] if listeners else []),
                 ]
-                await _serve_clients(broker, doors, partial(on_ready, where))
+                await _serve_clients(broker, servers, partial(on_ready, where))
                 nursery.cancel_scope.cancel()
 
 
@@ -88,8 +88,10 @@ def _open_journal(paths: Paths, config: Config) -> Journal:
 async def _orphan_cleanup(paths: Paths, instance: str) -> AsyncIterator[orphans.OrphanReaper]:
     """What a broker that is gone left behind is ended now, and what we leave, at our end, whatever way it comes."""
     home = process_tags.runtime_tag(str(paths.runtime))
-    if left := await orphans.end_processes(lambda found: process_tags.runtime_of(found.instance) == home):
-        log.warning("orphans_ended number=%s", left)
+    if leftovers := await orphans.end_processes(
+        lambda found: process_tags.runtime_of(found.instance) == home
+    ):
+        log.warning("orphans_ended number=%s", leftovers)
     orphans.become_subreaper()
     sweeper = orphans.OrphanReaper(instance)
     async with trio.open_nursery() as nursery:
@@ -103,22 +105,22 @@ async def _orphan_cleanup(paths: Paths, instance: str) -> AsyncIterator[orphans.
             nursery.cancel_scope.cancel()
 
 
-async def _serve_clients(broker: Broker, doors: list[Server], on_ready: Callable[[], None]) -> None:
+async def _serve_clients(broker: Broker, servers: list[Server], on_ready: Callable[[], None]) -> None:
     async with trio.open_nursery() as clients:
-        await _supervise(broker, [partial(door, clients) for door in doors], on_ready)
+        await _supervise(broker, [partial(listener, clients) for listener in servers], on_ready)
         for client in tuple(broker.clients):
             client.finish(CloseReason.STOPPING)
         clients.cancel_scope.deadline = trio.current_time() + FLUSH
 
 
 async def _supervise(
-    broker: Broker, doors: list[Callable[[], Awaitable[None]]], on_ready: Callable[[], None]
+    broker: Broker, servers: list[Callable[[], Awaitable[None]]], on_ready: Callable[[], None]
 ) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, broker, nursery.cancel_scope)
         await nursery.start(_broker, broker, nursery.cancel_scope)
-        for door in doors:
-            nursery.start_soon(door)
+        for listener in servers:
+            nursery.start_soon(listener)
         on_ready()
 
 

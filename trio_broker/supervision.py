@@ -21,7 +21,7 @@ LAST_WORDS = 1.0  # seconds: an agent may answer and exit in the same moment; it
 async def run_contained(name: str, body: Callable[[], Awaitable[None]], on_end: Callable[[], None]) -> None:
     """Run one session, or one client, so that nothing but cancellation leaves it (DESIGN D14).
 
-    `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `over` is
+    `except*`, because plain `except Exception` misses a failure during a cancellation (TRIO.md, fact 1). `on_end` is
     called when it has ended, whatever way; it is synchronous, so it can't be cancelled half way.
     """
     try:

@@ -50,9 +50,10 @@ class _Pending:
 
 @attrs.define(eq=False)
 class AgentConnection:
-    """The wire to one agent. `redact` takes secrets out of all that it says.
+    """The connection to one agent. `redact` removes secrets from everything that it writes.
 
-    `closed` is set when its stdout ended, `drained` when stdout and stderr both did, `deaf` when it closed its stdin.
+    `stdout_closed` is set when its stdout ended, `drained` when stdout and stderr both did, `stdin_closed` when it
+    closed its stdin.
     """
 
     agent: Agent
@@ -144,7 +145,7 @@ class AgentConnection:
         return self.stderr_tail(self.stderr_end - position) if position < self.stderr_end else ""
 
     async def run(self, handler: Handler) -> None:
-        """Read, write and drain until cancelled or both outputs ended; `hearer` is told what the agent says."""
+        """Read, write and drain until cancelled or both outputs ended; `handler` receives what the agent sends."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._drain)

@@ -35,41 +35,41 @@ class ControlAgent:
     starting: trio.CapacityLimiter
     on_started: Callable[[AgentRun], None]
     used_at: float = attrs.field(factory=trio.current_time)
-    run_of_agent: AgentRun = attrs.field(init=False)
+    agent_run: AgentRun = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.run_of_agent = AgentRun(self.settings, self.spawn, self.starting, self.on_started, self)
+        self.agent_run = AgentRun(self.settings, self.spawn, self.starting, self.on_started, self)
 
     @property
     def key(self) -> str:
         return self.settings.key
 
     async def run(self) -> None:
-        await self.run_of_agent.run()
+        await self.agent_run.run()
 
     async def wait_ready(self) -> None:
         """Wait for the start. Raises why it failed."""
-        await self.run_of_agent.wait_ready()
+        await self.agent_run.wait_ready()
         self.used_at = trio.current_time()
 
     def request(self, method: str, params: bytes, on_reply: OnReply) -> int:
         """Pass a request on to the agent; call it once ready. Raises AgentGone."""
-        assert self.run_of_agent.connection is not None, "it is ready"
-        return self.run_of_agent.connection.request(method, params, on_reply)
+        assert self.agent_run.connection is not None, "it is ready"
+        return self.agent_run.connection.request(method, params, on_reply)
 
     def notify(self, method: str, params: bytes) -> None:
-        assert self.run_of_agent.connection is not None, "it is ready"
-        self.run_of_agent.connection.send(jsonrpc.notification(method, params))
+        assert self.agent_run.connection is not None, "it is ready"
+        self.agent_run.connection.send(jsonrpc.notification(method, params))
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer to this request any more."""
-        if self.run_of_agent.connection is not None:
-            self.run_of_agent.connection.pending.forget(number)
+        if self.agent_run.connection is not None:
+            self.agent_run.connection.pending.forget(number)
 
     def end_if_unused(self, ttl: float) -> None:
-        calls = self.run_of_agent.connection is not None and len(self.run_of_agent.connection.pending)
-        if self.run_of_agent.started.is_set() and not calls and trio.current_time() - self.used_at >= ttl:
-            self.run_of_agent.request_end()
+        calls = self.agent_run.connection is not None and len(self.agent_run.connection.pending)
+        if self.agent_run.started.is_set() and not calls and trio.current_time() - self.used_at >= ttl:
+            self.agent_run.request_end()
 
     # As a host
 
@@ -86,8 +86,8 @@ class ControlAgent:
         pass
 
     def receive(self, message: Message) -> None:
-        if message.kind is Kind.REQUEST and self.run_of_agent.connection is not None:
-            refuse_request(self.run_of_agent.connection, message)
+        if message.kind is Kind.REQUEST and self.agent_run.connection is not None:
+            refuse_request(self.agent_run.connection, message)
 
     def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         raise AssertionError("its line has no session")

@@ -123,7 +123,8 @@ Spawn = Callable[[SessionSettings], Awaitable[Agent]]
 
 
 class Host(Handler, Protocol):
-    """Whose agent it is. `begin` makes a conversation over the new line; `work` runs until cancelled; `on_end` is told,
+    """Whose agent it is. `start_conversation` makes one over the new connection; `run_conversation` runs until
+    cancelled; `on_end` is called,
     synchronously, that it ends, with `cause` when that is a failure."""
 
     async def start_conversation(self, connection: AgentConnection) -> None: ...
@@ -134,9 +135,9 @@ class Host(Handler, Protocol):
 
 @attrs.define(eq=False)
 class AgentRun:
-    """`started` is set when it works or will never, and `heed_start` told; `gone` when no process of it is left.
+    """`started` is set when it works or will never, and `on_started` called; `gone` when no process of it is left.
 
-    `after` is waited for first: `gone` of the life whose place it takes. `cause` says what went wrong.
+    `starts_after` is waited for first: `gone` of the run whose place it takes. `cause` says what went wrong.
     """
 
     settings: SessionSettings
@@ -185,7 +186,7 @@ class AgentRun:
     def request_end(self, cause: BrokerError | None = None, error: BrokerError | None = None) -> None:
         """Begin to end it: who waits has an outcome now, the process goes by the ladder. The first call counts.
 
-        `told`: what those hear who wait, where nothing is wrong and there is no `cause`.
+        `error`: what waiting callers get where nothing is wrong and there is no `cause`.
         """
         if self.ending:
             return
@@ -245,7 +246,7 @@ class AgentRun:
             except SpawnFailed as error:
                 self.request_end(cause=error)
                 return
-            # No await from here to the `finally` of `_live`: a spawned process always has an owner.
+            # No await from here to the `finally` of `_run_connected`: a spawned process always has an owner.
             self.agent = agent
             self.connection = AgentConnection(
                 agent, self.settings.max_line, self.settings.stderr_ring, Redactor(self.settings.secrets())
@@ -289,13 +290,13 @@ class AgentRun:
         self._finish_start()
 
     async def _initialize(self, connection: AgentConnection) -> None:
-        introduction = await connection.call("initialize", INITIALIZE)
-        version = structure(introduction, acp.InitializeResponse).protocol_version
+        result = await connection.call("initialize", INITIALIZE)
+        version = structure(result, acp.InitializeResponse).protocol_version
         if version != acp.PROTOCOL_VERSION:
             raise SpawnFailed(
                 f"agent {self.settings.spec.name!r} speaks ACP version {version}, the broker version 1"
             )
-        self.initialize_result = introduction
+        self.initialize_result = result
 
     @contextlib.contextmanager
     def _cancelled_on_end(self) -> Iterator[None]:
@@ -330,11 +331,13 @@ class AgentRun:
 
     def fail_lost(self, error: BrokerError) -> None:
         """The agent can't go on: say why, with its last words, to all who wait, and end what is left of it."""
-        trouble = self.connection.error if self.connection is not None else None
+        error_of_connection = self.connection.error if self.connection is not None else None
         what = "" if self.started.is_set() else " before it had a session"
         kind = AgentGone if self.started.is_set() else SpawnFailed
         self.request_end(
-            cause=self._with_stderr(kind, (trouble or error).message + what, (trouble or error).details)
+            cause=self._with_stderr(
+                kind, (error_of_connection or error).message + what, (error_of_connection or error).details
+            )
         )
 
     def _start_failed(self, what: str) -> None:
@@ -342,5 +345,7 @@ class AgentRun:
 
     def _with_stderr(self, kind: type[BrokerError], what: str, details: dict[str, Any]) -> BrokerError:
         tail = self.connection.stderr_tail() if self.connection else ""
-        words = f"; its last words: {tail.strip()[-STDERR_SHOWN:]}" if tail.strip() else ""
-        return kind(f"agent {self.settings.spec.name!r} {what}{words}", **{**details, "stderrTail": tail})
+        stderr_text = f"; its last words: {tail.strip()[-STDERR_SHOWN:]}" if tail.strip() else ""
+        return kind(
+            f"agent {self.settings.spec.name!r} {what}{stderr_text}", **{**details, "stderrTail": tail}
+        )

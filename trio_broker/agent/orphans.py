@@ -122,16 +122,16 @@ async def _dismiss(process: trio.Process) -> None:
             await process.wait()
 
 
-async def reap_adopted(owned: Callable[[], set[int]]) -> None:
+async def reap_adopted(owned_pids: Callable[[], set[int]]) -> None:
     """Reap the orphans that fell to us, for ever, without taking an exit status that somebody here waits for.
 
-    Only what was our child a look ago already: a process that is just being spawned is not known as `owned` yet.
+    Only what was our child a look ago already: a process that is just being spawned is not among `owned_pids` yet.
     """
     before: set[int] = set()
     while True:
         await trio.sleep(REAP_EVERY)
         known, before = before, set(_children())
-        for pid in (known & before) - owned():
+        for pid in (known & before) - owned_pids():
             _reap(pid)
 
 

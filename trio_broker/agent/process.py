@@ -146,7 +146,7 @@ class AgentProcess:
     async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None:
         """Climb down the ladder until the process is gone; takes at most the two graces and a moment.
 
-        `hang_up` closes stdin. Cancelling it leaves the process where the ladder stood: call it again, shielded.
+        `close_stdin` closes stdin. Cancelling it leaves the process where the ladder stood: call it again, shielded.
         """
         close_stdin()
         await self._wait_exit(ladder.close_grace)

@@ -80,7 +80,7 @@ def end_all(match: Match, patience: float) -> int:
     while found := [
         (process, end(process)) for process in _tagged_processes() if match(process)
     ]:  # at sight: it may fork on at once
-        ended.update((kin.pid, kin.start_time) for kin, was_there in found if was_there)
+        ended.update((tagged.pid, tagged.start_time) for tagged, was_there in found if was_there)
         if time.monotonic() > deadline:
             break
         time.sleep(PAUSE)

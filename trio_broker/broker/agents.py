@@ -102,15 +102,15 @@ class AgentRegistry:
     def failing_agents(self) -> dict[str, Any]:
         """The agents that failed to start the last time, and when they are tried again."""
         now = trio.current_time()
-        return {name: circuit.view(now) for name, circuit in self._backoffs.items() if circuit.failures}
+        return {name: backoff.view(now) for name, backoff in self._backoffs.items() if backoff.failures}
 
     def on_agent_started(self, agent_run: AgentRun) -> None:
         """An agent that works is remembered with its introduction, one that does not with its failures."""
-        circuit = self._backoff(agent_run.settings.spec)
+        backoff = self._backoff(agent_run.settings.spec)
         if isinstance(agent_run.cause, SpawnFailed):
-            circuit.record_failure(trio.current_time(), agent_run.cause.message)
+            backoff.record_failure(trio.current_time(), agent_run.cause.message)
         elif not agent_run.ending:
-            circuit.record_success()
+            backoff.record_success()
             self._initialize_results[_identity(agent_run.settings.spec)] = agent_run.initialize_result
 
     async def initialize_result(self, spec: AgentSpec, cwd: str) -> bytes:
@@ -123,7 +123,7 @@ class AgentRegistry:
         """A started agent without a conversation: for initialize, authenticate, logout. Raises why there is none."""
         name = "\0".join(_identity(spec))
         control = self._controls.get(name)
-        if control is None or control.run_of_agent.ending:
+        if control is None or control.agent_run.ending:
             control = self._controls[name] = self._new_control(name, spec, cwd)
         await control.wait_ready()
         return control

@@ -1,7 +1,7 @@
 """The broker: the root nursery, the pool, the journal's keeper, and the agents it knows.
 
-The root only supervises (DESIGN D14): one child nursery per session, each within `contained`. What is asked of the
-broker is answered from memory by synchronous methods; `open`, `close` and `introduction` alone wait, each for its own
+The root only supervises (DESIGN D14): one child nursery per session, each within `run_contained`. What is asked of the
+broker is answered from memory by synchronous methods; `open`, `close` and `delete` alone wait, each for its own
 session and no other.
 """
 
@@ -60,7 +60,7 @@ class ConnectedClient(Protocol):
 
 @attrs.define(eq=False)
 class Broker:
-    """Everything one daemon owns. `where` is shown by `status`: its home and its socket."""
+    """Everything one daemon owns. `location` is shown by `status`: its home and its socket."""
 
     config: Config
     spawn: Spawn = spawn_agent
@@ -115,13 +115,13 @@ class Broker:
         for session in self.pool.snapshot():
             await session.gone.wait()
         for control in self.registry.control_agents():
-            await control.run_of_agent.gone.wait()
+            await control.agent_run.gone.wait()
 
     def owned_pids(self) -> set[int]:
         """The processes of ours that somebody here waits for."""
         runs = [agent_run for session in self.pool.snapshot() for agent_run in session.live_runs]
-        runs += [control.run_of_agent for control in self.registry.control_agents()]
-        agents = [life.agent for life in runs if life.agent is not None]
+        runs += [control.agent_run for control in self.registry.control_agents()]
+        agents = [run.agent for run in runs if run.agent is not None]
         return {agent.pid for agent in agents if agent.exit is None}
 
     def client_name(self, grant: Grant = OWNER) -> str:
@@ -137,7 +137,7 @@ class Broker:
         for session in self.pool.snapshot():
             session.end(close=False)
         for control in self.registry.control_agents():
-            control.run_of_agent.request_end()
+            control.agent_run.request_end()
         kept = sum(session.turns.kept_for_restart for session in self.pool.snapshot())
         log.info("broker_stops queued_prompts_kept=%s", kept)
         return kept
@@ -191,7 +191,7 @@ class Broker:
     # Sessions
 
     async def open(
-        self, opening: OpenRequest, *, create: bool = True, fresh: bool = False
+        self, request: OpenRequest, *, create: bool = True, fresh: bool = False
     ) -> tuple[Session, str]:
         """The session of that key, and what this call did: CREATED, WOKEN or LIVE. Wait for it with `wait_ready`.
 
@@ -201,33 +201,33 @@ class Broker:
         `create`), Misuse (another agent's session, or no directory), Forbidden.
         """
         self.check_accepting()
-        opening.check_allowed()
+        request.check_allowed()
         if create:
-            opening.check_key()
-        while (there := self.pool.get(opening.key)) is not None and (create or can_see(opening.grant, there)):
+            request.check_key()
+        while (there := self.pool.get(request.key)) is not None and (create or can_see(request.grant, there)):
             if fresh or there.never_started:
-                opening.check_can_replace(there)
+                request.check_can_replace(there)
                 there.end(close=True)
                 fresh = False
             if not there.ending:
-                opening.check_compatible(there)
+                request.check_compatible(there)
                 return there, WOKEN if there.wake() else LIVE
             await there.gone.wait()
             there.mark_closed()
-            self.pool.release(opening.key, there)
+            self.pool.release(request.key, there)
             self.check_accepting()
         if not create:
-            raise NoSession(f"there is no session {opening.key!r}; create it first", key=opening.key)
-        return self._claim(opening), CREATED
+            raise NoSession(f"there is no session {request.key!r}; create it first", key=request.key)
+        return self._claim(request), CREATED
 
-    def _claim(self, opening: OpenRequest) -> Session:
+    def _claim(self, request: OpenRequest) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        settings = opening.settings(self.config)
+        settings = request.settings(self.config)
         session = self._make_session(
             settings, Log(self.keeper, self.archive.next_number()), ConversationState()
         )
         session.wake()
-        self.pool.claim(opening.key, session)
+        self.pool.claim(request.key, session)
         self._start(session)
         session.save(session)
         self._forget_failed_starts()
@@ -310,8 +310,8 @@ class Broker:
 
     def _notify_unattended(self, session: Session, request: AgentRequest) -> None:
         """Nobody is there to answer: whoever is to be told of it is."""
-        tell = partial(self.notify_hook.run, ask_view(session, request))
-        self._supervise(f"notify {request.id}", tell, lambda: None)
+        body = partial(self.notify_hook.run, ask_view(session, request))
+        self._supervise(f"notify {request.id}", body, lambda: None)
 
     def sessions(self, grant: Grant = OWNER) -> list[Session]:
         """Those that this grant has any business with, dead ones included."""

@@ -31,7 +31,7 @@ STDERR_KEPT = 500  # bytes of its stderr in the log
 
 @attrs.define(eq=False)
 class NotifyHook:
-    """Runs `command`, for at most `seconds`, `AT_ONCE` of them at a time."""
+    """Runs `command`, for at most `seconds`, `MAX_RUNNING` of them at a time."""
 
     command: tuple[str, ...]
     seconds: float = TIMEOUT
@@ -63,22 +63,22 @@ async def _run(command: tuple[str, ...], text: bytes, seconds: float) -> str | N
         )
     except (OSError, ValueError) as error:
         return str(error)
-    words = bytearray()
+    tail = bytearray()
     with trio.move_on_after(seconds) as scope:
-        await _run_to_end(AgentProcess(process), text, words)
-    said = words.decode("utf-8", "replace").strip()
+        await _run_to_end(AgentProcess(process), text, tail)
+    said = tail.decode("utf-8", "replace").strip()
     if scope.cancelled_caught:
         return f"it took more than {seconds:g} s and was ended: {said}"
     return None if process.returncode == 0 else f"exit code {process.returncode}: {said}"
 
 
-async def _run_to_end(hook: AgentProcess, text: bytes, words: bytearray) -> None:
-    """Feed it, hear its last words, and wait for its end, which is that of its group; cancelled, kill it."""
+async def _run_to_end(hook: AgentProcess, text: bytes, tail: bytearray) -> None:
+    """Write its stdin, read its stderr, and wait for its end, which is that of its group. Cancelling kills it."""
     drained = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_feed, hook.stdin, text)
-            nursery.start_soon(_read_stderr, hook.stderr, words, drained)
+            nursery.start_soon(_read_stderr, hook.stderr, tail, drained)
             await hook.watch()
             with trio.move_on_after(DRAIN):
                 await drained.wait()
@@ -97,9 +97,9 @@ async def _feed(stdin: trio.abc.SendStream, text: bytes) -> None:
             pass  # it need not read what it is told
 
 
-async def _read_stderr(stderr: trio.abc.ReceiveStream, words: bytearray, drained: trio.Event) -> None:
+async def _read_stderr(stderr: trio.abc.ReceiveStream, tail: bytearray, drained: trio.Event) -> None:
     async with stderr:
         while data := await stderr.receive_some(65536):
-            words += data
-            del words[:-STDERR_KEPT]
+            tail += data
+            del tail[:-STDERR_KEPT]
     drained.set()

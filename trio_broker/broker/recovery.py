@@ -104,10 +104,14 @@ def restore_session(
         options=dict(meta.get("options") or {}),
     )
     records = keeper.journal.turns(saved.number) if keeper.journal is not None else []
-    left = _OpenTurns.of(records)
-    durable = [event for event in left.queued.values() if event.get("durable")]
+    open_turns = _OpenTurns.of(records)
+    durable = [event for event in open_turns.queued.values() if event.get("durable")]
     return RestoredSession(
-        _settings(saved, config, resolve), log, state, tuple(map(_turn, durable)), lambda: left.settle(log)
+        _settings(saved, config, resolve),
+        log,
+        state,
+        tuple(map(_turn, durable)),
+        lambda: open_turns.settle(log),
     )
 
 
@@ -132,10 +136,10 @@ class _OpenTurns:
 
     @classmethod
     def of(cls, records: list[Record]) -> _OpenTurns:
-        left = cls()
+        open_turns = cls()
         for record in records:
-            left._apply(record, jsonrpc.decode(record.data))
-        return left
+            open_turns._apply(record, jsonrpc.decode(record.data))
+        return open_turns
 
     def _apply(self, record: Record, event: dict[str, Any]) -> None:
         id = event.get("promptId", "")

@@ -166,7 +166,7 @@ async def measure_trees(roots: Iterable[int]) -> dict[int, ProcessTree]:
 
 @attrs.define(eq=False)
 class Meter:
-    """`uses` has what was found last, by root pid."""
+    """`usages` has what was found last, by root pid."""
 
     measure_trees: MeasureTrees = measure_trees
     usages: dict[int, Usage] = attrs.field(factory=dict)
@@ -200,14 +200,14 @@ class Meter:
 
 @attrs.frozen
 class Snapshot:
-    """`number` counts the pictures that differ; `sessions` are encoded, each with its key and directory."""
+    """`number` counts the snapshots that differ; `sessions` are encoded, each with its key and directory."""
 
     number: int
     facts: bytes
     sessions: tuple[tuple[str, str, bytes], ...]
 
     def render_for(self, grant: Grant, at: float, facts: bytes | None = None) -> bytes:
-        """The picture as JSON, with the sessions that are this client's business, and the `facts` for it if given."""
+        """The snapshot as JSON, with the sessions that are this client's business, and the `facts` for it if given."""
         views = b",".join(view for key, cwd, view in self.sessions if grant.can_see(key, cwd))
         return b'{"number":%d,"at":%.3f,"broker":%b,"sessions":[%b]}' % (
             self.number,
@@ -219,7 +219,7 @@ class Snapshot:
 
 @attrs.define(eq=False)
 class SnapshotFeed:
-    """`snapshot` gives the sessions, `facts` what else there is to be seen; both answer from memory."""
+    """`sessions` gives the sessions, `facts` what else there is to be seen; both answer from memory."""
 
     sessions: Callable[[], Iterable[Session]]
     facts: Callable[[], dict[str, Any]]
@@ -230,14 +230,16 @@ class SnapshotFeed:
     _taken_at: float = 0.0
 
     async def next(self, after: int | None) -> Snapshot:
-        """The newest picture, as soon as it is another one than number `after`; at once if it is already."""
-        while (picture := self.take_snapshot()).number == after:  # an event for each update is what it spares
+        """The newest snapshot, as soon as it is another one than number `after`; at once if it is already."""
+        while (
+            snapshot := self.take_snapshot()
+        ).number == after:  # an event for each update is what it spares
             await trio.sleep_until(self._taken_at + SNAPSHOT_INTERVAL)
             await self.measure()  # of quiet agents too: they may be busy all the same
-        return picture
+        return snapshot
 
     def take_snapshot(self) -> Snapshot:
-        """The picture of now, or of less than a SNAPSHOT_INTERVAL ago."""
+        """The snapshot of now, or of less than a SNAPSHOT_INTERVAL ago."""
         now = trio.current_time()
         if self._latest is None or now >= self._taken_at + SNAPSHOT_INTERVAL:
             self._taken_at, self.taken = now, self.taken + 1
@@ -256,7 +258,7 @@ class SnapshotFeed:
         return trio.current_time() - self.started_at
 
     async def measure(self) -> None:
-        """Have CPU and memory in the next picture; does nothing most of the times."""
+        """Have CPU and memory in the next snapshot; does nothing most of the times."""
         if not self.meter.due:
             return
         runs = (session.agent_run for session in self.sessions() if session.live)

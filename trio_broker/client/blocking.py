@@ -20,7 +20,7 @@ def call(
 ) -> Any:
     """Call a method of the broker at a Unix socket; its decoded result, or the error that the Trio client raises.
 
-    Blocks for as long as the broker takes, or raises BrokerGone when it says nothing for `patience` seconds.
+    Blocks for as long as the broker takes, or raises BrokerGone when it says nothing for `timeout` seconds.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as broker:
         broker.settimeout(timeout)
@@ -51,10 +51,10 @@ def no_broker_error(where: str | os.PathLike[str]) -> NoBroker:
     return NoBroker(f"no broker listens at {os.fspath(where)}; start one with `trio-broker up`")
 
 
-def broker_gone(farewell: str = "") -> BrokerGone:
-    """The broker has closed the connection; `farewell`: its last words, a next step behind a semicolon."""
-    step = "" if ";" in farewell else "; look at its log, then `trio-broker up`"
-    return BrokerGone(f"the broker closed the connection{farewell}{step}")
+def broker_gone(reason: str = "") -> BrokerGone:
+    """The broker has closed the connection; `reason`: why, as it said; a next step behind a semicolon."""
+    step = "" if ";" in reason else "; look at its log, then `trio-broker up`"
+    return BrokerGone(f"the broker closed the connection{reason}{step}")
 
 
 def close_text(error: Any) -> str:

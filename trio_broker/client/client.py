@@ -43,7 +43,7 @@ class _Call:
 
 @attrs.define(eq=False)
 class Client:
-    """A connection; make one with `open_client`. `gone` is set when the broker has closed it."""
+    """A connection; make one with `open_client`. `disconnected` is set when the broker has closed it."""
 
     _nursery: trio.Nursery
     _on_message: OnMessage

@@ -170,15 +170,15 @@ def parse_leniently(text: str, file: str) -> tuple[Config, list[Problem]]:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: is no TOML: {error}", file=file) from error
-    told: list[Problem] = []
+    reported: list[Problem] = []
     while True:
         try:
-            return _converter.structure(raw, Config), told
+            return _converter.structure(raw, Config), reported
         except ClassValidationError as error:
             found = list(validation.problems(error, ()))
-            told = told or found  # later ones come of what was taken out
+            reported = reported or found  # later ones come of what was taken out
             if not validation.drop_keys(raw, [where for where, _ in found]):
-                raise config_error(file, told) from error
+                raise config_error(file, reported) from error
 
 
 def config_error(file: str, problems: list[Problem]) -> ConfigError:

@@ -28,7 +28,10 @@ MISSING = {  # what has no default
 
 
 def at_least(default: Any, least: float, *, above: bool = False) -> Any:
-    """A field whose number, whole if `default` is, is finite and at least (or `above`) `least`; see `ranged`."""
+    """A field whose number is finite and at least (or `above`) `least`, and whole if `default` is.
+
+    `range_overrides` tells cattrs of it.
+    """
     whole = isinstance(default, int)
 
     def structured(value: object, _: object) -> Any:

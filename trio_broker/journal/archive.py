@@ -62,9 +62,9 @@ class SessionImport:
         self.keeper.journal.write(changes + (self._session_changes() if last else []))
 
     def _session_changes(self) -> list[Change]:
-        head = self._parser.end()
-        save = Save(self.number, head.key, head.session_id, "closed", head.meta, head.updated_at)
-        made = save if head.created_at is None else attrs.evolve(save, updated_at=head.created_at)
+        header = self._parser.end()
+        save = Save(self.number, header.key, header.session_id, "closed", header.meta, header.updated_at)
+        made = save if header.created_at is None else attrs.evolve(save, updated_at=header.created_at)
         return [made, save]
 
     def _give_up(self) -> None:

@@ -44,16 +44,16 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def header_line(facts: dict[str, Any]) -> bytes:
-    """The first line, of at least the facts that `Head` names."""
+    """The first line, of at least the facts that `SessionHeader` names."""
     return json.dumps({"trio-broker": FORMAT, **facts}).encode() + b"\n"
 
 
 def record_line(record: Record) -> bytes:
     """The line of one record; raw lines of updates stand in it as strings, anything else as the object it is."""
-    head = {"first": record.first, "count": record.count, "at": record.at, "kind": record.kind}
+    header = {"first": record.first, "count": record.count, "at": record.at, "kind": record.kind}
     text = record.data.decode("utf-8", "replace")
     data = json.dumps(text.removesuffix("\n").split("\n")) if record.kind == "update" else _escaped(text)
-    return f'{json.dumps(head)[:-1]}, "data": {data}}}\n'.encode()
+    return f'{json.dumps(header)[:-1]}, "data": {data}}}\n'.encode()
 
 
 def _escaped(raw: str) -> str:

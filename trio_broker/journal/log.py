@@ -258,7 +258,7 @@ class Cursor:
         return self.next <= (self.log.last if upto is None else min(upto, self.log.last))
 
     async def take(self) -> Record:
-        """The next record; call it only when `behind`. Waits for nothing but a page of the journal."""
+        """The next record; call it only when it `has_more`. Waits for nothing but a page of the journal."""
         record = self._page.pop(0) if self._page else self.log.recent(self.next)
         while record is None:
             self._page = await self.log.page(self.next)

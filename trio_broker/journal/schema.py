@@ -45,7 +45,7 @@ def connect(
         writer = stack.enter_context(contextlib.closing(_connection(path)))
         _migrate(writer, path)
         writer.execute("PRAGMA journal_mode = WAL").close()
-        writer.execute("PRAGMA wal_autocheckpoint = 0").close()  # `fold` does it
+        writer.execute("PRAGMA wal_autocheckpoint = 0").close()  # `checkpoint` does it
         writer.execute(synchronous).close()
         reader = stack.enter_context(contextlib.closing(_connection(path)))
         reader.execute("PRAGMA query_only = ON").close()

@@ -1,6 +1,6 @@
 """Models of the ACP v1 messages that the broker makes or interprets itself; all others pass as they are.
 
-Names are the schema's in snake case (`convert` renames them). Fields a model leaves out are ignored. A field with
+Names are the schema's in snake case (`codec` renames them). Fields a model leaves out are ignored. A field with
 `lenient` set is taken as absent when it has the wrong type (the schema's `x-deserialize-default-on-error`).
 """
 

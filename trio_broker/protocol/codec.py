@@ -20,8 +20,8 @@ def structure(raw: bytes, cls: type[T]) -> T:
     try:
         return _converter.structure(decode(raw), cls)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        told = cattrs.transform_error(error, path="params")
-        raise BadMessage("; ".join(map(_by_wire_name, told)), rpc_code=INVALID_PARAMS) from error
+        sentence = cattrs.transform_error(error, path="params")
+        raise BadMessage("; ".join(map(_by_wire_name, sentence)), rpc_code=INVALID_PARAMS) from error
 
 
 def unstructure(value: Any) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def unstructure(value: Any) -> dict[str, Any]:
 
 def _by_wire_name(sentence: str) -> str:
     """cattrs names our attributes; whoever sent the message knows its members only."""
-    told, at, path = sentence.rpartition(" @ ")
-    return told + at + ".".join(_camel(name) for name in path.split("."))
+    sentence, at, path = sentence.rpartition(" @ ")
+    return sentence + at + ".".join(_camel(name) for name in path.split("."))
 
 
 def _camel(name: str) -> str:

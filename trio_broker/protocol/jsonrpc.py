@@ -205,8 +205,8 @@ def error_response(id: bytes, error: bytes) -> bytes:
 
 def exception_response(id: bytes | None, error: BrokerError) -> bytes:
     """The same of one of our errors, with what it has for programs."""
-    told = error_object(error.rpc_code, error.message, error.data())
-    return error_response(b"null" if id is None else id, told)
+    body = error_object(error.rpc_code, error.message, error.data())
+    return error_response(b"null" if id is None else id, body)
 
 
 def error_object(code: int, message: str, data: object = None) -> bytes:

@@ -36,7 +36,7 @@ LAST_WRITE = 5.0  # seconds
 IdKey = tuple[type, object]
 
 
-class Sessionless(Protocol):
+class SessionlessAgent(Protocol):
     """An agent without a conversation, to which a client's request was forwarded."""
 
     def notify(self, method: str, params: bytes) -> None: ...
@@ -65,7 +65,7 @@ class Handlers:
 class Connection:
     """`nursery` is the connection's own, for what has to wait. It is a Listener of the sessions it is attached to.
 
-    `reading` is held while a whole log is gone through, which takes memory as long as that.
+    `full_read_lock` is held while a whole log is gone through, which takes memory as long as that.
     """
 
     broker: Broker
@@ -84,7 +84,7 @@ class Connection:
     unanswered: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
     full_read_lock: trio.Lock = attrs.field(factory=trio.Lock)
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
-    forwarded: dict[IdKey, tuple[Session | Sessionless, int]] = attrs.field(factory=dict)
+    forwarded: dict[IdKey, tuple[Session | SessionlessAgent, int]] = attrs.field(factory=dict)
     waiting_calls: dict[IdKey, trio.CancelScope] = attrs.field(
         factory=dict
     )  # verbs of ours that have no answer yet
@@ -311,5 +311,5 @@ def _cancelled(outcome: Cancelled) -> bytes:
     if outcome.note is None:
         return result
     meta = jsonrpc.decode(jsonrpc.members(result).get("_meta", b"null"))
-    mine = {META_KEY: {"note": outcome.note}}
-    return jsonrpc.replace_members(result, _meta=(meta if isinstance(meta, dict) else {}) | mine)
+    broker_meta = {META_KEY: {"note": outcome.note}}
+    return jsonrpc.replace_members(result, _meta=(meta if isinstance(meta, dict) else {}) | broker_meta)

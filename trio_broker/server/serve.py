@@ -33,7 +33,7 @@ async def serve(
 ) -> None:
     """Serve until the client has left, lags too far behind, or the broker finished its outbox. Closes the link.
 
-    `greet` is called with the connection before anything is read. A client that closes its sending side only
+    `on_connect` is called with the connection before anything is read. A client that closes its sending side only
     (`printf … | nc -U`) still gets the replies it waits for. Leaving, and cancelling this, ends the connection's own
     tasks; the turns go on (DESIGN D8).
     """
@@ -75,8 +75,8 @@ async def _read(transport: Transport, connection: Connection) -> None:
 
 
 def _send_too_long(connection: Connection, error: BadMessage) -> None:
-    told = jsonrpc.error_object(error.rpc_code, f"{error.message}; raise max_line in [broker]", error.data())
-    connection.send(jsonrpc.error_response(b"null", told))
+    body = jsonrpc.error_object(error.rpc_code, f"{error.message}; raise max_line in [broker]", error.data())
+    connection.send(jsonrpc.error_response(b"null", body))
 
 
 async def _until_answered(transport: Transport, connection: Connection) -> None:

@@ -20,7 +20,7 @@ from trio_broker.transport.outbox import Outbox
 
 @attrs.define(eq=False)
 class Subscriptions:
-    """`listener` is the client itself, as sessions know it; `may_answer`, whether they may ask it anything.
+    """`client` is the client itself, as sessions know it; `may_answer`, whether they may ask it anything.
 
     `events`: it gets every record as one of the broker's own events, and all updates as they came. `positions`: it is
     told before each batch of lines where in the log it is.
@@ -35,7 +35,7 @@ class Subscriptions:
     attached: dict[Session, Cursor] = attrs.field(factory=dict)
     _observing: set[Session] = attrs.field(factory=set)  # those of them that it has no hand in, as it wished
 
-    def attach(self, session: Session, since: int | None = None, *, observes: bool = False) -> Cursor:
+    def attach(self, session: Session, since: int | None = None, *, observer: bool = False) -> Cursor:
         """From now on the client hears the session, from number `since` on or from here. Twice is once.
 
         A controller may be asked, and an observer is not; whoever may not answer asks is not asked either.
@@ -43,13 +43,13 @@ class Subscriptions:
         if since is not None or session not in self.attached:
             self.detach(session)
             session.used_at = trio.current_time()
-            if observes:
+            if observer:
                 self._observing.add(session)
             here = session.router.unseen_since or session.log.last + 1
             cursor = session.log.cursor(here if since is None else since)
             self.attached[session] = cursor
             self.outbox.subscribe(cursor, partial(self._render, session))
-            session.router.attach(self.client, observes=observes or not self.may_answer)
+            session.router.attach(self.client, observes=observer or not self.may_answer)
             if self.positions:
                 self.outbox.put(position_frame(session.session_id, session.log.began, cursor.next))
         return self.attached[session]
@@ -81,19 +81,19 @@ class Subscriptions:
     def _render(self, session: Session, record: Record) -> bytes:
         """The frames of one record, for this client: a plain ACP client sees the updates, and others' prompts."""
         if record.kind == "update":  # who has our events counts the updates, so it gets them all
-            told = (
+            frames = (
                 record.data
                 if self.events or record.plain
                 else downgrade_updates(record.data, self.capabilities)
             )
         elif self.events:
-            told = event_frame(session.session_id, session.key, record)
+            frames = event_frame(session.session_id, session.key, record)
         else:
-            told = prompt_frames(session.session_id or "", record, exclude_author=self.client.name)
+            frames = prompt_frames(session.session_id or "", record, exclude_author=self.client.name)
         if self.positions:
-            here = record.first, record.count, told.count(b"\n")
-            return position_frame(session.session_id, session.log.began, *here) + told
-        return told
+            here = record.first, record.count, frames.count(b"\n")
+            return position_frame(session.session_id, session.log.began, *here) + frames
+        return frames
 
 
 def event_frame(session_id: str | None, key: str, record: Record) -> bytes:
@@ -112,8 +112,9 @@ def event_frame(session_id: str | None, key: str, record: Record) -> bytes:
 
 
 def prompt_frames(session_id: str, record: Record, exclude_author: str | None = None) -> bytes:
-    """A `started` event as the `user_message_chunk`s of an ACP conversation; b"" for the prompts of `but`, and for
-    every other event.
+    """A `started` event as the `user_message_chunk`s of an ACP conversation.
+
+    b"" for the prompts of `exclude_author`, and for every other event.
     """
     if record.kind != "started":
         return b""

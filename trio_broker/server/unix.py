@@ -81,7 +81,7 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
     It is no client, and may not stay; only who waits for a drain to end does.
     """
     transport = NdjsonTransport(stream, OPERATOR_MAX_LINE)
-    heard = False
+    answered = False
     with trio.move_on_after(REFUSAL_TIMEOUT) as stay:
         try:
             while lines := await transport.receive():
@@ -90,12 +90,12 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
                         await _refuse(stream, full)
                         return
                     await transport.send(answer)
-                    heard = True
+                    answered = True
                 if broker.draining and not broker.stopping.is_set():
                     stay.deadline = math.inf
         except (BrokerError, trio.BrokenResourceError):
-            heard = False
-    if heard:
+            answered = False
+    if answered:
         await stream.aclose()
     else:
         await _refuse(stream, full)
@@ -117,8 +117,8 @@ async def _refuse(stream: trio.SocketStream, why: str) -> None:
     async with stream:
         with trio.move_on_after(REFUSAL_TIMEOUT):
             try:
-                told = jsonrpc.error_object(jsonrpc.INTERNAL_ERROR, why, {"kind": "refused"})
-                await stream.send_all(jsonrpc.error_response(b"null", told))
+                body = jsonrpc.error_object(jsonrpc.INTERNAL_ERROR, why, {"kind": "refused"})
+                await stream.send_all(jsonrpc.error_response(b"null", body))
             except trio.BrokenResourceError:
                 pass  # it did not wait for the answer
 

@@ -119,16 +119,16 @@ class WebSocketServer:
     ) -> tuple[UpgradeRequest, bytes, Grant, SessionDefaults | None] | None:
         """Read the head; what it asks for, None if that was answered already. Raises Refusal."""
         with self._handshake():
-            if (head := await _read_head(stream)) is None:
+            if (request := await _read_head(stream)) is None:
                 return None
-            if head.path in ("/healthz", "/readyz") and head.method in ("GET", "HEAD"):
-                await _answer(stream, *self._health(head), body=head.method == "GET")
+            if request.path in ("/healthz", "/readyz") and request.method in ("GET", "HEAD"):
+                await _answer(stream, *self._health(request), body=request.method == "GET")
                 return None
-            place = parse_upgrade(head, self._rules)
-            grant = self._authorized(place.token)
-            bound = self._defaults(place, grant)
+            upgrade = parse_upgrade(request, self._rules)
+            grant = self._authorized(upgrade.token)
+            defaults = self._defaults(upgrade, grant)
             self._check_room(grant)
-            return place, head.trailing_data, grant, bound
+            return upgrade, request.trailing_data, grant, defaults
 
     @property
     def _listen(self) -> ListenConfig:
@@ -156,8 +156,8 @@ class WebSocketServer:
         finally:
             self.handshaking -= 1
 
-    def _health(self, head: HttpRequest) -> tuple[HTTPStatus, str]:
-        if head.path == "/readyz" and self.broker.stopping.is_set():
+    def _health(self, request: HttpRequest) -> tuple[HTTPStatus, str]:
+        if request.path == "/readyz" and self.broker.stopping.is_set():
             return HTTPStatus.SERVICE_UNAVAILABLE, "the broker is stopping"
         return HTTPStatus.OK, "ok"
 
@@ -169,33 +169,33 @@ class WebSocketServer:
         return grant
 
     def _check_room(self, grant: Grant) -> None:
-        most, mine = self.broker.config.broker.max_clients, self._listen.max_per_token
+        most, per_token = self.broker.config.broker.max_clients, self._listen.max_per_token
         full = None
         if self.broker.stopping.is_set():
             full = "the broker is stopping; try again when it is back"
         elif len(self.broker.clients) >= most:
             full = f"{most} clients are connected, the limit; raise max_clients in [broker]"
-        elif self.by_token[grant.token] >= mine:
-            full = f"{mine} clients are connected with this token, the limit; raise max_per_token in [listen]"
+        elif self.by_token[grant.token] >= per_token:
+            full = f"{per_token} clients are connected with this token, the limit; raise max_per_token in [listen]"
         if full is not None:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, full)
 
-    def _defaults(self, place: UpgradeRequest, grant: Grant) -> SessionDefaults | None:
-        if place.key is not None and not grant.may_name(place.key):
-            raise HttpError(HTTPStatus.FORBIDDEN, f"this token is not for the session {place.key[:100]!r}")
-        if place.agent is None and place.key is None:
+    def _defaults(self, upgrade: UpgradeRequest, grant: Grant) -> SessionDefaults | None:
+        if upgrade.key is not None and not grant.may_name(upgrade.key):
+            raise HttpError(HTTPStatus.FORBIDDEN, f"this token is not for the session {upgrade.key[:100]!r}")
+        if upgrade.agent is None and upgrade.key is None:
             return None
         try:
-            return SessionDefaults(self.broker.registry.resolve(place.agent), place.key)
+            return SessionDefaults(self.broker.registry.resolve(upgrade.agent), upgrade.key)
         except UnknownAgent as error:
             raise HttpError(HTTPStatus.NOT_FOUND, " ".join(error.message.split())) from error
 
-    async def _refuse(self, stream: trio.abc.Stream, refusal: HttpError) -> None:
+    async def _refuse(self, stream: trio.abc.Stream, error: HttpError) -> None:
         address = _address(stream)
-        log.warning("refused status=%s address=%s why=%s", refusal.status.value, address, refusal.message)
-        if isinstance(refusal, WrongToken):
+        log.warning("refused status=%s address=%s why=%s", error.status.value, address, error.message)
+        if isinstance(error, WrongToken):
             await self._delay(self.throttle.note(address))
-        await _answer(stream, refusal.status, refusal.message, *refusal.headers)
+        await _answer(stream, error.status, error.message, *error.headers)
 
     async def _delay(self, seconds: float) -> None:
         if (
@@ -210,24 +210,26 @@ class WebSocketServer:
     async def _serve(
         self,
         stream: trio.abc.Stream,
-        place: UpgradeRequest,
-        behind: bytes,
+        upgrade: UpgradeRequest,
+        trailing_data: bytes,
         grant: Grant,
-        bound: SessionDefaults | None,
+        defaults: SessionDefaults | None,
     ) -> None:
         self.by_token[grant.token] += 1
         config = self.broker.config
         try:
-            wire = WebSocketStream(stream, config.broker.max_line, place.minimal_request(), behind)
-            async with accept_websocket(wire, compress=place.deflate is not None) as transport:
-                await serve(self.broker, transport, grant, partial(self._watch, bound))
+            websocket_stream = WebSocketStream(
+                stream, config.broker.max_line, upgrade.minimal_request(), trailing_data
+            )
+            async with accept_websocket(websocket_stream, compress=upgrade.deflate is not None) as transport:
+                await serve(self.broker, transport, grant, partial(self._watch, defaults))
         finally:
             self.by_token[grant.token] -= 1
             if not self.by_token[grant.token]:
                 del self.by_token[grant.token]
 
-    def _watch(self, bound: SessionDefaults | None, connection: Connection) -> None:
-        connection.defaults = bound
+    def _watch(self, defaults: SessionDefaults | None, connection: Connection) -> None:
+        connection.defaults = defaults
         connection.nursery.start_soon(self._abort_when_revoked, connection)
         connection.nursery.start_soon(self._abort_unless_initialized, connection)
 
@@ -244,12 +246,12 @@ class WebSocketServer:
 
 async def _read_head(stream: trio.abc.Stream) -> HttpRequest | None:
     """None if there was nobody: a look whether the port is open. Raises Refusal."""
-    reader, said = RequestReader(), False
+    reader, received = RequestReader(), False
     with trio.move_on_after(HEAD_TIMEOUT):
-        while (data := bytes(await stream.receive_some(READ))) or said:
-            said = True
-            if (head := reader.feed(data)) is not None:
-                return head
+        while (data := bytes(await stream.receive_some(READ))) or received:
+            received = True
+            if (request := reader.feed(data)) is not None:
+                return request
         return None
     raise HttpError(
         HTTPStatus.REQUEST_TIMEOUT, f"the head of the request was not here within {HEAD_TIMEOUT:g} s"

@@ -71,8 +71,8 @@ def elicitation_answer(action: str, **content: Any) -> Answer:
 class AgentRequest:
     """One open request of the agent. `params`: as clients may see them.
 
-    `id` is unique over all sessions; `number` is that of its event in the log. `asked` has who shows a dialog, and
-    under which number; `abstained` who could not answer, or would not.
+    `id` is unique over all sessions; `number` is that of its event in the log. `asked_clients` has who shows a
+    dialog, and under which number; `abstained` who could not answer, or would not.
     """
 
     message: Message

@@ -64,7 +64,7 @@ class Audience(Protocol):
 class AgentRequests:
     """The asks of one life. Synchronous but for `run`.
 
-    `on_change` hears of each that is opened or settled, `on_alone` of what nobody sees.
+    `on_change` hears of each that is opened or settled, `on_unattended` of what nobody sees.
     """
 
     connection: AgentConnection

@@ -18,7 +18,7 @@ from trio_broker.session.state import ConversationState
 
 @attrs.define(eq=False)
 class Resumption:
-    """`on_there` hears the agent's id of the conversation, and its answer, as soon as there is one."""
+    """`on_session` is called with the agent's id of the conversation, and its answer, as soon as there is one."""
 
     agent_run: AgentRun
     connection: AgentConnection

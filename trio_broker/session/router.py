@@ -51,7 +51,7 @@ class Router:
     _early_messages: deque[Message] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
 
     def start_run(self, connection: AgentConnection) -> None:
-        """A new life of the agent begins; until `name`, what it says has no conversation to belong to."""
+        """A new run of the agent begins; until `set_ids`, what it says has no conversation to belong to."""
         self.connection, self.requests = connection, None
         self._early_messages.clear()
 
@@ -115,7 +115,7 @@ class Router:
             self._forward(message)
 
     def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
-        """Whole lines, each an update of this session; `plain` is said in Hearer."""
+        """Whole lines, each an update of this session; `plain` is explained in Handler."""
         if self.session_id != self.agent_session_id:
             lines = b"".join(self._with_public_id(line) for line in lines.rstrip(b"\n").split(b"\n"))
         first = self.log.append_updates(count, lines, plain=plain).first

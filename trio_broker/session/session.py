@@ -161,7 +161,7 @@ class Session:
             if last is None or last.begun:
                 self.previous_run = last
             else:
-                last.abandon()  # `last_life` is still ending, and this one takes its place
+                last.abandon()  # `previous_run` is still ending, and this one takes its place
             self.agent_run = AgentRun(
                 self.settings, self.spawn, self.starting, self.on_agent_started, self, after
             )
@@ -354,10 +354,10 @@ class Session:
         state.session_id = state.session_id or self.public_id(agent_session_id)
         state.start_run(agent_session_id, result)
         alone = partial(self.on_unattended, self)
-        asks = AgentRequests(
+        requests = AgentRequests(
             connection, self.log, self.settings, self.turns, router, self.update_phase, alone
         )
-        router.set_ids(agent_session_id, state.session_id, asks)
+        router.set_ids(agent_session_id, state.session_id, requests)
 
     # Details
 

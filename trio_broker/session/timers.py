@@ -54,15 +54,15 @@ class TurnTimers:
         self.cancel(turn, f"it ran for {limit:g} s, the limit (max_turn in [broker])")
 
     async def _watch_quiet(self, turn: Turn) -> None:
-        after, told = self.settings.quiet_after, -1.0
+        after, reported_since = self.settings.quiet_after, -1.0
         while not turn.cancelling:
             since = max(self.connection.received_at, turn.started_at or 0.0, self.requests.settled_at)
-            if since == told or self.requests.is_waiting():
+            if since == reported_since or self.requests.is_waiting():
                 await trio.sleep(after)
             elif trio.current_time() < since + after:
                 await trio.sleep_until(since + after)
             else:
-                told = since
+                reported_since = since
                 self._report_quiet(turn, after)
 
     def _report_quiet(self, turn: Turn, after: float) -> None:

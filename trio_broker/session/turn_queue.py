@@ -62,11 +62,11 @@ class Turn:
         self.answer = self.outcome = outcome
         self.settled.set()
         self.changed.set()
-        for heed in self._callbacks:
-            call_contained(heed, outcome)
+        for callback in self._callbacks:
+            call_contained(callback, outcome)
 
     def on_end(self, callback: Callable[[Outcome], None]) -> None:
-        """Have `heed` told of the outcome, too; at once, if there is one."""
+        """Call `callback` with the outcome; at once, if there is one."""
         if self.outcome is None:
             self._callbacks.append(callback)
         else:

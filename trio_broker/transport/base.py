@@ -1,4 +1,4 @@
-"""One client's connection as lines: what `serve`, and the client's side, know of a door.
+"""One client's connection as lines: what `server/serve`, and the client's side, know of a transport.
 
 A line is one JSON-RPC message, without its newline on the way in, and with it on the way out.
 """
@@ -17,7 +17,7 @@ from trio_broker.model import CloseReason
 from trio_broker.protocol.jsonrpc import MAX_LINE, LineSplitter
 
 READ = 65536
-WRITE = 256 * 1024  # bytes handed to one write, which has to make progress within `WRITE_PATIENCE`
+WRITE = 256 * 1024  # bytes handed to one write, which has to make progress within `WRITE_TIMEOUT`
 CLOSE_TIMEOUT = 2.0  # seconds for the other side to heed that a link is closed
 WRITE_TIMEOUT = 60.0  # seconds for one write to a client that reads at all
 

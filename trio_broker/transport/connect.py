@@ -39,11 +39,11 @@ async def connect_websocket(url: str, token: str | None = None) -> AsyncGenerato
         raise Misuse("the token has characters that no token has; look at --token and TRIO_BROKER_TOKEN")
     stream = WebSocketStream(await _open_stream(parts), MAX_LINE)
     stream.upgraded.set()
-    refusal: NoBroker | None = None
+    failure: NoBroker | None = None
     try:
         async with trio.open_nursery() as nursery:
             if (socket := await _upgrade(nursery, stream, parts, token)) is None:
-                refusal = NoBroker(
+                failure = NoBroker(
                     f"{redact_url(url)} does not answer as a broker's WebSocket does; {ADVICE}"
                 )
             else:
@@ -54,13 +54,13 @@ async def connect_websocket(url: str, token: str | None = None) -> AsyncGenerato
                     await transport.close(CloseReason.LEFT)
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as group:  # the reader tells it, not the one who waits for the answer
-        refusal = _rejection(url, group)
+        failure = _rejection(url, group)
     except* (ProtocolError, h11.ProtocolError):
-        refusal = NoBroker(f"what answers at {redact_url(url)} is no WebSocket; {ADVICE}")
+        failure = NoBroker(f"what answers at {redact_url(url)} is no WebSocket; {ADVICE}")
     finally:
         await stream.close()  # noqa: ASYNC102  # bounded by FAREWELL there
-    if refusal is not None:
-        raise refusal
+    if failure is not None:
+        raise failure
 
 
 ADVICE = "look at host and port, and whether it is ws or wss"

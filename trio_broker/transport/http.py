@@ -41,7 +41,10 @@ class HttpError(BrokerError):
 
 @attrs.frozen
 class HttpRequest:
-    """A request's head. `query`: the first value of each key. Header names are lower case. `behind`: what followed."""
+    """A request's head. `query`: the first value of each key. Header names are lower case.
+
+    `trailing_data`: the bytes that followed the head.
+    """
 
     method: str
     path: str
@@ -72,7 +75,7 @@ class OriginPolicy:
 class UpgradeRequest:
     """What an upgrade asks for: an agent, a session's key, or neither; its token if it brings one.
 
-    `nonce`, `protocol` and `deflate`, an offer of compression, are for the handshake.
+    `websocket_key`, `protocol` and `deflate`, an offer of compression, are for the handshake.
     """
 
     websocket_key: str
@@ -125,10 +128,10 @@ class RequestReader:
             ) from None
         if not isinstance(event, h11.Request):
             return None
-        behind, _ = self._parser.trailing_data
-        if self._size - len(behind) > MAX_HEAD:
+        trailing_data, _ = self._parser.trailing_data
+        if self._size - len(trailing_data) > MAX_HEAD:
             raise _too_large()
-        return _head(event, behind)
+        return _head(event, trailing_data)
 
 
 def _too_large() -> HttpError:
@@ -153,24 +156,24 @@ def _head(event: h11.Request, trailing_data: bytes) -> HttpRequest:
     return HttpRequest(event.method.decode("ascii"), unquote(path), first, headers, trailing_data)
 
 
-def parse_upgrade(head: HttpRequest, rules: OriginPolicy) -> UpgradeRequest:
+def parse_upgrade(request: HttpRequest, rules: OriginPolicy) -> UpgradeRequest:
     """What this head asks for, if it asks for a WebSocket and comes from where it may. Raises Refusal."""
-    _check_host(head, rules)
-    _check_origin(head, rules)
-    _check_upgrade(head)
+    _check_host(request, rules)
+    _check_origin(request, rules)
+    _check_upgrade(request)
     return UpgradeRequest(
-        websocket_key=head.get("sec-websocket-key") or "",
-        agent=_agent(head) or head.query.get("agent"),
-        key=head.query.get("session"),
-        token=token_of(head),
-        protocol=PROTOCOL if PROTOCOL in head.list_header("sec-websocket-protocol") else None,
-        deflate=_deflate(head) if rules.compression else None,
+        websocket_key=request.get("sec-websocket-key") or "",
+        agent=_agent(request) or request.query.get("agent"),
+        key=request.query.get("session"),
+        token=token_of(request),
+        protocol=PROTOCOL if PROTOCOL in request.list_header("sec-websocket-protocol") else None,
+        deflate=_deflate(request) if rules.compression else None,
     )
 
 
-def _agent(head: HttpRequest) -> str | None:
+def _agent(request: HttpRequest) -> str | None:
     """The agent of /acp/AGENT."""
-    match head.path.removeprefix("/").removesuffix("/").split("/"):
+    match request.path.removeprefix("/").removesuffix("/").split("/"):
         case [""] | ["acp"]:
             return None
         case ["acp", agent] if agent:
@@ -178,16 +181,16 @@ def _agent(head: HttpRequest) -> str | None:
     raise HttpError(HTTPStatus.NOT_FOUND, "there is nothing here; a broker's sessions are at /acp")
 
 
-def _deflate(head: HttpRequest) -> str | None:
+def _deflate(request: HttpRequest) -> str | None:
     """The first offer of compression that is well-formed."""
     return next(
-        (offer for offer in head.list_header("sec-websocket-extensions") if DEFLATE.fullmatch(offer)), None
+        (offer for offer in request.list_header("sec-websocket-extensions") if DEFLATE.fullmatch(offer)), None
     )
 
 
-def _check_host(head: HttpRequest, rules: OriginPolicy) -> None:
+def _check_host(request: HttpRequest, rules: OriginPolicy) -> None:
     # A page of a foreign name that resolves to this machine must not get in (DNS rebinding). An address is no name.
-    name = _host_name(head.get("host") or "")
+    name = _host_name(request.get("host") or "")
     if name == "localhost" or name in rules.hosts or _is_address(name):
         return
     raise HttpError(
@@ -210,9 +213,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _check_origin(head: HttpRequest, rules: OriginPolicy) -> None:
+def _check_origin(request: HttpRequest, rules: OriginPolicy) -> None:
     # Only browsers send one, and any page may have a browser connect to this machine.
-    origin = head.get("origin")
+    origin = request.get("origin")
     if origin is not None and origin.lower().rstrip("/") not in rules.origins:
         raise HttpError(
             HTTPStatus.FORBIDDEN,
@@ -220,42 +223,42 @@ def _check_origin(head: HttpRequest, rules: OriginPolicy) -> None:
         )
 
 
-def _check_upgrade(head: HttpRequest) -> None:
-    wanted = "websocket" in [word.lower() for word in head.list_header("upgrade")]
-    if head.method != "GET" or not wanted:
+def _check_upgrade(request: HttpRequest) -> None:
+    wanted = "websocket" in [word.lower() for word in request.list_header("upgrade")]
+    if request.method != "GET" or not wanted:
         raise HttpError(
             HTTPStatus.UPGRADE_REQUIRED,
             "this is a WebSocket that speaks ACP; connect to it with an ACP client, as ws://…/acp",
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
         )
-    if head.get("sec-websocket-version") != "13":
+    if request.get("sec-websocket-version") != "13":
         raise HttpError(
             HTTPStatus.UPGRADE_REQUIRED,
             "only version 13 of the WebSocket protocol is spoken here",
             ("Sec-WebSocket-Version", "13"),
         )
-    if "upgrade" not in [word.lower() for word in head.list_header("connection")] or not _is_key(head):
+    if "upgrade" not in [word.lower() for word in request.list_header("connection")] or not _is_key(request):
         raise HttpError(HTTPStatus.BAD_REQUEST, "this is no WebSocket handshake (RFC 6455, section 4.2.1)")
-    if head.get("content-length") not in (None, "0") or head.get("transfer-encoding") is not None:
+    if request.get("content-length") not in (None, "0") or request.get("transfer-encoding") is not None:
         raise HttpError(HTTPStatus.BAD_REQUEST, "a request for a WebSocket has no body")
 
 
-def _is_key(head: HttpRequest) -> bool:
+def _is_key(request: HttpRequest) -> bool:
     try:
-        return len(base64.b64decode(head.get("sec-websocket-key") or "", validate=True)) == 16
+        return len(base64.b64decode(request.get("sec-websocket-key") or "", validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
 
 
-def token_of(head: HttpRequest) -> str | None:
+def token_of(request: HttpRequest) -> str | None:
     """The token that a head brings: by header, else in the query, else as a sub-protocol."""
-    scheme, _, token = (head.get("authorization") or "").partition(" ")
+    scheme, _, token = (request.get("authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    if token := head.query.get("token", ""):
+    if token := request.query.get("token", ""):
         return token
-    offered = head.list_header("sec-websocket-protocol")
+    offered = request.list_header("sec-websocket-protocol")
     return next((word.removeprefix(BEARER) for word in offered if word.startswith(BEARER)), None)
 
 

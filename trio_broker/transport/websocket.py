@@ -1,8 +1,8 @@
-"""The WebSocket as a Link: one text frame a message, over a stream of ours.
+"""The WebSocket as a Transport: one text frame a message, over a stream of ours.
 
 trio-websocket keeps the protocol: handshake, reading, ping and close. The writing of a server is ours (DESIGN D16): its
-control frames and our ready-made text frames, many in a write, go through one `Wire` in order. So is its last word:
-trio-websocket says nothing when it ends at a bad frame, and waits for an answer that a cut reader never sees.
+control frames and our ready-made text frames, many in a write, go through one `WebSocketStream` in order. So is its last
+word: trio-websocket says nothing when it ends at a bad frame, and waits for an answer that a cut reader never sees.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ async def accept_websocket(
     A client that answers no pings is cut off: it is read as one that left. Raises BrokenResourceError if it left, or
     stopped reading, before the answer was out.
     """
-    left = False
+    client_left = False
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
             nursery,
@@ -270,7 +270,7 @@ async def accept_websocket(
         try:
             socket = await _accept(request, deflate)
         except (ConnectionClosed, trio.TooSlowError):
-            left = True
+            client_left = True
         else:
             stream.upgraded.set()
             nursery.start_soon(keep_pinging, socket, stream)
@@ -280,7 +280,7 @@ async def accept_websocket(
                 else ServerWebSocket(socket, stream)
             )
         nursery.cancel_scope.cancel()
-    if left:
+    if client_left:
         raise trio.BrokenResourceError("the client left during the upgrade")
 
 

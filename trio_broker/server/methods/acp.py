@@ -45,8 +45,8 @@ SETTINGS = ("session/set_mode", "session/set_config_option")
 async def initialize(connection: Connection, message: Message) -> bytes:
     """The agent's own introduction, with what the broker adds and without what it can't honour."""
     asked = structure(message.params, acp.InitializeRequest)
-    bound = defaults_of(connection)
-    raw = await connection.broker.registry.initialize_result(bound.spec, bound.cwd or HOME)
+    defaults = defaults_of(connection)
+    raw = await connection.broker.registry.initialize_result(defaults.spec, defaults.cwd or HOME)
     connection.client_capabilities = asked.client_capabilities
     connection.subscriptions.capabilities = ClientCapabilities.of(asked.client_capabilities)
     connection.initialized = True
@@ -57,17 +57,17 @@ async def new_session(connection: Connection, message: Message) -> None:
     """Create the session, or get the one of the key that this connection is bound to; the agent's result, untouched."""
     connection.check_initialized()
     asked = structure(message.params, acp.NewSessionRequest)
-    bound = defaults_of(connection)
-    opening = OpenRequest(
-        key=_key(connection, bound, asked.cwd),
-        spec=bound.spec,
+    defaults = defaults_of(connection)
+    request = OpenRequest(
+        key=_key(connection, defaults, asked.cwd),
+        spec=defaults.spec,
         cwd=asked.cwd,
         params=message.params,
-        policy=bound.policy,
-        env=bound.env,
+        policy=defaults.policy,
+        env=defaults.env,
         grant=connection.grant,
     )
-    session, was = await connection.broker.open(opening)
+    session, was = await connection.broker.open(request)
     await session.wait_ready()
     connection.reply(
         message, session_result(session, connection.subscriptions.capabilities)
@@ -100,8 +100,8 @@ async def resume_session(connection: Connection, message: Message) -> None:
     It says so with the `since` and the `began` of one in `_meta["trio-broker"]`.
     """
     session = await _wake(connection, message)
-    place = structure(jsonrpc.encode(broker_options(message.params)), ResumePosition)
-    since = None if place.since is None else session.log.resume_position(place.since, place.began)
+    position = structure(jsonrpc.encode(broker_options(message.params)), ResumePosition)
+    since = None if position.since is None else session.log.resume_position(position.since, position.began)
     connection.reply(
         message,
         jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.capabilities)),
@@ -142,13 +142,13 @@ def defaults_of(connection: Connection) -> SessionDefaults:
     return connection.defaults
 
 
-def _key(connection: Connection, bound: SessionDefaults, cwd: str) -> str:
-    taken = bound.key is not None and any(
-        session.key == bound.key for session in connection.subscriptions.attached
+def _key(connection: Connection, defaults: SessionDefaults, cwd: str) -> str:
+    taken = defaults.key is not None and any(
+        session.key == defaults.key for session in connection.subscriptions.attached
     )
-    if bound.key is not None and not taken:
-        return bound.key
-    return f"{bound.key or f'{bound.spec.name}:{cwd}'}#{uuid.uuid4().hex[:8]}"
+    if defaults.key is not None and not taken:
+        return defaults.key
+    return f"{defaults.key or f'{defaults.spec.name}:{cwd}'}#{uuid.uuid4().hex[:8]}"
 
 
 async def close_session(connection: Connection, message: Message) -> bytes:
@@ -225,9 +225,9 @@ def forward(connection: Connection, message: Message) -> None:
 
 
 async def _forward_to_control(connection: Connection, message: Message) -> None:
-    bound = defaults_of(connection)
+    defaults = defaults_of(connection)
     try:
-        control = await connection.broker.registry.get_control_agent(bound.spec, bound.cwd or HOME)
+        control = await connection.broker.registry.get_control_agent(defaults.spec, defaults.cwd or HOME)
         on_reply = partial(connection.forward_reply, message, None)
         number = control.request(message.method or "", message.params, on_reply)
     except BrokerError as error:
@@ -248,7 +248,7 @@ async def _forward_later(connection: Connection, message: Message, session: Sess
 
 def _forward(connection: Connection, message: Message, session: Session) -> None:
     connection.subscriptions.check_controls(session)
-    method, told = message.method or "", session.state.agent_updates
+    method, updates_before = message.method or "", session.state.agent_updates
     params = allowed_params(connection.grant, method, message.params)
     if method == "session/set_config_option":
         params = restore_boolean(params, session.state.config_options)
@@ -257,7 +257,9 @@ def _forward(connection: Connection, message: Message, session: Session) -> None
         if method in SETTINGS and not isinstance(reply, BrokerError) and reply.result is not None:
             session.state.apply_setting(method, params, reply.result)
             session.save(session)
-            if session.state.agent_updates == told:  # most agents answer the one who asked, and tell nobody
+            if (
+                session.state.agent_updates == updates_before
+            ):  # most agents answer the one who asked, and tell nobody
                 session.router.publish_update(session.state.update_of(method))
             reply = _reply_for(connection, reply)
         session.log.when_shown(partial(connection.forward_reply, message, session.log, reply))

@@ -85,7 +85,7 @@ def shutdown(connection: Connection, message: Message) -> bytes:
 
 
 def shut_down(broker: Broker, params: bytes) -> bytes:
-    """The same for whoever is no client (see `unixdoor`). Raises BrokerError for parameters that do not fit."""
+    """The same for whoever is no client (see `server/unix`). Raises BrokerError for parameters that do not fit."""
     if structure(params, ShutdownParams).drain:
         broker.drain()
         return b"{}"

@@ -46,7 +46,7 @@ def attach(connection: Connection, message: Message) -> None:
     since = session.log.last + 1 if asked.since is None else session.log.resume_position(asked.since)
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))
-    connection.subscriptions.attach(session, since, observes=asked.role == "observer")
+    connection.subscriptions.attach(session, since, observer=asked.role == "observer")
 
 
 def detach(connection: Connection, message: Message) -> bytes:
@@ -76,10 +76,10 @@ async def events(connection: Connection, message: Message) -> bytes:
     try:
         while size < PAGE and left and cursor.has_more():
             record = await cursor.take()
-            told = _event_views(record, left)
-            found += told
-            left, size = left - len(told), size + len(record.data)
-            next = record.last + 1 if record.kind != "update" else record.first + len(told)
+            views = _event_views(record, left)
+            found += views
+            left, size = left - len(views), size + len(record.data)
+            next = record.last + 1 if record.kind != "update" else record.first + len(views)
             await trio.lowlevel.checkpoint()
     finally:
         cursor.close()
@@ -123,17 +123,17 @@ async def wait(connection: Connection, message: Message) -> bytes:
         raise Misuse(f"params.until: expected one of {', '.join(UNTIL)}, not {asked.until!r}")
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
     _check_known(session, asked.prompt_id)
-    stirred = trio.Event()
+    woken = trio.Event()
 
     def stir() -> None:
-        nonlocal stirred
-        stirred.set()
-        stirred = trio.Event()
+        nonlocal woken
+        woken.set()
+        woken = trio.Event()
 
     cursor = session.log.cursor(session.log.last + 1, stir)
     try:
         while not _is_reached(session, asked):
-            await stirred.wait()
+            await woken.wait()
     finally:
         cursor.close()
     ended = session.turns.outcomes.get(asked.prompt_id or "")

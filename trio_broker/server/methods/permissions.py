@@ -41,7 +41,12 @@ def answer(connection: Connection, message: Message) -> bytes | None:
 
 def _open(connection: Connection) -> list[tuple[Session, AgentRequest]]:
     found = ((session, session.router.requests) for session in connection.sessions())
-    return [(session, request) for session, asks in found if asks is not None for request in asks.visible]
+    return [
+        (session, request)
+        for session, requests in found
+        if requests is not None
+        for request in requests.visible
+    ]
 
 
 def _fits(session: Session, asked: AsksParams) -> bool:

@@ -86,8 +86,8 @@ async def open_session(connection: Connection, message: Message) -> None:
     chosen = allowed_policy(connection.grant, asked.policy)
     named = asked.agent is not None or asked.command is not None
     env, grant = _env(asked.env), connection.grant
-    opening = OpenRequest(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
-    session, was = await connection.broker.open(opening, create=asked.create, fresh=asked.fresh)
+    request = OpenRequest(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
+    session, was = await connection.broker.open(request, create=asked.create, fresh=asked.fresh)
     await _wait_reporting(connection, session)
     connection.reply(message, jsonrpc.encode(_opened(session, was)))
     connection.subscriptions.attach(session, 1 if was == CREATED else None)
@@ -100,8 +100,8 @@ async def _wait_reporting(connection: Connection, session: Session) -> None:
             await session.wait_ready()
             return
         agent_connection = session.agent_run.connection if session.agent_run is not None else None
-        words = agent_connection.stderr_tail().split("\n") if agent_connection is not None else []
-        last = next((word for word in reversed(words) if word.strip()), "")
+        stderr_lines = agent_connection.stderr_tail().split("\n") if agent_connection is not None else []
+        last = next((word for word in reversed(stderr_lines) if word.strip()), "")
         elapsed, name = trio.current_time() - begun, session.settings.spec.name
         connection.send_event("starting", key=session.key, agent=name, elapsed=elapsed, stderr=last)
 
@@ -234,13 +234,13 @@ def logs(connection: Connection, message: Message) -> bytes:
 
 
 async def watch(connection: Connection, message: Message) -> bytes:
-    """The newest picture of the whole broker, when it is another one than number `after` (see watching.py)."""
-    watching = connection.broker.snapshots
+    """The newest snapshot of the whole broker, when it is another one than number `after` (see broker/status)."""
+    feed = connection.broker.snapshots
     asked = structure(message.params, WatchParams)
-    connection.nursery.start_soon(watching.measure)
-    picture = await watching.next(asked.after)
+    connection.nursery.start_soon(feed.measure)
+    snapshot = await feed.next(asked.after)
     facts = None if connection.grant.admin else jsonrpc.encode(connection.broker.facts(connection.grant))
-    return picture.render_for(connection.grant, watching.clock(), facts)
+    return snapshot.render_for(connection.grant, feed.clock(), facts)
 
 
 def _env(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
