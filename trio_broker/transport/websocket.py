@@ -1,8 +1,9 @@
 """The WebSocket as a Transport: one text frame a message, over a stream of ours.
 
 trio-websocket keeps the protocol: handshake, reading, ping and close. The writing of a server is ours (DESIGN D16): its
-control frames and our ready-made text frames, many in a write, go through one `WebSocketStream` in order. So is its last
-word: trio-websocket says nothing when it ends at a bad frame, and waits for an answer that a cut reader never sees.
+control frames and our ready-made text frames, many in a write, go through one `WebSocketStream` in order. So is its
+last word: trio-websocket says nothing when it ends at a bad frame, and waits for an answer that a cut reader never
+sees.
 """
 
 from __future__ import annotations
