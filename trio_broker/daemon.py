@@ -53,7 +53,8 @@ async def run_daemon(
         tokens = await trio.to_thread.run_sync(Tokens.open, paths.tokens)
         journal = await trio.to_thread.run_sync(_open_journal, paths, config)
         # The socket comes after what may fail: whoever gets through to it takes the broker for one that has started.
-        with open_unix_listener(paths.socket) as listener:
+        # The journal is closed by Keeper.run; here, too, in case that never starts. A second close does nothing.
+        with contextlib.closing(journal), open_unix_listener(paths.socket) as listener:
             async with _orphan_cleanup(paths, instance) as sweeper, trio.open_nursery() as nursery:
                 broker = Broker(
                     config,
@@ -75,12 +76,15 @@ async def run_daemon(
 
 def _open_journal(paths: Paths, config: Config) -> Journal:
     journal = Journal.open(paths.journal, full=config.journal.durability is Durability.FULL)
-    if journal.moved_aside is not None:
-        log.error("journal_damaged moved_to=%s sessions_begin_anew=True", journal.moved_aside)
-    journal.delete_orphaned_records()
-    keep = config.journal
-    if keep.keep_days:
-        journal.prune(time.time() - keep.keep_days * 86400, keep.keep_bytes or None)
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(journal.close)
+        if journal.moved_aside is not None:
+            log.error("journal_damaged moved_to=%s sessions_begin_anew=True", journal.moved_aside)
+        journal.delete_orphaned_records()
+        keep = config.journal
+        if keep.keep_days:
+            journal.prune(time.time() - keep.keep_days * 86400, keep.keep_bytes or None)
+        on_error.pop_all()
     return journal
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import trio
 
-from trio_broker.config.config import Config, ListenConfig
+from trio_broker.config.config import Config, JournalConfig, ListenConfig
 from trio_broker.config.paths import Paths
 from trio_broker.daemon import instance_lock, make_private_directory, run_daemon
-from trio_broker.errors import BrokerRuns, ConfigError, Misuse
+from trio_broker.errors import BrokerRuns, ConfigError, JournalError, Misuse
+from trio_broker.journal.store import Journal
 from trio_broker.server.connection import Connection
 from trio_broker.server.unix import open_unix_listener
 from trio_broker.testing.home import Home
@@ -93,6 +94,27 @@ async def test_a_broker_that_can_not_serve_opens_no_door(tmp_path: Path) -> None
     with trio.fail_after(60), pytest.raises(ConfigError):
         await run_daemon(paths, Config(listen=ListenConfig(websocket="127.0.0.1:0", tls_cert="/no/cert.pem")))
     assert paths.socket.read_text() == "opening would replace it"
+
+
+@pytest.mark.parametrize("step", ["prune", "socket"])
+async def test_a_broker_that_fails_to_start_closes_the_journal(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths.from_env({"TRIO_BROKER_HOME": str(tmp_path)})
+    make_private_directory(paths.runtime)
+
+    def fail(*_: object) -> int:
+        raise JournalError("the disk is full")
+
+    if step == "prune":
+        monkeypatch.setattr(Journal, "prune", fail)
+    else:
+        paths.socket.mkdir()
+    with trio.fail_after(60), pytest.raises((JournalError, OSError)) as caught:
+        await run_daemon(paths, Config(journal=JournalConfig(keep_days=1)))
+    found = [file.name for file in paths.journal.parent.glob("journal.sqlite*")]
+    assert found == ["journal.sqlite"], "SQLite removes the other files when the last connection is closed"
+    assert caught.tb is not None  # and so are the frames, with what they left open
 
 
 def linked(directory: Path) -> None:

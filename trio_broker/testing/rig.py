@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -277,11 +277,12 @@ async def open_rig(
     With a `journal` it keeps its logs there, and takes up what it finds. Leaving the block ends it at once, as a second
     Ctrl-C would; what is journalled at that moment is on disk.
     """
-    keeper = Keeper(None if journal is None else Journal.open(journal))
-    async with trio.open_nursery() as nursery:
-        agents = MemoryAgents(nursery, habits or Habits())
-        broker = Broker(config or Config(), spawn or agents.spawn, keeper)
-        rig = Rig(nursery, broker, agents)
-        await nursery.start(rig.run)
-        yield rig
-        nursery.cancel_scope.cancel()
+    with ExitStack() as stack:
+        opened = None if journal is None else stack.enter_context(closing(Journal.open(journal)))
+        async with trio.open_nursery() as nursery:
+            agents = MemoryAgents(nursery, habits or Habits())
+            broker = Broker(config or Config(), spawn or agents.spawn, Keeper(opened))
+            rig = Rig(nursery, broker, agents)
+            await nursery.start(rig.run)
+            yield rig
+            nursery.cancel_scope.cancel()
