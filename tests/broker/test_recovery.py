@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +356,8 @@ async def test_a_closed_session_is_history_and_its_key_is_free(path: Path) -> No
             assert [view["sessionId"] for view in (await user.status())["sessions"]] == [new]
             await user.call("_trio_broker/delete", sessionId=old)
             assert isinstance(await user.later(page, user, sessionId=old).fails(), NoSession)
-        assert [saved.session_id for saved in Journal.open(path).sessions()] == [new]
+        with closing(Journal.open(path)) as journal:
+            assert [saved.session_id for saved in journal.sessions()] == [new]
 
 
 async def test_one_that_never_had_a_conversation_is_not_there_any_more(path: Path) -> None:
@@ -365,7 +367,8 @@ async def test_one_that_never_had_a_conversation_is_not_there_any_more(path: Pat
             assert (await user.view("k"))["phase"] == "dead"
         async with open_rig(journal=path) as rig, rig.connect() as user:
             assert (await user.status())["sessions"] == []
-        assert Journal.open(path).sessions() == []
+        with closing(Journal.open(path)) as journal:
+            assert journal.sessions() == []
 
 
 async def test_export_and_import_over_the_socket(path: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -147,7 +147,8 @@ async def test_a_failing_journal_stops_nobody_and_recovers(
             await keeper.flush()
             assert log.kept == 1 and keeper.lost == 0
             nursery.cancel_scope.cancel()
-    assert [record.first for record in Journal.open(tmp_path / "j").read(1, 1, 1000)] == [1]
+    with closing(Journal.open(tmp_path / "j")) as again:
+        assert [record.first for record in again.read(1, 1, 1000)] == [1]
 
 
 async def test_what_a_failing_journal_can_not_hold_is_lost_and_said(
@@ -171,7 +172,8 @@ async def test_what_a_failing_journal_can_not_hold_is_lost_and_said(
             await keeper.flush()
             nursery.cancel_scope.cancel()
         assert keeper.lost > 0
-    found = Journal.open(tmp_path / "j").read(1, 1, 1 << 20)
+    with closing(Journal.open(tmp_path / "j")) as again:
+        found = again.read(1, 1, 1 << 20)
     gap = next(record for record in found if record.kind == "gap")
     assert b'"from":1' in gap.data and found[0].first == keeper.lost + 1
 
@@ -219,16 +221,16 @@ async def test_what_was_being_written_and_is_lost_after_what_came_later_is_said_
                 await trio.sleep(0.01)
             await keeper.flush()
             nursery.cancel_scope.cancel()
-    found = Journal.open(tmp_path / "j").read(1, 1, 1 << 20)
+    with closing(Journal.open(tmp_path / "j")) as again:
+        found = again.read(1, 1, 1 << 20)
     (gap,) = [record for record in found if record.kind == "gap"]
     assert b'"from":1,' in gap.data and f'"to":{found[0].first - 1},'.encode() in gap.data
 
 
 async def test_flush_is_a_promise_kept_by_the_time_it_returns(tmp_path: Path) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(60), closing(Journal.open(tmp_path / "j")) as other:
         keeper = Keeper(Journal.open(tmp_path / "j"))
         log = Log(keeper, 1)
-        other = Journal.open(tmp_path / "j")
         async with trio.open_nursery() as nursery:
             await nursery.start(keeper.run)
             for number in range(1, 50):
@@ -239,8 +241,7 @@ async def test_flush_is_a_promise_kept_by_the_time_it_returns(tmp_path: Path) ->
 
 
 async def test_where_nothing_is_promised_nobody_waits_for_the_disk(tmp_path: Path) -> None:
-    with trio.fail_after(60):
-        journal = Journal.open(tmp_path / "j")
+    with trio.fail_after(60), closing(Journal.open(tmp_path / "j")) as journal:
         log = Log(Keeper(journal, durable=False), 1)  # not running: what waits for it would wait for ever
         log.append("note", text="x")
         await log.wait_kept()

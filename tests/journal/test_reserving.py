@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -102,9 +104,15 @@ def test_no_number_is_told_before_the_journal_knows_of_it(
     check()
 
 
-async def test_a_flood_waits_for_no_reservation(tmp_path: Path) -> None:
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Journal.open(tmp_path / "j")) as journal:
+        yield journal
+
+
+async def test_a_flood_waits_for_no_reservation(journal: Journal) -> None:
     """What is asked for grows with what is not written yet; so from the third batch on there is always enough."""
-    desk, seen = Desk(Log(Keeper(Journal.open(tmp_path / "j")), 1)), list[bool]()
+    desk, seen = Desk(Log(Keeper(journal), 1)), list[bool]()
     desk.log.reserve()
     for _ in range(30):
         desk.do("take", 0)
@@ -116,8 +124,8 @@ async def test_a_flood_waits_for_no_reservation(tmp_path: Path) -> None:
     assert all(seen[150:])
 
 
-async def test_a_journal_that_fails_holds_nobody_up_and_takes_back_nothing(tmp_path: Path) -> None:
-    desk = Desk(Log(Keeper(Journal.open(tmp_path / "j")), 1))
+async def test_a_journal_that_fails_holds_nobody_up_and_takes_back_nothing(journal: Journal) -> None:
+    desk = Desk(Log(Keeper(journal), 1))
     desk.do("add", 5)
     desk.do("take", 0)
     assert desk.log.last == 0
@@ -131,9 +139,10 @@ async def test_a_journal_that_fails_holds_nobody_up_and_takes_back_nothing(tmp_p
     assert desk.reserved >= desk.kept + reserving.AHEAD
 
 
-async def test_an_end_gives_back_all_numbers_but_those_of_a_session_that_is_not_there(tmp_path: Path) -> None:
+async def test_an_end_gives_back_all_numbers_but_those_of_a_session_that_is_not_there(
+    journal: Journal,
+) -> None:
     with trio.fail_after(60):
-        journal = Journal.open(tmp_path / "j")
         keeper = Keeper(journal)
         async with keeper.at_work():
             keeper.put(Save(1, "k", "s", "open", {}, 1.0))
@@ -144,7 +153,7 @@ async def test_an_end_gives_back_all_numbers_but_those_of_a_session_that_is_not_
             await keeper.flush()
             one, two = journal.sessions()
             assert one.reserved == 1 + reserving.AHEAD + 16 and two.reserved == 0
-    journal = Journal.open(tmp_path / "j")
-    assert [saved.reserved for saved in journal.sessions()] == [0, 0]
-    journal.write([Delete(1), Delete(2)])
-    assert journal.next_number() == 8
+    with closing(Journal.open(journal.path)) as again:
+        assert [saved.reserved for saved in again.sessions()] == [0, 0]
+        again.write([Delete(1), Delete(2)])
+        assert again.next_number() == 8

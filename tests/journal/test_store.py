@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,8 +45,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def journal(path: Path) -> Journal:
-    return Journal.open(path)
+def journal(path: Path) -> Iterator[Journal]:
+    with contextlib.closing(Journal.open(path)) as journal:
+        yield journal
 
 
 def test_it_and_its_side_files_are_private(journal: Journal, path: Path) -> None:
@@ -105,7 +106,8 @@ def test_a_number_is_never_given_twice(journal: Journal, path: Path) -> None:
     assert journal.next_number() == 10
     journal.write([Delete(5), Delete(9), save(12), Delete(12)])
     journal.close()
-    assert Journal.open(path).next_number() == 13
+    with contextlib.closing(Journal.open(path)) as again:
+        assert again.next_number() == 13
 
 
 def test_turns_are_found_without_the_updates(journal: Journal) -> None:
@@ -127,10 +129,10 @@ def test_a_batch_is_written_whole_or_not_at_all(journal: Journal) -> None:
 def test_b18_a_damaged_file_is_put_aside(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database at all" * 100)
-    journal = Journal.open(path)
-    assert journal.moved_aside is not None and journal.moved_aside.read_bytes().startswith(b"this is no")
-    journal.write([save(1)])
-    assert len(journal.sessions()) == 1
+    with contextlib.closing(Journal.open(path)) as journal:
+        assert journal.moved_aside is not None and journal.moved_aside.read_bytes().startswith(b"this is no")
+        journal.write([save(1)])
+        assert len(journal.sessions()) == 1
 
 
 def test_a_newer_file_is_refused_and_stays(path: Path) -> None:
@@ -163,7 +165,8 @@ def test_b18_a_file_damaged_anywhere_is_put_aside_whole(path: Path, damage: str)
     assert journal.sessions() == [] and journal.check() == []
     journal.write([save(1)])
     journal.close()
-    assert Journal.open(path).moved_aside is None
+    with contextlib.closing(Journal.open(path)) as again:
+        assert again.moved_aside is None
 
 
 def test_a_database_of_something_else_is_refused_and_stays(path: Path) -> None:
@@ -298,7 +301,8 @@ def test_an_empty_file_becomes_a_journal(path: Path, content: str) -> None:
     journal = Journal.open(path)
     journal.write([save(1), Append(1, record(1))])
     journal.close()
-    assert Journal.open(path).read(1, 1, 100) == [record(1)]
+    with contextlib.closing(Journal.open(path)) as again:
+        assert again.read(1, 1, 100) == [record(1)]
 
 
 # As version 1 made it; never to be changed, for such files are out there.
@@ -335,7 +339,8 @@ def test_a_file_of_version_1_is_read_and_written(path: Path) -> None:
     assert journal.turns(3) == [record(1, 1, "started")] and journal.check() == []
     journal.write([Reserve(3, 50)])
     journal.close()
-    assert [saved.reserved for saved in Journal.open(path).sessions()] == [50]
+    with contextlib.closing(Journal.open(path)) as again:
+        assert [saved.reserved for saved in again.sessions()] == [50]
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(
@@ -347,8 +352,9 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
         next_version.setitem(schema.MIGRATIONS, 2, "DELETE FROM record; CREATE TABLE session (twice);")
         with pytest.raises(JournalError, match="already exists"):
             Journal.open(path)
-        next_version.setitem(schema.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
-        assert len(Journal.open(path).read(3, 1, 1 << 20)) == 2
+        next_version.setitem(journals.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
+        with contextlib.closing(Journal.open(path)) as journal:
+            assert len(journal.read(3, 1, 1 << 20)) == 2
     with pytest.raises(JournalError, match=r"its version is 3, this one knows 2"):
         Journal.open(path)
 
@@ -356,9 +362,9 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
 def test_it_is_private_whatever_the_umask(path: Path) -> None:
     before = os.umask(0)
     try:
-        journal = Journal.open(path)
-        journal.write([save(1)])
-        modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        with contextlib.closing(Journal.open(path)) as journal:
+            journal.write([save(1)])
+            modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
     assert modes == {0o600} and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
