@@ -30,8 +30,9 @@ INSERTS = [
 ]
 SAVE = (
     "INSERT INTO session (number, key, session_id, state, meta, created_at, updated_at)"
-    " VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT), ?4, ?5, ?6, ?6) ON CONFLICT (number) DO UPDATE"
-    " SET key = excluded.key, session_id = excluded.session_id, state = ?4, meta = ?5, updated_at = ?6"
+    " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE"
+    " SET key = excluded.key, session_id = excluded.session_id, state = excluded.state, meta = excluded.meta,"
+    " updated_at = excluded.updated_at"
 )
 RESERVE = "INSERT INTO reserved (session, upto) VALUES (?, ?) ON CONFLICT (session) DO UPDATE SET upto = excluded.upto"
 SESSIONS = """
@@ -123,8 +124,9 @@ def _insert(changes: list[Append]) -> Step:
 
 
 def _values_of(save: Save) -> Sequence[object]:
-    meta = json.dumps(save.meta)
-    return save.session, _bytes(save.key), _bytes(save.session_id), save.state, meta, save.updated_at
+    names = _bytes(save.key), _bytes(save.session_id)
+    created_at = save.updated_at  # of a new row; that of an old one stays
+    return save.session, *names, save.state, json.dumps(save.meta), created_at, save.updated_at
 
 
 def _bytes(text: str) -> bytes:
@@ -209,9 +211,9 @@ class Journal:
         size = 0
         with self._cursor() as cursor:
             cursor.execute(
-                "SELECT first, count, at, kind, data FROM record WHERE session = ?1 AND first >= coalesce("
-                "(SELECT max(first) FROM record WHERE session = ?1 AND first <= ?2), 0) ORDER BY first",
-                (session, since),
+                "SELECT first, count, at, kind, data FROM record WHERE session = ? AND first >= coalesce("
+                "(SELECT max(first) FROM record WHERE session = ? AND first <= ?), 0) ORDER BY first",
+                (session, session, since),
             )
             for row in cursor:
                 record = Record(*row)
