@@ -352,7 +352,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
         next_version.setitem(schema.MIGRATIONS, 2, "DELETE FROM record; CREATE TABLE session (twice);")
         with pytest.raises(JournalError, match="already exists"):
             Journal.open(path)
-        next_version.setitem(journals.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
+        next_version.setitem(schema.MIGRATIONS, 2, "ALTER TABLE session ADD COLUMN colour TEXT;")
         with contextlib.closing(Journal.open(path)) as journal:
             assert len(journal.read(3, 1, 1 << 20)) == 2
     with pytest.raises(JournalError, match=r"its version is 3, this one knows 2"):
