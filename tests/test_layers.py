@@ -109,7 +109,7 @@ MAY_IMPORT = {
     "once": "errors",
     "client": "errors once wire link dial outbox",
     "tui": "errors client wire",
-    "cli.top": "errors client tui",
+    "cli.daily.top": "errors client tui",
     "cli": "errors model config paths installed catalog policy wire once client demo_agent marks",
     "cli.probing": "errors config catalog probe",  # it starts an agent itself: no broker need run
     "cli.doctor": "errors config catalog probe spawning",  # as above

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.cli.render import renderer, text_of
+from trio_broker.cli.daily.render import renderer, text_of
 from trio_broker.cli.text import ago, table
 from trio_broker.wire.jsonrpc import peek
 

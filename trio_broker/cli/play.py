@@ -12,7 +12,7 @@ import click
 import psutil
 import trio
 
-from trio_broker.cli.render import text_of, update_of
+from trio_broker.cli.daily.render import text_of, update_of
 from trio_broker.cli.run import State
 from trio_broker.cli.starting import EVENT
 from trio_broker.cli.text import ago, safe

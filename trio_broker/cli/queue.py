@@ -108,7 +108,7 @@ def edit(
       trio-broker queue edit 4f1c "fix the tests, not the code"
       trio-broker queue edit 4f1c -f prompt.md
     """
-    from trio_broker.cli.turn import read_text
+    from trio_broker.cli.daily.turn import read_text
 
     by_hand = not text and file is None and sys.stdin.isatty()
     if by_hand:

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import click
 
 from trio_broker.cli.completing import agent_names
+from trio_broker.cli.daily.status import sessions_table
 from trio_broker.cli.group import Group
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
@@ -22,7 +23,6 @@ from trio_broker.cli.scope import (
     scope_options,
 )
 from trio_broker.cli.starting import HOW, tell_starting
-from trio_broker.cli.status import sessions_table
 from trio_broker.cli.text import safe
 from trio_broker.errors import Misuse
 

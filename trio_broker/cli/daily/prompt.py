@@ -80,7 +80,7 @@ def prompt_command(
     Exit code: 0 done, 1 error, 2 usage, 3 timeout, 4 no session, 5 permissions denied, or the token does not allow it,
     6 no broker, 130 interrupted.
     """
-    from trio_broker.cli.turn import read_text
+    from trio_broker.cli.daily.turn import read_text
 
     if no_wait and timeout is not None:
         raise Misuse("--timeout is for a prompt that is waited for; leave it out, or leave out --no-wait")
@@ -136,7 +136,7 @@ def exec_command(
     \b
       trio-broker exec "what changed in the last commit?" --format quiet
     """
-    from trio_broker.cli.turn import read_text
+    from trio_broker.cli.daily.turn import read_text
 
     scope = find_scope(state, session, agent, cwd, command)
     scope = attrs.evolve(scope, key=session or f"exec:{scope.key}#{uuid.uuid4().hex[:8]}")
@@ -159,8 +159,8 @@ def _prompt(
     if_busy: str | None = None,
     model: str | None = None,
 ) -> int:
-    from trio_broker.cli.render import renderer
-    from trio_broker.cli.turn import Prompting
+    from trio_broker.cli.daily.render import renderer
+    from trio_broker.cli.daily.turn import Prompting
 
     prompting = Prompting(state.connect, scope, text, renderer(style), policy, timeout, own)
     prompting.prompt_id, prompting.if_busy = prompt_id or prompting.prompt_id, if_busy

@@ -12,9 +12,11 @@ import click
 import trio
 
 from trio_broker.cli.ask import say
+from trio_broker.cli.daily.prompt import FILE, TIMEOUT
+from trio_broker.cli.daily.render import text_of, update_of
+from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
+from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
 from trio_broker.cli.options import choose_model
-from trio_broker.cli.prompt import FILE, TIMEOUT
-from trio_broker.cli.render import text_of, update_of
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
@@ -27,8 +29,6 @@ from trio_broker.cli.scope import (
 from trio_broker.cli.starting import EVENT
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.cli.trouble import EXIT_CODES, what_of
-from trio_broker.cli.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
-from trio_broker.cli.turn import TIMEOUT as TIMED_OUT
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy

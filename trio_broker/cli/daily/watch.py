@@ -44,7 +44,7 @@ def watch_command(
 async def _watch(state: State, key: str, since: int | None, style: str) -> None:
     import trio
 
-    from trio_broker.cli.render import renderer
+    from trio_broker.cli.daily.render import renderer
     from trio_broker.cli.starting import EVENT
     from trio_broker.wire import jsonrpc
     from trio_broker.wire.jsonrpc import Message
@@ -180,7 +180,7 @@ async def _wait_text(
 ) -> dict[str, Any] | None:
     import trio
 
-    from trio_broker.cli.listen import Listening
+    from trio_broker.cli.daily.text_match import Listening
 
     listening = Listening(pattern)
     async with state.connect(on_message=listening.hear) as client:
