@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from trio_broker.cli.group import Group
-from trio_broker.cli.past import seconds
 from trio_broker.cli.run import State, pass_state, print_json, reach
+from trio_broker.cli.sessions.history import seconds
 from trio_broker.cli.text import safe, table
 
 SCOPES = ("observe", "prompt", "answer", "admin")

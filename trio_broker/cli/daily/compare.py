@@ -16,7 +16,6 @@ from trio_broker.cli.daily.prompt import FILE, TIMEOUT
 from trio_broker.cli.daily.render import text_of, update_of
 from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
 from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
-from trio_broker.cli.options import choose_model
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,
@@ -26,6 +25,7 @@ from trio_broker.cli.scope import (
     model_option,
     policy_options,
 )
+from trio_broker.cli.sessions.set import choose_model
 from trio_broker.cli.starting import EVENT
 from trio_broker.cli.text import ago, safe, safe_lines
 from trio_broker.cli.trouble import EXIT_CODES, what_of

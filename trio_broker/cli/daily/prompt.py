@@ -183,7 +183,7 @@ def _submit(state: State, scope: Scope, text: str, style: str, more: dict[str, s
 
 
 async def _submit_it(state: State, scope: Scope, text: str, more: dict[str, str]) -> dict[str, Any]:
-    from trio_broker.cli.options import choose_model
+    from trio_broker.cli.sessions.set import choose_model
     from trio_broker.cli.starting import tell_starting, tell_woken
 
     chosen = {"policy": more["policy"]} if "policy" in more else {}

@@ -112,7 +112,7 @@ def ensure(
 
 
 async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> dict[str, Any]:
-    from trio_broker.cli.options import choose_model
+    from trio_broker.cli.sessions.set import choose_model
 
     async with state.connect(on_message=tell_starting()) as client:
         opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
@@ -265,7 +265,7 @@ def history(
     \b
       trio-broker sessions history -s review --format quiet
     """
-    from trio_broker.cli.past import call_slowly, show_history
+    from trio_broker.cli.sessions.history import call_slowly, show_history
 
     asked = _which(state, session, agent, cwd, id)
     more = {} if since is None else {"since": since}
@@ -290,7 +290,7 @@ def export(
     \b
       trio-broker sessions export -s review -o review.ndjson
     """
-    from trio_broker.cli.past import fetch_export
+    from trio_broker.cli.sessions.history import fetch_export
 
     count = run(fetch_export, state, _which(state, session, agent, cwd, id), output)
     click.echo(f"{count} lines", err=True)
@@ -306,7 +306,7 @@ def import_(state: State, file: BinaryIO, style: str) -> None:
     \b
       trio-broker sessions import review.ndjson
     """
-    from trio_broker.cli.past import send_import
+    from trio_broker.cli.sessions.history import send_import
 
     reach(state, autostart=True)
     done = run(send_import, state, file, state.config.broker.max_line)
@@ -325,7 +325,7 @@ def prune(state: State, older_than: str, style: str) -> None:
     \b
       trio-broker sessions prune --older-than 30d
     """
-    from trio_broker.cli.past import call_slowly, seconds
+    from trio_broker.cli.sessions.history import call_slowly, seconds
 
     wanted = seconds(older_than)
     reach(state, autostart=True)
