@@ -11,11 +11,11 @@ import attrs
 import click
 import trio
 
-from trio_broker.cli.ask import say
 from trio_broker.cli.daily.prompt import FILE, TIMEOUT
 from trio_broker.cli.daily.render import text_of, update_of
 from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
 from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
+from trio_broker.cli.permissions.terminal import say
 from trio_broker.cli.run import State, pass_state, print_json, reach, run
 from trio_broker.cli.scope import (
     Scope,

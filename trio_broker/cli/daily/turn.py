@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.cli.ask import ask_person, say
 from trio_broker.cli.daily.render import Renderer
+from trio_broker.cli.permissions.terminal import ask_person, say
 from trio_broker.cli.scope import Scope, person_is_there
 from trio_broker.cli.sessions.set import choose_model
 from trio_broker.cli.starting import EVENT, tell_starting, tell_woken
