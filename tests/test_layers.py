@@ -111,7 +111,7 @@ MAY_IMPORT = {
     "tui": "errors client wire",
     "cli.daily.top": "errors client tui",
     "cli": "errors model config paths installed catalog policy wire once client demo_agent marks",
-    "cli.probing": "errors config catalog probe",  # it starts an agent itself: no broker need run
+    "cli.agents.probe": "errors config catalog probe",  # it starts an agent itself: no broker need run
     "cli.doctor": "errors config catalog probe spawning",  # as above
     "cli.mistakes": "errors config installed catalog strict tcp",  # what the daemon would say, before it is started
     "cli.pump": "errors link websocket dial",

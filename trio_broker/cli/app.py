@@ -40,7 +40,7 @@ COMMANDS = {
     "deny": ("permissions.pending", "Deny what an agent asks."),
     "set-mode": ("sessions.set", "Put a session's agent into another mode."),
     "set": ("sessions.set", "Set, or list, the options of a session: model and the like."),
-    "agents": ("agents", "List the agents there are."),
+    "agents": ("agents.agents", "List the agents there are."),
     "doctor": ("doctor", "Look whether everything is as it should be, and say how to mend what is not."),
     "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
     "token": ("tokens", "Let other people and programs in: make, list and end tokens."),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker.cli.installing import InstallFailed, install
+from trio_broker.cli.agents.install import InstallFailed, install
 from trio_broker.errors import Misuse
 from trio_broker.installed import Installed, Package
 from trio_broker.testing.home import FAKE, Home, lives

@@ -161,7 +161,7 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
       trio-broker agents test claude
       trio-broker agents test -- python3 -m my_agent --acp
     """
-    from trio_broker.cli.probing import lines, looked_at, picture
+    from trio_broker.cli.agents.probe import lines, looked_at, picture
 
     spec = _meant(state, words)
     if not os.path.isdir(cwd):
@@ -215,7 +215,7 @@ def install_agent(
       trio-broker agents install claude
       trio-broker agents install mine --package npm:@me/agent@1.2.3 --args "--acp"
     """
-    from trio_broker.cli.installing import install
+    from trio_broker.cli.agents.install import install
 
     record = run(install, *_wanted(name, package, program, args), state.installed)
     if style == "json":
