@@ -112,10 +112,10 @@ MAY_IMPORT = {
     "cli.daily.top": "errors client tui",
     "cli": "errors model config paths installed catalog policy wire once client demo_agent marks",
     "cli.agents.probe": "errors config catalog probe",  # it starts an agent itself: no broker need run
-    "cli.doctor": "errors config catalog probe spawning",  # as above
-    "cli.mistakes": "errors config installed catalog strict tcp",  # what the daemon would say, before it is started
+    "cli.daemon.doctor": "errors config catalog probe spawning",  # as above
+    "cli.daemon.config_check": "errors config installed catalog strict tcp",  # what the daemon would say at its start
     "cli.pump": "errors link websocket dial",
-    "cli.daemon": "errors model config paths catalog policy wire client broker serve listen memory",  # the daemon
+    "cli.daemon.serve": "errors model config paths catalog policy wire client broker serve listen memory",  # the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "testing": "",

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Each command lives in a module that is imported when it is called: `--version` and `--help` stay fast.
 COMMANDS = {
-    "serve": ("daemon", "Be the broker, in the foreground."),
-    "up": ("daemon", "Start the broker in the background."),
-    "down": ("daemon", "Stop the broker and every agent of its."),
+    "serve": ("daemon.serve", "Be the broker, in the foreground."),
+    "up": ("daemon.serve", "Start the broker in the background."),
+    "down": ("daemon.serve", "Stop the broker and every agent of its."),
     "status": ("daily.status", "Show what every session is doing."),
     "top": ("daily.top", "Watch every session full screen, answer and act: the dashboard."),
     "prompt": ("daily.prompt", "Send a prompt to the session of this directory (the default command)."),
@@ -41,10 +41,13 @@ COMMANDS = {
     "set-mode": ("sessions.set", "Put a session's agent into another mode."),
     "set": ("sessions.set", "Set, or list, the options of a session: model and the like."),
     "agents": ("agents.agents", "List the agents there are."),
-    "doctor": ("doctor", "Look whether everything is as it should be, and say how to mend what is not."),
-    "orphans": ("orphans", "List, and end, what brokers that are gone left behind."),
+    "doctor": (
+        "daemon.doctor",
+        "Look whether everything is as it should be, and say how to mend what is not.",
+    ),
+    "orphans": ("daemon.orphans", "List, and end, what brokers that are gone left behind."),
     "token": ("tokens", "Let other people and programs in: make, list and end tokens."),
-    "config": ("settings", "Show or check the configuration."),
+    "config": ("daemon.config", "Show or check the configuration."),
     "acp": ("acp", "Be an ACP agent on stdio, for an editor."),
     "completion": ("completion", "Print what a shell needs to complete all this."),
     "check": ("check", "Check whether an agent, or a broker, keeps the rules of ACP."),

@@ -13,7 +13,7 @@ import trio
 
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
-from trio_broker.cli.checks import BROKEN, CHECKS, NOTE, OK, Finding
+from trio_broker.cli.daemon.checks import BROKEN, CHECKS, NOTE, OK, Finding
 from trio_broker.cli.numbers import ABOVE_ZERO
 from trio_broker.cli.progress import progress
 from trio_broker.cli.run import State, at_home, pass_state, print_json, run_to_a_signal

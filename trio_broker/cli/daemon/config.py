@@ -57,7 +57,7 @@ def init(state: State, force: bool, style: str) -> None:
     \b
       trio-broker config init
     """
-    from trio_broker.cli.sample import SAMPLE
+    from trio_broker.cli.daemon.sample import SAMPLE
 
     path = state.paths.config
     if path.exists() and not force:
@@ -92,7 +92,7 @@ def check(state: State, style: str) -> None:
 
     A mistake is exit code 2. A warning is none: a program or a directory that is not there may be there in time.
     """
-    from trio_broker.cli.mistakes import find
+    from trio_broker.cli.daemon.config_check import find
     from trio_broker.config import config_error
 
     path = state.paths.config

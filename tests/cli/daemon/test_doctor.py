@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker import __version__, marks
-from trio_broker.cli import checks
+from trio_broker.cli.daemon import checks
 from trio_broker.cli.run import State
 from trio_broker.testing.home import FAKE, LIMIT, Home, eventually
 

@@ -1,6 +1,6 @@
 """The configuration file that `config init` writes: every setting with its default, as a comment.
 
-`tests/cli/test_init.py` holds it to the settings there are.
+`tests/cli/daemon/test_init.py` holds it to the settings there are.
 """
 
 from __future__ import annotations
