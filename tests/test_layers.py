@@ -114,7 +114,7 @@ MAY_IMPORT = {
     "cli.agents.probe": "errors config catalog probe",  # it starts an agent itself: no broker need run
     "cli.daemon.doctor": "errors config catalog probe spawning",  # as above
     "cli.daemon.config_check": "errors config installed catalog strict tcp",  # what the daemon would say at its start
-    "cli.pump": "errors link websocket dial",
+    "cli.remote.websocket_pump": "errors link websocket dial",
     "cli.daemon.serve": "errors model config paths catalog policy wire client broker serve listen memory",  # the daemon
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.cli.bridge import Bridge
+from trio_broker.cli.remote.bridge import Bridge
 from trio_broker.errors import NoBroker, UnknownAgent
 
 Json = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.bridge import Bridge
+from trio_broker.cli.remote.bridge import Bridge
+from trio_broker.cli.remote.socket_pump import Pump
 from trio_broker.cli.run import State, pass_state, reach, run
 from trio_broker.cli.scope import autostart_option, policy_options
-from trio_broker.cli.socketpump import Pump
 
 
 @click.command("acp")
@@ -55,7 +55,7 @@ def acp_command(
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     if state.url is not None:
-        from trio_broker.cli.pump import pump
+        from trio_broker.cli.remote.websocket_pump import pump
 
         return run(pump, state.url, state.token, asked)
     find = partial(reach, state, autostart=autostart)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from trio_broker.cli.bridge import AGAIN
+from trio_broker.cli.remote.bridge import AGAIN
 from trio_broker.testing.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
 from trio_broker.testing.talk import Talk, said
 

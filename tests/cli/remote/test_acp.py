@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.cli.bridge import AGAIN, GONE
+from trio_broker.cli.remote.bridge import AGAIN, GONE
 from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
 from trio_broker.testing.talk import Talk, said, updates
 

@@ -12,7 +12,7 @@ import click
 import trio
 from trio_util import AsyncValue
 
-from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
+from trio_broker.cli.remote.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
 from trio_broker.dial import connected
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
 from trio_broker.link import Ending, Lines

@@ -18,7 +18,7 @@ import attrs
 import click
 
 from trio_broker import once
-from trio_broker.cli.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
+from trio_broker.cli.remote.bridge import AGAIN, GONE, PATIENCE, RETRY, Bridge
 from trio_broker.errors import BrokerError, BrokerGone, NoBroker
 from trio_broker.wire.jsonrpc import LineSplitter
 
