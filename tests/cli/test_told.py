@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.cli import chaos, demo
+from trio_broker.cli.testing import chaos, demo
 from trio_broker.testing.chaos.run import Plan, Report
 
 

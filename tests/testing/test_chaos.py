@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import trio
 
-from trio_broker.cli.chaos import _show
+from trio_broker.cli.testing.chaos import _show
 from trio_broker.testing.chaos import victim
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.run import Plan, Report, run

@@ -50,10 +50,10 @@ COMMANDS = {
     "config": ("daemon.config", "Show or check the configuration."),
     "acp": ("remote.acp", "Be an ACP agent on stdio, for an editor."),
     "completion": ("completion", "Print what a shell needs to complete all this."),
-    "check": ("check", "Check whether an agent, or a broker, keeps the rules of ACP."),
-    "demo": ("demo", "Watch three agents share one broker."),
-    "chaos": ("chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
-    "demo-agent": ("demo", "The agent of the demo: plain ACP on stdio."),
+    "check": ("testing.check", "Check whether an agent, or a broker, keeps the rules of ACP."),
+    "demo": ("testing.demo", "Watch three agents share one broker."),
+    "chaos": ("testing.chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
+    "demo-agent": ("testing.demo", "The agent of the demo: plain ACP on stdio."),
 }
 LOOK_AT_IT = ("config", "doctor")  # these say themselves what is wrong with a configuration, or write it
 FOR_AN_AGENT = (

@@ -26,7 +26,7 @@ def demo_command(state: State, words: tuple[str, ...]) -> None:
     """Watch three demo agents share a broker of its own for some twenty seconds. Needs no key and no network."""
     if words:
         raise Misuse("`demo` is the play, and takes no words; for the agent: `trio-broker prompt -a demo …`")
-    from trio_broker.cli.play import show
+    from trio_broker.cli.testing.demo_scenario import show
 
     with _home() as home:
         os.environ["TRIO_BROKER_HOME"] = str(home)  # a broker of its own: nothing of yours is touched
