@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker import __version__
-from trio_broker.cli.text import safe
+from trio_broker.cli.output import safe
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
 
 GOLDEN = Path(__file__).parent / "golden"

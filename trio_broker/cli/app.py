@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trio_broker import __version__
-from trio_broker.cli.run import State
-from trio_broker.cli.trouble import tell, tell_misuse
+from trio_broker.cli.error_output import tell, tell_misuse
+from trio_broker.cli.state import State
 from trio_broker.errors import BrokerError, ConfigError, Misuse
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Group(click.Group):
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from trio_broker.cli.completing import agents
+        from trio_broker.cli.completion_values import agents
 
         found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items()]
         found = [item for item in found if item.value.startswith(incomplete)]

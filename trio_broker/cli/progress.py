@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from trio_broker.cli.text import ago, safe
+from trio_broker.cli.output import ago, safe
 
 EVERY = 0.25  # seconds between two looks
 AFTER = 0.5  # seconds until the first: what is quick needs none

@@ -13,11 +13,11 @@ import click
 
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
-from trio_broker.cli.completing import agent_names
+from trio_broker.cli.completion_values import agent_names
 from trio_broker.cli.group import Group
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import State, pass_state, print_json, run, run_to_a_signal
-from trio_broker.cli.text import safe, table
+from trio_broker.cli.output import safe, table
+from trio_broker.cli.state import State, pass_state, print_json, run, run_to_a_signal
 from trio_broker.errors import BrokerError, Misuse
 
 FORMAT = click.option(
@@ -175,7 +175,7 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
         for label, value in lines(found):
             click.echo(f"{label + ':':<14}{value}")
     if probe.error is not None:
-        from trio_broker.cli.trouble import tell
+        from trio_broker.cli.error_output import tell
 
         return tell(probe.error)
     return 0

@@ -19,7 +19,7 @@ from trio_broker import __version__, marks
 from trio_broker.cli.background import listens, lock_is_held
 from trio_broker.cli.daemon.config_check import find
 from trio_broker.cli.daemon.orphans import living_instance
-from trio_broker.cli.run import State
+from trio_broker.cli.state import State
 from trio_broker.config import config_error
 from trio_broker.errors import BrokerError, ConfigError
 

@@ -11,8 +11,8 @@ import attrs
 import click
 
 from trio_broker.cli.group import Group
-from trio_broker.cli.run import State, pass_state, print_json, reach
-from trio_broker.cli.text import safe
+from trio_broker.cli.output import safe
+from trio_broker.cli.state import State, pass_state, print_json, reach
 from trio_broker.errors import Misuse
 
 

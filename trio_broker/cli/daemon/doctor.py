@@ -15,9 +15,9 @@ from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.daemon.checks import BROKEN, CHECKS, NOTE, OK, Finding
 from trio_broker.cli.numbers import ABOVE_ZERO
+from trio_broker.cli.output import safe
 from trio_broker.cli.progress import progress
-from trio_broker.cli.run import State, at_home, pass_state, print_json, run_to_a_signal
-from trio_broker.cli.text import safe
+from trio_broker.cli.state import State, at_home, pass_state, print_json, run_to_a_signal
 from trio_broker.errors import ConfigError
 from trio_broker.probe import Probe
 from trio_broker.spawning import RUNNERS

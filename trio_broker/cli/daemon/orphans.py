@@ -6,8 +6,8 @@ import click
 
 from trio_broker import marks
 from trio_broker.cli.background import holder
-from trio_broker.cli.run import State, pass_state, print_json
-from trio_broker.cli.text import safe, table
+from trio_broker.cli.output import safe, table
+from trio_broker.cli.state import State, pass_state, print_json
 from trio_broker.marks import Kin
 
 PATIENCE = 5.0

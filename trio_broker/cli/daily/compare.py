@@ -15,9 +15,11 @@ from trio_broker.cli.daily.prompt import FILE, TIMEOUT
 from trio_broker.cli.daily.render import text_of, update_of
 from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
 from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
+from trio_broker.cli.error_output import EXIT_CODES, what_of
+from trio_broker.cli.events import EVENT
+from trio_broker.cli.output import ago, safe, safe_lines
 from trio_broker.cli.permissions.terminal import say
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
-from trio_broker.cli.scope import (
+from trio_broker.cli.session_target import (
     Scope,
     autostart_option,
     find_scope,
@@ -26,9 +28,7 @@ from trio_broker.cli.scope import (
     policy_options,
 )
 from trio_broker.cli.sessions.set import choose_model
-from trio_broker.cli.starting import EVENT
-from trio_broker.cli.text import ago, safe, safe_lines
-from trio_broker.cli.trouble import EXIT_CODES, what_of
+from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy

@@ -9,8 +9,8 @@ import attrs
 import click
 
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
-from trio_broker.cli.scope import (
+from trio_broker.cli.output import safe
+from trio_broker.cli.session_target import (
     Scope,
     autostart_option,
     check_place,
@@ -23,7 +23,7 @@ from trio_broker.cli.scope import (
     policy_options,
     scope_options,
 )
-from trio_broker.cli.text import safe
+from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.errors import Misuse
 
 TEXT = click.argument("text", nargs=-1)
@@ -183,8 +183,8 @@ def _submit(state: State, scope: Scope, text: str, style: str, more: dict[str, s
 
 
 async def _submit_it(state: State, scope: Scope, text: str, more: dict[str, str]) -> dict[str, Any]:
+    from trio_broker.cli.events import tell_starting, tell_woken
     from trio_broker.cli.sessions.set import choose_model
-    from trio_broker.cli.starting import tell_starting, tell_woken
 
     chosen = {"policy": more["policy"]} if "policy" in more else {}
     async with state.connect(on_message=tell_starting()) as client:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from trio_broker.cli.text import safe, safe_json, safe_lines
+from trio_broker.cli.output import safe, safe_json, safe_lines
 from trio_broker.wire import OURS, jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json
-from trio_broker.cli.text import ago, safe, table
+from trio_broker.cli.output import ago, safe, table
+from trio_broker.cli.state import State, pass_state, print_json
 
 ABOUT = 110  # characters
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
+from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.errors import Misuse
 
 COLOURS = {

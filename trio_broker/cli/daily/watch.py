@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import State, pass_state, print_json, run
-from trio_broker.cli.scope import format_option, meant, scope_options
-from trio_broker.cli.text import safe
+from trio_broker.cli.output import safe
+from trio_broker.cli.session_target import format_option, meant, scope_options
+from trio_broker.cli.state import State, pass_state, print_json, run
 from trio_broker.errors import Misuse
 
 TIMEOUT = 3
@@ -45,7 +45,7 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
     import trio
 
     from trio_broker.cli.daily.render import renderer
-    from trio_broker.cli.starting import EVENT
+    from trio_broker.cli.events import EVENT
     from trio_broker.wire import jsonrpc
     from trio_broker.wire.jsonrpc import Message
 
@@ -86,7 +86,7 @@ async def _until(event: Any, scope: Any) -> None:
 
 
 def _tell(event: dict[str, Any]) -> None:
-    from trio_broker.cli.starting import HOW, exited, given, session_event  # late, as above
+    from trio_broker.cli.events import HOW, exited, given, session_event  # late, as above
 
     kind = event["kind"]
     if kind == "queued" and "event" in event:

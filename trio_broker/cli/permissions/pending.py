@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.completing import ask_ids
-from trio_broker.cli.run import State, pass_state, print_json
-from trio_broker.cli.scope import format_option
-from trio_broker.cli.text import ago, safe, table
+from trio_broker.cli.completion_values import ask_ids
+from trio_broker.cli.output import ago, safe, table
+from trio_broker.cli.session_target import format_option
+from trio_broker.cli.state import State, pass_state, print_json
 from trio_broker.errors import Misuse, NoAsk
 
 ID = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=ask_ids)

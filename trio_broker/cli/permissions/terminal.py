@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_broker.cli.text import safe
+from trio_broker.cli.output import safe
 from trio_broker.errors import RemoteError
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message

@@ -10,8 +10,8 @@ import click
 
 from trio_broker.cli.remote.bridge import Bridge
 from trio_broker.cli.remote.socket_pump import Pump
-from trio_broker.cli.run import State, pass_state, reach, run
-from trio_broker.cli.scope import autostart_option, policy_options
+from trio_broker.cli.session_target import autostart_option, policy_options
+from trio_broker.cli.state import State, pass_state, reach, run
 
 
 @click.command("acp")

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 import click
 
+from trio_broker.cli.events import HOW, exited, session_event
+from trio_broker.cli.output import ago, safe, safe_lines
 from trio_broker.cli.progress import progress
-from trio_broker.cli.run import State
-from trio_broker.cli.starting import HOW, exited, session_event
-from trio_broker.cli.text import ago, safe, safe_lines
+from trio_broker.cli.state import State
 from trio_broker.errors import Misuse
 from trio_broker.wire import jsonrpc
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from trio_broker.cli.group import Group
-from trio_broker.cli.run import State, pass_state, print_json
-from trio_broker.cli.scope import format_option, meant, scope_options
-from trio_broker.cli.text import ago, safe, safe_lines, table
+from trio_broker.cli.output import ago, safe, safe_lines, table
+from trio_broker.cli.session_target import format_option, meant, scope_options
+from trio_broker.cli.state import State, pass_state, print_json
 from trio_broker.errors import BrokerError
 
 ID = click.argument("prompt_id", metavar="ID")

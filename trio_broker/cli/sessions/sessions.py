@@ -6,11 +6,12 @@ from typing import Any, BinaryIO
 
 import click
 
-from trio_broker.cli.completing import agent_names
+from trio_broker.cli.completion_values import agent_names
 from trio_broker.cli.daily.status import sessions_table
+from trio_broker.cli.events import HOW, tell_starting
 from trio_broker.cli.group import Group
-from trio_broker.cli.run import State, pass_state, print_json, reach, run
-from trio_broker.cli.scope import (
+from trio_broker.cli.output import safe
+from trio_broker.cli.session_target import (
     Scope,
     autostart_option,
     check_place,
@@ -22,8 +23,7 @@ from trio_broker.cli.scope import (
     policy_options,
     scope_options,
 )
-from trio_broker.cli.starting import HOW, tell_starting
-from trio_broker.cli.text import safe
+from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.errors import Misuse
 
 LABELS = {

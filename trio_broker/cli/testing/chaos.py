@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.run import print_json, run
+from trio_broker.cli.state import print_json, run
 
 if TYPE_CHECKING:
     from trio_broker.testing.chaos.run import Report

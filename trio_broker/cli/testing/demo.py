@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from trio_broker.cli.background import listens, start
-from trio_broker.cli.run import State, pass_state, run
+from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse
 
 

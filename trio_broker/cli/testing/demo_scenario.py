@@ -13,9 +13,9 @@ import psutil
 import trio
 
 from trio_broker.cli.daily.render import text_of, update_of
-from trio_broker.cli.run import State
-from trio_broker.cli.starting import EVENT
-from trio_broker.cli.text import ago, safe
+from trio_broker.cli.events import EVENT
+from trio_broker.cli.output import ago, safe
+from trio_broker.cli.state import State
 from trio_broker.client import Client, open_client
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message

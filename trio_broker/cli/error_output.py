@@ -7,7 +7,7 @@ import re
 
 import click
 
-from trio_broker.cli.text import safe, safe_lines
+from trio_broker.cli.output import safe, safe_lines
 from trio_broker.errors import BrokerError, RemoteError
 
 AUTH_REQUIRED = -32000

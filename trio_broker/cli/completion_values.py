@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trio_broker import once
-from trio_broker.cli.text import safe
+from trio_broker.cli.output import safe
 from trio_broker.errors import BrokerError
 from trio_broker.paths import Paths
 

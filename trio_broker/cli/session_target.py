@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from trio_broker.cli.completing import agent_names, session_keys
-from trio_broker.cli.run import State, reach
+from trio_broker.cli.completion_values import agent_names, session_keys
+from trio_broker.cli.state import State, reach
 from trio_broker.errors import Misuse
 from trio_broker.policy import Policy
 

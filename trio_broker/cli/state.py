@@ -159,6 +159,6 @@ def print_json(value: object) -> None:
     """One JSON object on one line."""
     import json
 
-    from trio_broker.cli.text import safe_json
+    from trio_broker.cli.output import safe_json
 
     click.echo(safe_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
