@@ -1,24 +1,22 @@
-"""Which session a command means, which agent, and who answers its questions: the options the commands share."""
+"""The session that a command acts on, its agent, and who answers its permission requests.
+
+`find_scope` turns the options into a session that a command can create. `meant` also asks the broker whether the
+session there fits them.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
-import click
 
-from trio_broker.cli.completion_values import agent_names, session_keys
 from trio_broker.cli.state import State, reach
 from trio_broker.errors import Misuse
 from trio_broker.policy import Policy
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def git_root(directory: Path) -> Path:
@@ -138,76 +136,6 @@ def _words(command: str) -> tuple[str, ...]:
     if not words:
         raise Misuse("--command is empty; give the agent's command line")
     return words
-
-
-def scope_options(function: F) -> F:
-    """-s, -a, --cwd."""
-    for option in (
-        click.option("--cwd", metavar="DIR", help="Work there instead of here."),
-        click.option(
-            "-a",
-            "--agent",
-            metavar="NAME",
-            help="The agent; or write its name as the first word.",
-            shell_complete=agent_names,
-        ),
-        click.option(
-            "-s",
-            "--session",
-            metavar="KEY",
-            help="The session's key [default: by agent and work tree].",
-            shell_complete=session_keys,
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def command_option(function: F) -> F:
-    return click.option("--command", metavar="COMMAND", help="This command line is the agent.")(function)
-
-
-def model_option(function: F) -> F:
-    return click.option("--model", metavar="NAME", help="The model, of those that the agent offers.")(
-        function
-    )
-
-
-def autostart_option(function: F) -> F:
-    return click.option("--autostart/--no-autostart", default=True, help="Start a broker if there is none.")(
-        function
-    )
-
-
-def format_option(function: F) -> F:
-    choice = click.Choice(["text", "json", "quiet"])
-    return click.option("--format", "style", type=choice, default="text", show_default=True, help="Output.")(
-        function
-    )
-
-
-def policy_options(function: F) -> F:
-    """Who answers permission questions; parameter `policy`, a name or None. Two that differ are refused."""
-    for policy, text in (
-        (Policy.ASK, "Have every permission wait for an answer, here or by `allow`."),
-        (Policy.DENY_ALL, "Deny every permission."),
-        (Policy.APPROVE_READS, "Approve what only reads, deny the rest."),
-        (Policy.APPROVE_ALL, "Approve every permission."),
-    ):
-        name = policy.value
-        note = partial(_note_policy, name)
-        function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=note, help=text)(
-            function
-        )
-    return function
-
-
-def _note_policy(name: str, context: click.Context, _: click.Parameter, given: bool) -> None:
-    before = context.params.setdefault("policy", None)
-    if given and before:
-        raise click.UsageError(f"--{before} and --{name} contradict each other; give one of them", context)
-    if given:
-        context.params["policy"] = name
 
 
 def person_is_there() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker.cli.group import Group
+from trio_broker.cli.options import Group
 from trio_broker.cli.output import safe
 from trio_broker.cli.state import State, pass_state, print_json, reach
 from trio_broker.errors import Misuse

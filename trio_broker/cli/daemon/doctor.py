@@ -14,7 +14,7 @@ import trio
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.daemon.checks import BROKEN, CHECKS, NOTE, OK, Finding
-from trio_broker.cli.numbers import ABOVE_ZERO
+from trio_broker.cli.options import ABOVE_ZERO
 from trio_broker.cli.output import safe
 from trio_broker.cli.progress import progress
 from trio_broker.cli.state import State, at_home, pass_state, print_json, run_to_a_signal

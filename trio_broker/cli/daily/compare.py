@@ -11,22 +11,23 @@ import attrs
 import click
 import trio
 
-from trio_broker.cli.daily.prompt import FILE, TIMEOUT
+from trio_broker.cli.daily.prompt import TIMEOUT
 from trio_broker.cli.daily.render import text_of, update_of
-from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions, read_text
+from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions
 from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
 from trio_broker.cli.error_output import EXIT_CODES, what_of
 from trio_broker.cli.events import EVENT
-from trio_broker.cli.output import ago, safe, safe_lines
-from trio_broker.cli.permissions.terminal import say
-from trio_broker.cli.session_target import (
-    Scope,
+from trio_broker.cli.options import (
     autostart_option,
-    find_scope,
+    file_option,
     format_option,
     model_option,
     policy_options,
+    read_text,
 )
+from trio_broker.cli.output import ago, safe, safe_lines
+from trio_broker.cli.permissions.terminal import say
+from trio_broker.cli.session_target import Scope, find_scope
 from trio_broker.cli.sessions.set import choose_model
 from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.client import Client
@@ -71,7 +72,7 @@ class Run:
 
 @click.command("compare")
 @click.argument("words", nargs=-1, metavar="AGENT... TEXT")
-@FILE
+@file_option
 @click.option("--cwd", metavar="DIR", help="Work there instead of here.")
 @model_option
 @TIMEOUT

@@ -8,32 +8,29 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker.cli.numbers import ABOVE_ZERO
-from trio_broker.cli.output import safe
-from trio_broker.cli.session_target import (
-    Scope,
+from trio_broker.cli.options import (
+    ABOVE_ZERO,
     autostart_option,
-    check_place,
-    choose_policy,
     command_option,
-    find_scope,
+    file_option,
     format_option,
-    meant,
     model_option,
     policy_options,
+    read_text,
     scope_options,
 )
+from trio_broker.cli.output import safe
+from trio_broker.cli.session_target import Scope, check_place, choose_policy, find_scope, meant
 from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.errors import Misuse
 
 TEXT = click.argument("text", nargs=-1)
-FILE = click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
 TIMEOUT = click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Cancel after S seconds.")
 
 
 @click.command("prompt")
 @TEXT
-@FILE
+@file_option
 @scope_options
 @command_option
 @model_option
@@ -80,8 +77,6 @@ def prompt_command(
     Exit code: 0 done, 1 error, 2 usage, 3 timeout, 4 no session, 5 permissions denied, or the token does not allow it,
     6 no broker, 130 interrupted.
     """
-    from trio_broker.cli.daily.turn import read_text
-
     if no_wait and timeout is not None:
         raise Misuse("--timeout is for a prompt that is waited for; leave it out, or leave out --no-wait")
     scope = find_scope(state, session, agent, cwd, command)
@@ -108,7 +103,7 @@ def prompt_command(
 
 @click.command("exec")
 @TEXT
-@FILE
+@file_option
 @scope_options
 @command_option
 @model_option
@@ -136,8 +131,6 @@ def exec_command(
     \b
       trio-broker exec "what changed in the last commit?" --format quiet
     """
-    from trio_broker.cli.daily.turn import read_text
-
     scope = find_scope(state, session, agent, cwd, command)
     scope = attrs.evolve(scope, key=session or f"exec:{scope.key}#{uuid.uuid4().hex[:8]}")
     words = read_text(text, file)

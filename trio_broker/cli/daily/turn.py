@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -26,7 +24,6 @@ from trio_broker.policy import Policy
 from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
-HOW = "give it as words, or with -f FILE, or on stdin"
 ENDED = ("dead", "closed")
 ANSWERS = ("selected", "cancelled", "expired")  # to permissions
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
@@ -293,23 +290,3 @@ class Prompting:
 def _ends_turn(reply: Message) -> bool:
     """Whether a reply is that of the prompt; the broker's own verbs succeed, and have no stop reason."""
     return reply.error is not None or b'"stopReason"' in (reply.result or b"")
-
-
-def read_text(words: tuple[str, ...], file: str | None) -> str:
-    """The prompt: the words, else the file (`-`: stdin), else what is piped in. Raises Misuse when there is none."""
-    if words and file is not None:
-        raise Misuse("give the prompt as words or with -f, not both")
-    if not words and file is None and sys.stdin.isatty():
-        raise Misuse(f"what is the prompt? {HOW}")
-    text = " ".join(words) if words else _read(file or "-")
-    if not text.strip():
-        raise Misuse(f"the prompt is empty; {HOW}")
-    return text
-
-
-def _read(file: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misuse(f"the prompt can't be read from {'stdin' if file == '-' else file}: {error}") from error

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from trio_broker.cli.completion_values import ask_ids
+from trio_broker.cli.options import format_option
 from trio_broker.cli.output import ago, safe, table
-from trio_broker.cli.session_target import format_option
 from trio_broker.cli.state import State, pass_state, print_json
 from trio_broker.errors import Misuse, NoAsk
 

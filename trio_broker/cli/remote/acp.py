@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from trio_broker.cli.options import autostart_option, policy_options
 from trio_broker.cli.remote.bridge import Bridge
 from trio_broker.cli.remote.socket_pump import Pump
-from trio_broker.cli.session_target import autostart_option, policy_options
 from trio_broker.cli.state import State, pass_state, reach, run
 
 

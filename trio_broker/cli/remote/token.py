@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.group import Group
+from trio_broker.cli.options import Group, seconds
 from trio_broker.cli.output import safe, table
-from trio_broker.cli.sessions.history import seconds
 from trio_broker.cli.state import State, pass_state, print_json, reach
 
 SCOPES = ("observe", "prompt", "answer", "admin")

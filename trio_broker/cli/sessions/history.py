@@ -1,8 +1,7 @@
-"""A session's past on the command line: its history, its export, and lengths of time."""
+"""The history of a session: shown, exported and imported."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from textwrap import shorten
@@ -17,19 +16,10 @@ from trio_broker.cli.state import State
 from trio_broker.errors import Misuse
 from trio_broker.wire import jsonrpc
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 PAGE = 500  # lines of one call
 PAGE_SIZE = 1024 * 1024  # bytes of one call that brings lines: nobody's turn waits long for their writing
 OVERHEAD = 256  # bytes of a call around its lines
 NAMED = 60  # characters by which a prompt is named
-
-
-def seconds(text: str) -> float:
-    """`90s`, `15m`, `12h`, `30d` as seconds. Raises Misuse."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if found is None:
-        raise Misuse(f"{text!r} is no length of time; write it as 90s, 15m, 12h or 30d")
-    return float(found[1]) * UNITS[found[2]]
 
 
 def show_history(items: list[dict[str, Any]], *, answers_only: bool) -> None:

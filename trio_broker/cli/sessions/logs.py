@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from trio_broker.cli.options import format_option, scope_options
 from trio_broker.cli.output import safe, safe_lines
-from trio_broker.cli.session_target import format_option, meant, scope_options
+from trio_broker.cli.session_target import meant
 from trio_broker.cli.state import State, pass_state, print_json, run
 
 EVERY = 0.3  # seconds between two looks

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.group import Group
+from trio_broker.cli.options import Group, file_option, format_option, read_text, scope_options
 from trio_broker.cli.output import ago, safe, safe_lines, table
-from trio_broker.cli.session_target import format_option, meant, scope_options
+from trio_broker.cli.session_target import meant
 from trio_broker.cli.state import State, pass_state, print_json
 from trio_broker.errors import BrokerError
 
@@ -89,7 +89,7 @@ def move(
 @scope_options
 @ID
 @click.argument("text", nargs=-1)
-@click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")
+@file_option
 @format_option
 @pass_state
 def edit(
@@ -108,8 +108,6 @@ def edit(
       trio-broker queue edit 4f1c "fix the tests, not the code"
       trio-broker queue edit 4f1c -f prompt.md
     """
-    from trio_broker.cli.daily.turn import read_text
-
     by_hand = not text and file is None and sys.stdin.isatty()
     if by_hand:
         text = (_edited(state, session, agent, cwd, prompt_id),)

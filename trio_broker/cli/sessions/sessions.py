@@ -9,20 +9,17 @@ import click
 from trio_broker.cli.completion_values import agent_names
 from trio_broker.cli.daily.status import sessions_table
 from trio_broker.cli.events import HOW, tell_starting
-from trio_broker.cli.group import Group
-from trio_broker.cli.output import safe
-from trio_broker.cli.session_target import (
-    Scope,
+from trio_broker.cli.options import (
+    Group,
     autostart_option,
-    check_place,
     command_option,
-    find_scope,
     format_option,
-    meant,
     model_option,
     policy_options,
     scope_options,
 )
+from trio_broker.cli.output import safe
+from trio_broker.cli.session_target import Scope, check_place, find_scope, meant
 from trio_broker.cli.state import State, pass_state, print_json, reach, run
 from trio_broker.errors import Misuse
 
@@ -325,7 +322,8 @@ def prune(state: State, older_than: str, style: str) -> None:
     \b
       trio-broker sessions prune --older-than 30d
     """
-    from trio_broker.cli.sessions.history import call_slowly, seconds
+    from trio_broker.cli.options import seconds
+    from trio_broker.cli.sessions.history import call_slowly
 
     wanted = seconds(older_than)
     reach(state, autostart=True)

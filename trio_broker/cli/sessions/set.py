@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trio_broker.cli.events import tell_starting, tell_woken
+from trio_broker.cli.options import format_option, scope_options
 from trio_broker.cli.output import safe, table
-from trio_broker.cli.session_target import Scope, format_option, meant, scope_options
+from trio_broker.cli.session_target import Scope, meant
 from trio_broker.cli.state import State, pass_state, print_json, run
 from trio_broker.errors import Misuse
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trio_broker.cli.numbers import ABOVE_ZERO
+from trio_broker.cli.options import ABOVE_ZERO
 from trio_broker.cli.state import print_json, run
 
 if TYPE_CHECKING:
