@@ -109,10 +109,10 @@ MAY_IMPORT = {
     "once": "errors",
     "client": "errors once wire link dial outbox",
     "tui": "errors client wire",
-    "cli.daily.top": "errors client tui",
+    "cli.daily.status": "errors client tui",
     "cli": "errors model config paths installed catalog policy wire once client demo_agent marks",
     "cli.agents.probe": "errors config catalog probe",  # it starts an agent itself: no broker need run
-    "cli.daemon.doctor": "errors config catalog probe spawning",  # as above
+    "cli.daemon.doctor": "errors config catalog marks probe spawning",  # as above
     "cli.daemon.config_check": "errors config installed catalog strict tcp",  # what the daemon would say at its start
     "cli.remote.websocket_pump": "errors link websocket dial",
     "cli.daemon.serve": "errors model config paths catalog policy wire client broker serve listen memory",  # the daemon

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from trio_broker.cli.daily.render import renderer, text_of
+from trio_broker.cli.daily.render import renderer
+from trio_broker.cli.events import text_of
 from trio_broker.cli.output import ago, table
 from trio_broker.wire.jsonrpc import peek
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "up": ("daemon.serve", "Start the broker in the background."),
     "down": ("daemon.serve", "Stop the broker and every agent of its."),
     "status": ("daily.status", "Show what every session is doing."),
-    "top": ("daily.top", "Watch every session full screen, answer and act: the dashboard."),
+    "top": ("daily.status", "Watch every session full screen, answer and act: the dashboard."),
     "prompt": ("daily.prompt", "Send a prompt to the session of this directory (the default command)."),
     "exec": ("daily.prompt", "Send one prompt to a session of its own, which ends with it."),
     "compare": ("daily.compare", "Send the same prompt to several agents at once."),

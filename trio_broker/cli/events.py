@@ -1,4 +1,7 @@
-"""What is told to a person of an agent's start, which may take minutes when npx fetches it first, and of its end."""
+"""Events and updates of a session in words: starts, ends and resumptions of agents, answers, and content blocks.
+
+Several commands receive them from the broker. Nothing here keeps state, except `tell_starting` between two lines.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import click
 
 from trio_broker.cli.output import safe
 from trio_broker.wire import jsonrpc
-from trio_broker.wire.jsonrpc import Message
+from trio_broker.wire.jsonrpc import Kind, Message
 
 EVENT = "_trio_broker/event"
 HOW = {
@@ -65,3 +68,28 @@ def tell_starting() -> Callable[[Message], None]:
             )
 
     return tell
+
+
+def update_of(message: Message) -> dict[str, Any]:
+    """The update in a `session/update`, else an empty one."""
+    if message.kind is not Kind.NOTIFICATION or message.method != "session/update":
+        return {}
+    value = jsonrpc.decode(message.params)
+    update = value.get("update") if isinstance(value, dict) else None
+    return update if isinstance(update, dict) else {}
+
+
+def text_of(content: Any) -> str:
+    """A content block in words: text as it is, anything else by its kind and name."""
+    if not isinstance(content, dict):
+        return ""
+    if isinstance(content.get("text"), str):
+        found: str = content["text"]
+        return found
+    resource = content.get("resource")
+    name = (
+        content.get("uri")
+        or content.get("mimeType")
+        or (resource.get("uri") if isinstance(resource, dict) else "")
+    )
+    return f"<{content.get('type', 'content')} {name}>"

@@ -1,10 +1,23 @@
-"""Text for a terminal: nothing an agent says may move its cursor, and columns line up."""
+"""Output on a terminal: text of agents without control characters, tables, durations, JSON, and a progress line.
+
+Everything that an agent says goes through `safe` or `safe_lines`, so that it cannot move the cursor or set a title.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
+import click
+
+EVERY = 0.25  # seconds between two looks
+AFTER = 0.5  # seconds until the first: what is quick needs none
+ABOUT = 110  # characters
 _RAW_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _ONE_LINE = str.maketrans(_CONTROLS)
@@ -60,3 +73,82 @@ def _width(text: str) -> int:
     from rich.cells import cell_len  # late: most tables do without
 
     return cell_len(text)
+
+
+def sessions_table(sessions: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            safe(view["key"]),
+            safe(view["agent"]),
+            view["phase"],
+            ago(view["phase_for"]),
+            ago(view["quiet_for"]),
+            str(view["queue"] or "-"),
+            str(view["pid"] or "-"),
+            _about(view),
+        )
+        for view in sessions
+    ]
+    return table(("SESSION", "AGENT", "PHASE", "FOR", "QUIET", "QUEUE", "PID", ""), rows)
+
+
+def _about(view: dict[str, Any]) -> str:
+    """What went wrong, else the title. Who it is stands in a column already, and what is left out is marked."""
+    text = (view["error"] or view["title"] or "").split("\n")[0]
+    text = safe(text.removeprefix(f"agent {view['agent']!r} "))
+    return text if len(text) <= ABOUT else text[: ABOUT - 1] + "…"
+
+
+def print_json(value: object) -> None:
+    """One JSON object on one line."""
+    click.echo(safe_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # stdout belongs to the answer
+
+
+class Progress:
+    """`last` is what was said last; `draw` shows it."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.last = what, ""
+        self._begun = time.monotonic()
+        self._drawn = False
+
+    def draw(self) -> None:
+        elapsed = time.monotonic() - self._begun
+        if elapsed < AFTER or not sys.stderr.isatty():
+            return
+        import shutil  # late: few commands take that long
+
+        text = f"[{self.what}] {ago(elapsed)}" + (f": {safe(self.last.strip())}" if self.last.strip() else "")
+        self._drawn = True
+        sys.stderr.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+@asynccontextmanager
+async def progress(what: str) -> AsyncGenerator[Progress, None]:
+    """Show how it goes while the block runs. An error that leaves the block does so within an ExceptionGroup."""
+    import trio
+
+    shown = Progress(what)
+
+    async def draw_repeatedly() -> None:
+        while True:
+            shown.draw()
+            await trio.sleep(EVERY)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(draw_repeatedly)
+            yield shown
+            nursery.cancel_scope.cancel()
+    finally:
+        shown.clear()

@@ -92,9 +92,9 @@ def run(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     try:
         result = trio.run(main, *args)
     except* BrokerError as group:
-        failure = _first(group)
+        failure = first_error(group)
     except* (KeyboardInterrupt, OSError, click.ClickException) as group:
-        raise _first(group) from None
+        raise first_error(group) from None
     if failure is not None:
         raise failure
     return result
@@ -125,7 +125,8 @@ async def _heed_signals(*, task_status: trio.TaskStatus[None]) -> None:
             raise KeyboardInterrupt
 
 
-def _first(group: BaseExceptionGroup[Any]) -> Any:
+def first_error(group: BaseExceptionGroup[Any]) -> Any:
+    """Return the first error of a group that is not a group itself."""
     error: Any = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -153,12 +154,3 @@ def at_home(state: State, command: str) -> None:
         raise Misuse(
             f"`{command}` is about the broker of this machine; leave out --url (and TRIO_BROKER_URL)"
         )
-
-
-def print_json(value: object) -> None:
-    """One JSON object on one line."""
-    import json
-
-    from trio_broker.cli.output import safe_json
-
-    click.echo(safe_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))

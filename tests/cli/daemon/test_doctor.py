@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker import __version__, marks
-from trio_broker.cli.daemon import checks
+from trio_broker.cli.daemon import doctor
 from trio_broker.cli.state import State
 from trio_broker.testing.home import FAKE, LIMIT, Home, eventually
 
@@ -162,7 +162,7 @@ def test_node_is_asked_for_its_version(
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    [found] = checks.node(State())
+    [found] = doctor.check_node(State())
     assert found.state == state and found.text.startswith(text.format(node=tmp_path / "node"))
     assert found.mend == ("" if state == "ok" else "install Node.js anew")
 

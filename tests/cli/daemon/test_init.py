@@ -8,7 +8,7 @@ import stat
 import attrs
 import pytest
 
-from trio_broker.cli.daemon.sample import SAMPLE
+from trio_broker.cli.daemon.config import SAMPLE
 from trio_broker.config import (
     AgentConfig,
     BrokerConfig,

@@ -15,8 +15,8 @@ from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.completion_values import agent_names
 from trio_broker.cli.options import ABOVE_ZERO, Group
-from trio_broker.cli.output import safe, table
-from trio_broker.cli.state import State, pass_state, print_json, run, run_to_a_signal
+from trio_broker.cli.output import print_json, safe, table
+from trio_broker.cli.state import State, pass_state, run, run_to_a_signal
 from trio_broker.errors import BrokerError, Misuse
 
 FORMAT = click.option(

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.cli.progress import Progress, progress
+from trio_broker.cli.output import Progress, progress
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.installed import Installed, Package, Record
 

@@ -8,8 +8,7 @@ from typing import Any
 import trio
 
 from trio_broker.catalog import AgentSpec
-from trio_broker.cli.output import safe
-from trio_broker.cli.progress import Progress, progress
+from trio_broker.cli.output import Progress, progress, safe
 from trio_broker.probe import Probe
 
 

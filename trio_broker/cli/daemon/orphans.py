@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from trio_broker import marks
 from trio_broker.cli.background import holder
-from trio_broker.cli.output import safe, table
-from trio_broker.cli.state import State, pass_state, print_json
+from trio_broker.cli.output import print_json, safe, table
+from trio_broker.cli.state import State, pass_state
 from trio_broker.marks import Kin
 
 PATIENCE = 5.0
@@ -22,12 +24,7 @@ def orphans_command(state: State, end: bool, style: str) -> None:
 
     They are known by a mark in their environment and by their start time, never by their number alone.
     """
-    instance = living_instance(state)
-    home = marks.home_mark(str(state.paths.runtime))
-
-    def match(kin: Kin) -> bool:
-        return marks.home_of(kin.instance) == home and kin.instance != instance
-
+    match = orphan_filter(state)
     found = marks.find(match)
     ended = marks.end_all(match, PATIENCE) if end else 0
     if style == "json":
@@ -40,6 +37,12 @@ def orphans_command(state: State, end: bool, style: str) -> None:
     click.echo(f"{len(found)} orphans{more}", err=True)
 
 
-def living_instance(state: State) -> str | None:
-    """The mark of the broker that lives here, if one does."""
-    return next(iter(holder(state.paths)[1:]), None)
+def orphan_filter(state: State) -> Callable[[Kin], bool]:
+    """Return a function that selects the processes of this home whose broker does not run any more."""
+    running = next(iter(holder(state.paths)[1:]), None)
+    home = marks.home_mark(str(state.paths.runtime))
+
+    def match(kin: Kin) -> bool:
+        return marks.home_of(kin.instance) == home and kin.instance != running
+
+    return match

@@ -13,7 +13,8 @@ import click
 from trio_broker import __version__
 from trio_broker.cli.background import await_end, await_start, holder, listens, start
 from trio_broker.cli.options import FROM_ZERO
-from trio_broker.cli.state import State, at_home, pass_state, print_json, run
+from trio_broker.cli.output import print_json
+from trio_broker.cli.state import State, at_home, pass_state, run
 from trio_broker.config import BrokerConfig
 from trio_broker.errors import ConfigError
 

@@ -12,11 +12,10 @@ import click
 import trio
 
 from trio_broker.cli.daily.prompt import TIMEOUT
-from trio_broker.cli.daily.render import text_of, update_of
 from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions
 from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
 from trio_broker.cli.error_output import EXIT_CODES, what_of
-from trio_broker.cli.events import EVENT
+from trio_broker.cli.events import EVENT, text_of, update_of
 from trio_broker.cli.options import (
     autostart_option,
     file_option,
@@ -25,11 +24,10 @@ from trio_broker.cli.options import (
     policy_options,
     read_text,
 )
-from trio_broker.cli.output import ago, safe, safe_lines
-from trio_broker.cli.permissions.terminal import say
+from trio_broker.cli.output import ago, print_json, safe, safe_lines, say
+from trio_broker.cli.session_settings import choose_model
 from trio_broker.cli.session_target import Scope, find_scope
-from trio_broker.cli.sessions.set import choose_model
-from trio_broker.cli.state import State, pass_state, print_json, reach, run
+from trio_broker.cli.state import State, first_error, pass_state, reach, run
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
@@ -152,7 +150,7 @@ class Comparing:
         try:
             await self._in_a_session(scope, one)
         except* BrokerError as group:
-            error = _first(group)
+            error: BrokerError = first_error(group)
             one.error, one.code = what_of(error), EXIT_CODES.get(error.code, 1)
         finally:
             one.seconds = time.monotonic() - begun
@@ -182,14 +180,6 @@ class Comparing:
             one.end(str(result.get("stopReason") if isinstance(result, dict) else None))
         if patience.cancelled_caught:
             one.error, one.code = f"timed out after {self.seconds:g} s (--timeout)", TIMED_OUT
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BrokerError:
-    error: Any = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, BrokerError)
-    return error
 
 
 def _show(text: str, runs: list[Run], style: str) -> None:

@@ -19,9 +19,9 @@ from trio_broker.cli.options import (
     read_text,
     scope_options,
 )
-from trio_broker.cli.output import safe
+from trio_broker.cli.output import print_json, safe
 from trio_broker.cli.session_target import Scope, check_place, choose_policy, find_scope, meant
-from trio_broker.cli.state import State, pass_state, print_json, reach, run
+from trio_broker.cli.state import State, pass_state, reach, run
 from trio_broker.errors import Misuse
 
 TEXT = click.argument("text", nargs=-1)
@@ -177,7 +177,7 @@ def _submit(state: State, scope: Scope, text: str, style: str, more: dict[str, s
 
 async def _submit_it(state: State, scope: Scope, text: str, more: dict[str, str]) -> dict[str, Any]:
     from trio_broker.cli.events import tell_starting, tell_woken
-    from trio_broker.cli.sessions.set import choose_model
+    from trio_broker.cli.session_settings import choose_model
 
     chosen = {"policy": more["policy"]} if "policy" in more else {}
     async with state.connect(on_message=tell_starting()) as client:

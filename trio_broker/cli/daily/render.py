@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from trio_broker.cli.events import text_of, update_of
 from trio_broker.cli.output import safe, safe_json, safe_lines
 from trio_broker.wire import OURS, jsonrpc
-from trio_broker.wire.jsonrpc import Kind, Message
+from trio_broker.wire.jsonrpc import Message
 
 STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2", "notice": "33"}
 FINAL = ("completed", "failed")
@@ -123,31 +124,6 @@ class Text:
             self._block("tool", f"{tool.get('title', id)} ({status})", _details(tool))
         elif not before:
             self._block("tool", f"{tool.get('title', id)} ({status})", [])
-
-
-def update_of(message: Message) -> dict[str, Any]:
-    """The update in a `session/update`, else an empty one."""
-    if message.kind is not Kind.NOTIFICATION or message.method != "session/update":
-        return {}
-    value = jsonrpc.decode(message.params)
-    update = value.get("update") if isinstance(value, dict) else None
-    return update if isinstance(update, dict) else {}
-
-
-def text_of(content: Any) -> str:
-    """A content block in words: text as it is, anything else by its kind and name."""
-    if not isinstance(content, dict):
-        return ""
-    if isinstance(content.get("text"), str):
-        found: str = content["text"]
-        return found
-    resource = content.get("resource")
-    name = (
-        content.get("uri")
-        or content.get("mimeType")
-        or (resource.get("uri") if isinstance(resource, dict) else "")
-    )
-    return f"<{content.get('type', 'content')} {name}>"
 
 
 def _plan(entries: Any) -> list[str]:

@@ -1,15 +1,27 @@
-"""`status`: the broker's picture of itself, as a table or as JSON."""
+"""`status` and `top`: the sessions of the broker as a table, as JSON, or full screen.
+
+`status` is asked often and imports little; the dashboard is imported when it is shown.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from trio_broker.cli.output import ago, safe, table
-from trio_broker.cli.state import State, pass_state, print_json
+from trio_broker.cli.output import ago, print_json, safe, sessions_table
+from trio_broker.cli.state import State, pass_state, reach, run
+from trio_broker.errors import Misuse
 
-ABOUT = 110  # characters
+COLOURS = {
+    "standard": "STANDARD",
+    "256": "EIGHT_BIT",
+    "truecolor": "TRUECOLOR",
+    "windows": "WINDOWS",
+}  # rich's two names
 
 
 @click.command("status")
@@ -55,25 +67,101 @@ def show(status: dict[str, Any]) -> None:
         )
 
 
-def _about(view: dict[str, Any]) -> str:
-    """What went wrong, else the title. Who it is stands in a column already, and what is left out is marked."""
-    text = (view["error"] or view["title"] or "").split("\n")[0]
-    text = safe(text.removeprefix(f"agent {view['agent']!r} "))
-    return text if len(text) <= ABOUT else text[: ABOUT - 1] + "…"
+@click.command("top")
+@click.option("--once", is_flag=True, help="Print one picture, and end.")
+@click.option("--svg", metavar="FILE", help="Save one picture of the full screen, and end.")
+@click.option(
+    "--size", metavar="COLSxLINES", help="Of the picture [default: the terminal's; of --svg 140x40]."
+)
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="Of --once.")
+@pass_state
+def top_command(state: State, once: bool, svg: str | None, size: str | None, style: str) -> int:
+    """Show every session, full screen: who works, who waits for you, who has gone; and act on it.
+
+    \b
+      trio-broker top                    ? shows the keys, q quits
+      trio-broker top --once             one picture, for a script or a log
+      trio-broker top --svg picture.svg
+      TRIO_BROKER_TOKEN=tb_… trio-broker --url ws://10.0.0.7:8765 top
+
+    Needs a terminal, unless with --once or --svg. It goes on when the broker is restarted. NO_COLOR is honoured.
+    Exit codes: 0 after q; 2 without a terminal; 6 if no broker is there at the start; 143 after SIGTERM (128 and
+    the signal's number).
+    """
+    columns, lines = _size(size) if size else (0, 0)
+    if style == "json" and svg is not None:
+        raise Misuse("--format json prints the picture, --svg draws it: choose one")
+    reach(state, autostart=False)
+    if style == "json":
+        print_json(run(_picture, state))
+    elif svg is not None:
+        _save(svg, run(_svg, state, columns or 140, lines or 40))
+    elif once:
+        run(_once, state, columns)
+    else:
+        return run(_live, state)
+    return 0
 
 
-def sessions_table(sessions: list[dict[str, Any]]) -> str:
-    rows = [
-        (
-            safe(view["key"]),
-            safe(view["agent"]),
-            view["phase"],
-            ago(view["phase_for"]),
-            ago(view["quiet_for"]),
-            str(view["queue"] or "-"),
-            str(view["pid"] or "-"),
-            _about(view),
+def _save(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Misuse(f"--svg: {error}; name a file that can be written") from error
+    click.echo(f"saved {file}", err=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    columns, _, lines = text.partition("x")
+    if not (columns.isdigit() and lines.isdigit() and 0 < int(columns) <= 1000 and 0 < int(lines) <= 1000):
+        raise Misuse(f"--size: expected columns and lines, such as 140x40, not {text!r}")
+    return int(columns), int(lines)
+
+
+async def _picture(state: State) -> Any:
+    async with state.connect() as client:
+        return await client.call("_trio_broker/watch")
+
+
+async def _once(state: State, columns: int) -> None:
+    from rich.console import Console
+
+    from trio_broker.tui import once
+    from trio_broker.tui.state import State as Seen
+
+    console = Console(width=columns or None, highlight=False)
+    async with state.connect() as client:
+        once.as_text(await once.look(client, Seen()), console)
+
+
+async def _svg(state: State, columns: int, lines: int) -> str:
+    from trio_broker.tui import once
+    from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.svg import as_svg
+
+    async with state.connect() as client:
+        return as_svg(await once.whole(client, Seen(), columns, lines), columns)
+
+
+async def _live(state: State) -> int:
+    from rich.color import ColorSystem
+    from rich.console import Console
+
+    from trio_broker.tui.app import App
+    from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.terminal import Terminal
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Misuse("top needs a terminal; `trio-broker top --once` prints one picture without")
+    if os.environ.get("TERM") in (None, "", "dumb"):
+        raise Misuse(
+            "top needs a terminal that can place its cursor: set TERM, or use `trio-broker top --once`"
         )
-        for view in sessions
-    ]
-    return table(("SESSION", "AGENT", "PHASE", "FOR", "QUIET", "QUEUE", "PID", ""), rows)
+    async with state.connect():
+        pass  # what is wrong with the URL or the token is told here, and not on a screen that goes on trying
+    console = Console()
+    system = None if console.no_color else console.color_system
+    colours = None if system is None else ColorSystem[COLOURS[system]]
+    terminal = Terminal(sys.stdin.fileno(), sys.stdout.fileno(), colours)
+    app = App(terminal, lambda on_request: state.connect(on_request=on_request), Seen(cwd=os.getcwd()))
+    return await app.run()

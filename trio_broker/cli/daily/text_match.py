@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.cli.daily.render import text_of, update_of
-from trio_broker.cli.events import EVENT
+from trio_broker.cli.events import EVENT, text_of, update_of
 from trio_broker.errors import BrokerGone, SessionOver
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message

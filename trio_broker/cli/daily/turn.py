@@ -14,10 +14,10 @@ import trio
 
 from trio_broker.cli.daily.render import Renderer
 from trio_broker.cli.events import EVENT, tell_starting, tell_woken
-from trio_broker.cli.output import safe
-from trio_broker.cli.permissions.terminal import ask_person, say
+from trio_broker.cli.output import safe, say
+from trio_broker.cli.permissions.terminal import ask_person
+from trio_broker.cli.session_settings import choose_model
 from trio_broker.cli.session_target import Scope, person_is_there
-from trio_broker.cli.sessions.set import choose_model
 from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy

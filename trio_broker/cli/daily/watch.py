@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from trio_broker.cli.options import ABOVE_ZERO, format_option, scope_options
-from trio_broker.cli.output import safe
+from trio_broker.cli.output import print_json, safe
 from trio_broker.cli.session_target import meant
-from trio_broker.cli.state import State, pass_state, print_json, run
+from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse
 
 TIMEOUT = 3

@@ -8,8 +8,8 @@ import click
 
 from trio_broker.cli.completion_values import ask_ids
 from trio_broker.cli.options import format_option
-from trio_broker.cli.output import ago, safe, table
-from trio_broker.cli.state import State, pass_state, print_json
+from trio_broker.cli.output import ago, print_json, safe, table
+from trio_broker.cli.state import State, pass_state
 from trio_broker.errors import Misuse, NoAsk
 
 ID = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=ask_ids)

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_broker.cli.output import safe
+from trio_broker.cli.output import safe, say
 from trio_broker.errors import RemoteError
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
@@ -51,7 +51,3 @@ async def _read_line() -> str:
     """A line of the terminal, which gives whole lines; waits without a thread, so it can be cancelled."""
     await trio.lowlevel.wait_readable(sys.stdin)
     return sys.stdin.readline()
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # stdout belongs to the answer

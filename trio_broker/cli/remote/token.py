@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from trio_broker.cli.options import Group, seconds
-from trio_broker.cli.output import safe, table
-from trio_broker.cli.state import State, pass_state, print_json, reach
+from trio_broker.cli.output import print_json, safe, table
+from trio_broker.cli.state import State, pass_state, reach
 
 SCOPES = ("observe", "prompt", "answer", "admin")
 

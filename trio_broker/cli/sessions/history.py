@@ -1,4 +1,7 @@
-"""The history of a session: shown, exported and imported."""
+"""`sessions history | export | import | prune | delete`: what the journal holds of a session, a closed one too.
+
+Exports and imports go page by page, so that neither the broker nor a turn waits long for one of them.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import Any, BinaryIO
 import click
 
 from trio_broker.cli.events import HOW, exited, session_event
-from trio_broker.cli.output import ago, safe, safe_lines
-from trio_broker.cli.progress import progress
-from trio_broker.cli.state import State
+from trio_broker.cli.options import format_option, scope_options, seconds
+from trio_broker.cli.output import ago, print_json, progress, safe, safe_lines
+from trio_broker.cli.session_target import meant
+from trio_broker.cli.state import State, pass_state, reach, run
 from trio_broker.errors import Misuse
 from trio_broker.wire import jsonrpc
 
@@ -20,6 +24,123 @@ PAGE = 500  # lines of one call
 PAGE_SIZE = 1024 * 1024  # bytes of one call that brings lines: nobody's turn waits long for their writing
 OVERHEAD = 256  # bytes of a call around its lines
 NAMED = 60  # characters by which a prompt is named
+
+
+@click.command("history")
+@scope_options
+@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@click.option("--since", type=int, metavar="N", help="From this number on.")
+@format_option
+@pass_state
+def history(
+    state: State,
+    session: str | None,
+    agent: str | None,
+    cwd: str | None,
+    id: str | None,
+    since: int | None,
+    style: str,
+) -> None:
+    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends.
+
+    \b
+      trio-broker sessions history -s review --format quiet
+    """
+    asked = _which(state, session, agent, cwd, id)
+    more = {} if since is None else {"since": since}
+    found = run(call_slowly, state, "replay", "_trio_broker/history", asked | more)
+    if style == "json":
+        for item in found["items"]:
+            print_json(item)
+    else:
+        show_history(found["items"], answers_only=style == "quiet")
+
+
+@click.command("export")
+@scope_options
+@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@click.option("-o", "--output", type=click.File("wb"), default="-", help="The file; - is stdout.")
+@pass_state
+def export(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, output: BinaryIO
+) -> None:
+    """Write a session, with its whole log, as one file of NDJSON.
+
+    \b
+      trio-broker sessions export -s review -o review.ndjson
+    """
+    count = run(fetch_export, state, _which(state, session, agent, cwd, id), output)
+    click.echo(f"{count} lines", err=True)
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@format_option
+@pass_state
+def import_(state: State, file: BinaryIO, style: str) -> None:
+    """Take in an exported session, as a closed one: `sessions history --id` shows it. All of it, or nothing.
+
+    \b
+      trio-broker sessions import review.ndjson
+    """
+    reach(state, autostart=True)
+    done = run(send_import, state, file, state.config.broker.max_line)
+    _tell(style, {"action": "session_imported", **done}, f"{done['lines']} lines imported")
+
+
+@click.command("prune")
+@click.option(
+    "--older-than", required=True, metavar="30d", help="Closed for longer than so many s, m, h or d."
+)
+@format_option
+@pass_state
+def prune(state: State, older_than: str, style: str) -> None:
+    """Forget sessions that were closed long ago, and what logs hold above keep_bytes.
+
+    \b
+      trio-broker sessions prune --older-than 30d
+    """
+    wanted = seconds(older_than)
+    reach(state, autostart=True)
+    pruned = run(call_slowly, state, "prune", "_trio_broker/prune", {"olderThan": wanted})
+    _tell(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
+
+
+@click.command("delete")
+@scope_options
+@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
+@format_option
+@pass_state
+def delete(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, style: str
+) -> None:
+    """End a session, and forget it with its log.
+
+    \b
+      trio-broker sessions delete -s review
+    """
+    which = _which(state, session, agent, cwd, id)
+    state.ask("_trio_broker/forget", which)
+    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or which['key'])} is forgotten")
+
+
+def _which(
+    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None
+) -> dict[str, str]:
+    """A session by its id, or the one that is meant; at a broker that is there, a closed one too."""
+    if id is None:
+        return {"key": meant(state, session, agent, cwd, autostart=True).key}
+    if session or agent or cwd:
+        raise Misuse("--id names the session: leave out -s, -a and --cwd beside it")
+    reach(state, autostart=True)
+    return {"sessionId": id}
+
+
+def _tell(style: str, done: dict[str, Any], words: str) -> None:
+    if style == "json":
+        print_json(done)
+    elif style == "text":
+        click.echo(words, err=True)
 
 
 def show_history(items: list[dict[str, Any]], *, answers_only: bool) -> None:

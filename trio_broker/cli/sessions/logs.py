@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from trio_broker.cli.options import format_option, scope_options
-from trio_broker.cli.output import safe, safe_lines
+from trio_broker.cli.output import print_json, safe, safe_lines
 from trio_broker.cli.session_target import meant
-from trio_broker.cli.state import State, pass_state, print_json, run
+from trio_broker.cli.state import State, pass_state, run
 
 EVERY = 0.3  # seconds between two looks
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from trio_broker.cli.options import Group, file_option, format_option, read_text, scope_options
-from trio_broker.cli.output import ago, safe, safe_lines, table
+from trio_broker.cli.output import ago, print_json, safe, safe_lines, table
 from trio_broker.cli.session_target import meant
-from trio_broker.cli.state import State, pass_state, print_json
+from trio_broker.cli.state import State, pass_state
 from trio_broker.errors import BrokerError
 
 ID = click.argument("prompt_id", metavar="ID")

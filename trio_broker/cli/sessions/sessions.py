@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from trio_broker.cli.completion_values import agent_names
-from trio_broker.cli.daily.status import sessions_table
 from trio_broker.cli.events import HOW, tell_starting
 from trio_broker.cli.options import (
     Group,
@@ -18,9 +17,10 @@ from trio_broker.cli.options import (
     policy_options,
     scope_options,
 )
-from trio_broker.cli.output import safe
+from trio_broker.cli.output import print_json, safe, sessions_table
 from trio_broker.cli.session_target import Scope, check_place, find_scope, meant
-from trio_broker.cli.state import State, pass_state, print_json, reach, run
+from trio_broker.cli.sessions.history import delete, export, history, import_, prune
+from trio_broker.cli.state import State, pass_state, reach, run
 from trio_broker.errors import Misuse
 
 LABELS = {
@@ -109,7 +109,7 @@ def ensure(
 
 
 async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> dict[str, Any]:
-    from trio_broker.cli.sessions.set import choose_model
+    from trio_broker.cli.session_settings import choose_model
 
     async with state.connect(on_message=tell_starting()) as client:
         opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
@@ -242,127 +242,5 @@ def restart(
         click.echo(f"session {safe(done['key'])} has a new process (pid {done['pid']}): {how}", err=True)
 
 
-@sessions_command.command("history")
-@scope_options
-@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
-@click.option("--since", type=int, metavar="N", help="From this number on.")
-@format_option
-@pass_state
-def history(
-    state: State,
-    session: str | None,
-    agent: str | None,
-    cwd: str | None,
-    id: str | None,
-    since: int | None,
-    style: str,
-) -> None:
-    """Show what was said and done, over all restarts: prompts, answers, tools, questions, ends.
-
-    \b
-      trio-broker sessions history -s review --format quiet
-    """
-    from trio_broker.cli.sessions.history import call_slowly, show_history
-
-    asked = _which(state, session, agent, cwd, id)
-    more = {} if since is None else {"since": since}
-    found = run(call_slowly, state, "replay", "_trio_broker/history", asked | more)
-    if style == "json":
-        for item in found["items"]:
-            print_json(item)
-    else:
-        show_history(found["items"], answers_only=style == "quiet")
-
-
-@sessions_command.command("export")
-@scope_options
-@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
-@click.option("-o", "--output", type=click.File("wb"), default="-", help="The file; - is stdout.")
-@pass_state
-def export(
-    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, output: BinaryIO
-) -> None:
-    """Write a session, with its whole log, as one file of NDJSON.
-
-    \b
-      trio-broker sessions export -s review -o review.ndjson
-    """
-    from trio_broker.cli.sessions.history import fetch_export
-
-    count = run(fetch_export, state, _which(state, session, agent, cwd, id), output)
-    click.echo(f"{count} lines", err=True)
-
-
-@sessions_command.command("import")
-@click.argument("file", type=click.File("rb"))
-@format_option
-@pass_state
-def import_(state: State, file: BinaryIO, style: str) -> None:
-    """Take in an exported session, as a closed one: `sessions history --id` shows it. All of it, or nothing.
-
-    \b
-      trio-broker sessions import review.ndjson
-    """
-    from trio_broker.cli.sessions.history import send_import
-
-    reach(state, autostart=True)
-    done = run(send_import, state, file, state.config.broker.max_line)
-    _tell(style, {"action": "session_imported", **done}, f"{done['lines']} lines imported")
-
-
-@sessions_command.command("prune")
-@click.option(
-    "--older-than", required=True, metavar="30d", help="Closed for longer than so many s, m, h or d."
-)
-@format_option
-@pass_state
-def prune(state: State, older_than: str, style: str) -> None:
-    """Forget sessions that were closed long ago, and what logs hold above keep_bytes.
-
-    \b
-      trio-broker sessions prune --older-than 30d
-    """
-    from trio_broker.cli.options import seconds
-    from trio_broker.cli.sessions.history import call_slowly
-
-    wanted = seconds(older_than)
-    reach(state, autostart=True)
-    pruned = run(call_slowly, state, "prune", "_trio_broker/prune", {"olderThan": wanted})
-    _tell(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
-
-
-@sessions_command.command("delete")
-@scope_options
-@click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
-@format_option
-@pass_state
-def delete(
-    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None, style: str
-) -> None:
-    """End a session, and forget it with its log.
-
-    \b
-      trio-broker sessions delete -s review
-    """
-    which = _which(state, session, agent, cwd, id)
-    state.ask("_trio_broker/forget", which)
-    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or which['key'])} is forgotten")
-
-
-def _which(
-    state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None
-) -> dict[str, str]:
-    """A session by its id, or the one that is meant; at a broker that is there, a closed one too."""
-    if id is None:
-        return {"key": meant(state, session, agent, cwd, autostart=True).key}
-    if session or agent or cwd:
-        raise Misuse("--id names the session: leave out -s, -a and --cwd beside it")
-    reach(state, autostart=True)
-    return {"sessionId": id}
-
-
-def _tell(style: str, done: dict[str, Any], words: str) -> None:
-    if style == "json":
-        print_json(done)
-    elif style == "text":
-        click.echo(words, err=True)
+for command in (history, export, import_, prune, delete):
+    sessions_command.add_command(command)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from trio_broker.cli.options import ABOVE_ZERO
-from trio_broker.cli.state import print_json, run
+from trio_broker.cli.output import print_json
+from trio_broker.cli.state import run
 
 if TYPE_CHECKING:
     from trio_broker.testing.chaos.run import Report

@@ -14,8 +14,8 @@ from click.core import ParameterSource
 
 from trio_broker import catalog
 from trio_broker.cli.options import ABOVE_ZERO
-from trio_broker.cli.output import safe
-from trio_broker.cli.state import State, pass_state, print_json, run_to_a_signal
+from trio_broker.cli.output import print_json, safe
+from trio_broker.cli.state import State, pass_state, run_to_a_signal
 from trio_broker.errors import Misuse
 
 if TYPE_CHECKING:

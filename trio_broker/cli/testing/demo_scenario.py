@@ -12,8 +12,7 @@ import click
 import psutil
 import trio
 
-from trio_broker.cli.daily.render import text_of, update_of
-from trio_broker.cli.events import EVENT
+from trio_broker.cli.events import EVENT, text_of, update_of
 from trio_broker.cli.output import ago, safe
 from trio_broker.cli.state import State
 from trio_broker.client import Client, open_client
