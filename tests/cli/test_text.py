@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from trio_broker.cli.daily.render import renderer
-from trio_broker.cli.events import text_of
-from trio_broker.cli.output import ago, table
+from trio_broker.cli.events import content_text
+from trio_broker.cli.output import format_duration, table
 from trio_broker.wire.jsonrpc import peek
 
 Json = dict[str, Any]
@@ -20,7 +20,7 @@ Json = dict[str, Any]
     [(None, "-"), (0, "0.0s"), (4.21, "4.2s"), (60, "1m00s"), (190, "3m10s"), (7500.9, "2h05m")],
 )
 def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float | None, text: str) -> None:
-    assert ago(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -44,7 +44,7 @@ def test_columns_line_up_whatever_the_width_of_a_character() -> None:
     ],
 )
 def test_a_block_that_is_no_text_is_told_by_its_kind_and_name(content: object, text: str) -> None:
-    assert text_of(content) == text
+    assert content_text(content) == text
 
 
 def shown(style: str, capsys: pytest.CaptureFixture[str], *params: object) -> str:

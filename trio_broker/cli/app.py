@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trio_broker import __version__
-from trio_broker.cli.error_output import tell, tell_misuse
+from trio_broker.cli.error_output import print_error, print_usage_error
 from trio_broker.cli.state import State
 from trio_broker.errors import BrokerError, ConfigError, Misuse
 
@@ -55,8 +55,8 @@ COMMANDS = {
     "chaos": ("testing.chaos", "Let a broker of its own suffer, and see whether it keeps its promises."),
     "demo-agent": ("testing.demo", "The agent of the demo: plain ACP on stdio."),
 }
-LOOK_AT_IT = ("config", "doctor")  # these say themselves what is wrong with a configuration, or write it
-FOR_AN_AGENT = (
+CONFIG_COMMANDS = ("config", "doctor")  # these say themselves what is wrong with a configuration, or write it
+AGENT_COMMANDS = (
     "prompt",
     "exec",
     "cancel",
@@ -71,7 +71,7 @@ FOR_AN_AGENT = (
 )
 
 
-class Group(click.Group):
+class RootGroup(click.Group):
     """Commands imported when called; `trio-broker claude "fix it"` is `trio-broker prompt -a claude "fix it"`."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -93,12 +93,12 @@ class Group(click.Group):
         if word in COMMANDS:
             return super().resolve_command(context, args)
         if context.resilient_parsing:  # completing: an agent, whoever it is, and no complaints
-            return super().resolve_command(context, _implied(rest))
+            return super().resolve_command(context, _with_default_command(rest))
         if " " in word:  # no name has a space: it is a prompt
             return super().resolve_command(context, ["prompt", *args])
-        return super().resolve_command(context, self._for_agent(context, word, rest))
+        return super().resolve_command(context, self._resolve_agent(context, word, rest))
 
-    def _for_agent(self, context: click.Context, word: str, rest: list[str]) -> list[str]:
+    def _resolve_agent(self, context: click.Context, word: str, rest: list[str]) -> list[str]:
         import difflib  # late, as is the catalog: its config costs more than all that `status` does
 
         from trio_broker import catalog
@@ -114,25 +114,27 @@ class Group(click.Group):
             one_word = " A prompt of one word wants `trio-broker prompt WORD`."
             hint = f" Did you mean {' or '.join(near)}?" if near else one_word
             raise click.UsageError(f"{word!r} is neither a command nor an agent.{hint}", context) from None
-        return _implied(rest)
+        return _with_default_command(rest)
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from trio_broker.cli.completion_values import agents
+        from trio_broker.cli.completion_values import agent_items
 
         found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items()]
         found = [item for item in found if item.value.startswith(incomplete)]
-        names = [] if incomplete.startswith("-") else agents(context, incomplete)
+        names = [] if incomplete.startswith("-") else agent_items(context, incomplete)
         return [*found, *names, *click.Command.shell_complete(self, context, incomplete)]
 
 
-def _implied(words: list[str]) -> list[str]:
+def _with_default_command(words: list[str]) -> list[str]:
     """What follows an agent's name: a command that is meant for it, or the text of a prompt."""
-    return words if words and words[0] in FOR_AN_AGENT else ["prompt", *words]
+    return words if words and words[0] in AGENT_COMMANDS else ["prompt", *words]
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.option("--config", metavar="FILE", help="Configuration file [TRIO_BROKER_CONFIG].")
 @click.option(
@@ -159,7 +161,11 @@ def cli(context: click.Context, config: str | None, url: str | None, token: str 
     state.config_path, state.url, state.token = config, url or None, token or None
     if url and "://" not in url:
         raise Misuse(f"--url: {url!r} is no URL; write ws://HOST:PORT or wss://HOST:PORT")
-    if config and context.invoked_subcommand not in LOOK_AT_IT and not Path(config).expanduser().exists():
+    if (
+        config
+        and context.invoked_subcommand not in CONFIG_COMMANDS
+        and not Path(config).expanduser().exists()
+    ):
         raise ConfigError(
             f"{config}: there is no such file; `trio-broker config init` writes one", file=config
         )
@@ -175,16 +181,16 @@ def main() -> int:
     try:
         code = cli.main(prog_name="trio-broker", standalone_mode=False)
     except click.ClickException as error:
-        return tell_misuse(error)
+        return print_usage_error(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokerError as error:
-        return tell(error)
+        return print_error(error)
     except BrokenPipeError:  # `trio-broker … | head`: nobody reads on
-        _leave_stdout()
+        _discard_stdout()
         return 1
     except OSError as error:  # the disk that stdout goes to is full, say
-        _leave_stdout()
+        _discard_stdout()
         click.echo(f"trio-broker: {error}", err=True)
         return 1
     return code if isinstance(code, int) else 0
@@ -199,6 +205,6 @@ def _open_standard_files() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # for good
 
 
-def _leave_stdout() -> None:
+def _discard_stdout() -> None:
     """What is still to be written to it at our end would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

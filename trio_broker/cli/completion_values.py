@@ -18,38 +18,40 @@ from trio_broker.paths import Paths
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-PATIENCE = 1.0  # seconds; a broker answers from memory in a hundredth of one
+TIMEOUT = 1.0  # seconds; a broker answers from memory in a hundredth of one
 
 
 def session_keys(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """For -s/--session."""
-    sessions = _ask(context, "_trio_broker/sessions").get("sessions", ())
+    sessions = _query(context, "_trio_broker/sessions").get("sessions", ())
     return _items(incomplete, [(view["key"], f"{view['agent']}, {view['phase']}") for view in sessions])
 
 
 def agent_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """For -a/--agent, and the name of an agent as an argument."""
-    return agents(context, incomplete)
+    return agent_items(context, incomplete)
 
 
-def agents(context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-    known = _ask(context, "_trio_broker/agents").get("agents", ())
-    return _items(incomplete, [(one["name"], " ".join(one["command"] or ())) for one in known])
+def agent_items(context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    known = _query(context, "_trio_broker/agents").get("agents", ())
+    return _items(incomplete, [(agent["name"], " ".join(agent["command"] or ())) for agent in known])
 
 
-def ask_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+def request_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """For the ID of `allow` and `deny`."""
-    asks = _ask(context, "_trio_broker/asks").get("asks", ())
-    return _items(incomplete, [(ask["askId"], f"{ask['key']}: {ask['title']}") for ask in asks])
+    requests = _query(context, "_trio_broker/asks").get("asks", ())
+    return _items(
+        incomplete, [(request["askId"], f"{request['key']}: {request['title']}") for request in requests]
+    )
 
 
-def _ask(context: click.Context, method: str) -> dict[str, Any]:
-    said = context.find_root().params
-    if said.get("url"):
+def _query(context: click.Context, method: str) -> dict[str, Any]:
+    options = context.find_root().params
+    if options.get("url"):
         return {}
     try:
-        paths = Paths.from_env(os.environ, said.get("config"))
-        answer: dict[str, Any] = once.call(paths.socket, method, patience=PATIENCE)
+        paths = Paths.from_env(os.environ, options.get("config"))
+        answer: dict[str, Any] = once.call(paths.socket, method, patience=TIMEOUT)
     except BrokerError:
         return {}
     return answer

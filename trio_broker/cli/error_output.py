@@ -22,7 +22,7 @@ EXIT_CODES = {
     "no_broker": 6,
     "broker_gone": 6,
 }
-NEXT = {  # for those whose message does not say it
+NEXT_STEPS = {  # for those whose message does not say it
     "busy": "`--if-busy queue` waits for its turn; `--if-busy interrupt` cancels what runs.",
     "agent_gone": "The next prompt starts it anew; `trio-broker sessions show` tells more.",
     "no_session": "If it was closed, `trio-broker sessions history -s KEY` shows what was said and done in it.",
@@ -31,54 +31,54 @@ NEXT = {  # for those whose message does not say it
 }
 
 
-def tell(error: BrokerError) -> int:
+def print_error(error: BrokerError) -> int:
     """Tell an error on stderr; its exit code. Nothing that an agent says reaches the terminal raw."""
-    click.echo(f"trio-broker: {safe_lines(what_of(error))}", err=True)
-    if step := _next(error):
+    click.echo(f"trio-broker: {safe_lines(error_text(error))}", err=True)
+    if step := _next_step(error):
         click.echo(step, err=True)
     return EXIT_CODES.get(error.code, 1)
 
 
-NUMBERS = {
+NUMBER_HINTS = {
     "float": "is no number; write one such as 30 or 2.5",
     "integer": "is no whole number; write one such as 3",
 }
 
-INSTEAD = {  # of a command that shows all, when it was given one
+ALTERNATIVES = {  # of a command that shows all, when it was given one
     "trio-broker agents list": "`trio-broker agents show NAME` tells of one.",
     "trio-broker sessions list": "`trio-broker sessions show -s KEY` tells of one.",
     "trio-broker status": "`trio-broker sessions show -s KEY` tells of one.",
 }
 
 
-def tell_misuse(error: click.ClickException) -> int:
+def print_usage_error(error: click.ClickException) -> int:
     """Tell what click has found wrong with a command line, in words of people; its exit code."""
-    if isinstance(error, click.UsageError) and (plain := _plainly(error)) is not None:
+    if isinstance(error, click.UsageError) and (plain := _plain_message(error)) is not None:
         error = click.UsageError(plain, error.ctx)
     error.show()
     return error.exit_code
 
 
-def _plainly(error: click.UsageError) -> str | None:
+def _plain_message(error: click.UsageError) -> str | None:
     """None where click's own words will do."""
     text = error.format_message()
     if found := re.fullmatch(r"(.*) is not a valid (float|integer)(?: range)?\.", text, re.DOTALL):
-        return f"{found[1]} {NUMBERS[found[2]]}"
+        return f"{found[1]} {NUMBER_HINTS[found[2]]}"
     if found := re.fullmatch(r"(.*) is not in the range x>(=?)(\d+)\.", text, re.DOTALL):
         return f"{found[1]} is too little; write {f'{found[3]} or more' if found[2] else f'more than {found[3]}'}"
     if error.ctx is None:
         return None
     if isinstance(error, click.NoSuchOption):
-        return _misplaced(error, error.ctx)
+        return _misplaced_option(error, error.ctx)
     if text.startswith("Got unexpected extra argument"):
         options = [one.name for one in error.ctx.command.params]
-        instead = INSTEAD.get(error.ctx.command_path)
+        instead = ALTERNATIVES.get(error.ctx.command_path)
         named = "A session is named with -s KEY." if "session" in options else None
         return f"{text}. {instead or named}" if instead or named else None
     return None
 
 
-def _misplaced(error: click.NoSuchOption, context: click.Context) -> str | None:
+def _misplaced_option(error: click.NoSuchOption, context: click.Context) -> str | None:
     """Where an option belongs that stands on the wrong side of the command; None for one that is not known at all."""
     root, name = context.find_root(), error.option_name
     if context is root:
@@ -88,7 +88,7 @@ def _misplaced(error: click.NoSuchOption, context: click.Context) -> str | None:
     return None
 
 
-def what_of(error: BrokerError) -> str:
+def error_text(error: BrokerError) -> str:
     """What happened, in words that may hold an agent's own."""
     if not isinstance(error, RemoteError):
         return error.message
@@ -99,11 +99,11 @@ def what_of(error: BrokerError) -> str:
     return f"the agent answered with error {error.rpc_code}: {error.message}{safe(more)}"
 
 
-def _next(error: BrokerError) -> str | None:
+def _next_step(error: BrokerError) -> str | None:
     if isinstance(error, RemoteError) and error.rpc_code == AUTH_REQUIRED:
         return (
             "Log in with the agent's own program, or name the keys it needs in `inherit_env`; then try again."
         )
     if error.code == "no_session" and "live or closed" in error.message:
         return None  # the closed ones were looked through
-    return NEXT.get(error.code)
+    return NEXT_STEPS.get(error.code)

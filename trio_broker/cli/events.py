@@ -1,6 +1,6 @@
 """Events and updates of a session in words: starts, ends and resumptions of agents, answers, and content blocks.
 
-Several commands receive them from the broker. Nothing here keeps state, except `tell_starting` between two lines.
+Several commands receive them from the broker. Nothing here keeps state, except `start_reporter` between two lines.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
 EVENT = "_trio_broker/event"
-HOW = {
+RESUMED = {
     "exact": "the conversation goes on where it was",
     "loaded": "the agent has loaded the conversation",
     "new": "the agent does not remember the conversation; `trio-broker sessions history` still shows it",
 }
 
 
-def session_event(event: dict[str, Any]) -> str:
+def session_event_text(event: dict[str, Any]) -> str:
     """What happened to a session in a word: one whose agent has ended is suspended, or dead, and comes back."""
     what, phase = str(event.get("event")), str(event.get("phase"))
     return safe(phase if what == "ended" and phase != "closed" else what)
 
 
-def exited(event: dict[str, Any]) -> str:
+def exit_text(event: dict[str, Any]) -> str:
     """How an agent's process has ended."""
     return f"signal {event['signal']}" if event.get("signal") else f"exit code {event.get('exitCode')}"
 
 
-def given(event: dict[str, Any]) -> str:
+def answer_text(event: dict[str, Any]) -> str:
     """The answer that a question got, as its agent calls it; else what became of it."""
     option = event.get("option") if event.get("outcome") != "expired" else None
     return safe(str(option or event.get("outcome")))
 
 
-def tell_woken(opened: dict[str, Any]) -> None:
+def print_resumed(opened: dict[str, Any]) -> None:
     """Tell, on stderr, what became of a session that was woken: its last turn, and whether its agent remembers."""
     if not opened["woken"]:
         return
@@ -48,14 +48,14 @@ def tell_woken(opened: dict[str, Any]) -> None:
         why = last.get("note") or last.get("error") or ""
         click.echo(f"[before] the last turn: {last['outcome']}: {safe(why)}", err=True)
     if opened["resumed"]:
-        click.echo(f"[resumed] {HOW.get(opened['resumed'], opened['resumed'])}", err=True)
+        click.echo(f"[resumed] {RESUMED.get(opened['resumed'], opened['resumed'])}", err=True)
 
 
-def tell_starting() -> Callable[[Message], None]:
+def start_reporter() -> Callable[[Message], None]:
     """An `on_message` that tells, on stderr, how a start goes: its time, and the agent's last line when it is new."""
     shown = ""
 
-    def tell(message: Message) -> None:
+    def report(message: Message) -> None:
         nonlocal shown
         if message.method != EVENT:
             return
@@ -67,10 +67,10 @@ def tell_starting() -> Callable[[Message], None]:
                 f"[starting] {safe(event['agent'])}, {event['elapsed']:.0f} s: {line}".rstrip(": "), err=True
             )
 
-    return tell
+    return report
 
 
-def update_of(message: Message) -> dict[str, Any]:
+def session_update(message: Message) -> dict[str, Any]:
     """The update in a `session/update`, else an empty one."""
     if message.kind is not Kind.NOTIFICATION or message.method != "session/update":
         return {}
@@ -79,7 +79,7 @@ def update_of(message: Message) -> dict[str, Any]:
     return update if isinstance(update, dict) else {}
 
 
-def text_of(content: Any) -> str:
+def content_text(content: Any) -> str:
     """A content block in words: text as it is, anything else by its kind and name."""
     if not isinstance(content, dict):
         return ""

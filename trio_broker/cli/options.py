@@ -1,7 +1,7 @@
 """Options, option types and groups that several commands share.
 
-The decorators add options with the same names and help everywhere. `read_text` reads a prompt from the words, a file or
-stdin. Importing this module starts nothing and reads no configuration.
+The decorators add options with the same names and help everywhere. `read_prompt` reads a prompt from the words, a file
+or stdin. Importing this module starts nothing and reads no configuration.
 """
 
 from __future__ import annotations
@@ -21,20 +21,25 @@ from trio_broker.errors import Misuse
 from trio_broker.policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
-HOW = "give it as words, or with -f FILE, or on stdin"
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-WHOLE = 10_000  # characters of a first sentence: all of it
+PROMPT_SOURCES = "give it as words, or with -f FILE, or on stdin"
+DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_HELP = 10_000  # characters of a first sentence: all of it
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
+    """A group whose help shows the first sentence of each command in full; click cuts it to the rest of a line."""
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(
-                [(name, command.get_short_help_str(WHOLE)) for name, command in sorted(self.commands.items())]
+                [
+                    (name, command.get_short_help_str(MAX_HELP))
+                    for name, command in sorted(self.commands.items())
+                ]
             )
 
 
-class Number(click.FloatRange):
+class NumberType(click.FloatRange):
     """What people count as a number: not `nan`, which Python takes for one, and every range lets in."""
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
@@ -44,11 +49,11 @@ class Number(click.FloatRange):
         return number
 
 
-ABOVE_ZERO = Number(min=0, min_open=True)
-FROM_ZERO = Number(min=0)
+POSITIVE = NumberType(min=0, min_open=True)
+NON_NEGATIVE = NumberType(min=0)
 
 
-def scope_options(function: F) -> F:
+def session_options(function: F) -> F:
     """-s, -a, --cwd."""
     for option in (
         click.option("--cwd", metavar="DIR", help="Work there instead of here."),
@@ -103,14 +108,14 @@ def policy_options(function: F) -> F:
         (Policy.APPROVE_ALL, "Approve every permission."),
     ):
         name = policy.value
-        note = partial(_note_policy, name)
-        function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=note, help=text)(
+        callback = partial(_set_policy, name)
+        function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=callback, help=text)(
             function
         )
     return function
 
 
-def _note_policy(name: str, context: click.Context, _: click.Parameter, given: bool) -> None:
+def _set_policy(name: str, context: click.Context, _: click.Parameter, given: bool) -> None:
     before = context.params.setdefault("policy", None)
     if given and before:
         raise click.UsageError(f"--{before} and --{name} contradict each other; give one of them", context)
@@ -124,19 +129,19 @@ def file_option(function: F) -> F:
     )
 
 
-def read_text(words: tuple[str, ...], file: str | None) -> str:
+def read_prompt(words: tuple[str, ...], file: str | None) -> str:
     """The prompt: the words, else the file (`-`: stdin), else what is piped in. Raises Misuse when there is none."""
     if words and file is not None:
         raise Misuse("give the prompt as words or with -f, not both")
     if not words and file is None and sys.stdin.isatty():
-        raise Misuse(f"what is the prompt? {HOW}")
-    text = " ".join(words) if words else _read(file or "-")
+        raise Misuse(f"what is the prompt? {PROMPT_SOURCES}")
+    text = " ".join(words) if words else _read_file(file or "-")
     if not text.strip():
-        raise Misuse(f"the prompt is empty; {HOW}")
+        raise Misuse(f"the prompt is empty; {PROMPT_SOURCES}")
     return text
 
 
-def _read(file: str) -> str:
+def _read_file(file: str) -> str:
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode("utf-8")
@@ -144,9 +149,9 @@ def _read(file: str) -> str:
         raise Misuse(f"the prompt can't be read from {'stdin' if file == '-' else file}: {error}") from error
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """`90s`, `15m`, `12h`, `30d` as seconds. Raises Misuse."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if found is None:
         raise Misuse(f"{text!r} is no length of time; write it as 90s, 15m, 12h or 30d")
-    return float(found[1]) * UNITS[found[2]]
+    return float(found[1]) * DURATION_UNITS[found[2]]

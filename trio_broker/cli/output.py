@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-EVERY = 0.25  # seconds between two looks
-AFTER = 0.5  # seconds until the first: what is quick needs none
-ABOUT = 110  # characters
+DRAW_INTERVAL = 0.25  # seconds between two looks
+DRAW_DELAY = 0.5  # seconds until the first: what is quick needs none
+MAX_NOTE = 110  # characters
 _RAW_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _ONE_LINE = str.maketrans(_CONTROLS)
@@ -26,15 +26,15 @@ _MANY_LINES = str.maketrans({code: text for code, text in _CONTROLS.items() if c
 
 def safe(text: str) -> str:
     """One line in which control characters are written out (and half surrogate pairs replaced)."""
-    return _whole(text.translate(_ONE_LINE))
+    return _replace_surrogates(text.translate(_ONE_LINE))
 
 
 def safe_lines(text: str) -> str:
     """The same, with newlines and tabs left in."""
-    return _whole(text.replace("\r\n", "\n").translate(_MANY_LINES))
+    return _replace_surrogates(text.replace("\r\n", "\n").translate(_MANY_LINES))
 
 
-def _whole(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
@@ -43,7 +43,7 @@ def safe_json(raw: bytes) -> bytes:
     return _RAW_CONTROLS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), raw)
 
 
-def ago(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A length of time in its two largest units: 4.2s, 3m10s, 2h05m."""
     if seconds is None:
         return "-"
@@ -81,22 +81,22 @@ def sessions_table(sessions: list[dict[str, Any]]) -> str:
             safe(view["key"]),
             safe(view["agent"]),
             view["phase"],
-            ago(view["phase_for"]),
-            ago(view["quiet_for"]),
+            format_duration(view["phase_for"]),
+            format_duration(view["quiet_for"]),
             str(view["queue"] or "-"),
             str(view["pid"] or "-"),
-            _about(view),
+            _session_note(view),
         )
         for view in sessions
     ]
     return table(("SESSION", "AGENT", "PHASE", "FOR", "QUIET", "QUEUE", "PID", ""), rows)
 
 
-def _about(view: dict[str, Any]) -> str:
+def _session_note(view: dict[str, Any]) -> str:
     """What went wrong, else the title. Who it is stands in a column already, and what is left out is marked."""
     text = (view["error"] or view["title"] or "").split("\n")[0]
     text = safe(text.removeprefix(f"agent {view['agent']!r} "))
-    return text if len(text) <= ABOUT else text[: ABOUT - 1] + "…"
+    return text if len(text) <= MAX_NOTE else text[: MAX_NOTE - 1] + "…"
 
 
 def print_json(value: object) -> None:
@@ -104,25 +104,27 @@ def print_json(value: object) -> None:
     click.echo(safe_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")))
 
 
-def say(text: str) -> None:
+def print_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # stdout belongs to the answer
 
 
 class Progress:
     """`last` is what was said last; `draw` shows it."""
 
-    def __init__(self, what: str) -> None:
-        self.what, self.last = what, ""
-        self._begun = time.monotonic()
+    def __init__(self, task: str) -> None:
+        self.task, self.last = task, ""
+        self._started = time.monotonic()
         self._drawn = False
 
     def draw(self) -> None:
-        elapsed = time.monotonic() - self._begun
-        if elapsed < AFTER or not sys.stderr.isatty():
+        elapsed = time.monotonic() - self._started
+        if elapsed < DRAW_DELAY or not sys.stderr.isatty():
             return
         import shutil  # late: few commands take that long
 
-        text = f"[{self.what}] {ago(elapsed)}" + (f": {safe(self.last.strip())}" if self.last.strip() else "")
+        text = f"[{self.task}] {format_duration(elapsed)}" + (
+            f": {safe(self.last.strip())}" if self.last.strip() else ""
+        )
         self._drawn = True
         sys.stderr.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
         sys.stderr.flush()
@@ -134,21 +136,21 @@ class Progress:
 
 
 @asynccontextmanager
-async def progress(what: str) -> AsyncGenerator[Progress, None]:
+async def progress(task: str) -> AsyncGenerator[Progress, None]:
     """Show how it goes while the block runs. An error that leaves the block does so within an ExceptionGroup."""
     import trio
 
-    shown = Progress(what)
+    progress_line = Progress(task)
 
     async def draw_repeatedly() -> None:
         while True:
-            shown.draw()
-            await trio.sleep(EVERY)
+            progress_line.draw()
+            await trio.sleep(DRAW_INTERVAL)
 
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(draw_repeatedly)
-            yield shown
+            yield progress_line
             nursery.cancel_scope.cancel()
     finally:
-        shown.clear()
+        progress_line.clear()

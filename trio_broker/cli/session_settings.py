@@ -13,23 +13,26 @@ if TYPE_CHECKING:
     from trio_broker.client import Client
 
 MODEL, MODE = "model", "mode"
-Object = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-async def choose(client: Client, opened: Object, name: str, value: str) -> Object:
+async def set_option(client: Client, opened: JsonObject, name: str, value: str) -> JsonObject:
     """Set the option of that id or category; `opened` is the answer to `open`. Raises Misuse with what is offered."""
-    option = _find(opened, name)
-    if option is None and name == MODE and modes_of(opened):  # no option, but listed as one
-        return await _choose_mode(client, opened, value)
+    option = find_option(opened, name)
+    if option is None and name == MODE and mode_choices(opened):  # no option, but listed as one
+        return await set_mode(client, opened, value)
     if option is None:
-        modes = [MODE] if modes_of(opened) and _find(opened, MODE) is None else []
-        there = ", ".join([*modes, *(str(one["id"]) for one in options_of(opened))]) or "none"
-        raise Misuse(f"{_named(opened, 'option')} {name!r}; it offers {there}; `trio-broker set` lists them")
-    chosen = _pick(f"{_named(opened, name)}", choices_of(option), value)
+        modes = [MODE] if mode_choices(opened) and find_option(opened, MODE) is None else []
+        there = ", ".join([*modes, *(str(one["id"]) for one in config_options(opened))]) or "none"
+        raise Misuse(
+            f"{not_offered(opened, 'option')} {name!r}; it offers {there}; `trio-broker set` lists them"
+        )
+    chosen = _pick_choice(f"{not_offered(opened, name)}", option_choices(option), value)
     params = {"sessionId": opened["sessionId"], "configId": option["id"], "value": chosen}
     answer = await client.call("session/set_config_option", params)
     now = next(
-        (one for one in options_of(answer) if one["id"] == option["id"]), option | {"currentValue": chosen}
+        (one for one in config_options(answer) if one["id"] == option["id"]),
+        option | {"currentValue": chosen},
     )
     return {
         "action": "option_set",
@@ -39,21 +42,21 @@ async def choose(client: Client, opened: Object, name: str, value: str) -> Objec
     }
 
 
-async def choose_model(client: Client, opened: Object, name: str | None) -> None:
+async def set_model(client: Client, opened: JsonObject, name: str | None) -> None:
     """--model: have the session's agent use this model, unless it does. Raises Misuse with those that it offers."""
     if name is None:
         return
-    option = _find(opened, MODEL)
+    option = find_option(opened, MODEL)
     if option is None:
         raise Misuse(
-            f"{_named(opened, 'model')} {name!r}: it lets nobody choose one; leave out --model, "
+            f"{not_offered(opened, 'model')} {name!r}: it lets nobody choose one; leave out --model, "
             "or configure a command line with the model for it"
         )
-    if _pick(_named(opened, MODEL), choices_of(option), name) != option.get("currentValue"):
-        await choose(client, opened, MODEL, name)
+    if _pick_choice(not_offered(opened, MODEL), option_choices(option), name) != option.get("currentValue"):
+        await set_option(client, opened, MODEL, name)
 
 
-def options_of(opened: Any) -> list[Object]:
+def config_options(opened: Any) -> list[JsonObject]:
     """The options that can be chosen; of a kind that nobody here knows is none."""
     options = opened.get("configOptions") if isinstance(opened, dict) else None
     known = [
@@ -62,7 +65,7 @@ def options_of(opened: Any) -> list[Object]:
     return [one for one in known if isinstance(one.get("id"), str) and "currentValue" in one]
 
 
-def modes_of(opened: Object) -> list[Object]:
+def mode_choices(opened: JsonObject) -> list[JsonObject]:
     """Its modes, as choices."""
     modes = opened.get("modes") or {}
     there = modes.get("availableModes") if isinstance(modes, dict) else None
@@ -71,11 +74,11 @@ def modes_of(opened: Object) -> list[Object]:
     ]
 
 
-def choices_of(option: Object) -> list[Object]:
+def option_choices(option: JsonObject) -> list[JsonObject]:
     """What an option can be, out of their groups if it has any."""
     if option["type"] == "boolean":
         return [{"value": "true", "name": "On"}, {"value": "false", "name": "Off"}]
-    found: list[Object] = []
+    found: list[JsonObject] = []
     for one in option.get("options") or ():
         if isinstance(one, dict):
             found += (
@@ -84,16 +87,16 @@ def choices_of(option: Object) -> list[Object]:
     return found
 
 
-def _find(opened: Object, name: str) -> Object | None:
-    by_id = [one for one in options_of(opened) if one["id"] == name]
-    return next(iter(by_id or [one for one in options_of(opened) if one.get("category") == name]), None)
+def find_option(opened: JsonObject, name: str) -> JsonObject | None:
+    by_id = [one for one in config_options(opened) if one["id"] == name]
+    return next(iter(by_id or [one for one in config_options(opened) if one.get("category") == name]), None)
 
 
-def _named(opened: Object, what: str) -> str:
+def not_offered(opened: JsonObject, what: str) -> str:
     return f"agent {opened['agent']!r} of session {opened['key']!r} offers no {what}"
 
 
-def _pick(offers_no: str, choices: list[Object], word: str) -> str:
+def _pick_choice(offers_no: str, choices: list[JsonObject], word: str) -> str:
     """The value of the choice that is meant, by its value or its name."""
     for one in choices:
         if word == one["value"] or word.casefold() == str(one.get("name")).casefold():
@@ -102,7 +105,7 @@ def _pick(offers_no: str, choices: list[Object], word: str) -> str:
     raise Misuse(f"{offers_no} {word!r}; it offers {there}")
 
 
-async def _choose_mode(client: Client, opened: Object, mode: str) -> Object:
-    id = _pick(_named(opened, "mode"), modes_of(opened), mode)
+async def set_mode(client: Client, opened: JsonObject, mode: str) -> JsonObject:
+    id = _pick_choice(not_offered(opened, "mode"), mode_choices(opened), mode)
     await client.call("session/set_mode", {"sessionId": opened["sessionId"], "modeId": id})
     return {"action": "mode_set", "key": opened["key"], "value": id}

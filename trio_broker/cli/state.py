@@ -1,4 +1,8 @@
-"""What the commands have in common: paths and configuration, a broker that is there, and running async code."""
+"""The object that every command gets, and the functions that start a broker and run async code.
+
+`State` holds the options before the command. Paths, configuration and the client are imported when first used, so that
+quick commands stay quick.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trio_broker.cli.background import listens, start
+from trio_broker.cli.background import is_listening, start_daemon
 from trio_broker.errors import BrokerError, Misuse
 
 if TYPE_CHECKING:
@@ -67,15 +71,15 @@ class State:
 
         return open_client(self.url or self.paths.socket, token=self.token, **handlers)
 
-    def ask(self, method: str, params: object = None, *, patience: float | None = None) -> Any:
-        """One call and no more: without Trio where the broker is at home. Raises NoBroker, and what `call` raises."""
+    def call(self, method: str, params: object = None, *, patience: float | None = None) -> Any:
+        """Send one request and return its result; without Trio if the broker is local. Raises NoBroker, BrokerError."""
         if self.url is None:
             from trio_broker import once
 
             return once.call(self.paths.socket, method, params, patience=patience)
-        return run(self._ask, method, params)
+        return run(self._call, method, params)
 
-    async def _ask(self, method: str, params: object) -> Any:
+    async def _call(self, method: str, params: object) -> Any:
         async with self.connect() as client:
             return await client.call(method, params)
 
@@ -100,23 +104,23 @@ def run(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     return result
 
 
-def run_to_a_signal(main: Callable[..., Awaitable[T]], *args: Any) -> T:
+def run_until_signal(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     """`run` for what has processes of its own: SIGTERM and a closed terminal end them too, as Ctrl-C does."""
-    result: T = run(_to_a_signal, main, *args)
+    result: T = run(_run_until_signal, main, *args)
     return result
 
 
-async def _to_a_signal(main: Callable[..., Awaitable[T]], *args: Any) -> T:
+async def _run_until_signal(main: Callable[..., Awaitable[T]], *args: Any) -> T:
     import trio
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(_heed_signals)
+        await nursery.start(_interrupt_on_signal)
         result = await main(*args)
         nursery.cancel_scope.cancel()
     return result
 
 
-async def _heed_signals(*, task_status: trio.TaskStatus[None]) -> None:
+async def _interrupt_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
     import trio
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
@@ -133,22 +137,22 @@ def first_error(group: BaseExceptionGroup[Any]) -> Any:
     return error
 
 
-def reach(state: State, *, autostart: bool) -> None:
+def ensure_broker(state: State, *, autostart: bool) -> None:
     """Make sure that a broker listens, starting it in the background if need be. Raises NoBroker.
 
     One that was named by its URL is not looked for: connecting tells.
     """
-    if state.url is not None or listens(state.paths):
+    if state.url is not None or is_listening(state.paths):
         return
     if not autostart:
         from trio_broker import once
 
         raise once.no_broker(state.paths.socket)
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
-    start(state.paths)
+    start_daemon(state.paths)
 
 
-def at_home(state: State, command: str) -> None:
+def require_local_broker(state: State, command: str) -> None:
     """Raises Misuse if another broker than that of this home was named, which `command` has no way to act on."""
     if state.url is not None:
         raise Misuse(

@@ -17,7 +17,7 @@ import trio
 from click.testing import CliRunner
 
 from trio_broker.cli.app import cli
-from trio_broker.cli.background import await_end
+from trio_broker.cli.background import wait_ended
 from trio_broker.errors import BrokerError
 from trio_broker.paths import Paths
 from trio_broker.testing.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
@@ -140,10 +140,10 @@ def test_down_does_not_wait_for_the_next_broker(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("2\nnext\n")
         lock.flush()
-        await_end(paths, ["1", "first"], patience=LIMIT)
+        wait_ended(paths, ["1", "first"], timeout=LIMIT)
         with pytest.raises(BrokerError, match="has not ended within 0 s"):
-            await_end(paths, ["2", "next"], patience=0)
-    await_end(paths, ["2", "next"], patience=LIMIT)
+            wait_ended(paths, ["2", "next"], timeout=0)
+    wait_ended(paths, ["2", "next"], timeout=LIMIT)
 
 
 def test_up_twice_and_down_twice(home: Home) -> None:

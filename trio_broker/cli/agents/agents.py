@@ -14,9 +14,9 @@ import click
 from trio_broker import catalog
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.completion_values import agent_names
-from trio_broker.cli.options import ABOVE_ZERO, Group
+from trio_broker.cli.options import POSITIVE, CommandGroup
 from trio_broker.cli.output import print_json, safe, table
-from trio_broker.cli.state import State, pass_state, run, run_to_a_signal
+from trio_broker.cli.state import State, pass_state, run, run_until_signal
 from trio_broker.errors import BrokerError, Misuse
 
 FORMAT = click.option(
@@ -30,7 +30,7 @@ FORMAT = click.option(
 NAME = click.argument("name", shell_complete=agent_names)
 
 
-@click.group("agents", cls=Group)
+@click.group("agents", cls=CommandGroup)
 def agents_command() -> None:
     """The agents that can be named: configured, installed and built-in ones."""
 
@@ -148,7 +148,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 @agents_command.command("test", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, metavar="NAME | -- COMMAND…", shell_complete=agent_names)
 @click.option("--cwd", metavar="DIR", default=".", help="Open the session there instead of here.")
-@click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Give up after that.")
+@click.option("--timeout", type=POSITIVE, metavar="S", help="Give up after that.")
 @FORMAT
 @pass_state
 def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, style: str) -> int:
@@ -166,7 +166,9 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
     if not os.path.isdir(cwd):
         raise Misuse(f"--cwd: there is no directory {cwd}")
     patience = timeout or spec.start_timeout or state.config.broker.start_timeout
-    probe = run_to_a_signal(looked_at, attrs.evolve(spec, start_timeout=None), os.path.abspath(cwd), patience)
+    probe = run_until_signal(
+        looked_at, attrs.evolve(spec, start_timeout=None), os.path.abspath(cwd), patience
+    )
     found = picture(probe)
     if style == "json":
         print_json(found)
@@ -174,9 +176,9 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
         for label, value in lines(found):
             click.echo(f"{label + ':':<14}{value}")
     if probe.error is not None:
-        from trio_broker.cli.error_output import tell
+        from trio_broker.cli.error_output import print_error
 
-        return tell(probe.error)
+        return print_error(probe.error)
     return 0
 
 
@@ -277,7 +279,7 @@ def _running(state: State, name: str) -> list[str]:
     if state.url is not None or record is None:
         return []
     try:
-        sessions = state.ask("_trio_broker/sessions")["sessions"]
+        sessions = state.call("_trio_broker/sessions")["sessions"]
     except BrokerError:
         return []
     return [safe(view["key"]) for view in sessions if view["agent"] == name and view["pid"]]

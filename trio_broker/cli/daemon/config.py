@@ -10,9 +10,9 @@ from typing import Any
 import attrs
 import click
 
-from trio_broker.cli.options import Group
+from trio_broker.cli.options import CommandGroup
 from trio_broker.cli.output import print_json, safe
-from trio_broker.cli.state import State, pass_state, reach
+from trio_broker.cli.state import State, ensure_broker, pass_state
 from trio_broker.errors import Misuse
 
 # Every setting with its default, as a comment. tests/cli/daemon/test_init.py compares it with the settings.
@@ -82,7 +82,7 @@ SAMPLE = """\
 """
 
 
-@click.group("config", cls=Group)
+@click.group("config", cls=CommandGroup)
 def config_command() -> None:
     """The configuration file and what it says."""
 
@@ -192,8 +192,8 @@ def reload(state: State, style: str) -> None:
 
     A mistake in the file changes nothing. The tables [listen] and [journal] hold from the next start of the broker on.
     """
-    reach(state, autostart=False)
-    done = state.ask("_trio_broker/reload", {})
+    ensure_broker(state, autostart=False)
+    done = state.call("_trio_broker/reload", {})
     if style == "json":
         print_json({"action": "config_reloaded", **done})
         return

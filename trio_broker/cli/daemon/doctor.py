@@ -24,12 +24,12 @@ import trio
 
 from trio_broker import __version__, catalog, marks
 from trio_broker.catalog import AgentSpec
-from trio_broker.cli.background import listens, lock_is_held
+from trio_broker.cli.background import is_listening, lock_is_held
 from trio_broker.cli.daemon.config_check import find
 from trio_broker.cli.daemon.orphans import orphan_filter
-from trio_broker.cli.options import ABOVE_ZERO
+from trio_broker.cli.options import POSITIVE
 from trio_broker.cli.output import print_json, progress, safe
-from trio_broker.cli.state import State, at_home, pass_state, run_to_a_signal
+from trio_broker.cli.state import State, pass_state, require_local_broker, run_until_signal
 from trio_broker.config import config_error
 from trio_broker.errors import BrokerError, ConfigError
 from trio_broker.probe import Probe
@@ -113,7 +113,7 @@ def check_home(state: State) -> Iterator[Finding]:
 
 def check_broker(state: State) -> Iterator[Finding]:
     paths = state.paths
-    if not listens(paths):
+    if not is_listening(paths):
         if lock_is_held(paths):
             mend = f"wait a moment, then look at {paths.log}; `trio-broker down` ends it"
             yield Finding("broker", BROKEN, "a broker lives and does not listen", mend)
@@ -123,7 +123,7 @@ def check_broker(state: State) -> Iterator[Finding]:
     if (mode := _mode(paths.socket)) != 0o600:
         yield Finding("socket", BROKEN, f"{paths.socket} has mode {mode:04o}", f"chmod 600 {paths.socket}")
     try:
-        status = state.ask("_trio_broker/status", patience=5.0)
+        status = state.call("_trio_broker/status", patience=5.0)
     except BrokerError as error:
         yield Finding("broker", BROKEN, error.message, f"look at {paths.log}, then `trio-broker down`")
         return
@@ -214,7 +214,7 @@ CHECKS = (
 @click.option("--agents/--no-agents", default=True, help="Start the agents in PATH, and ask who they are.")
 @click.option(
     "--timeout",
-    type=ABOVE_ZERO,
+    type=POSITIVE,
     default=15.0,
     show_default=True,
     metavar="S",
@@ -231,10 +231,10 @@ def doctor_command(state: State, agents: bool, timeout: float, style: str) -> in
       trio-broker doctor
       trio-broker doctor --no-agents --format json
     """
-    at_home(state, "doctor")
+    require_local_broker(state, "doctor")
     findings = [finding for check in CHECKS for finding in check(state)]
     if agents:
-        findings += run_to_a_signal(_agents, state, timeout)
+        findings += run_until_signal(_agents, state, timeout)
     broken = sum(finding.state == BROKEN for finding in findings)
     if style == "json":
         print_json({"ok": not broken, "findings": [attrs.asdict(finding) for finding in findings]})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from trio_broker import marks
-from trio_broker.cli.background import holder
+from trio_broker.cli.background import lock_holder
 from trio_broker.cli.output import print_json, safe, table
 from trio_broker.cli.state import State, pass_state
 from trio_broker.marks import Kin
@@ -39,7 +39,7 @@ def orphans_command(state: State, end: bool, style: str) -> None:
 
 def orphan_filter(state: State) -> Callable[[Kin], bool]:
     """Return a function that selects the processes of this home whose broker does not run any more."""
-    running = next(iter(holder(state.paths)[1:]), None)
+    running = next(iter(lock_holder(state.paths)[1:]), None)
     home = marks.home_mark(str(state.paths.runtime))
 
     def match(kin: Kin) -> bool:

@@ -11,10 +11,16 @@ import attrs
 import click
 
 from trio_broker import __version__
-from trio_broker.cli.background import await_end, await_start, holder, listens, start
-from trio_broker.cli.options import FROM_ZERO
+from trio_broker.cli.background import (
+    is_listening,
+    lock_holder,
+    start_daemon,
+    wait_ended,
+    wait_start_finished,
+)
+from trio_broker.cli.options import NON_NEGATIVE
 from trio_broker.cli.output import print_json
-from trio_broker.cli.state import State, at_home, pass_state, run
+from trio_broker.cli.state import State, pass_state, require_local_broker, run
 from trio_broker.config import BrokerConfig
 from trio_broker.errors import ConfigError
 
@@ -42,7 +48,7 @@ def serve_command(
       trio-broker serve --websocket 127.0.0.1:8765
       trio-broker token new --name phone --scope prompt --scope answer
     """
-    at_home(state, "serve")
+    require_local_broker(state, "serve")
     from trio_broker.listen import listen
     from trio_broker.memory import collect_seldom
 
@@ -74,12 +80,12 @@ def serve_command(
 @pass_state
 def up_command(state: State) -> None:
     """Start the broker in the background, unless one runs already."""
-    at_home(state, "up")
-    if listens(state.paths):
+    require_local_broker(state, "up")
+    if is_listening(state.paths):
         click.echo(f"a broker already serves {state.paths.socket}", err=True)
         return
     state.config  # noqa: B018  # a mistake in it is told here, rather than in the daemon's log
-    start(state.paths)
+    start_daemon(state.paths)
     click.echo(f"the broker serves {state.paths.socket}; its log is {state.paths.log}", err=True)
 
 
@@ -89,7 +95,7 @@ def up_command(state: State) -> None:
 )
 @click.option(
     "--timeout",
-    type=FROM_ZERO,
+    type=NON_NEGATIVE,
     metavar="S",
     help="With --drain: after S seconds stop it as without.",
 )
@@ -107,17 +113,17 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
 
     Ctrl-C while it drains leaves it draining.
     """
-    at_home(state, "down")
-    await_start(state.paths)
-    held = holder(state.paths)
-    if listens(state.paths):
+    require_local_broker(state, "down")
+    wait_start_finished(state.paths)
+    held = lock_holder(state.paths)
+    if is_listening(state.paths):
         kept = run(_shut_down, state, drain, timeout)
     elif held:
         kept = _end_unreachable(state, int(held[0]))
     else:
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
-    await_end(state.paths, held, _patience(state))
+    wait_ended(state.paths, held, _patience(state))
     if style == "json":
         print_json({"action": "broker_stopped", "socket": str(state.paths.socket), "kept": kept})
     elif style == "text":

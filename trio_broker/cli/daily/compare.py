@@ -14,20 +14,20 @@ import trio
 from trio_broker.cli.daily.prompt import TIMEOUT
 from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions
 from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
-from trio_broker.cli.error_output import EXIT_CODES, what_of
-from trio_broker.cli.events import EVENT, text_of, update_of
+from trio_broker.cli.error_output import EXIT_CODES, error_text
+from trio_broker.cli.events import EVENT, content_text, session_update
 from trio_broker.cli.options import (
     autostart_option,
     file_option,
     format_option,
     model_option,
     policy_options,
-    read_text,
+    read_prompt,
 )
-from trio_broker.cli.output import ago, print_json, safe, safe_lines, say
-from trio_broker.cli.session_settings import choose_model
-from trio_broker.cli.session_target import Scope, find_scope
-from trio_broker.cli.state import State, first_error, pass_state, reach, run
+from trio_broker.cli.output import format_duration, print_json, print_stderr, safe, safe_lines
+from trio_broker.cli.session_settings import set_model
+from trio_broker.cli.session_target import SessionTarget, find_target
+from trio_broker.cli.state import State, ensure_broker, first_error, pass_state, run
 from trio_broker.client import Client
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
@@ -54,9 +54,9 @@ class Run:
             if event["kind"] == "answer":
                 self.permissions.count(event)
             return
-        update = update_of(message)
+        update = session_update(message)
         if update.get("sessionUpdate") == "agent_message_chunk":
-            self.text += text_of(update.get("content"))
+            self.text += content_text(update.get("content"))
         elif update.get("sessionUpdate") == "usage_update":
             self.usage = {name: update[name] for name in ("used", "size", "cost") if name in update}
 
@@ -102,12 +102,12 @@ def compare_command(
     permission was denied.
     """
     agents, text = (
-        (words, read_text((), file)) if file is not None else (words[:-1], read_text(words[-1:], None))
+        (words, read_prompt((), file)) if file is not None else (words[:-1], read_prompt(words[-1:], None))
     )
     if not agents:
         raise Misuse('name the agents, then the prompt: `trio-broker compare claude codex "…"`')
-    scopes = [find_scope(state, None, agent, cwd) for agent in agents]
-    reach(state, autostart=autostart)
+    scopes = [find_target(state, None, agent, cwd) for agent in agents]
+    ensure_broker(state, autostart=autostart)
     comparing = Comparing(state, text, policy or Policy.APPROVE_READS.value, model, timeout)
     runs = run(comparing.run, scopes)
     _show(text, runs, style)
@@ -125,7 +125,7 @@ class Comparing:
     seconds: float | None = None
     _prompting: list[trio.CancelScope] = attrs.field(factory=list)
 
-    async def run(self, scopes: list[Scope]) -> list[Run]:
+    async def run(self, scopes: list[SessionTarget]) -> list[Run]:
         """All of them, in the order of `scopes`. Ctrl-C ends those that still work; none of them leaves a session."""
         runs = [Run(str(scope.agent)) for scope in scopes]
         async with trio.open_nursery() as heeding:
@@ -140,23 +140,25 @@ class Comparing:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
             async for _ in signals:
-                say("[cancelling] the sessions are closed")
+                print_stderr("[cancelling] the sessions are closed")
                 for scope in self._prompting:  # within their connections, which close the sessions
                     scope.cancel()
 
-    async def _run_one(self, scope: Scope, one: Run) -> None:
+    async def _run_one(self, scope: SessionTarget, one: Run) -> None:
         begun = time.monotonic()
         one.error, one.code = "interrupted", INTERRUPTED  # unless it comes to something else
         try:
             await self._in_a_session(scope, one)
         except* BrokerError as group:
             error: BrokerError = first_error(group)
-            one.error, one.code = what_of(error), EXIT_CODES.get(error.code, 1)
+            one.error, one.code = error_text(error), EXIT_CODES.get(error.code, 1)
         finally:
             one.seconds = time.monotonic() - begun
-            say(f"[{'done' if one.outcome else 'failed'}] {safe(one.agent)}, {ago(one.seconds)}")
+            print_stderr(
+                f"[{'done' if one.outcome else 'failed'}] {safe(one.agent)}, {format_duration(one.seconds)}"
+            )
 
-    async def _in_a_session(self, scope: Scope, one: Run) -> None:
+    async def _in_a_session(self, scope: SessionTarget, one: Run) -> None:
         scope = attrs.evolve(scope, key=f"compare:{scope.key}#{uuid.uuid4().hex[:8]}")
         async with self.state.connect(on_message=one.hear) as client:
             try:
@@ -170,10 +172,10 @@ class Comparing:
                     except BrokerError:
                         pass  # it was never opened, or the broker is gone: the prompt's own error tells
 
-    async def _in_time(self, client: Client, scope: Scope, one: Run) -> None:
+    async def _in_time(self, client: Client, scope: SessionTarget, one: Run) -> None:
         with trio.move_on_after(float("inf") if self.seconds is None else self.seconds) as patience:
-            opened = await client.call("_trio_broker/open", scope.opening(policy=self.policy))
-            await choose_model(client, opened, self.model)
+            opened = await client.call("_trio_broker/open", scope.open_params(policy=self.policy))
+            await set_model(client, opened, self.model)
             asked = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": self.text}]}
             result = await client.call("session/prompt", asked)
             one.error = None
@@ -189,7 +191,7 @@ def _show(text: str, runs: list[Run], style: str) -> None:
     for one in runs:
         if style == "text":
             how = one.outcome or "failed"
-            click.echo(f"== {safe(one.agent)} ({safe(how)}, {ago(one.seconds)})")
+            click.echo(f"== {safe(one.agent)} ({safe(how)}, {format_duration(one.seconds)})")
         answer = safe_lines(one.text).rstrip("\n")
         click.echo(answer + "\n" if answer else "", nl=False)
         if one.error is not None:

@@ -9,29 +9,35 @@ import attrs
 import click
 
 from trio_broker.cli.options import (
-    ABOVE_ZERO,
+    POSITIVE,
     autostart_option,
     command_option,
     file_option,
     format_option,
     model_option,
     policy_options,
-    read_text,
-    scope_options,
+    read_prompt,
+    session_options,
 )
 from trio_broker.cli.output import print_json, safe
-from trio_broker.cli.session_target import Scope, check_place, choose_policy, find_scope, meant
-from trio_broker.cli.state import State, pass_state, reach, run
+from trio_broker.cli.session_target import (
+    SessionTarget,
+    check_directory,
+    choose_policy,
+    find_target,
+    resolve_session,
+)
+from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 
 TEXT = click.argument("text", nargs=-1)
-TIMEOUT = click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Cancel after S seconds.")
+TIMEOUT = click.option("--timeout", type=POSITIVE, metavar="S", help="Cancel after S seconds.")
 
 
 @click.command("prompt")
 @TEXT
 @file_option
-@scope_options
+@session_options
 @command_option
 @model_option
 @click.option("--no-wait", is_flag=True, help="Queue it, and do not wait for the answer.")
@@ -79,11 +85,11 @@ def prompt_command(
     """
     if no_wait and timeout is not None:
         raise Misuse("--timeout is for a prompt that is waited for; leave it out, or leave out --no-wait")
-    scope = find_scope(state, session, agent, cwd, command)
-    words = read_text(text, file)
+    scope = find_target(state, session, agent, cwd, command)
+    words = read_prompt(text, file)
     chosen = choose_policy(state, policy)
-    reach(state, autostart=autostart)
-    check_place(state, scope)
+    ensure_broker(state, autostart=autostart)
+    check_directory(state, scope)
     if no_wait:
         more = {"model": model, "promptId": prompt_id, "ifBusy": if_busy, "policy": chosen}
         return _submit(state, scope, words, style, {name: value for name, value in more.items() if value})
@@ -104,7 +110,7 @@ def prompt_command(
 @click.command("exec")
 @TEXT
 @file_option
-@scope_options
+@session_options
 @command_option
 @model_option
 @TIMEOUT
@@ -131,17 +137,17 @@ def exec_command(
     \b
       trio-broker exec "what changed in the last commit?" --format quiet
     """
-    scope = find_scope(state, session, agent, cwd, command)
+    scope = find_target(state, session, agent, cwd, command)
     scope = attrs.evolve(scope, key=session or f"exec:{scope.key}#{uuid.uuid4().hex[:8]}")
-    words = read_text(text, file)
+    words = read_prompt(text, file)
     chosen = choose_policy(state, policy)
-    reach(state, autostart=autostart)
+    ensure_broker(state, autostart=autostart)
     return _prompt(state, scope, words, chosen, style, timeout, own=True, model=model)
 
 
 def _prompt(
     state: State,
-    scope: Scope,
+    scope: SessionTarget,
     text: str,
     policy: str | None,
     style: str,
@@ -161,7 +167,7 @@ def _prompt(
     return run(prompting.run)
 
 
-def _submit(state: State, scope: Scope, text: str, style: str, more: dict[str, str]) -> int:
+def _submit(state: State, scope: SessionTarget, text: str, style: str, more: dict[str, str]) -> int:
     submitted = run(_submit_it, state, scope, text, more)
     if style == "json":
         print_json({"action": "prompt_queued", **submitted})
@@ -175,22 +181,22 @@ def _submit(state: State, scope: Scope, text: str, style: str, more: dict[str, s
     return 0
 
 
-async def _submit_it(state: State, scope: Scope, text: str, more: dict[str, str]) -> dict[str, Any]:
-    from trio_broker.cli.events import tell_starting, tell_woken
-    from trio_broker.cli.session_settings import choose_model
+async def _submit_it(state: State, scope: SessionTarget, text: str, more: dict[str, str]) -> dict[str, Any]:
+    from trio_broker.cli.events import print_resumed, start_reporter
+    from trio_broker.cli.session_settings import set_model
 
     chosen = {"policy": more["policy"]} if "policy" in more else {}
-    async with state.connect(on_message=tell_starting()) as client:
-        opened = await client.call("_trio_broker/open", scope.opening(**chosen))
-        tell_woken(opened)
-        await choose_model(client, opened, more.pop("model", None))
+    async with state.connect(on_message=start_reporter()) as client:
+        opened = await client.call("_trio_broker/open", scope.open_params(**chosen))
+        print_resumed(opened)
+        await set_model(client, opened, more.pop("model", None))
         params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **more}
         submitted: dict[str, Any] = await client.call("_trio_broker/submit", params)
     return submitted | {"sessionId": opened["sessionId"], "key": opened["key"]}
 
 
 @click.command("cancel")
-@scope_options
+@session_options
 @click.option(
     "--prompt-id", metavar="ID", help="This prompt, running or queued, rather than the running turn."
 )
@@ -204,7 +210,7 @@ def cancel_command(
     \b
       trio-broker cancel -s review
     """
-    scope = meant(state, session, agent, cwd)
+    scope = resolve_session(state, session, agent, cwd)
     params = {"key": scope.key} | ({} if prompt_id is None else {"promptId": prompt_id})
     cancelled = run(_cancel, state, params)
     if style == "json":

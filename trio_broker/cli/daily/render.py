@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from trio_broker.cli.events import text_of, update_of
+from trio_broker.cli.events import content_text, session_update
 from trio_broker.cli.output import safe, safe_json, safe_lines
 from trio_broker.wire import OURS, jsonrpc
 from trio_broker.wire.jsonrpc import Message
@@ -53,9 +53,9 @@ class Quiet:
         self.parts: list[str] = []
 
     def message(self, message: Message) -> None:
-        update = update_of(message)
+        update = session_update(message)
         if update.get("sessionUpdate") == "agent_message_chunk":
-            self.parts.append(text_of(update.get("content")))
+            self.parts.append(content_text(update.get("content")))
 
     def end(self, reason: str) -> None:
         text = safe_lines("".join(self.parts))
@@ -73,12 +73,12 @@ class Text:
         self.tools: dict[str, dict[str, Any]] = {}
 
     def message(self, message: Message) -> None:
-        update = update_of(message)
+        update = session_update(message)
         kind = update.get("sessionUpdate")
         if kind == "agent_thought_chunk":
-            self._flow("thinking", text_of(update.get("content")))
+            self._flow("thinking", content_text(update.get("content")))
         elif kind == "agent_message_chunk":
-            self._flow("", text_of(update.get("content")))
+            self._flow("", content_text(update.get("content")))
         elif kind in ("tool_call", "tool_call_update"):
             self._tool(update)
         elif kind == "plan":
@@ -158,4 +158,4 @@ def _item(item: dict[str, Any]) -> str:
         return f"diff of {item.get('path')}"
     if item.get("type") == "terminal":
         return f"terminal {item.get('terminalId')}"
-    return text_of(item.get("content")).rstrip("\n")
+    return content_text(item.get("content")).rstrip("\n")

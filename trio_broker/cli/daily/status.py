@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.output import ago, print_json, safe, sessions_table
-from trio_broker.cli.state import State, pass_state, reach, run
+from trio_broker.cli.output import format_duration, print_json, safe, sessions_table
+from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 
 COLOURS = {
@@ -33,7 +33,7 @@ def status_command(state: State, style: str) -> None:
     \b
       trio-broker status --format json
     """
-    status = state.ask("_trio_broker/status")
+    status = state.call("_trio_broker/status")
     if style == "json":
         print_json(status)
     else:
@@ -44,7 +44,7 @@ def show(status: dict[str, Any]) -> None:
     """The picture as text: one line for the broker, one for each session."""
     counts = ", ".join(f"{number} {phase}" for phase, number in status["counts"].items() if number)
     click.echo(
-        f"broker {status['version']} (pid {status['pid']}) up {ago(status['uptime'])}, "
+        f"broker {status['version']} (pid {status['pid']}) up {format_duration(status['uptime'])}, "
         f"{status['clients']} client{'' if status['clients'] == 1 else 's'}; sessions: {counts or 'none'}"
     )
     if status["draining"]:
@@ -58,7 +58,7 @@ def show(status: dict[str, Any]) -> None:
         click.echo(sessions_table(status["sessions"]))
     for name, failing in status["failing"].items():
         rest = (
-            f"it rests for {ago(failing['retry_in'])}"
+            f"it rests for {format_duration(failing['retry_in'])}"
             if failing["retry_in"]
             else "the next prompt tries again"
         )
@@ -91,7 +91,7 @@ def top_command(state: State, once: bool, svg: str | None, size: str | None, sty
     columns, lines = _size(size) if size else (0, 0)
     if style == "json" and svg is not None:
         raise Misuse("--format json prints the picture, --svg draws it: choose one")
-    reach(state, autostart=False)
+    ensure_broker(state, autostart=False)
     if style == "json":
         print_json(run(_picture, state))
     elif svg is not None:

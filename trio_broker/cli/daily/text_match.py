@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_broker.cli.events import EVENT, text_of, update_of
+from trio_broker.cli.events import EVENT, content_text, session_update
 from trio_broker.errors import BrokerGone, SessionOver
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
@@ -36,9 +36,9 @@ class Listening:
             self._event(jsonrpc.decode(message.params))
         elif message.method == "session/update":
             self._seq += 1
-            update = update_of(message)
+            update = session_update(message)
             if update.get("sessionUpdate") == "agent_message_chunk":
-                self._say(text_of(update.get("content")))
+                self._say(content_text(update.get("content")))
 
     def _event(self, event: dict[str, Any]) -> None:
         self._seq = event.get("seq", self._seq)

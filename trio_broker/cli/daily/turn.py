@@ -13,11 +13,11 @@ import attrs
 import trio
 
 from trio_broker.cli.daily.render import Renderer
-from trio_broker.cli.events import EVENT, tell_starting, tell_woken
-from trio_broker.cli.output import safe, say
+from trio_broker.cli.events import EVENT, print_resumed, start_reporter
+from trio_broker.cli.output import print_stderr, safe
 from trio_broker.cli.permissions.terminal import ask_person
-from trio_broker.cli.session_settings import choose_model
-from trio_broker.cli.session_target import Scope, person_is_there
+from trio_broker.cli.session_settings import set_model
+from trio_broker.cli.session_target import SessionTarget, is_interactive
 from trio_broker.client import Client, refuse_all
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.policy import Policy
@@ -60,7 +60,7 @@ class Prompting:
     """
 
     connect: Callable[..., AbstractAsyncContextManager[Client]]
-    scope: Scope
+    scope: SessionTarget
     text: str
     renderer: Renderer
     policy: str | None = None
@@ -80,7 +80,7 @@ class Prompting:
     unread: bool = False  # nobody reads our stdout any more
     code: int | None = None  # None: left before its end
     _all: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _starting: Any = attrs.field(factory=tell_starting)
+    _starting: Any = attrs.field(factory=start_reporter)
 
     async def run(self) -> int:
         """Open the session, prompt, show; the exit code. Raises BrokenPipeError when nobody reads what it shows."""
@@ -109,7 +109,7 @@ class Prompting:
     def _leave(self) -> int:
         if self.code is not None:
             return self.code
-        say(self._why_left() + self._what_goes_on())
+        print_stderr(self._why_left() + self._what_goes_on())
         if self.unread:
             raise BrokenPipeError
         return TIMEOUT if self.timed_out else INTERRUPTED
@@ -151,10 +151,10 @@ class Prompting:
         async with trio.open_nursery() as nursery:
             if self.seconds is not None:
                 nursery.start_soon(self._time_out, client, self.seconds)
-            opened = await client.call("_trio_broker/open", self.scope.opening(**self._policy()))
-            tell_woken(opened)
+            opened = await client.call("_trio_broker/open", self.scope.open_params(**self._policy()))
+            print_resumed(opened)
             self.session_id = opened["sessionId"]
-            await choose_model(client, opened, self.model)
+            await set_model(client, opened, self.model)
             result = await self._call(client)
             nursery.cancel_scope.cancel()
         reason = result.get("stopReason") if isinstance(result, dict) else None
@@ -189,7 +189,7 @@ class Prompting:
                 if self.interrupts > 1 or not self.prompted:
                     self._all.cancel()
                     continue
-                say(
+                print_stderr(
                     f"\n[cancelling] once more to {'kill the agent' if self.own else 'leave the turn to itself'}"
                 )
                 await self._cancel(client)
@@ -200,12 +200,12 @@ class Prompting:
                 "_trio_broker/cancel", {"sessionId": self.session_id, "promptId": self.prompt_id}
             )
         except BrokerError as error:  # the turn's own outcome tells the rest
-            say(f"could not cancel: {error.message}")
+            print_stderr(f"could not cancel: {error.message}")
 
     def _exit_code(self, reason: str, result: Any) -> int:
         if self.timed_out:
             how = "" if reason == "cancelled" else f", which its agent answered with {safe(reason)}"
-            say(f"timed out after {self.seconds:g} s; the turn was cancelled{how} (--timeout)")
+            print_stderr(f"timed out after {self.seconds:g} s; the turn was cancelled{how} (--timeout)")
             return TIMEOUT
         if self.interrupts:
             return INTERRUPTED
@@ -216,10 +216,10 @@ class Prompting:
         if reason in ("cancelled", "refusal") and not (refused and by_itself):
             meta = result.get("_meta") or {}
             note = (meta.get(META) or {}).get("note") if isinstance(meta, dict) else None
-            say(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
+            print_stderr(f"the turn ended as {reason}" + (f": {safe(note)}" if note else ""))
             return ERROR if reason == "refusal" else INTERRUPTED
         if refused:
-            say(f"every permission the agent asked for was denied{self._way_out()}")
+            print_stderr(f"every permission the agent asked for was denied{self._way_out()}")
             return DENIED
         return OK
 
@@ -233,7 +233,7 @@ class Prompting:
     @property
     def _person(self) -> bool:
         """Questions are asked here, on the terminal."""
-        return self.policy in (None, Policy.ASK.value) and person_is_there()
+        return self.policy in (None, Policy.ASK.value) and is_interactive()
 
     def _policy(self) -> dict[str, str]:
         return {} if self.policy is None else {"policy": self.policy}
@@ -267,15 +267,19 @@ class Prompting:
         elif kind == "ended" and event["promptId"] == self.prompt_id:
             self.outcome = event["outcome"]
         elif kind == "note" and self.playing:
-            say(f"[note] {safe(str(event.get('text')))}")
+            print_stderr(f"[note] {safe(str(event.get('text')))}")
         elif kind == "ask" and self.playing and not self._person:
-            say(f"[waiting] {safe(str(event.get('title')))}: `trio-broker allow {event['askId']}`, or deny")
+            print_stderr(
+                f"[waiting] {safe(str(event.get('title')))}: `trio-broker allow {event['askId']}`, or deny"
+            )
         elif kind == "answer" and self.playing:
             self._answered(event)
 
     def _queued(self, event: dict[str, Any]) -> None:
         by = f", {event['event']} by {safe(str(event.get('by')))}" if "event" in event else ""
-        say(f"[queued] {event['position']} before this one{by}" if event["position"] else f"[queued]{by}")
+        print_stderr(
+            f"[queued] {event['position']} before this one{by}" if event["position"] else f"[queued]{by}"
+        )
 
     def _answered(self, event: dict[str, Any]) -> None:
         if (allowed := self.permissions.count(event)) is None:
@@ -284,7 +288,7 @@ class Prompting:
             self.typed -= 1
             return
         word = "allowed" if allowed else "denied"
-        say(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
+        print_stderr(f"[permission] {safe(str(event.get('title')))}: {word} by {safe(str(event.get('by')))}")
 
 
 def _ends_turn(reply: Message) -> bool:

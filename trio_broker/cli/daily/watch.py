@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.options import ABOVE_ZERO, format_option, scope_options
+from trio_broker.cli.options import POSITIVE, format_option, session_options
 from trio_broker.cli.output import print_json, safe
-from trio_broker.cli.session_target import meant
+from trio_broker.cli.session_target import resolve_session
 from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse
 
@@ -25,7 +25,7 @@ def compiled(match: str) -> re.Pattern[str]:
 
 
 @click.command("watch")
-@scope_options
+@session_options
 @click.option("--since", type=int, metavar="N", help="From this number of its log on; 1 is the beginning.")
 @format_option
 @pass_state
@@ -37,7 +37,7 @@ def watch_command(
     \b
       trio-broker watch -s review --since 1
     """
-    scope = meant(state, session, agent, cwd)
+    scope = resolve_session(state, session, agent, cwd)
     run(_watch, state, scope.key, since, style)
 
 
@@ -86,7 +86,7 @@ async def _until(event: Any, scope: Any) -> None:
 
 
 def _tell(event: dict[str, Any]) -> None:
-    from trio_broker.cli.events import HOW, exited, given, session_event  # late, as above
+    from trio_broker.cli.events import RESUMED, answer_text, exit_text, session_event_text  # late, as above
 
     kind = event["kind"]
     if kind == "queued" and "event" in event:
@@ -98,7 +98,7 @@ def _tell(event: dict[str, Any]) -> None:
         click.echo(f"[prompt] {safe(' '.join(texts))}", err=True)
     elif kind == "answer":
         click.echo(
-            f"[permission] {safe(str(event.get('title')))}: {given(event)} by {safe(str(event.get('by')))}",
+            f"[permission] {safe(str(event.get('title')))}: {answer_text(event)} by {safe(str(event.get('by')))}",
             err=True,
         )
     elif kind == "ask":
@@ -106,16 +106,16 @@ def _tell(event: dict[str, Any]) -> None:
         click.echo(f"[ask] {safe(str(event.get('title')))}: `trio-broker allow {id}`, or deny", err=True)
     elif kind in ("agent", "session", "note", "gap"):
         text = event.get("note") or event.get("text") or event.get("why") or event.get("error") or ""
-        what = session_event(event) if kind == "session" else event.get("event", "")
+        what = session_event_text(event) if kind == "session" else event.get("event", "")
         if event.get("event") == "exited":
-            text = exited(event)
+            text = exit_text(event)
         if event.get("event") == "resumed":
-            text = text or HOW.get(event["how"], event["how"])
+            text = text or RESUMED.get(event["how"], event["how"])
         click.echo(f"[{kind}] {what} {safe(str(text))}".rstrip(), err=True)
 
 
 @click.command("wait")
-@scope_options
+@session_options
 @click.option(
     "--until",
     type=click.Choice(["idle", "ask", "closed", "text"]),
@@ -126,7 +126,7 @@ def _tell(event: dict[str, Any]) -> None:
     "--since", type=click.IntRange(min=1), metavar="N", help="For text: from this number of its log on."
 )
 @click.option("--prompt-id", metavar="ID", help="Until this prompt has ended.")
-@click.option("--timeout", type=ABOVE_ZERO, metavar="S", help="Give up after S seconds (exit code 3).")
+@click.option("--timeout", type=POSITIVE, metavar="S", help="Give up after S seconds (exit code 3).")
 @format_option
 @pass_state
 def wait_command(
@@ -153,7 +153,7 @@ def wait_command(
     """
     if (until == "text" or match is not None) != (match is not None and until in (None, "text")):
         raise Misuse("--until text and --match RE go together")
-    asked = {"key": meant(state, session, agent, cwd).key, "until": until or "idle"}
+    asked = {"key": resolve_session(state, session, agent, cwd).key, "until": until or "idle"}
     if match is not None:
         found = run(_wait_text, state, asked["key"], compiled(match), since, timeout)
     else:

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.completion_values import ask_ids
+from trio_broker.cli.completion_values import request_ids
 from trio_broker.cli.options import format_option
-from trio_broker.cli.output import ago, print_json, safe, table
+from trio_broker.cli.output import format_duration, print_json, safe, table
 from trio_broker.cli.state import State, pass_state
 from trio_broker.errors import Misuse, NoAsk
 
-ID = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=ask_ids)
+ID = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=request_ids)
 
 
 @click.command("pending")
@@ -25,7 +25,7 @@ def pending_command(state: State, style: str) -> None:
       trio-broker pending
       trio-broker allow 3-17
     """
-    found = state.ask("_trio_broker/asks")
+    found = state.call("_trio_broker/asks")
     if style == "json":
         print_json(found)
     elif style == "quiet":
@@ -40,7 +40,7 @@ def _table(asks: list[dict[str, Any]]) -> str:
             ask["askId"],
             safe(ask["key"]),
             safe(ask["agent"]),
-            ago(ask["since"]),
+            format_duration(ask["since"]),
             safe(ask["kind"] or "-"),
             safe(", ".join(option["optionId"] for option in ask["options"]) or "-"),
             safe(ask["title"].split("\n")[0][:80]),
@@ -84,8 +84,8 @@ def deny_command(state: State, ask_id: str | None, always: bool, style: str) -> 
 
 
 def _answer(state: State, ask_id: str | None, chosen: dict[str, Any], style: str) -> None:
-    id = ask_id or _only_one(state.ask("_trio_broker/asks")["asks"])
-    answered = state.ask("_trio_broker/answer", {"askId": id, **chosen})
+    id = ask_id or _only_one(state.call("_trio_broker/asks")["asks"])
+    answered = state.call("_trio_broker/answer", {"askId": id, **chosen})
     if style == "json":
         print_json({"action": "answered", **answered})
     elif style == "text":

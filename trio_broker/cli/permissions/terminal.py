@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_broker.cli.output import safe, say
+from trio_broker.cli.output import print_stderr, safe
 from trio_broker.errors import RemoteError
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
@@ -22,13 +22,13 @@ async def ask_person(message: Message) -> dict[str, Any]:
     from trio_broker.wire.convert import structure
 
     asked = structure(message.params, acp.RequestPermissionRequest)
-    say(f"\n[permission] {safe(str(asked.tool_call.get('title') or 'the agent asks'))}")
+    print_stderr(f"\n[permission] {safe(str(asked.tool_call.get('title') or 'the agent asks'))}")
     for number, option in enumerate(asked.options, 1):
-        say(f"  {number}) {safe(option.name)}")
+        print_stderr(f"  {number}) {safe(option.name)}")
     try:
         chosen = await _choose(len(asked.options))
     except trio.Cancelled:
-        say("  (no answer is needed any more)")
+        print_stderr("  (no answer is needed any more)")
         raise
     outcome = acp.CANCELLED if chosen is None else acp.selected(asked.options[chosen].option_id)
     return {"outcome": outcome}
@@ -44,7 +44,7 @@ async def _choose(count: int) -> int | None:
             return None
         if line.isdigit() and 1 <= int(line) <= count:
             return int(line) - 1
-        say(f"  {safe(line)!r} is none of 1 to {count}")
+        print_stderr(f"  {safe(line)!r} is none of 1 to {count}")
 
 
 async def _read_line() -> str:

@@ -11,7 +11,7 @@ import click
 from trio_broker.cli.options import autostart_option, policy_options
 from trio_broker.cli.remote.bridge import Bridge
 from trio_broker.cli.remote.socket_pump import Pump
-from trio_broker.cli.state import State, pass_state, reach, run
+from trio_broker.cli.state import State, ensure_broker, pass_state, run
 
 
 @click.command("acp")
@@ -45,7 +45,7 @@ def acp_command(
       trio-broker acp -a claude
       trio-broker --url wss://build.example:8765 acp      # a broker elsewhere; TRIO_BROKER_TOKEN has the token
     """
-    reach(state, autostart=autostart)
+    ensure_broker(state, autostart=autostart)
     asked: dict[str, Any] = {
         "agent": agent or state.agent,
         "command": list(command) or None,
@@ -58,5 +58,5 @@ def acp_command(
         from trio_broker.cli.remote.websocket_pump import pump
 
         return run(pump, state.url, state.token, asked)
-    find = partial(reach, state, autostart=autostart)
+    find = partial(ensure_broker, state, autostart=autostart)
     return Pump(str(state.paths.socket), find, Bridge(asked)).run()

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.options import Group, seconds
+from trio_broker.cli.options import CommandGroup, parse_duration
 from trio_broker.cli.output import print_json, safe, table
-from trio_broker.cli.state import State, pass_state, reach
+from trio_broker.cli.state import State, ensure_broker, pass_state
 
 SCOPES = ("observe", "prompt", "answer", "admin")
 
 
-@click.group("token", cls=Group)
+@click.group("token", cls=CommandGroup)
 def token_command() -> None:
     """Let others in: make, list and end the tokens by which a client that is not you is known."""
 
@@ -65,9 +65,9 @@ def new(
     asked: dict[str, Any] = {"name": name, "scopes": scopes, "sessions": sessions}
     asked["roots"] = [os.path.abspath(os.path.expanduser(root)) for root in roots]
     if expires is not None:
-        asked["expiresIn"] = seconds(expires)
-    reach(state, autostart=True)
-    made = state.ask("_trio_broker/token_new", asked)
+        asked["expiresIn"] = parse_duration(expires)
+    ensure_broker(state, autostart=True)
+    made = state.call("_trio_broker/token_new", asked)
     if style == "json":
         print_json({"action": "token_created", **made})
         return
@@ -93,8 +93,8 @@ def _date(at: float | None, without: str) -> str:
 @pass_state
 def list_(state: State, style: str) -> None:
     """List the tokens there are, and what each of them may."""
-    reach(state, autostart=True)
-    found = state.ask("_trio_broker/tokens", {})
+    ensure_broker(state, autostart=True)
+    found = state.call("_trio_broker/tokens", {})
     if style == "json":
         print_json(found)
     elif found["tokens"]:
@@ -121,8 +121,8 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 @pass_state
 def revoke(state: State, name: str, style: str) -> None:
     """End a token, and the connections that came with it, at once."""
-    reach(state, autostart=True)
-    state.ask("_trio_broker/token_revoke", {"name": name})
+    ensure_broker(state, autostart=True)
+    state.call("_trio_broker/token_revoke", {"name": name})
     if style == "json":
         print_json({"action": "token_revoked", "name": name})
     else:

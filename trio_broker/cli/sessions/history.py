@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 import click
 
-from trio_broker.cli.events import HOW, exited, session_event
-from trio_broker.cli.options import format_option, scope_options, seconds
-from trio_broker.cli.output import ago, print_json, progress, safe, safe_lines
-from trio_broker.cli.session_target import meant
-from trio_broker.cli.state import State, pass_state, reach, run
+from trio_broker.cli.events import RESUMED, exit_text, session_event_text
+from trio_broker.cli.options import format_option, parse_duration, session_options
+from trio_broker.cli.output import format_duration, print_json, progress, safe, safe_lines
+from trio_broker.cli.session_target import resolve_session
+from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 from trio_broker.wire import jsonrpc
 
@@ -27,7 +27,7 @@ NAMED = 60  # characters by which a prompt is named
 
 
 @click.command("history")
-@scope_options
+@session_options
 @click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
 @click.option("--since", type=int, metavar="N", help="From this number on.")
 @format_option
@@ -57,7 +57,7 @@ def history(
 
 
 @click.command("export")
-@scope_options
+@session_options
 @click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
 @click.option("-o", "--output", type=click.File("wb"), default="-", help="The file; - is stdout.")
 @pass_state
@@ -83,7 +83,7 @@ def import_(state: State, file: BinaryIO, style: str) -> None:
     \b
       trio-broker sessions import review.ndjson
     """
-    reach(state, autostart=True)
+    ensure_broker(state, autostart=True)
     done = run(send_import, state, file, state.config.broker.max_line)
     _tell(style, {"action": "session_imported", **done}, f"{done['lines']} lines imported")
 
@@ -100,14 +100,14 @@ def prune(state: State, older_than: str, style: str) -> None:
     \b
       trio-broker sessions prune --older-than 30d
     """
-    wanted = seconds(older_than)
-    reach(state, autostart=True)
+    wanted = parse_duration(older_than)
+    ensure_broker(state, autostart=True)
     pruned = run(call_slowly, state, "prune", "_trio_broker/prune", {"olderThan": wanted})
     _tell(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
 
 
 @click.command("delete")
-@scope_options
+@session_options
 @click.option("--id", "id", metavar="ID", help="The session of this id, a closed one too.")
 @format_option
 @pass_state
@@ -120,7 +120,7 @@ def delete(
       trio-broker sessions delete -s review
     """
     which = _which(state, session, agent, cwd, id)
-    state.ask("_trio_broker/forget", which)
+    state.call("_trio_broker/forget", which)
     _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or which['key'])} is forgotten")
 
 
@@ -129,10 +129,10 @@ def _which(
 ) -> dict[str, str]:
     """A session by its id, or the one that is meant; at a broker that is there, a closed one too."""
     if id is None:
-        return {"key": meant(state, session, agent, cwd, autostart=True).key}
+        return {"key": resolve_session(state, session, agent, cwd, autostart=True).key}
     if session or agent or cwd:
         raise Misuse("--id names the session: leave out -s, -a and --cwd beside it")
-    reach(state, autostart=True)
+    ensure_broker(state, autostart=True)
     return {"sessionId": id}
 
 
@@ -159,7 +159,7 @@ def _line(item: dict[str, Any]) -> str:
     if item["kind"] == "tool":
         return f"{text} ({safe(str(item['status']))})"
     if item["kind"] == "answer":
-        after = f" after {ago(item['after'])}" if item.get("after") is not None else ""
+        after = f" after {format_duration(item['after'])}" if item.get("after") is not None else ""
         note = f": {safe(item['note'])}" if item.get("note") else ""
         return f"{safe(str(item.get('title')))}: {text}, by {safe(str(item.get('by')))}{after}{note}"
     if item["kind"] == "end":
@@ -171,11 +171,11 @@ def _line(item: dict[str, Any]) -> str:
         entries = [entry for entry in item["entries"] or () if isinstance(entry, dict)]
         return "; ".join(safe(f"[{entry.get('status')}] {entry.get('content')}") for entry in entries)
     if item["kind"] == "agent" and item.get("event") == "exited":
-        return f"exited (pid {item.get('pid')}): {exited(item)}"
+        return f"exited (pid {item.get('pid')}): {exit_text(item)}"
     if item["kind"] == "agent" and item.get("event") == "resumed":
-        return f"resumed: {text if item.get('note') else HOW.get(text, text)}"
+        return f"resumed: {text if item.get('note') else RESUMED.get(text, text)}"
     if item["kind"] == "session" and not item.get("error"):
-        return session_event(item)
+        return session_event_text(item)
     return text
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.options import format_option, scope_options
+from trio_broker.cli.options import format_option, session_options
 from trio_broker.cli.output import print_json, safe, safe_lines
-from trio_broker.cli.session_target import meant
+from trio_broker.cli.session_target import resolve_session
 from trio_broker.cli.state import State, pass_state, run
 
 EVERY = 0.3  # seconds between two looks
 
 
 @click.command("logs")
-@scope_options
+@session_options
 @click.option("--follow", is_flag=True, help="Go on until Ctrl-C, over restarts of the agent.")
 @format_option
 @pass_state
@@ -31,11 +31,11 @@ def logs_command(
 
     quiet leaves those lines out. How much is kept: stderr_ring in [broker].
     """
-    key = meant(state, session, agent, cwd).key
+    key = resolve_session(state, session, agent, cwd).key
     if follow:
         run(_follow, state, key, style)
         return
-    found = state.ask("_trio_broker/logs", {"key": key})
+    found = state.call("_trio_broker/logs", {"key": key})
     if style == "json":
         print_json({"key": key, **found})
     else:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from trio_broker.cli.options import Group, file_option, format_option, read_text, scope_options
-from trio_broker.cli.output import ago, print_json, safe, safe_lines, table
-from trio_broker.cli.session_target import meant
+from trio_broker.cli.options import CommandGroup, file_option, format_option, read_prompt, session_options
+from trio_broker.cli.output import format_duration, print_json, safe, safe_lines, table
+from trio_broker.cli.session_target import resolve_session
 from trio_broker.cli.state import State, pass_state
 from trio_broker.errors import BrokerError
 
@@ -17,7 +17,7 @@ ID = click.argument("prompt_id", metavar="ID")
 SHOWN = 60  # characters of a prompt in the list
 
 
-@click.group("queue", cls=Group)
+@click.group("queue", cls=CommandGroup)
 def queue_command() -> None:
     """See and change what waits for a session. Without -s it is the one of this work tree.
 
@@ -32,7 +32,7 @@ def queue_command() -> None:
 
 
 @queue_command.command("list")
-@scope_options
+@session_options
 @format_option
 @pass_state
 def list_queue(state: State, session: str | None, agent: str | None, cwd: str | None, style: str) -> None:
@@ -57,13 +57,13 @@ def _row(turn: dict[str, Any]) -> tuple[str, ...]:
     text = safe(" ".join(turn["text"].split()))
     short = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
     edited = f" (edited by {safe(turn['editedBy'])})" if turn["editedBy"] else ""
-    running = ago(turn["for"]) if turn["position"] == 0 else "-"
+    running = format_duration(turn["for"]) if turn["position"] == 0 else "-"
     author = safe(turn["author"] or "-")
     return (str(turn["position"]), safe(turn["promptId"]), author, running, short + edited)
 
 
 @queue_command.command("move")
-@scope_options
+@session_options
 @ID
 @click.argument("position", type=click.IntRange(min=1))
 @format_option
@@ -86,7 +86,7 @@ def move(
 
 
 @queue_command.command("edit")
-@scope_options
+@session_options
 @ID
 @click.argument("text", nargs=-1)
 @file_option
@@ -111,7 +111,7 @@ def edit(
     by_hand = not text and file is None and sys.stdin.isatty()
     if by_hand:
         text = (_edited(state, session, agent, cwd, prompt_id),)
-    blocks = [{"type": "text", "text": read_text(text, file)}]
+    blocks = [{"type": "text", "text": read_prompt(text, file)}]
     try:
         _change(state, session, agent, cwd, prompt_id, style, prompt=blocks)
     except BrokerError:
@@ -123,13 +123,13 @@ def edit(
 def _edited(state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str) -> str:
     found = _queue(state, session, agent, cwd)
     asked = {"key": found["key"], "promptId": _whole(found, prompt_id)}
-    blocks = state.ask("_trio_broker/queue", asked)["prompt"]
+    blocks = state.call("_trio_broker/queue", asked)["prompt"]
     before = "\n".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
     return (click.edit(before, extension=".md") or "").rstrip("\n")  # an editor ends its last line
 
 
 @queue_command.command("remove")
-@scope_options
+@session_options
 @ID
 @format_option
 @pass_state
@@ -145,8 +145,8 @@ def remove(
 
 
 def _queue(state: State, session: str | None, agent: str | None, cwd: str | None) -> dict[str, Any]:
-    key = meant(state, session, agent, cwd).key
-    found: dict[str, Any] = state.ask("_trio_broker/queue", {"key": key})
+    key = resolve_session(state, session, agent, cwd).key
+    found: dict[str, Any] = state.call("_trio_broker/queue", {"key": key})
     return found
 
 
@@ -168,7 +168,7 @@ def _change(
 ) -> None:
     found = _queue(state, session, agent, cwd)
     which = {"key": found["key"], "promptId": _whole(found, prompt_id)}
-    changed = state.ask("_trio_broker/queue_edit", which | what)
+    changed = state.call("_trio_broker/queue_edit", which | what)
     if style == "json":
         print_json({"action": f"prompt_{changed.pop('done')}", **changed})
     elif style == "text":

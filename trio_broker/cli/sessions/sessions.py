@@ -7,20 +7,20 @@ from typing import Any
 import click
 
 from trio_broker.cli.completion_values import agent_names
-from trio_broker.cli.events import HOW, tell_starting
+from trio_broker.cli.events import RESUMED, start_reporter
 from trio_broker.cli.options import (
-    Group,
+    CommandGroup,
     autostart_option,
     command_option,
     format_option,
     model_option,
     policy_options,
-    scope_options,
+    session_options,
 )
 from trio_broker.cli.output import print_json, safe, sessions_table
-from trio_broker.cli.session_target import Scope, check_place, find_scope, meant
+from trio_broker.cli.session_target import SessionTarget, check_directory, find_target, resolve_session
 from trio_broker.cli.sessions.history import delete, export, history, import_, prune
-from trio_broker.cli.state import State, pass_state, reach, run
+from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 
 LABELS = {
@@ -29,13 +29,15 @@ LABELS = {
 }  # for people
 
 
-@click.group("sessions", cls=Group)
+@click.group("sessions", cls=CommandGroup)
 def sessions_command() -> None:
     """Create, list, show and close sessions. Without -s it is the one of this work tree."""
 
 
-def _open(state: State, scope: Scope, action: str, style: str, model: str | None, **more: Any) -> None:
-    opened = run(_open_it, state, scope.opening(**more), model)
+def _open(
+    state: State, scope: SessionTarget, action: str, style: str, model: str | None, **more: Any
+) -> None:
+    opened = run(_open_it, state, scope.open_params(**more), model)
     if style == "json":
         found = {name: opened[name] for name in ("created", "sessionId", "key", "agent", "cwd", "phase")}
         print_json({"action": action, **found})
@@ -50,7 +52,7 @@ def _open(state: State, scope: Scope, action: str, style: str, model: str | None
 
 
 @sessions_command.command("new")
-@scope_options
+@session_options
 @command_option
 @model_option
 @policy_options
@@ -73,13 +75,13 @@ def new(
     \b
       trio-broker sessions new -s review -a claude --model opus
     """
-    scope = find_scope(state, session, agent, cwd, command)
-    reach(state, autostart=autostart)
+    scope = find_target(state, session, agent, cwd, command)
+    ensure_broker(state, autostart=autostart)
     _open(state, scope, "session_created", style, model, fresh=True, **_policy(policy))
 
 
 @sessions_command.command("ensure")
-@scope_options
+@session_options
 @command_option
 @model_option
 @policy_options
@@ -102,19 +104,19 @@ def ensure(
     \b
       trio-broker sessions ensure -s review -a claude
     """
-    scope = find_scope(state, session, agent, cwd, command)
-    reach(state, autostart=autostart)
-    check_place(state, scope)
+    scope = find_target(state, session, agent, cwd, command)
+    ensure_broker(state, autostart=autostart)
+    check_directory(state, scope)
     _open(state, scope, "session_ensured", style, model, **_policy(policy))
 
 
 async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> dict[str, Any]:
-    from trio_broker.cli.session_settings import choose_model
+    from trio_broker.cli.session_settings import set_model
 
-    async with state.connect(on_message=tell_starting()) as client:
+    async with state.connect(on_message=start_reporter()) as client:
         opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
         _check_policy(opened, asked.get("policy"))
-        await choose_model(client, opened, model)
+        await set_model(client, opened, model)
     return opened
 
 
@@ -142,8 +144,8 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     \b
       trio-broker sessions list --cwd . --format json
     """
-    asked = {"agent": agent or state.agent, "cwd": cwd and find_scope(state, None, None, cwd).cwd}
-    found = state.ask("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
+    asked = {"agent": agent or state.agent, "cwd": cwd and find_target(state, None, None, cwd).cwd}
+    found = state.call("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
     if agent and not found["sessions"] and state.url is None:
         from trio_broker import catalog
 
@@ -160,7 +162,7 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
 
 
 @sessions_command.command("show")
-@scope_options
+@session_options
 @format_option
 @pass_state
 def show(state: State, session: str | None, agent: str | None, cwd: str | None, style: str) -> None:
@@ -169,7 +171,7 @@ def show(state: State, session: str | None, agent: str | None, cwd: str | None, 
     \b
       trio-broker sessions show -s review
     """
-    scope = meant(state, session, agent, cwd)
+    scope = resolve_session(state, session, agent, cwd)
     view = run(_show, state, scope.key)
     if style == "json":
         print_json(view)
@@ -177,7 +179,7 @@ def show(state: State, session: str | None, agent: str | None, cwd: str | None, 
         click.echo(view["sessionId"] or "")
     else:
         how = view.get("resumed")
-        shown = view | ({"resumed": f"{how}: {HOW[how]}"} if how in HOW else {})
+        shown = view | ({"resumed": f"{how}: {RESUMED[how]}"} if how in RESUMED else {})
         click.echo("\n".join(f"{LABELS.get(name, name)}: {_field(value)}" for name, value in shown.items()))
 
 
@@ -200,7 +202,7 @@ async def _show(state: State, key: str) -> dict[str, Any]:
 
 
 @sessions_command.command("close")
-@scope_options
+@session_options
 @click.option("--kill", is_flag=True, help="Do not ask the agent: SIGKILL its whole group.")
 @format_option
 @pass_state
@@ -212,8 +214,8 @@ def close(
     \b
       trio-broker sessions close -s review
     """
-    scope = meant(state, session, agent, cwd)
-    closed = state.ask("_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
+    scope = resolve_session(state, session, agent, cwd)
+    closed = state.call("_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
     if style == "json":
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
     elif style == "text":
@@ -221,7 +223,7 @@ def close(
 
 
 @sessions_command.command("restart")
-@scope_options
+@session_options
 @click.option("--kill", is_flag=True, help="Do not ask the agent: SIGKILL its whole group.")
 @format_option
 @pass_state
@@ -233,12 +235,12 @@ def restart(
     \b
       trio-broker sessions restart -s review --kill
     """
-    asked = {"key": meant(state, session, agent, cwd).key, "kill": kill}
-    done = state.ask("_trio_broker/restart", asked)
+    asked = {"key": resolve_session(state, session, agent, cwd).key, "kill": kill}
+    done = state.call("_trio_broker/restart", asked)
     if style == "json":
         print_json({"action": "session_restarted", **done})
     elif style == "text":
-        how = HOW.get(done["resumed"], done["resumed"])
+        how = RESUMED.get(done["resumed"], done["resumed"])
         click.echo(f"session {safe(done['key'])} has a new process (pid {done['pid']}): {how}", err=True)
 
 

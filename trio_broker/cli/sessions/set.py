@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trio_broker.cli.events import tell_starting, tell_woken
-from trio_broker.cli.options import format_option, scope_options
+from trio_broker.cli.events import print_resumed, start_reporter
+from trio_broker.cli.options import format_option, session_options
 from trio_broker.cli.output import print_json, safe, table
 from trio_broker.cli.session_settings import (
     MODE,
-    Object,
-    _choose_mode,
-    _find,
-    _named,
-    choices_of,
-    choose,
-    modes_of,
-    options_of,
+    JsonObject,
+    config_options,
+    find_option,
+    mode_choices,
+    not_offered,
+    option_choices,
+    set_mode,
+    set_option,
 )
-from trio_broker.cli.session_target import Scope, meant
+from trio_broker.cli.session_target import SessionTarget, resolve_session
 from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command("set-mode")
-@scope_options
+@session_options
 @click.argument("mode", required=False)
 @format_option
 @pass_state
@@ -42,7 +42,7 @@ def set_mode_command(
       trio-broker set-mode
       trio-broker set-mode -s review plan
     """
-    scope = meant(state, session, agent, cwd)
+    scope = resolve_session(state, session, agent, cwd)
     if mode is None:
         _show(run(_offered, state, scope), style, modes_only=True)
     else:
@@ -50,7 +50,7 @@ def set_mode_command(
 
 
 @click.command("set")
-@scope_options
+@session_options
 @click.argument("name", metavar="[KEY]", required=False)
 @click.argument("value", required=False)
 @format_option
@@ -71,52 +71,52 @@ def set_command(
       trio-broker set model opus
       trio-broker set -s review thinking true
     """
-    scope = meant(state, session, agent, cwd)
+    scope = resolve_session(state, session, agent, cwd)
     if name is None or value is None:
         _show(run(_offered, state, scope), style, name)
     else:
         _tell(run(_set, state, scope, name, value), style)
 
 
-async def _offered(state: State, scope: Scope) -> Object:
-    async with state.connect(on_message=tell_starting()) as client:
+async def _offered(state: State, scope: SessionTarget) -> JsonObject:
+    async with state.connect(on_message=start_reporter()) as client:
         return await _open(client, scope)
 
 
-async def _open(client: Client, scope: Scope) -> Object:
-    opened: Object = await client.call("_trio_broker/open", scope.opening(create=False))
-    tell_woken(opened)
+async def _open(client: Client, scope: SessionTarget) -> JsonObject:
+    opened: JsonObject = await client.call("_trio_broker/open", scope.open_params(create=False))
+    print_resumed(opened)
     return opened
 
 
-async def _set_mode(state: State, scope: Scope, mode: str) -> Object:
-    async with state.connect(on_message=tell_starting()) as client:
+async def _set_mode(state: State, scope: SessionTarget, mode: str) -> JsonObject:
+    async with state.connect(on_message=start_reporter()) as client:
         opened = await _open(client, scope)
-        if not modes_of(opened) and _find(opened, MODE) is not None:
-            return await choose(client, opened, MODE, mode)  # the way that is to replace modes
-        return await _choose_mode(client, opened, mode)
+        if not mode_choices(opened) and find_option(opened, MODE) is not None:
+            return await set_option(client, opened, MODE, mode)  # the way that is to replace modes
+        return await set_mode(client, opened, mode)
 
 
-async def _set(state: State, scope: Scope, name: str, value: str) -> Object:
-    async with state.connect(on_message=tell_starting()) as client:
-        return await choose(client, await _open(client, scope), name, value)
+async def _set(state: State, scope: SessionTarget, name: str, value: str) -> JsonObject:
+    async with state.connect(on_message=start_reporter()) as client:
+        return await set_option(client, await _open(client, scope), name, value)
 
 
-def _show(opened: Object, style: str, name: str | None = None, *, modes_only: bool = False) -> None:
-    options = [] if modes_only else options_of(opened)
+def _show(opened: JsonObject, style: str, name: str | None = None, *, modes_only: bool = False) -> None:
+    options = [] if modes_only else config_options(opened)
     modes = {
         "id": MODE,
         "type": "select",
         "currentValue": (opened.get("modes") or {}).get("currentModeId"),
-        "options": modes_of(opened),
+        "options": mode_choices(opened),
     }
-    if modes["options"] and _find(opened, MODE) is None:
+    if modes["options"] and find_option(opened, MODE) is None:
         options = [modes, *options]
     if (
         name is not None
         and (options := [one for one in options if name in (one["id"], one.get("category"))]) == []
     ):
-        raise Misuse(f"{_named(opened, 'option')} {name!r}; `trio-broker set` lists what it offers")
+        raise Misuse(f"{not_offered(opened, 'option')} {name!r}; `trio-broker set` lists what it offers")
     if style == "json":
         print_json({"key": opened["key"], "agent": opened["agent"], "options": options})
     elif style == "quiet":
@@ -124,17 +124,17 @@ def _show(opened: Object, style: str, name: str | None = None, *, modes_only: bo
     elif options:
         click.echo(table(("KEY", "NOW", "CHOICES"), [_row(one) for one in options]))
     else:
-        click.echo(f"{safe(_named(opened, 'modes' if modes_only else 'options'))}")
+        click.echo(f"{safe(not_offered(opened, 'modes' if modes_only else 'options'))}")
 
 
-def _row(option: Object) -> tuple[str, str, str]:
+def _row(option: JsonObject) -> tuple[str, str, str]:
     now = option["currentValue"]
     now = str(now).lower() if isinstance(now, bool) else str(now)
-    values = [str(one["value"]) for one in choices_of(option)]
+    values = [str(one["value"]) for one in option_choices(option)]
     return safe(str(option["id"])), safe(now), safe(", ".join(values))
 
 
-def _tell(done: Object, style: str) -> None:
+def _tell(done: JsonObject, style: str) -> None:
     if style == "json":
         print_json(done)
     elif style == "text":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trio_broker.cli.options import ABOVE_ZERO
+from trio_broker.cli.options import POSITIVE
 from trio_broker.cli.output import print_json
 from trio_broker.cli.state import run
 
@@ -18,7 +18,7 @@ SECONDS = 60.0  # in a minute
 
 
 @click.command("chaos")
-@click.option("--minutes", default=1.0, type=ABOVE_ZERO, help="Of faults; 1 unless given.")
+@click.option("--minutes", default=1.0, type=POSITIVE, help="Of faults; 1 unless given.")
 @click.option("--seed", type=click.IntRange(min=0), help="Repeats a schedule of faults.")
 @click.option("--sessions", default=20, type=click.IntRange(min=1), help="20 unless given.")
 @click.option("--clients", default=20, type=click.IntRange(min=1), help="20 unless given.")

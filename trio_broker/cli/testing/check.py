@@ -13,9 +13,9 @@ import click
 from click.core import ParameterSource
 
 from trio_broker import catalog
-from trio_broker.cli.options import ABOVE_ZERO
+from trio_broker.cli.options import POSITIVE
 from trio_broker.cli.output import print_json, safe
-from trio_broker.cli.state import State, pass_state, run_to_a_signal
+from trio_broker.cli.state import State, pass_state, run_until_signal
 from trio_broker.errors import Misuse
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ WIDE = 160  # characters of one
 @click.option(
     "--cwd", metavar="DIR", help="Of the sessions; an empty directory, which is deleted again, unless given."
 )
-@click.option("--timeout", type=ABOVE_ZERO, default=30.0, help="Seconds for any one answer; 30 unless given.")
+@click.option("--timeout", type=POSITIVE, default=30.0, help="Seconds for any one answer; 30 unless given.")
 @click.option(
-    "--exit-within", type=ABOVE_ZERO, default=10.0, help="Seconds from end of stdin to exit; 10 unless given."
+    "--exit-within", type=POSITIVE, default=10.0, help="Seconds from end of stdin to exit; 10 unless given."
 )
 @click.option(
     "--quiet",
-    type=ABOVE_ZERO,
+    type=POSITIVE,
     default=0.3,
     help="Seconds to listen for what must not come; 0.3 unless given.",
 )
@@ -174,7 +174,7 @@ def _checked(
     wanted = {names.get(name, name): value for name, value in wishes.items() if value is not None}
     settings = check.Settings(cwd, **wanted)
     tell = partial(_tell, verbose) if style == "text" else lambda _: None
-    return run_to_a_signal(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
+    return run_until_signal(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
 
 
 def _list(checks: Sequence[Check]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from trio_broker.cli.background import listens, start
+from trio_broker.cli.background import is_listening, start_daemon
 from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse
 
@@ -32,7 +32,7 @@ def demo_command(state: State, words: tuple[str, ...]) -> None:
         os.environ["TRIO_BROKER_HOME"] = str(home)  # a broker of its own: nothing of yours is touched
         os.environ.pop("TRIO_BROKER_CONFIG", None)
         private = State()
-        start(private.paths)
+        start_daemon(private.paths)
         try:
             run(show, private)
         finally:
@@ -94,6 +94,6 @@ def _home() -> Iterator[Path]:
 
 
 def _stop(private: State) -> None:
-    if listens(private.paths):
+    if is_listening(private.paths):
         command = [sys.executable, "-m", "trio_broker", "down"]
         subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

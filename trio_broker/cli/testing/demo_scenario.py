@@ -12,8 +12,8 @@ import click
 import psutil
 import trio
 
-from trio_broker.cli.events import EVENT, text_of, update_of
-from trio_broker.cli.output import ago, safe
+from trio_broker.cli.events import EVENT, content_text, session_update
+from trio_broker.cli.output import format_duration, safe
 from trio_broker.cli.state import State
 from trio_broker.client import Client, open_client
 from trio_broker.wire import jsonrpc
@@ -109,7 +109,8 @@ class Stage:
         for view in status["sessions"]:
             queue = f", {view['queue']} queued" if view["queue"] else ""
             self.say(
-                "broker", f"  {view['key']:6} {view['phase']:9} quiet for {ago(view['quiet_for'])}{queue}"
+                "broker",
+                f"  {view['key']:6} {view['phase']:9} quiet for {format_duration(view['quiet_for'])}{queue}",
             )
 
     async def answer(self, message: Message) -> object:
@@ -123,12 +124,12 @@ class Stage:
         return APPLY
 
     def hear(self, message: Message) -> None:
-        update, name = update_of(message), self.names.get(message.session_id or "", "")
+        update, name = session_update(message), self.names.get(message.session_id or "", "")
         kind = update.get("sessionUpdate")
         if message.method == EVENT:
             self.event(jsonrpc.decode(message.params))
         elif kind == "agent_message_chunk":
-            self.text[name] = self.text.get(name, "") + text_of(update.get("content"))
+            self.text[name] = self.text.get(name, "") + content_text(update.get("content"))
         elif kind in ("tool_call", "tool_call_update"):
             self.tool(name, update)
 
