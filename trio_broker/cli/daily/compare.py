@@ -11,9 +11,9 @@ import attrs
 import click
 import trio
 
-from trio_broker.cli.daily.prompt import TIMEOUT
-from trio_broker.cli.daily.turn import CLOSE_PATIENCE, DENIED, INTERRUPTED, Permissions
-from trio_broker.cli.daily.turn import TIMEOUT as TIMED_OUT
+from trio_broker.cli.daily.prompt import timeout_option
+from trio_broker.cli.daily.turn import CLOSE_TIMEOUT, DENIED, INTERRUPTED, PermissionCounts
+from trio_broker.cli.daily.turn import TIMEOUT as TIMEOUT_CODE
 from trio_broker.cli.error_output import EXIT_CODES, error_text
 from trio_broker.cli.events import EVENT, content_text, session_update
 from trio_broker.cli.options import (
@@ -36,7 +36,7 @@ from trio_broker.wire.jsonrpc import Message
 
 
 @attrs.define(eq=False)
-class Run:
+class AgentResult:
     """What came of the prompt with one agent."""
 
     agent: str
@@ -46,9 +46,9 @@ class Run:
     usage: dict[str, Any] | None = None
     seconds: float = 0.0
     code: int = 0
-    permissions: Permissions = attrs.field(factory=Permissions)
+    permissions: PermissionCounts = attrs.field(factory=PermissionCounts)
 
-    def hear(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         if message.method == EVENT:
             event = jsonrpc.decode(message.params)
             if event["kind"] == "answer":
@@ -60,10 +60,10 @@ class Run:
         elif update.get("sessionUpdate") == "usage_update":
             self.usage = {name: update[name] for name in ("used", "size", "cost") if name in update}
 
-    def end(self, reason: str) -> None:
+    def finish(self, reason: str) -> None:
         self.outcome = reason
         self.code = {"cancelled": INTERRUPTED, "refusal": 1}.get(reason, 0)
-        if self.permissions.refused:
+        if self.permissions.all_denied:
             self.code = self.code or DENIED
             self.error = "every permission it asked for was denied"
 
@@ -73,7 +73,7 @@ class Run:
 @file_option
 @click.option("--cwd", metavar="DIR", help="Work there instead of here.")
 @model_option
-@TIMEOUT
+@timeout_option
 @policy_options
 @format_option
 @autostart_option
@@ -106,16 +106,16 @@ def compare_command(
     )
     if not agents:
         raise Misuse('name the agents, then the prompt: `trio-broker compare claude codex "…"`')
-    scopes = [find_target(state, None, agent, cwd) for agent in agents]
+    targets = [find_target(state, None, agent, cwd) for agent in agents]
     ensure_broker(state, autostart=autostart)
-    comparing = Comparing(state, text, policy or Policy.APPROVE_READS.value, model, timeout)
-    runs = run(comparing.run, scopes)
-    _show(text, runs, style)
-    return next((one.code for one in runs if one.code), 0)
+    comparison = Comparison(state, text, policy or Policy.APPROVE_READS.value, model, timeout)
+    results = run(comparison.run, targets)
+    _print_results(text, results, style)
+    return next((result.code for result in results if result.code), 0)
 
 
 @attrs.define(eq=False)
-class Comparing:
+class Comparison:
     """One prompt under way with several agents."""
 
     state: State
@@ -123,78 +123,80 @@ class Comparing:
     policy: str
     model: str | None = None
     seconds: float | None = None
-    _prompting: list[trio.CancelScope] = attrs.field(factory=list)
+    _prompt_scopes: list[trio.CancelScope] = attrs.field(factory=list)
 
-    async def run(self, scopes: list[SessionTarget]) -> list[Run]:
-        """All of them, in the order of `scopes`. Ctrl-C ends those that still work; none of them leaves a session."""
-        runs = [Run(str(scope.agent)) for scope in scopes]
-        async with trio.open_nursery() as heeding:
-            await heeding.start(self._heed_signals)
+    async def run(self, targets: list[SessionTarget]) -> list[AgentResult]:
+        """All of them, in the order of `targets`. Ctrl-C ends those that still work; none of them leaves a session."""
+        results = [AgentResult(str(target.agent)) for target in targets]
+        async with trio.open_nursery() as signals_nursery:
+            await signals_nursery.start(self._handle_signals)
             async with trio.open_nursery() as nursery:
-                for scope, one in zip(scopes, runs, strict=True):
-                    nursery.start_soon(self._run_one, scope, one)
-            heeding.cancel_scope.cancel()
-        return runs
+                for target, result in zip(targets, results, strict=True):
+                    nursery.start_soon(self._run_agent, target, result)
+            signals_nursery.cancel_scope.cancel()
+        return results
 
-    async def _heed_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _handle_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
             async for _ in signals:
                 print_stderr("[cancelling] the sessions are closed")
-                for scope in self._prompting:  # within their connections, which close the sessions
+                for scope in self._prompt_scopes:  # within their connections, which close the sessions
                     scope.cancel()
 
-    async def _run_one(self, scope: SessionTarget, one: Run) -> None:
-        begun = time.monotonic()
-        one.error, one.code = "interrupted", INTERRUPTED  # unless it comes to something else
+    async def _run_agent(self, target: SessionTarget, result: AgentResult) -> None:
+        started = time.monotonic()
+        result.error, result.code = "interrupted", INTERRUPTED  # unless it comes to something else
         try:
-            await self._in_a_session(scope, one)
+            await self._prompt_in_session(target, result)
         except* BrokerError as group:
             error: BrokerError = first_error(group)
-            one.error, one.code = error_text(error), EXIT_CODES.get(error.code, 1)
+            result.error, result.code = error_text(error), EXIT_CODES.get(error.code, 1)
         finally:
-            one.seconds = time.monotonic() - begun
+            result.seconds = time.monotonic() - started
             print_stderr(
-                f"[{'done' if one.outcome else 'failed'}] {safe(one.agent)}, {format_duration(one.seconds)}"
+                f"[{'done' if result.outcome else 'failed'}] {safe(result.agent)}, {format_duration(result.seconds)}"
             )
 
-    async def _in_a_session(self, scope: SessionTarget, one: Run) -> None:
-        scope = attrs.evolve(scope, key=f"compare:{scope.key}#{uuid.uuid4().hex[:8]}")
-        async with self.state.connect(on_message=one.hear) as client:
+    async def _prompt_in_session(self, target: SessionTarget, result: AgentResult) -> None:
+        target = attrs.evolve(target, key=f"compare:{target.key}#{uuid.uuid4().hex[:8]}")
+        async with self.state.connect(on_message=result.on_message) as client:
             try:
-                with trio.CancelScope() as prompting:
-                    self._prompting.append(prompting)
-                    await self._in_time(client, scope, one)
+                with trio.CancelScope() as prompt_scope:
+                    self._prompt_scopes.append(prompt_scope)
+                    await self._prompt_with_timeout(client, target, result)
             finally:
-                with trio.move_on_after(CLOSE_PATIENCE, shield=True):
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     try:
-                        await client.call("_trio_broker/close", {"key": scope.key})
+                        await client.call("_trio_broker/close", {"key": target.key})
                     except BrokerError:
                         pass  # it was never opened, or the broker is gone: the prompt's own error tells
 
-    async def _in_time(self, client: Client, scope: SessionTarget, one: Run) -> None:
-        with trio.move_on_after(float("inf") if self.seconds is None else self.seconds) as patience:
-            opened = await client.call("_trio_broker/open", scope.open_params(policy=self.policy))
+    async def _prompt_with_timeout(self, client: Client, target: SessionTarget, result: AgentResult) -> None:
+        with trio.move_on_after(float("inf") if self.seconds is None else self.seconds) as timeout_scope:
+            opened = await client.call("_trio_broker/open", target.open_params(policy=self.policy))
             await set_model(client, opened, self.model)
-            asked = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": self.text}]}
-            result = await client.call("session/prompt", asked)
-            one.error = None
-            one.end(str(result.get("stopReason") if isinstance(result, dict) else None))
-        if patience.cancelled_caught:
-            one.error, one.code = f"timed out after {self.seconds:g} s (--timeout)", TIMED_OUT
+            params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": self.text}]}
+            answer = await client.call("session/prompt", params)
+            result.error = None
+            result.finish(str(answer.get("stopReason") if isinstance(answer, dict) else None))
+        if timeout_scope.cancelled_caught:
+            result.error, result.code = f"timed out after {self.seconds:g} s (--timeout)", TIMEOUT_CODE
 
 
-def _show(text: str, runs: list[Run], style: str) -> None:
+def _print_results(text: str, results: list[AgentResult], style: str) -> None:
     if style == "json":
-        print_json({"action": "compared", "prompt": text, "results": [attrs.asdict(one) for one in runs]})
+        print_json(
+            {"action": "compared", "prompt": text, "results": [attrs.asdict(result) for result in results]}
+        )
         return
-    for one in runs:
+    for result in results:
         if style == "text":
-            how = one.outcome or "failed"
-            click.echo(f"== {safe(one.agent)} ({safe(how)}, {format_duration(one.seconds)})")
-        answer = safe_lines(one.text).rstrip("\n")
+            how = result.outcome or "failed"
+            click.echo(f"== {safe(result.agent)} ({safe(how)}, {format_duration(result.seconds)})")
+        answer = safe_lines(result.text).rstrip("\n")
         click.echo(answer + "\n" if answer else "", nl=False)
-        if one.error is not None:
-            click.echo(f"trio-broker: {safe(one.agent)}: {safe_lines(one.error)}", err=True)
-        if style == "text" and one is not runs[-1]:
+        if result.error is not None:
+            click.echo(f"trio-broker: {safe(result.agent)}: {safe_lines(result.error)}", err=True)
+        if style == "text" and result is not results[-1]:
             click.echo()

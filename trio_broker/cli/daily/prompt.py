@@ -30,12 +30,12 @@ from trio_broker.cli.session_target import (
 from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 
-TEXT = click.argument("text", nargs=-1)
-TIMEOUT = click.option("--timeout", type=POSITIVE, metavar="S", help="Cancel after S seconds.")
+text_argument = click.argument("text", nargs=-1)
+timeout_option = click.option("--timeout", type=POSITIVE, metavar="S", help="Cancel after S seconds.")
 
 
 @click.command("prompt")
-@TEXT
+@text_argument
 @file_option
 @session_options
 @command_option
@@ -47,7 +47,7 @@ TIMEOUT = click.option("--timeout", type=POSITIVE, metavar="S", help="Cancel aft
     type=click.Choice(["queue", "reject", "interrupt"]),
     help="If another turn runs: wait behind it [default], fail at once, or cancel it and run next.",
 )
-@TIMEOUT
+@timeout_option
 @policy_options
 @format_option
 @autostart_option
@@ -85,22 +85,22 @@ def prompt_command(
     """
     if no_wait and timeout is not None:
         raise Misuse("--timeout is for a prompt that is waited for; leave it out, or leave out --no-wait")
-    scope = find_target(state, session, agent, cwd, command)
+    target = find_target(state, session, agent, cwd, command)
     words = read_prompt(text, file)
     chosen = choose_policy(state, policy)
     ensure_broker(state, autostart=autostart)
-    check_directory(state, scope)
+    check_directory(state, target)
     if no_wait:
-        more = {"model": model, "promptId": prompt_id, "ifBusy": if_busy, "policy": chosen}
-        return _submit(state, scope, words, style, {name: value for name, value in more.items() if value})
+        extra = {"model": model, "promptId": prompt_id, "ifBusy": if_busy, "policy": chosen}
+        return _submit(state, target, words, style, {name: value for name, value in extra.items() if value})
     return _prompt(
         state,
-        scope,
+        target,
         words,
         chosen,
         style,
         timeout,
-        own=False,
+        owns_session=False,
         prompt_id=prompt_id,
         if_busy=if_busy,
         model=model,
@@ -108,12 +108,12 @@ def prompt_command(
 
 
 @click.command("exec")
-@TEXT
+@text_argument
 @file_option
 @session_options
 @command_option
 @model_option
-@TIMEOUT
+@timeout_option
 @policy_options
 @format_option
 @autostart_option
@@ -137,60 +137,62 @@ def exec_command(
     \b
       trio-broker exec "what changed in the last commit?" --format quiet
     """
-    scope = find_target(state, session, agent, cwd, command)
-    scope = attrs.evolve(scope, key=session or f"exec:{scope.key}#{uuid.uuid4().hex[:8]}")
+    target = find_target(state, session, agent, cwd, command)
+    target = attrs.evolve(target, key=session or f"exec:{target.key}#{uuid.uuid4().hex[:8]}")
     words = read_prompt(text, file)
     chosen = choose_policy(state, policy)
     ensure_broker(state, autostart=autostart)
-    return _prompt(state, scope, words, chosen, style, timeout, own=True, model=model)
+    return _prompt(state, target, words, chosen, style, timeout, owns_session=True, model=model)
 
 
 def _prompt(
     state: State,
-    scope: SessionTarget,
+    target: SessionTarget,
     text: str,
     policy: str | None,
     style: str,
     timeout: float | None,
     *,
-    own: bool,
+    owns_session: bool,
     prompt_id: str | None = None,
     if_busy: str | None = None,
     model: str | None = None,
 ) -> int:
     from trio_broker.cli.daily.render import renderer
-    from trio_broker.cli.daily.turn import Prompting
+    from trio_broker.cli.daily.turn import PromptTurn
 
-    prompting = Prompting(state.connect, scope, text, renderer(style), policy, timeout, own)
-    prompting.prompt_id, prompting.if_busy = prompt_id or prompting.prompt_id, if_busy
-    prompting.model = model
-    return run(prompting.run)
+    turn = PromptTurn(state.connect, target, text, renderer(style), policy, timeout, owns_session)
+    turn.prompt_id, turn.if_busy = prompt_id or turn.prompt_id, if_busy
+    turn.model = model
+    return run(turn.run)
 
 
-def _submit(state: State, scope: SessionTarget, text: str, style: str, more: dict[str, str]) -> int:
-    submitted = run(_submit_it, state, scope, text, more)
+def _submit(state: State, target: SessionTarget, text: str, style: str, extra: dict[str, str]) -> int:
+    submitted = run(_open_and_submit, state, target, text, extra)
     if style == "json":
         print_json({"action": "prompt_queued", **submitted})
     else:
         click.echo(submitted["promptId"])
         if style == "text":
-            place = f"{submitted['position']} before it" if submitted["position"] else "it runs next"
+            position = f"{submitted['position']} before it" if submitted["position"] else "it runs next"
             if "ended" in submitted:
-                place = f"it has run already: {submitted['ended']['outcome']}"
-            click.echo(f"queued in session {scope.key}: {place}", err=True)
+                position = f"it has run already: {submitted['ended']['outcome']}"
+            click.echo(f"queued in session {target.key}: {position}", err=True)
     return 0
 
 
-async def _submit_it(state: State, scope: SessionTarget, text: str, more: dict[str, str]) -> dict[str, Any]:
+async def _open_and_submit(
+    state: State, target: SessionTarget, text: str, extra: dict[str, str]
+) -> dict[str, Any]:
     from trio_broker.cli.events import print_resumed, start_reporter
     from trio_broker.cli.session_settings import set_model
 
-    chosen = {"policy": more["policy"]} if "policy" in more else {}
+    chosen = {"policy": extra["policy"]} if "policy" in extra else {}
     async with state.connect(on_message=start_reporter()) as client:
-        opened = await client.call("_trio_broker/open", scope.open_params(**chosen))
+        opened = await client.call("_trio_broker/open", target.open_params(**chosen))
         print_resumed(opened)
-        await set_model(client, opened, more.pop("model", None))
-        params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **more}
+        await set_model(client, opened, extra.pop("model", None))
+        params = {"sessionId": opened["sessionId"], "prompt": [{"type": "text", "text": text}], **extra}
         submitted: dict[str, Any] = await client.call("_trio_broker/submit", params)
     return submitted | {"sessionId": opened["sessionId"], "key": opened["key"]}
 
@@ -210,11 +212,11 @@ def cancel_command(
     \b
       trio-broker cancel -s review
     """
-    scope = resolve_session(state, session, agent, cwd)
-    params = {"key": scope.key} | ({} if prompt_id is None else {"promptId": prompt_id})
+    target = resolve_session(state, session, agent, cwd)
+    params = {"key": target.key} | ({} if prompt_id is None else {"promptId": prompt_id})
     cancelled = run(_cancel, state, params)
     if style == "json":
-        print_json({"action": "cancelled", "key": scope.key, **cancelled})
+        print_json({"action": "cancelled", "key": target.key, **cancelled})
     elif style == "text":
         nothing = "nothing runs there: nothing to cancel"
         if prompt_id is not None:

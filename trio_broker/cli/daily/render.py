@@ -76,9 +76,9 @@ class Text:
         update = session_update(message)
         kind = update.get("sessionUpdate")
         if kind == "agent_thought_chunk":
-            self._flow("thinking", content_text(update.get("content")))
+            self._stream("thinking", content_text(update.get("content")))
         elif kind == "agent_message_chunk":
-            self._flow("", content_text(update.get("content")))
+            self._stream("", content_text(update.get("content")))
         elif kind in ("tool_call", "tool_call_update"):
             self._tool(update)
         elif kind == "plan":
@@ -89,7 +89,7 @@ class Text:
     def end(self, reason: str) -> None:
         self._block("done", reason, [])
 
-    def _flow(self, tag: str, text: str) -> None:
+    def _stream(self, tag: str, text: str) -> None:
         """Text that goes on where the last of its kind stopped."""
         if self.running != (tag or "answer"):
             self._new_line()
@@ -133,8 +133,8 @@ def _plan(entries: Any) -> list[str]:
 
 def _details(tool: dict[str, Any]) -> list[str]:
     lines = [f"kind: {safe(str(tool['kind']))}"] if "kind" in tool else []
-    if (given := tool.get("rawInput")) is not None:
-        lines.append(f"input: {safe(_short(given))}")
+    if (raw_input := tool.get("rawInput")) is not None:
+        lines.append(f"input: {safe(_short(raw_input))}")
     output = _output(tool)
     return lines + (["output:", *(f"  {line}" for line in output)] if output else [])
 

@@ -16,7 +16,7 @@ from trio_broker.cli.output import format_duration, print_json, safe, sessions_t
 from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 
-COLOURS = {
+COLOUR_SYSTEMS = {
     "standard": "STANDARD",
     "256": "EIGHT_BIT",
     "truecolor": "TRUECOLOR",
@@ -37,10 +37,10 @@ def status_command(state: State, style: str) -> None:
     if style == "json":
         print_json(status)
     else:
-        show(status)
+        _print_status(status)
 
 
-def show(status: dict[str, Any]) -> None:
+def _print_status(status: dict[str, Any]) -> None:
     """The picture as text: one line for the broker, one for each session."""
     counts = ", ".join(f"{number} {phase}" for phase, number in status["counts"].items() if number)
     click.echo(
@@ -88,22 +88,22 @@ def top_command(state: State, once: bool, svg: str | None, size: str | None, sty
     Exit codes: 0 after q; 2 without a terminal; 6 if no broker is there at the start; 143 after SIGTERM (128 and
     the signal's number).
     """
-    columns, lines = _size(size) if size else (0, 0)
+    columns, lines = _parse_size(size) if size else (0, 0)
     if style == "json" and svg is not None:
         raise Misuse("--format json prints the picture, --svg draws it: choose one")
     ensure_broker(state, autostart=False)
     if style == "json":
-        print_json(run(_picture, state))
+        print_json(run(_snapshot, state))
     elif svg is not None:
-        _save(svg, run(_svg, state, columns or 140, lines or 40))
+        _write_file(svg, run(_render_svg, state, columns or 140, lines or 40))
     elif once:
-        run(_once, state, columns)
+        run(_print_once, state, columns)
     else:
-        return run(_live, state)
+        return run(_run_dashboard, state)
     return 0
 
 
-def _save(file: str, text: str) -> None:
+def _write_file(file: str, text: str) -> None:
     try:
         Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -111,44 +111,44 @@ def _save(file: str, text: str) -> None:
     click.echo(f"saved {file}", err=True)
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     columns, _, lines = text.partition("x")
     if not (columns.isdigit() and lines.isdigit() and 0 < int(columns) <= 1000 and 0 < int(lines) <= 1000):
         raise Misuse(f"--size: expected columns and lines, such as 140x40, not {text!r}")
     return int(columns), int(lines)
 
 
-async def _picture(state: State) -> Any:
+async def _snapshot(state: State) -> Any:
     async with state.connect() as client:
         return await client.call("_trio_broker/watch")
 
 
-async def _once(state: State, columns: int) -> None:
+async def _print_once(state: State, columns: int) -> None:
     from rich.console import Console
 
     from trio_broker.tui import once
-    from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.state import State as TuiState
 
     console = Console(width=columns or None, highlight=False)
     async with state.connect() as client:
-        once.as_text(await once.look(client, Seen()), console)
+        once.as_text(await once.look(client, TuiState()), console)
 
 
-async def _svg(state: State, columns: int, lines: int) -> str:
+async def _render_svg(state: State, columns: int, lines: int) -> str:
     from trio_broker.tui import once
-    from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.state import State as TuiState
     from trio_broker.tui.svg import as_svg
 
     async with state.connect() as client:
-        return as_svg(await once.whole(client, Seen(), columns, lines), columns)
+        return as_svg(await once.whole(client, TuiState(), columns, lines), columns)
 
 
-async def _live(state: State) -> int:
+async def _run_dashboard(state: State) -> int:
     from rich.color import ColorSystem
     from rich.console import Console
 
     from trio_broker.tui.app import App
-    from trio_broker.tui.state import State as Seen
+    from trio_broker.tui.state import State as TuiState
     from trio_broker.tui.terminal import Terminal
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -161,7 +161,7 @@ async def _live(state: State) -> int:
         pass  # what is wrong with the URL or the token is told here, and not on a screen that goes on trying
     console = Console()
     system = None if console.no_color else console.color_system
-    colours = None if system is None else ColorSystem[COLOURS[system]]
+    colours = None if system is None else ColorSystem[COLOUR_SYSTEMS[system]]
     terminal = Terminal(sys.stdin.fileno(), sys.stdout.fileno(), colours)
-    app = App(terminal, lambda on_request: state.connect(on_request=on_request), Seen(cwd=os.getcwd()))
+    app = App(terminal, lambda on_request: state.connect(on_request=on_request), TuiState(cwd=os.getcwd()))
     return await app.run()

@@ -13,10 +13,10 @@ from trio_broker.cli.session_target import resolve_session
 from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse
 
-TIMEOUT = 3
+TIMEOUT_CODE = 3
 
 
-def compiled(match: str) -> re.Pattern[str]:
+def compile_pattern(match: str) -> re.Pattern[str]:
     """Raises Misuse for what is no regular expression."""
     try:
         return re.compile(match, re.MULTILINE)
@@ -37,8 +37,8 @@ def watch_command(
     \b
       trio-broker watch -s review --since 1
     """
-    scope = resolve_session(state, session, agent, cwd)
-    run(_watch, state, scope.key, since, style)
+    target = resolve_session(state, session, agent, cwd)
+    run(_watch, state, target.key, since, style)
 
 
 async def _watch(state: State, key: str, since: int | None, style: str) -> None:
@@ -49,43 +49,43 @@ async def _watch(state: State, key: str, since: int | None, style: str) -> None:
     from trio_broker.wire import jsonrpc
     from trio_broker.wire.jsonrpc import Message
 
-    shown, closed = renderer(style), trio.Event()
+    turn_renderer, closed = renderer(style), trio.Event()
 
-    def hear(message: Message) -> None:
+    def on_message(message: Message) -> None:
         if closed.is_set():  # what came with it is not shown: it is there or not, as it happens
             return
         if message.method != EVENT:
             if message.method is not None:
-                shown.message(message)
+                turn_renderer.message(message)
             return
         event = jsonrpc.decode(message.params)
         if style == "json":
             print_json(event)
         elif style == "text":
-            _tell(event)
+            _print_event(event)
         if event["kind"] == "ended":
             why = event.get("note") or event.get("error")
-            shown.end(
+            turn_renderer.end(
                 str(event.get("stopReason") or (f"{event['outcome']}: {why}" if why else event["outcome"]))
             )
         if event["kind"] == "session" and event.get("event") == "closed":
             closed.set()
 
-    async with state.connect(on_message=hear) as client:
+    async with state.connect(on_message=on_message) as client:
         await client.call("_trio_broker/attach", {"key": key} | ({} if since is None else {"since": since}))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until, closed, nursery.cancel_scope)
-            nursery.start_soon(_until, client.gone, nursery.cancel_scope)
+            nursery.start_soon(_cancel_when, closed, nursery.cancel_scope)
+            nursery.start_soon(_cancel_when, client.gone, nursery.cancel_scope)
         if not closed.is_set():
             client.check_there()
 
 
-async def _until(event: Any, scope: Any) -> None:
+async def _cancel_when(event: Any, scope: Any) -> None:
     await event.wait()
     scope.cancel()
 
 
-def _tell(event: dict[str, Any]) -> None:
+def _print_event(event: dict[str, Any]) -> None:
     from trio_broker.cli.events import RESUMED, answer_text, exit_text, session_event_text  # late, as above
 
     kind = event["kind"]
@@ -153,21 +153,21 @@ def wait_command(
     """
     if (until == "text" or match is not None) != (match is not None and until in (None, "text")):
         raise Misuse("--until text and --match RE go together")
-    asked = {"key": resolve_session(state, session, agent, cwd).key, "until": until or "idle"}
+    params = {"key": resolve_session(state, session, agent, cwd).key, "until": until or "idle"}
     if match is not None:
-        found = run(_wait_text, state, asked["key"], compiled(match), since, timeout)
+        found = run(_wait_text, state, params["key"], compile_pattern(match), since, timeout)
     else:
-        found = run(_wait, state, asked | ({} if prompt_id is None else {"promptId": prompt_id}), timeout)
+        found = run(_wait, state, params | ({} if prompt_id is None else {"promptId": prompt_id}), timeout)
     if found is None:
         click.echo(
             f"trio-broker: it has not come to that within {timeout:g} s; see `trio-broker status`", err=True
         )
-        return TIMEOUT
+        return TIMEOUT_CODE
     if style == "json":
         print_json(found)
     elif style == "text":
         how = f"said {safe(found['match'])}" if match is not None else f"is {found['phase']}"
-        click.echo(f"session {safe(asked['key'])} {how}", err=True)
+        click.echo(f"session {safe(params['key'])} {how}", err=True)
     return 0
 
 
@@ -180,25 +180,25 @@ async def _wait_text(
 ) -> dict[str, Any] | None:
     import trio
 
-    from trio_broker.cli.daily.text_match import Listening
+    from trio_broker.cli.daily.text_match import TextMatcher
 
-    listening = Listening(pattern)
-    async with state.connect(on_message=listening.hear) as client:
-        asked = {"key": key, "role": "observer"} | ({} if since is None else {"since": since})
+    matcher = TextMatcher(pattern)
+    async with state.connect(on_message=matcher.on_message) as client:
+        params = {"key": key, "role": "observer"} | ({} if since is None else {"since": since})
         with trio.move_on_after(float("inf") if timeout is None else timeout):
-            await client.call("_trio_broker/attach", asked)
+            await client.call("_trio_broker/attach", params)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_until, listening.settled, nursery.cancel_scope)
-                nursery.start_soon(_until, client.gone, nursery.cancel_scope)
-            return listening.result(key)
+                nursery.start_soon(_cancel_when, matcher.done, nursery.cancel_scope)
+                nursery.start_soon(_cancel_when, client.gone, nursery.cancel_scope)
+            return matcher.result(key)
     return None
 
 
-async def _wait(state: State, asked: dict[str, Any], timeout: float | None) -> dict[str, Any] | None:  # noqa: ASYNC109  # the option
+async def _wait(state: State, params: dict[str, Any], timeout: float | None) -> dict[str, Any] | None:  # noqa: ASYNC109  # the option
     import trio
 
     async with state.connect() as client:
         with trio.move_on_after(float("inf") if timeout is None else timeout):
-            found: dict[str, Any] = await client.call("_trio_broker/wait", asked)
+            found: dict[str, Any] = await client.call("_trio_broker/wait", params)
             return found
     return None

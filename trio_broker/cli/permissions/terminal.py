@@ -13,7 +13,7 @@ from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 
 
-async def ask_person(message: Message) -> dict[str, Any]:
+async def answer_request(message: Message) -> dict[str, Any]:
     """Answer a permission request from the terminal. Cancelled when the answer is not needed any more."""
     if message.method != "session/request_permission":
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
@@ -21,20 +21,20 @@ async def ask_person(message: Message) -> dict[str, Any]:
     from trio_broker.wire import acp
     from trio_broker.wire.convert import structure
 
-    asked = structure(message.params, acp.RequestPermissionRequest)
-    print_stderr(f"\n[permission] {safe(str(asked.tool_call.get('title') or 'the agent asks'))}")
-    for number, option in enumerate(asked.options, 1):
+    request = structure(message.params, acp.RequestPermissionRequest)
+    print_stderr(f"\n[permission] {safe(str(request.tool_call.get('title') or 'the agent asks'))}")
+    for number, option in enumerate(request.options, 1):
         print_stderr(f"  {number}) {safe(option.name)}")
     try:
-        chosen = await _choose(len(asked.options))
+        chosen = await _read_choice(len(request.options))
     except trio.Cancelled:
         print_stderr("  (no answer is needed any more)")
         raise
-    outcome = acp.CANCELLED if chosen is None else acp.selected(asked.options[chosen].option_id)
+    outcome = acp.CANCELLED if chosen is None else acp.selected(request.options[chosen].option_id)
     return {"outcome": outcome}
 
 
-async def _choose(count: int) -> int | None:
+async def _read_choice(count: int) -> int | None:
     """The index of the chosen option; None for an empty line, `c`, or the end of the input."""
     while True:
         sys.stderr.write(f"  1-{count}, or Enter to dismiss it for everybody: ")
