@@ -12,7 +12,7 @@ from trio_broker.cli.output import format_duration, print_json, safe, table
 from trio_broker.cli.state import State, pass_state
 from trio_broker.errors import Misuse, NoAsk
 
-ID = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=request_ids)
+_id_argument = click.argument("ask_id", metavar="[ID]", required=False, shell_complete=request_ids)
 
 
 @click.command("pending")
@@ -31,10 +31,10 @@ def pending_command(state: State, style: str) -> None:
     elif style == "quiet":
         click.echo("".join(f"{ask['askId']}\n" for ask in found["asks"]), nl=False)
     else:
-        click.echo(_table(found["asks"]) if found["asks"] else "nothing waits for an answer")
+        click.echo(_requests_table(found["asks"]) if found["asks"] else "nothing waits for an answer")
 
 
-def _table(asks: list[dict[str, Any]]) -> str:
+def _requests_table(asks: list[dict[str, Any]]) -> str:
     rows = [
         (
             ask["askId"],
@@ -51,7 +51,7 @@ def _table(asks: list[dict[str, Any]]) -> str:
 
 
 @click.command("allow")
-@ID
+@_id_argument
 @click.option("--always", is_flag=True, help="Now and from now on, where the agent offers that.")
 @click.option("--option", "option_id", metavar="OPTION", help="Choose this option, as `pending` names it.")
 @format_option
@@ -65,12 +65,12 @@ def allow_command(state: State, ask_id: str | None, always: bool, option_id: str
     """
     if always and option_id is not None:
         raise Misuse("give --always or --option, not both")
-    chosen = {"answer": "allow", "always": always} if option_id is None else {"optionId": option_id}
-    _answer(state, ask_id, chosen, style)
+    params = {"answer": "allow", "always": always} if option_id is None else {"optionId": option_id}
+    _answer(state, ask_id, params, style)
 
 
 @click.command("deny")
-@ID
+@_id_argument
 @click.option("--always", is_flag=True, help="Now and from now on, where the agent offers that.")
 @format_option
 @pass_state
@@ -83,9 +83,9 @@ def deny_command(state: State, ask_id: str | None, always: bool, style: str) -> 
     _answer(state, ask_id, {"answer": "deny", "always": always}, style)
 
 
-def _answer(state: State, ask_id: str | None, chosen: dict[str, Any], style: str) -> None:
-    id = ask_id or _only_one(state.call("_trio_broker/asks")["asks"])
-    answered = state.call("_trio_broker/answer", {"askId": id, **chosen})
+def _answer(state: State, ask_id: str | None, params: dict[str, Any], style: str) -> None:
+    id = ask_id or _single_request(state.call("_trio_broker/asks")["asks"])
+    answered = state.call("_trio_broker/answer", {"askId": id, **params})
     if style == "json":
         print_json({"action": "answered", **answered})
     elif style == "text":
@@ -93,10 +93,12 @@ def _answer(state: State, ask_id: str | None, chosen: dict[str, Any], style: str
         click.echo(f"{answered['askId']} {safe(answered['title'])}: {safe(how)}", err=True)
 
 
-def _only_one(asks: list[dict[str, Any]]) -> str:
+def _single_request(asks: list[dict[str, Any]]) -> str:
     if not asks:
         raise NoAsk("nothing waits for an answer; `trio-broker status` shows what every session is doing")
     if len(asks) > 1:
-        raise Misuse(f"{len(asks)} questions wait for an answer: say which, by its ID\n{_table(asks)}")
+        raise Misuse(
+            f"{len(asks)} questions wait for an answer: say which, by its ID\n{_requests_table(asks)}"
+        )
     id: str = asks[0]["askId"]
     return id

@@ -20,10 +20,10 @@ from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
 from trio_broker.wire import jsonrpc
 
-PAGE = 500  # lines of one call
-PAGE_SIZE = 1024 * 1024  # bytes of one call that brings lines: nobody's turn waits long for their writing
-OVERHEAD = 256  # bytes of a call around its lines
-NAMED = 60  # characters by which a prompt is named
+PAGE_LINES = 500  # lines of one call
+PAGE_BYTES = 1024 * 1024  # bytes of one call that brings lines: nobody's turn waits long for their writing
+FRAME_OVERHEAD = 256  # bytes of a call around its lines
+MAX_PROMPT = 60  # characters by which a prompt is named
 
 
 @click.command("history")
@@ -46,9 +46,9 @@ def history(
     \b
       trio-broker sessions history -s review --format quiet
     """
-    asked = _which(state, session, agent, cwd, id)
+    params = _session_params(state, session, agent, cwd, id)
     more = {} if since is None else {"since": since}
-    found = run(call_slowly, state, "replay", "_trio_broker/history", asked | more)
+    found = run(call_with_progress, state, "replay", "_trio_broker/history", params | more)
     if style == "json":
         for item in found["items"]:
             print_json(item)
@@ -69,7 +69,7 @@ def export(
     \b
       trio-broker sessions export -s review -o review.ndjson
     """
-    count = run(fetch_export, state, _which(state, session, agent, cwd, id), output)
+    count = run(fetch_export, state, _session_params(state, session, agent, cwd, id), output)
     click.echo(f"{count} lines", err=True)
 
 
@@ -85,7 +85,7 @@ def import_(state: State, file: BinaryIO, style: str) -> None:
     """
     ensure_broker(state, autostart=True)
     done = run(send_import, state, file, state.config.broker.max_line)
-    _tell(style, {"action": "session_imported", **done}, f"{done['lines']} lines imported")
+    _print_result(style, {"action": "session_imported", **done}, f"{done['lines']} lines imported")
 
 
 @click.command("prune")
@@ -100,10 +100,10 @@ def prune(state: State, older_than: str, style: str) -> None:
     \b
       trio-broker sessions prune --older-than 30d
     """
-    wanted = parse_duration(older_than)
+    older_than_seconds = parse_duration(older_than)
     ensure_broker(state, autostart=True)
-    pruned = run(call_slowly, state, "prune", "_trio_broker/prune", {"olderThan": wanted})
-    _tell(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
+    pruned = run(call_with_progress, state, "prune", "_trio_broker/prune", {"olderThan": older_than_seconds})
+    _print_result(style, {"action": "sessions_pruned", **pruned}, f"{pruned['deleted']} sessions forgotten")
 
 
 @click.command("delete")
@@ -119,12 +119,14 @@ def delete(
     \b
       trio-broker sessions delete -s review
     """
-    which = _which(state, session, agent, cwd, id)
-    state.call("_trio_broker/forget", which)
-    _tell(style, {"action": "session_forgotten", **which}, f"session {safe(id or which['key'])} is forgotten")
+    params = _session_params(state, session, agent, cwd, id)
+    state.call("_trio_broker/forget", params)
+    _print_result(
+        style, {"action": "session_forgotten", **params}, f"session {safe(id or params['key'])} is forgotten"
+    )
 
 
-def _which(
+def _session_params(
     state: State, session: str | None, agent: str | None, cwd: str | None, id: str | None
 ) -> dict[str, str]:
     """A session by its id, or the one that is meant; at a broker that is there, a closed one too."""
@@ -136,11 +138,11 @@ def _which(
     return {"sessionId": id}
 
 
-def _tell(style: str, done: dict[str, Any], words: str) -> None:
+def _print_result(style: str, done: dict[str, Any], text: str) -> None:
     if style == "json":
         print_json(done)
     elif style == "text":
-        click.echo(words, err=True)
+        click.echo(text, err=True)
 
 
 def show_history(items: list[dict[str, Any]], *, answers_only: bool) -> None:
@@ -151,10 +153,10 @@ def show_history(items: list[dict[str, Any]], *, answers_only: bool) -> None:
                 click.echo(safe_lines(item["text"]))
             continue
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["at"]))
-        click.echo(f"{at}  #{item['n']:<6} {item['kind']:8} {_line(item)}")
+        click.echo(f"{at}  #{item['n']:<6} {item['kind']:8} {_item_text(item)}")
 
 
-def _line(item: dict[str, Any]) -> str:
+def _item_text(item: dict[str, Any]) -> str:
     text = " ".join(safe_lines(item["text"]).split())
     if item["kind"] == "tool":
         return f"{text} ({safe(str(item['status']))})"
@@ -164,8 +166,8 @@ def _line(item: dict[str, Any]) -> str:
         return f"{safe(str(item.get('title')))}: {text}, by {safe(str(item.get('by')))}{after}{note}"
     if item["kind"] == "end":
         how = safe(item["outcome"])
-        if (unsent := item.get("prompt")) is not None:  # nothing else tells of it
-            how += f" {shorten(safe(unsent), NAMED, placeholder='…')!r}"
+        if (prompt := item.get("prompt")) is not None:  # nothing else tells of it
+            how += f" {shorten(safe(prompt), MAX_PROMPT, placeholder='…')!r}"
         return f"{how}: {text}" if text else how
     if item["kind"] == "plan":
         entries = [entry for entry in item["entries"] or () if isinstance(entry, dict)]
@@ -179,12 +181,12 @@ def _line(item: dict[str, Any]) -> str:
     return text
 
 
-async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) -> int:
+async def fetch_export(state: State, params: dict[str, Any], output: BinaryIO) -> int:
     """Write a session's export page by page; the number of lines."""
     count, since = 0, 1
     async with state.connect() as client, progress("export") as shown:
         while since is not None:
-            page = await client.call("_trio_broker/export", {**asked, "since": since, "limit": PAGE})
+            page = await client.call("_trio_broker/export", {**params, "since": since, "limit": PAGE_LINES})
             output.writelines(line.encode() for line in page["lines"])
             count, since = count + len(page["lines"]), page["next"]
             shown.last = f"{count} lines"
@@ -193,25 +195,25 @@ async def fetch_export(state: State, asked: dict[str, Any], output: BinaryIO) ->
 
 async def send_import(state: State, file: BinaryIO, limit: int) -> dict[str, Any]:
     """Have an export taken in, page by page; `limit`: the bytes of a message. The session's number, and the lines."""
-    taken: dict[str, Any] = {}
+    imported: dict[str, Any] = {}
     count = 0
     async with state.connect() as client, progress("import") as shown:
         for lines, more in _pages(file, limit):
-            asked = {**taken, "lines": lines, **({"more": True} if more else {})}
-            taken = await client.call("_trio_broker/import", asked)
+            params = {**imported, "lines": lines, **({"more": True} if more else {})}
+            imported = await client.call("_trio_broker/import", params)
             count += len(lines)
             shown.last = f"{count} lines"
-    return {**taken, "lines": count}
+    return {**imported, "lines": count}
 
 
 def _pages(file: BinaryIO, limit: int) -> Iterator[tuple[list[str], bool]]:
     """The lines of a file, and whether more follow. Raises Misuse for those that are no text, or go into no message."""
     page: list[str] = []
-    size = OVERHEAD
+    size = FRAME_OVERHEAD
     for line, length in _lines(file, limit):
-        if page and size + length > min(PAGE_SIZE, limit):
+        if page and size + length > min(PAGE_BYTES, limit):
             yield page, True
-            page, size = [], OVERHEAD
+            page, size = [], FRAME_OVERHEAD
         page.append(line)
         size += length
     yield page, False
@@ -229,7 +231,7 @@ def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[str, int]]:
                 f"{file.name} is not what `sessions export` writes: it is no UTF-8: line {at}: {error}"
             ) from error
         length = len(jsonrpc.encode(text)) + 1
-        if length + OVERHEAD > limit:
+        if length + FRAME_OVERHEAD > limit:
             raise Misuse(
                 f"line {at} of {file.name} does not go into one message, which may have {limit} bytes; "
                 "raise max_line in [broker], here and where the broker is"
@@ -237,7 +239,7 @@ def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[str, int]]:
         yield text, length
 
 
-async def call_slowly(state: State, what: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+async def call_with_progress(state: State, what: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
     """One call that may take long, as it reads or clears whole logs; a person sees for how long it has."""
     async with state.connect() as client, progress(what):
         result: dict[str, Any] = await client.call(method, params)

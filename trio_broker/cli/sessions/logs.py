@@ -12,7 +12,7 @@ from trio_broker.cli.output import print_json, safe, safe_lines
 from trio_broker.cli.session_target import resolve_session
 from trio_broker.cli.state import State, pass_state, run
 
-EVERY = 0.3  # seconds between two looks
+POLL_INTERVAL = 0.3  # seconds between two looks
 
 
 @click.command("logs")
@@ -39,10 +39,10 @@ def logs_command(
     if style == "json":
         print_json({"key": key, **found})
     else:
-        _show(found["stderr"], found["rejected"], style)
+        _print_logs(found["stderr"], found["rejected"], style)
 
 
-def _show(stderr: str, rejected: list[str], style: str) -> None:
+def _print_logs(stderr: str, rejected: list[str], style: str) -> None:
     if style == "json":
         if stderr or rejected:
             print_json({"stderr": stderr, "rejected": rejected})
@@ -62,13 +62,13 @@ async def _follow(state: State, key: str, style: str) -> None:
         while True:
             now = await client.call("_trio_broker/logs", {"key": key, "since": last["end"]})
             if now["pid"] is None:  # the next one is not there yet
-                await trio.sleep(EVERY)
+                await trio.sleep(POLL_INTERVAL)
                 continue
             if now["pid"] != last["pid"] and last["pid"] is not None:  # its positions begin anew
                 click.echo(f"[agent] another process: {now['pid']}", err=True)
                 last = {"pid": now["pid"], "end": 0, "rejectedCount": 0}
                 continue
-            more = min(now["rejectedCount"] - last["rejectedCount"], len(now["rejected"]))
-            _show(now["stderr"], now["rejected"][-more:] if more else [], style)
+            new_lines = min(now["rejectedCount"] - last["rejectedCount"], len(now["rejected"]))
+            _print_logs(now["stderr"], now["rejected"][-new_lines:] if new_lines else [], style)
             last = now
-            await trio.sleep(EVERY)
+            await trio.sleep(POLL_INTERVAL)

@@ -13,8 +13,8 @@ from trio_broker.cli.session_target import resolve_session
 from trio_broker.cli.state import State, pass_state
 from trio_broker.errors import BrokerError
 
-ID = click.argument("prompt_id", metavar="ID")
-SHOWN = 60  # characters of a prompt in the list
+_id_argument = click.argument("prompt_id", metavar="ID")
+MAX_TEXT = 60  # characters of a prompt in the list
 
 
 @click.group("queue", cls=CommandGroup)
@@ -41,7 +41,7 @@ def list_queue(state: State, session: str | None, agent: str | None, cwd: str | 
     \b
       trio-broker queue list -s review
     """
-    found = _queue(state, session, agent, cwd)
+    found = _fetch_queue(state, session, agent, cwd)
     turns = ([found["running"]] if found["running"] else []) + found["queued"]
     if style == "json":
         print_json(found)
@@ -55,7 +55,7 @@ def list_queue(state: State, session: str | None, agent: str | None, cwd: str | 
 
 def _row(turn: dict[str, Any]) -> tuple[str, ...]:
     text = safe(" ".join(turn["text"].split()))
-    short = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    short = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
     edited = f" (edited by {safe(turn['editedBy'])})" if turn["editedBy"] else ""
     running = format_duration(turn["for"]) if turn["position"] == 0 else "-"
     author = safe(turn["author"] or "-")
@@ -64,7 +64,7 @@ def _row(turn: dict[str, Any]) -> tuple[str, ...]:
 
 @queue_command.command("move")
 @session_options
-@ID
+@_id_argument
 @click.argument("position", type=click.IntRange(min=1))
 @format_option
 @pass_state
@@ -87,7 +87,7 @@ def move(
 
 @queue_command.command("edit")
 @session_options
-@ID
+@_id_argument
 @click.argument("text", nargs=-1)
 @file_option
 @format_option
@@ -108,29 +108,31 @@ def edit(
       trio-broker queue edit 4f1c "fix the tests, not the code"
       trio-broker queue edit 4f1c -f prompt.md
     """
-    by_hand = not text and file is None and sys.stdin.isatty()
-    if by_hand:
-        text = (_edited(state, session, agent, cwd, prompt_id),)
+    in_editor = not text and file is None and sys.stdin.isatty()
+    if in_editor:
+        text = (_edit_in_editor(state, session, agent, cwd, prompt_id),)
     blocks = [{"type": "text", "text": read_prompt(text, file)}]
     try:
         _change(state, session, agent, cwd, prompt_id, style, prompt=blocks)
     except BrokerError:
-        if by_hand:  # it stands nowhere else: the editor's file is gone
+        if in_editor:  # it stands nowhere else: the editor's file is gone
             click.echo(f"what you wrote:\n{safe_lines(text[0])}", err=True)
         raise
 
 
-def _edited(state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str) -> str:
-    found = _queue(state, session, agent, cwd)
-    asked = {"key": found["key"], "promptId": _whole(found, prompt_id)}
-    blocks = state.call("_trio_broker/queue", asked)["prompt"]
+def _edit_in_editor(
+    state: State, session: str | None, agent: str | None, cwd: str | None, prompt_id: str
+) -> str:
+    found = _fetch_queue(state, session, agent, cwd)
+    params = {"key": found["key"], "promptId": _complete_id(found, prompt_id)}
+    blocks = state.call("_trio_broker/queue", params)["prompt"]
     before = "\n".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
     return (click.edit(before, extension=".md") or "").rstrip("\n")  # an editor ends its last line
 
 
 @queue_command.command("remove")
 @session_options
-@ID
+@_id_argument
 @format_option
 @pass_state
 def remove(
@@ -144,13 +146,13 @@ def remove(
     _change(state, session, agent, cwd, prompt_id, style, remove=True)
 
 
-def _queue(state: State, session: str | None, agent: str | None, cwd: str | None) -> dict[str, Any]:
+def _fetch_queue(state: State, session: str | None, agent: str | None, cwd: str | None) -> dict[str, Any]:
     key = resolve_session(state, session, agent, cwd).key
     found: dict[str, Any] = state.call("_trio_broker/queue", {"key": key})
     return found
 
 
-def _whole(found: dict[str, Any], prompt_id: str) -> str:
+def _complete_id(found: dict[str, Any], prompt_id: str) -> str:
     """The only id that begins so; else what was given, of which the broker tells what became."""
     ids = [turn["promptId"] for turn in found["queued"]]
     fitting = [id for id in ids if id.startswith(prompt_id)]
@@ -164,11 +166,11 @@ def _change(
     cwd: str | None,
     prompt_id: str,
     style: str,
-    **what: Any,
+    **change: Any,
 ) -> None:
-    found = _queue(state, session, agent, cwd)
-    which = {"key": found["key"], "promptId": _whole(found, prompt_id)}
-    changed = state.call("_trio_broker/queue_edit", which | what)
+    found = _fetch_queue(state, session, agent, cwd)
+    params = {"key": found["key"], "promptId": _complete_id(found, prompt_id)}
+    changed = state.call("_trio_broker/queue_edit", params | change)
     if style == "json":
         print_json({"action": f"prompt_{changed.pop('done')}", **changed})
     elif style == "text":

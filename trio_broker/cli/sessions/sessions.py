@@ -34,19 +34,19 @@ def sessions_command() -> None:
     """Create, list, show and close sessions. Without -s it is the one of this work tree."""
 
 
-def _open(
-    state: State, scope: SessionTarget, action: str, style: str, model: str | None, **more: Any
+def _open_session(
+    state: State, target: SessionTarget, action: str, style: str, model: str | None, **extra: Any
 ) -> None:
-    opened = run(_open_it, state, scope.open_params(**more), model)
+    opened = run(_open_and_configure, state, target.open_params(**extra), model)
     if style == "json":
         found = {name: opened[name] for name in ("created", "sessionId", "key", "agent", "cwd", "phase")}
         print_json({"action": action, **found})
         return
     click.echo(opened["sessionId"])
     if style == "text":
-        word = "created" if opened["created"] else "there already"
+        state_text = "created" if opened["created"] else "there already"
         click.echo(
-            f"session {safe(opened['key'])} of {safe(opened['agent'])} in {safe(opened['cwd'])}: {word}",
+            f"session {safe(opened['key'])} of {safe(opened['agent'])} in {safe(opened['cwd'])}: {state_text}",
             err=True,
         )
 
@@ -75,9 +75,9 @@ def new(
     \b
       trio-broker sessions new -s review -a claude --model opus
     """
-    scope = find_target(state, session, agent, cwd, command)
+    target = find_target(state, session, agent, cwd, command)
     ensure_broker(state, autostart=autostart)
-    _open(state, scope, "session_created", style, model, fresh=True, **_policy(policy))
+    _open_session(state, target, "session_created", style, model, fresh=True, **_policy_params(policy))
 
 
 @sessions_command.command("ensure")
@@ -104,18 +104,18 @@ def ensure(
     \b
       trio-broker sessions ensure -s review -a claude
     """
-    scope = find_target(state, session, agent, cwd, command)
+    target = find_target(state, session, agent, cwd, command)
     ensure_broker(state, autostart=autostart)
-    check_directory(state, scope)
-    _open(state, scope, "session_ensured", style, model, **_policy(policy))
+    check_directory(state, target)
+    _open_session(state, target, "session_ensured", style, model, **_policy_params(policy))
 
 
-async def _open_it(state: State, asked: dict[str, Any], model: str | None) -> dict[str, Any]:
+async def _open_and_configure(state: State, params: dict[str, Any], model: str | None) -> dict[str, Any]:
     from trio_broker.cli.session_settings import set_model
 
     async with state.connect(on_message=start_reporter()) as client:
-        opened: dict[str, Any] = await client.call("_trio_broker/open", asked)
-        _check_policy(opened, asked.get("policy"))
+        opened: dict[str, Any] = await client.call("_trio_broker/open", params)
+        _check_policy(opened, params.get("policy"))
         await set_model(client, opened, model)
     return opened
 
@@ -129,7 +129,7 @@ def _check_policy(opened: dict[str, Any], policy: str | None) -> None:
         )
 
 
-def _policy(policy: str | None) -> dict[str, str]:
+def _policy_params(policy: str | None) -> dict[str, str]:
     return {} if policy is None else {"policy": policy}
 
 
@@ -144,8 +144,8 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     \b
       trio-broker sessions list --cwd . --format json
     """
-    asked = {"agent": agent or state.agent, "cwd": cwd and find_target(state, None, None, cwd).cwd}
-    found = state.call("_trio_broker/sessions", {key: value for key, value in asked.items() if value})
+    params = {"agent": agent or state.agent, "cwd": cwd and find_target(state, None, None, cwd).cwd}
+    found = state.call("_trio_broker/sessions", {key: value for key, value in params.items() if value})
     if agent and not found["sessions"] and state.url is None:
         from trio_broker import catalog
 
@@ -171,8 +171,8 @@ def show(state: State, session: str | None, agent: str | None, cwd: str | None, 
     \b
       trio-broker sessions show -s review
     """
-    scope = resolve_session(state, session, agent, cwd)
-    view = run(_show, state, scope.key)
+    target = resolve_session(state, session, agent, cwd)
+    view = run(_show, state, target.key)
     if style == "json":
         print_json(view)
     elif style == "quiet":
@@ -180,16 +180,18 @@ def show(state: State, session: str | None, agent: str | None, cwd: str | None, 
     else:
         how = view.get("resumed")
         shown = view | ({"resumed": f"{how}: {RESUMED[how]}"} if how in RESUMED else {})
-        click.echo("\n".join(f"{LABELS.get(name, name)}: {_field(value)}" for name, value in shown.items()))
+        click.echo(
+            "\n".join(f"{LABELS.get(name, name)}: {_format_value(value)}" for name, value in shown.items())
+        )
 
 
-def _field(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, list):
-        return "; ".join(_field(item) for item in value) or "-"
+        return "; ".join(_format_value(item) for item in value) or "-"
     if isinstance(value, dict):
-        return ", ".join(f"{name}={_field(item)}" for name, item in value.items())
+        return ", ".join(f"{name}={_format_value(item)}" for name, item in value.items())
     return "-" if value is None else safe(str(value))
 
 
@@ -214,12 +216,12 @@ def close(
     \b
       trio-broker sessions close -s review
     """
-    scope = resolve_session(state, session, agent, cwd)
-    closed = state.call("_trio_broker/kill" if kill else "_trio_broker/close", {"key": scope.key})
+    target = resolve_session(state, session, agent, cwd)
+    closed = state.call("_trio_broker/kill" if kill else "_trio_broker/close", {"key": target.key})
     if style == "json":
         print_json({"action": "session_closed", "key": closed["key"], "exit": closed["exit"]})
     elif style == "text":
-        click.echo(f"session {safe(scope.key)} is closed", err=True)
+        click.echo(f"session {safe(target.key)} is closed", err=True)
 
 
 @sessions_command.command("restart")
@@ -235,8 +237,8 @@ def restart(
     \b
       trio-broker sessions restart -s review --kill
     """
-    asked = {"key": resolve_session(state, session, agent, cwd).key, "kill": kill}
-    done = state.call("_trio_broker/restart", asked)
+    params = {"key": resolve_session(state, session, agent, cwd).key, "kill": kill}
+    done = state.call("_trio_broker/restart", params)
     if style == "json":
         print_json({"action": "session_restarted", **done})
     elif style == "text":

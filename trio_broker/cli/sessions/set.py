@@ -42,11 +42,11 @@ def set_mode_command(
       trio-broker set-mode
       trio-broker set-mode -s review plan
     """
-    scope = resolve_session(state, session, agent, cwd)
+    target = resolve_session(state, session, agent, cwd)
     if mode is None:
-        _show(run(_offered, state, scope), style, modes_only=True)
+        _print_options(run(_open_session, state, target), style, modes_only=True)
     else:
-        _tell(run(_set_mode, state, scope, mode), style)
+        _print_result(run(_set_mode, state, target, mode), style)
 
 
 @click.command("set")
@@ -71,38 +71,40 @@ def set_command(
       trio-broker set model opus
       trio-broker set -s review thinking true
     """
-    scope = resolve_session(state, session, agent, cwd)
+    target = resolve_session(state, session, agent, cwd)
     if name is None or value is None:
-        _show(run(_offered, state, scope), style, name)
+        _print_options(run(_open_session, state, target), style, name)
     else:
-        _tell(run(_set, state, scope, name, value), style)
+        _print_result(run(_set_option, state, target, name, value), style)
 
 
-async def _offered(state: State, scope: SessionTarget) -> JsonObject:
+async def _open_session(state: State, target: SessionTarget) -> JsonObject:
     async with state.connect(on_message=start_reporter()) as client:
-        return await _open(client, scope)
+        return await _open_existing(client, target)
 
 
-async def _open(client: Client, scope: SessionTarget) -> JsonObject:
-    opened: JsonObject = await client.call("_trio_broker/open", scope.open_params(create=False))
+async def _open_existing(client: Client, target: SessionTarget) -> JsonObject:
+    opened: JsonObject = await client.call("_trio_broker/open", target.open_params(create=False))
     print_resumed(opened)
     return opened
 
 
-async def _set_mode(state: State, scope: SessionTarget, mode: str) -> JsonObject:
+async def _set_mode(state: State, target: SessionTarget, mode: str) -> JsonObject:
     async with state.connect(on_message=start_reporter()) as client:
-        opened = await _open(client, scope)
+        opened = await _open_existing(client, target)
         if not mode_choices(opened) and find_option(opened, MODE) is not None:
             return await set_option(client, opened, MODE, mode)  # the way that is to replace modes
         return await set_mode(client, opened, mode)
 
 
-async def _set(state: State, scope: SessionTarget, name: str, value: str) -> JsonObject:
+async def _set_option(state: State, target: SessionTarget, name: str, value: str) -> JsonObject:
     async with state.connect(on_message=start_reporter()) as client:
-        return await set_option(client, await _open(client, scope), name, value)
+        return await set_option(client, await _open_existing(client, target), name, value)
 
 
-def _show(opened: JsonObject, style: str, name: str | None = None, *, modes_only: bool = False) -> None:
+def _print_options(
+    opened: JsonObject, style: str, name: str | None = None, *, modes_only: bool = False
+) -> None:
     options = [] if modes_only else config_options(opened)
     modes = {
         "id": MODE,
@@ -134,7 +136,7 @@ def _row(option: JsonObject) -> tuple[str, str, str]:
     return safe(str(option["id"])), safe(now), safe(", ".join(values))
 
 
-def _tell(done: JsonObject, style: str) -> None:
+def _print_result(done: JsonObject, style: str) -> None:
     if style == "json":
         print_json(done)
     elif style == "text":
