@@ -19,7 +19,7 @@ from trio_broker.cli.output import print_json, safe, table
 from trio_broker.cli.state import State, pass_state, run, run_until_signal
 from trio_broker.errors import BrokerError, Misuse
 
-FORMAT = click.option(
+_format_option = click.option(
     "--format",
     "style",
     type=click.Choice(["text", "json"]),
@@ -27,7 +27,7 @@ FORMAT = click.option(
     show_default=True,
     help="Output.",
 )
-NAME = click.argument("name", shell_complete=agent_names)
+_name_argument = click.argument("name", shell_complete=agent_names)
 
 
 @click.group("agents", cls=CommandGroup)
@@ -36,7 +36,7 @@ def agents_command() -> None:
 
 
 @agents_command.command("list")
-@FORMAT
+@_format_option
 @pass_state
 def list_agents(state: State, style: str) -> None:
     """List them with the command line behind each; * marks the default, and ? a program that is not in PATH.
@@ -74,8 +74,8 @@ def list_agents(state: State, style: str) -> None:
 
 
 @agents_command.command("show")
-@NAME
-@FORMAT
+@_name_argument
+@_format_option
 @pass_state
 def show(state: State, name: str, style: str) -> None:
     """Show how one agent is started, where that comes from, and what can be installed; values of keys are not shown.
@@ -83,15 +83,15 @@ def show(state: State, name: str, style: str) -> None:
     \b
       trio-broker agents show claude
     """
-    found = _about(state, catalog.resolve(name, state.config, installed=state.installed))
+    found = _agent_details(state, catalog.resolve(name, state.config, installed=state.installed))
     if style == "json":
         print_json(found)
         return
-    for label, value in _lines(found):
+    for label, value in _detail_lines(found):
         click.echo(f"{label + ':':<13}{safe(value)}")
 
 
-def _about(state: State, spec: AgentSpec) -> dict[str, Any]:
+def _agent_details(state: State, spec: AgentSpec) -> dict[str, Any]:
     record, pinned = state.installed.find(spec.name), catalog.PACKAGES.get(spec.name)
     origin = {
         "config": str(state.paths.config),
@@ -114,7 +114,7 @@ def _about(state: State, spec: AgentSpec) -> dict[str, Any]:
     }
 
 
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+def _detail_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     name, record, pinned = found["name"], found["installed"], found["package"]
     origin = f" ({found['from']})" if found["from"] else ""
     inherited = [one if there else f"{one} (not set here)" for one, there in found["inheritEnv"].items()]
@@ -149,7 +149,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 @click.argument("words", nargs=-1, metavar="NAME | -- COMMAND…", shell_complete=agent_names)
 @click.option("--cwd", metavar="DIR", default=".", help="Open the session there instead of here.")
 @click.option("--timeout", type=POSITIVE, metavar="S", help="Give up after that.")
-@FORMAT
+@_format_option
 @pass_state
 def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, style: str) -> int:
     """Start an agent, ask what it offers, open a session if that needs no login, and end it again.
@@ -160,20 +160,20 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
       trio-broker agents test claude
       trio-broker agents test -- python3 -m my_agent --acp
     """
-    from trio_broker.cli.agents.probe import lines, looked_at, picture
+    from trio_broker.cli.agents.probe import probe_report, report_lines, run_probe
 
-    spec = _meant(state, words)
+    spec = _resolve_spec(state, words)
     if not os.path.isdir(cwd):
         raise Misuse(f"--cwd: there is no directory {cwd}")
-    patience = timeout or spec.start_timeout or state.config.broker.start_timeout
+    start_timeout = timeout or spec.start_timeout or state.config.broker.start_timeout
     probe = run_until_signal(
-        looked_at, attrs.evolve(spec, start_timeout=None), os.path.abspath(cwd), patience
+        run_probe, attrs.evolve(spec, start_timeout=None), os.path.abspath(cwd), start_timeout
     )
-    found = picture(probe)
+    found = probe_report(probe)
     if style == "json":
         print_json(found)
     else:
-        for label, value in lines(found):
+        for label, value in report_lines(found):
             click.echo(f"{label + ':':<14}{value}")
     if probe.error is not None:
         from trio_broker.cli.error_output import print_error
@@ -182,7 +182,7 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
     return 0
 
 
-def _meant(state: State, words: tuple[str, ...]) -> AgentSpec:
+def _resolve_spec(state: State, words: tuple[str, ...]) -> AgentSpec:
     if not words:
         raise Misuse("say which: `trio-broker agents test NAME`, or `trio-broker agents test -- COMMAND …`")
     if len(words) == 1:
@@ -195,7 +195,7 @@ def _meant(state: State, words: tuple[str, ...]) -> AgentSpec:
 
 
 @agents_command.command("install")
-@NAME
+@_name_argument
 @click.option(
     "--package",
     metavar="PACKAGE",
@@ -203,7 +203,7 @@ def _meant(state: State, words: tuple[str, ...]) -> AgentSpec:
 )
 @click.option("--program", metavar="PROGRAM", help="The program of that package, if it has several.")
 @click.option("--args", metavar="ARGS", default="", help="Words that the program is started with.")
-@FORMAT
+@_format_option
 @pass_state
 def install_agent(
     state: State, name: str, package: str | None, program: str | None, args: str, style: str
@@ -218,7 +218,7 @@ def install_agent(
     """
     from trio_broker.cli.agents.install import install
 
-    record = run(install, *_wanted(name, package, program, args), state.installed)
+    record = run(install, *_package_to_install(name, package, program, args), state.installed)
     if style == "json":
         print_json({"action": "agent_installed", **attrs.asdict(record)})
         return
@@ -230,7 +230,7 @@ def install_agent(
         )
 
 
-def _wanted(name: str, package: str | None, program: str | None, args: str) -> tuple[str, Any]:
+def _package_to_install(name: str, package: str | None, program: str | None, args: str) -> tuple[str, Any]:
     from trio_broker.installed import Package
 
     if package is not None:
@@ -249,9 +249,9 @@ def _wanted(name: str, package: str | None, program: str | None, args: str) -> t
 
 
 @agents_command.command("remove")
-@NAME
+@_name_argument
 @click.option("--force", is_flag=True, help="Also when sessions run it.")
-@FORMAT
+@_format_option
 @pass_state
 def remove_agent(state: State, name: str, force: bool, style: str) -> None:
     """Remove an agent that `agents install` has installed.
@@ -260,7 +260,7 @@ def remove_agent(state: State, name: str, force: bool, style: str) -> None:
       trio-broker agents remove claude
     """
     name = catalog.ALIASES.get(name, name)
-    running = [] if force else _running(state, name)
+    running = [] if force else _running_sessions(state, name)
     if running:
         keys = ", ".join(running)
         raise Misuse(f"{len(running)} sessions run it ({keys}): close them first, or give --force")
@@ -273,7 +273,7 @@ def remove_agent(state: State, name: str, force: bool, style: str) -> None:
         click.echo(f"agent {name} is removed", err=True)
 
 
-def _running(state: State, name: str) -> list[str]:
+def _running_sessions(state: State, name: str) -> list[str]:
     """The keys of sessions whose process is of the installed agent; none where no broker runs."""
     record = state.installed.find(name)
     if state.url is not None or record is None:

@@ -21,7 +21,7 @@ from trio_broker.cli.output import Progress, progress
 from trio_broker.errors import BrokerError, Misuse
 from trio_broker.installed import Installed, Package, Record
 
-TAIL = 20  # lines of an installer that failed, as it said them
+TAIL_LINES = 20  # lines of an installer that failed, as it said them
 
 
 class InstallFailed(BrokerError):
@@ -33,8 +33,8 @@ async def install(name: str, package: Package, installed: Installed) -> Record:
     folder = installed.new_folder(name)
     done = False
     try:
-        async with progress(f"install {name}") as shown:
-            found = await (_npm if package.registry == "npm" else _pypi)(package, folder, shown)
+        async with progress(f"install {name}") as progress_line:
+            found = await (_npm if package.registry == "npm" else _pypi)(package, folder, progress_line)
         record = Record(
             name=name,
             registry=package.registry,
@@ -54,47 +54,49 @@ async def install(name: str, package: Package, installed: Installed) -> Record:
 
 
 @attrs.frozen
-class _Found:
+class _InstalledPackage:
     package: str
     version: str
     programs: dict[str, Path]
 
-    def program(self, wanted: str | None, name: str) -> Path:
-        if wanted in self.programs:
-            return self.programs[wanted]
-        if wanted is None and len(self.programs) == 1:
+    def program(self, requested: str | None, name: str) -> Path:
+        if requested in self.programs:
+            return self.programs[requested]
+        if requested is None and len(self.programs) == 1:
             return next(iter(self.programs.values()))
-        if wanted is None and name in self.programs:
+        if requested is None and name in self.programs:
             return self.programs[name]
         names = ", ".join(sorted(self.programs)) or "none"
         raise Misuse(f"the programs of {self.package} {self.version} are: {names}; choose with --program")
 
 
-async def _npm(package: Package, folder: Path, shown: Progress) -> _Found:
+async def _npm(package: Package, folder: Path, progress_line: Progress) -> _InstalledPackage:
     if shutil.which("npm") is None:
         raise Misuse("npm is not in PATH; install Node.js, which brings it, then try again")
     flags = ["--no-audit", "--no-fund", "--no-progress", "--loglevel=http", "--save-exact"]
-    await _run(["npm", "install", "--prefix", str(folder), *flags, package.spec], shown)
-    name = next(iter(_json(folder / "package.json").get("dependencies", {})), package.name)
-    about = _json(folder / "node_modules" / name / "package.json")
-    bins = about.get("bin", {})
+    await _run(["npm", "install", "--prefix", str(folder), *flags, package.spec], progress_line)
+    name = next(iter(_read_json(folder / "package.json").get("dependencies", {})), package.name)
+    manifest = _read_json(folder / "node_modules" / name / "package.json")
+    bins = manifest.get("bin", {})
     names = [name.rpartition("/")[2]] if isinstance(bins, str) else list(bins)
-    place = folder / "node_modules" / ".bin"
-    return _Found(name, str(about["version"]), {one: place / one for one in names})
+    bin_folder = folder / "node_modules" / ".bin"
+    return _InstalledPackage(name, str(manifest["version"]), {one: bin_folder / one for one in names})
 
 
-async def _pypi(package: Package, folder: Path, shown: Progress) -> _Found:
-    await _run([sys.executable, "-m", "venv", str(folder)], shown)
+async def _pypi(package: Package, folder: Path, progress_line: Progress) -> _InstalledPackage:
+    await _run([sys.executable, "-m", "venv", str(folder)], progress_line)
     report = folder / "report.json"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--report", str(report)]
-    await _run([*pip, package.spec], shown)
-    asked = next(one for one in _json(report)["install"] if one.get("requested"))["metadata"]
-    return _Found(asked["name"], asked["version"], _scripts(folder, asked["name"], asked["version"]))
+    await _run([*pip, package.spec], progress_line)
+    metadata = next(one for one in _read_json(report)["install"] if one.get("requested"))["metadata"]
+    return _InstalledPackage(
+        metadata["name"], metadata["version"], _scripts(folder, metadata["name"], metadata["version"])
+    )
 
 
 def _scripts(folder: Path, name: str, version: str) -> dict[str, Path]:
     for entries in folder.glob(f"lib/python*/site-packages/*-{version}.dist-info/entry_points.txt"):
-        if _same(entries.parent.name.partition("-")[0], name):
+        if _same_project(entries.parent.name.partition("-")[0], name):
             parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
             parser.optionxform = str  # type: ignore[assignment,method-assign]  # programs have capitals
             parser.read(entries, encoding="utf-8")
@@ -103,18 +105,18 @@ def _scripts(folder: Path, name: str, version: str) -> dict[str, Path]:
     return {}
 
 
-def _same(one: str, other: str) -> bool:
+def _same_project(one: str, other: str) -> bool:
     return one.replace("-", "_").lower() == other.replace("-", "_").replace(".", "_").lower()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-async def _run(argv: list[str], shown: Progress) -> None:
+async def _run(argv: list[str], progress_line: Progress) -> None:
     """Run an installer, showing what it says last. Cancelling this kills it."""
-    said: list[str] = []
+    output: list[str] = []
     async with trio.open_nursery() as nursery:
         start = partial(
             trio.run_process,
@@ -130,11 +132,11 @@ async def _run(argv: list[str], shown: Progress) -> None:
         rest = b""
         async for data in process.stdout:
             *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
-            said += [text for line in lines if (text := line.decode("utf-8", "replace").strip())]
-            shown.last = said[-1] if said else ""
-            del said[:-TAIL]
+            output += [text for line in lines if (text := line.decode("utf-8", "replace").strip())]
+            progress_line.last = output[-1] if output else ""
+            del output[:-TAIL_LINES]
     if process.returncode:
-        words = "\n".join(said)
+        words = "\n".join(output)
         raise InstallFailed(
             f"{os.path.basename(argv[0])} failed with exit code {process.returncode}; its last words:\n{words}\n"
             "Nothing was changed; mend what it says, then try again."
