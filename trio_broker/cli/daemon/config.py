@@ -93,7 +93,7 @@ def config_command() -> None:
 def show(state: State, style: str) -> None:
     """Show where everything is and the settings in force, defaults included."""
     paths = {name: str(value) for name, value in state.paths._asdict().items() if name != "config_named"}
-    settings = attrs.asdict(state.config, value_serializer=_plain)
+    settings = attrs.asdict(state.config, value_serializer=_serialize)
     if style == "json":
         print_json({"paths": paths, **settings})
         return
@@ -156,26 +156,26 @@ def check(state: State, style: str) -> None:
 
     A mistake is exit code 2. A warning is none: a program or a directory that is not there may be there in time.
     """
-    from trio_broker.cli.daemon.config_check import find
+    from trio_broker.cli.daemon.config_check import check_file
     from trio_broker.config import config_error
 
     path = state.paths.config
-    seen = find(path, state.installed, must_exist=state.paths.config_named)
-    warnings = config_error(str(path), seen.warnings).message.splitlines()
-    for line in warnings if seen.mistakes or style == "text" else ():
+    checked = check_file(path, state.installed, must_exist=state.paths.config_named)
+    warnings = config_error(str(path), checked.warnings).message.splitlines()
+    for line in warnings if checked.errors or style == "text" else ():
         click.echo(f"trio-broker: warning: {safe(line)}", err=True)
-    if seen.mistakes:
-        raise config_error(str(path), seen.mistakes)
-    agents = len(seen.config.agents)
+    if checked.errors:
+        raise config_error(str(path), checked.errors)
+    agents = len(checked.config.agents)
     if style == "json":
-        told = {
+        result = {
             "path": str(path),
             "ok": True,
             "exists": path.exists(),
             "agents": agents,
             "warnings": warnings,
         }
-        print_json(told)
+        print_json(result)
         return
     found = "" if path.exists() else " (there is none, so the defaults are in force)"
     click.echo(f"{path}: ok, {agents} agent{'' if agents == 1 else 's'} configured{found}")
@@ -202,7 +202,7 @@ def reload(state: State, style: str) -> None:
     click.echo(f"the broker has read its configuration anew{wait}", err=True)
 
 
-def _plain(_: Any, __: Any, value: Any) -> Any:
+def _serialize(_: Any, __: Any, value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 

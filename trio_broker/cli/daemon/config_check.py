@@ -21,51 +21,53 @@ from trio_broker.strict import Problem
 
 
 @attrs.frozen
-class Found:
+class CheckedConfig:
     """What a file says as far as it fits, and what is wrong with it."""
 
     config: Config
-    mistakes: list[Problem]
+    errors: list[Problem]
     warnings: list[Problem]
 
 
-def find(path: Path, installed: Installed, *, must_exist: bool) -> Found:
+def check_file(path: Path, installed: Installed, *, must_exist: bool) -> CheckedConfig:
     """Everything that is wrong with the file at `path`; a missing one is well. Raises ConfigError if it is no TOML."""
-    fits, unfit = config.salvage(config.read(path, must_exist=must_exist), str(path))
-    broken = [where[1] for where, _ in unfit if where[0] == "agents" and len(where) > 1]
-    mistakes, warnings = [*unfit], [*_agents(fits), *_notify(fits)]
-    listens = fits.listen.websocket is not None or any(where == ("listen", "websocket") for where, _ in unfit)
-    (mistakes if listens else warnings).extend(_listen(fits))
-    if fits.default_agent not in broken:
-        mistakes += _default(fits, installed)
-    return Found(fits, mistakes, warnings)
+    valid, invalid = config.salvage(config.read(path, must_exist=must_exist), str(path))
+    invalid_agents = [where[1] for where, _ in invalid if where[0] == "agents" and len(where) > 1]
+    errors, warnings = [*invalid], [*_agents(valid), *_notify(valid)]
+    has_websocket = valid.listen.websocket is not None or any(
+        where == ("listen", "websocket") for where, _ in invalid
+    )
+    (errors if has_websocket else warnings).extend(_listen(valid))
+    if valid.default_agent not in invalid_agents:
+        errors += _default(valid, installed)
+    return CheckedConfig(valid, errors, warnings)
 
 
 LISTEN_KEYS = ("websocket", "tls_cert", "tls_key")
 
 
-def _listen(fits: Config) -> Iterator[Problem]:
+def _listen(valid: Config) -> Iterator[Problem]:
     from trio_broker.tcp import protection  # late: it imports trio
 
     try:
-        protection(fits.listen)
+        protection(valid.listen)
     except ConfigError as error:
-        what = error.message.removeprefix("[listen] ")
-        keys, _, why = what.partition(": ")
+        text = error.message.removeprefix("[listen] ")
+        keys, _, reason = text.partition(": ")
         key = keys.partition(",")[0]
-        yield ("listen", key if key in LISTEN_KEYS else "tls_cert"), why if key in LISTEN_KEYS else what
+        yield ("listen", key if key in LISTEN_KEYS else "tls_cert"), reason if key in LISTEN_KEYS else text
 
 
-def _default(fits: Config, installed: Installed) -> Iterator[Problem]:
+def _default(valid: Config, installed: Installed) -> Iterator[Problem]:
     try:
-        catalog.resolve(fits.default_agent, fits, installed=installed)
+        catalog.resolve(valid.default_agent, valid, installed=installed)
     except UnknownAgent as error:
         yield ("default_agent",), error.message
 
 
-def _agents(fits: Config) -> Iterator[Problem]:
-    for name in fits.agents:
-        spec = catalog.resolve(name, fits)
+def _agents(valid: Config) -> Iterator[Problem]:
+    for name in valid.agents:
+        spec = catalog.resolve(name, valid)
         if spec.cwd is not None and not os.path.isdir(spec.cwd):
             yield (
                 ("agents", name, "cwd"),
@@ -79,7 +81,7 @@ def _agents(fits: Config) -> Iterator[Problem]:
             )
 
 
-def _notify(fits: Config) -> Iterator[Problem]:
-    command = fits.policy.notify
+def _notify(valid: Config) -> Iterator[Problem]:
+    command = valid.policy.notify
     if command and not shutil.which(os.path.expanduser(command[0])):
         yield ("policy", "notify"), f"{command[0]} is not found; install it, or write its whole path"

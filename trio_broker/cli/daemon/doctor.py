@@ -25,7 +25,7 @@ import trio
 from trio_broker import __version__, catalog, marks
 from trio_broker.catalog import AgentSpec
 from trio_broker.cli.background import is_listening, lock_is_held
-from trio_broker.cli.daemon.config_check import find
+from trio_broker.cli.daemon.config_check import check_file
 from trio_broker.cli.daemon.orphans import orphan_filter
 from trio_broker.cli.options import POSITIVE
 from trio_broker.cli.output import print_json, progress, safe
@@ -38,9 +38,9 @@ from trio_broker.spawning import RUNNERS
 OK, NOTE, BROKEN = "ok", "note", "broken"
 PYTHON = (3, 11)
 PACKAGES = ("attrs", "cattrs", "click", "msgspec", "platformdirs", "psutil", "rich", "trio", "trio-util")
-LITTLE, TOO_LITTLE = 2 << 30, 200 << 20  # bytes that are free
-NODE_PATIENCE = 10.0
-AT_ONCE = 4  # agents that are looked at together: some take half a GiB
+LOW_SPACE, NO_SPACE = 2 << 30, 200 << 20  # bytes that are free
+NODE_TIMEOUT = 10.0
+MAX_PROBES = 4  # agents that are looked at together: some take half a GiB
 
 
 @attrs.frozen
@@ -74,16 +74,16 @@ def check_config(state: State) -> Iterator[Finding]:
     path = state.paths.config
     mend = f"edit {path}, then `trio-broker config check`"
     try:
-        seen = find(path, state.installed, must_exist=state.paths.config_named)
-        if seen.mistakes:
-            raise config_error(str(path), seen.mistakes)
+        checked = check_file(path, state.installed, must_exist=state.paths.config_named)
+        if checked.errors:
+            raise config_error(str(path), checked.errors)
     except ConfigError as error:
         for line in error.message.splitlines():
             yield Finding("config", BROKEN, line, mend)
         return
-    for line in config_error(str(path), seen.warnings).message.splitlines():
+    for line in config_error(str(path), checked.warnings).message.splitlines():
         yield Finding("config", NOTE, line, mend)
-    agents = len(seen.config.agents)
+    agents = len(checked.config.agents)
     if not path.exists():
         yield Finding("config", OK, f"none at {path}: the defaults are in force")
         return
@@ -96,7 +96,7 @@ def check_home(state: State) -> Iterator[Finding]:
     """The directories: writable, private where they have to be, with room."""
     paths = state.paths
     for name, path in (("state", paths.state), ("runtime", paths.runtime), ("agents", paths.agents)):
-        there = _nearest(path)
+        there = _nearest_existing(path)
         if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
             yield Finding(
                 name, BROKEN, f"{there} can't be written", "set TRIO_BROKER_HOME to a directory of yours"
@@ -105,8 +105,8 @@ def check_home(state: State) -> Iterator[Finding]:
             yield Finding(name, BROKEN, f"{path} has mode {_mode(path):04o}, not 0700", f"chmod 700 {path}")
         else:
             yield Finding(name, OK, f"{path}{'' if path.exists() else ' (is made when it is needed)'}")
-    free = shutil.disk_usage(_nearest(paths.state)).free
-    level = BROKEN if free < TOO_LITTLE else NOTE if free < LITTLE else OK
+    free = shutil.disk_usage(_nearest_existing(paths.state)).free
+    level = BROKEN if free < NO_SPACE else NOTE if free < LOW_SPACE else OK
     mend = "" if level == OK else "make room, or `trio-broker sessions prune --older-than 30d`"
     yield Finding("disk", level, f"{free / (1 << 30):.1f} GiB free for the journal", mend)
 
@@ -182,7 +182,7 @@ def check_node(_: State) -> Iterator[Finding]:
         return
     try:
         done = subprocess.run(
-            [program, "--version"], capture_output=True, timeout=NODE_PATIENCE, check=True, text=True
+            [program, "--version"], capture_output=True, timeout=NODE_TIMEOUT, check=True, text=True
         )
     except (OSError, subprocess.SubprocessError) as error:
         yield Finding("node", BROKEN, f"{program}: {error}", "install Node.js anew")
@@ -190,7 +190,7 @@ def check_node(_: State) -> Iterator[Finding]:
         yield Finding("node", OK, f"{done.stdout.strip()} ({program})")
 
 
-def _nearest(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     """The directory itself, or the one that it would be made in."""
     return next(one for one in (path, *path.parents) if one.exists())
 
@@ -234,48 +234,48 @@ def doctor_command(state: State, agents: bool, timeout: float, style: str) -> in
     require_local_broker(state, "doctor")
     findings = [finding for check in CHECKS for finding in check(state)]
     if agents:
-        findings += run_until_signal(_agents, state, timeout)
+        findings += run_until_signal(_check_agents, state, timeout)
     broken = sum(finding.state == BROKEN for finding in findings)
     if style == "json":
         print_json({"ok": not broken, "findings": [attrs.asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            _show(finding)
+            _print_finding(finding)
     if broken:
         verb = "thing is" if broken == 1 else "things are"
         click.echo(f"trio-broker: {broken} {verb} broken; the mend is told with each", err=True)
     return 1 if broken else 0
 
 
-def _show(finding: Finding) -> None:
+def _print_finding(finding: Finding) -> None:
     word = finding.state.upper() if finding.state == BROKEN else finding.state
     click.echo(f"{word:<7} {safe(finding.what):<15} {safe(finding.text)}")
     if finding.mend:
         click.echo(f"{'':<23} mend: {safe(finding.mend)}")
 
 
-async def _agents(state: State, patience: float) -> list[Finding]:
+async def _check_agents(state: State, patience: float) -> list[Finding]:
     """Those whose program is here, in order; what npx would fetch is left alone."""
     try:
-        specs = list(_here(state))
+        specs = list(_local_agents(state))
     except ConfigError:  # told already
         return []
     found: dict[str, Finding] = {}
-    limiter = trio.CapacityLimiter(AT_ONCE)
+    limiter = trio.CapacityLimiter(MAX_PROBES)
     with tempfile.TemporaryDirectory(prefix="trio-broker-") as folder:
-        async with progress("asking agents") as shown, trio.open_nursery() as nursery:
+        async with progress("asking agents") as progress_line, trio.open_nursery() as nursery:
 
-            async def look(spec: AgentSpec) -> None:
+            async def check(spec: AgentSpec) -> None:
                 async with limiter:
-                    found[spec.name] = await _look(state, spec, folder, patience)
-                shown.last = f"{len(found)} of {len(specs)}"
+                    found[spec.name] = await _check_agent(state, spec, folder, patience)
+                progress_line.last = f"{len(found)} of {len(specs)}"
 
             for spec in specs:
-                nursery.start_soon(look, spec)
+                nursery.start_soon(check, spec)
     return [found[spec.name] for spec in specs]
 
 
-def _here(state: State) -> Iterator[AgentSpec]:
+def _local_agents(state: State) -> Iterator[AgentSpec]:
     for name in catalog.names(state.config, state.installed):
         spec = catalog.resolve(name, state.config, installed=state.installed)
         fetched = os.path.basename(spec.argv[0]) in RUNNERS
@@ -284,7 +284,7 @@ def _here(state: State) -> Iterator[AgentSpec]:
             yield spec
 
 
-async def _look(state: State, spec: AgentSpec, cwd: str, patience: float) -> Finding:
+async def _check_agent(state: State, spec: AgentSpec, cwd: str, patience: float) -> Finding:
     probe = Probe(attrs.evolve(spec, start_timeout=None), cwd, patience, converse=False)
     await probe.run()
     what = f"agent {spec.name}"

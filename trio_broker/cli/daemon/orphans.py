@@ -12,7 +12,7 @@ from trio_broker.cli.output import print_json, safe, table
 from trio_broker.cli.state import State, pass_state
 from trio_broker.marks import Kin
 
-PATIENCE = 5.0
+KILL_TIMEOUT = 5.0
 
 
 @click.command("orphans")
@@ -26,7 +26,7 @@ def orphans_command(state: State, end: bool, style: str) -> None:
     """
     match = orphan_filter(state)
     found = marks.find(match)
-    ended = marks.end_all(match, PATIENCE) if end else 0
+    ended = marks.end_all(match, KILL_TIMEOUT) if end else 0
     if style == "json":
         print_json({"orphans": [kin._asdict() for kin in found], "ended": ended})
         return

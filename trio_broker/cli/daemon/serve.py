@@ -24,7 +24,7 @@ from trio_broker.cli.state import State, pass_state, require_local_broker, run
 from trio_broker.config import BrokerConfig
 from trio_broker.errors import ConfigError
 
-DOWN_MARGIN = 10.0  # seconds over the ladder's two graces
+STOP_MARGIN = 10.0  # seconds over the ladder's two graces
 
 
 @click.command("serve")
@@ -62,9 +62,11 @@ def serve_command(
         insecure_bind=insecure_bind or config.listen.insecure_bind,
     )
 
-    def ready(where: dict[str, str]) -> None:
-        doors = " and ".join(where.values())
-        click.echo(f"trio-broker {__version__} serves {doors} (pid {os.getpid()}); Ctrl-C ends it", err=True)
+    def ready(listeners: dict[str, str]) -> None:
+        addresses = " and ".join(listeners.values())
+        click.echo(
+            f"trio-broker {__version__} serves {addresses} (pid {os.getpid()}); Ctrl-C ends it", err=True
+        )
         if start_lock is not None:
             os.close(start_lock)
 
@@ -119,11 +121,11 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
     if is_listening(state.paths):
         kept = run(_shut_down, state, drain, timeout)
     elif held:
-        kept = _end_unreachable(state, int(held[0]))
+        kept = _signal_unreachable(state, int(held[0]))
     else:
         click.echo(f"no broker serves {state.paths.socket}: nothing to stop", err=True)
         return
-    wait_ended(state.paths, held, _patience(state))
+    wait_ended(state.paths, held, _stop_timeout(state))
     if style == "json":
         print_json({"action": "broker_stopped", "socket": str(state.paths.socket), "kept": kept})
     elif style == "text":
@@ -132,7 +134,7 @@ def down_command(state: State, drain: bool, timeout: float | None, style: str) -
         click.echo(f"the broker has ended, and its agents with it{more}", err=True)
 
 
-def _end_unreachable(state: State, pid: int) -> int:
+def _signal_unreachable(state: State, pid: int) -> int:
     """Its socket was removed, or is not there yet: a signal ends it as well."""
     click.echo(
         f"a broker (pid {pid}) lives, and {state.paths.socket} is not its socket: it is signalled", err=True
@@ -163,10 +165,10 @@ async def _shut_down(state: State, drain: bool, seconds: float | None) -> int:
     return kept
 
 
-def _patience(state: State) -> float:
+def _stop_timeout(state: State) -> float:
     """Seconds for the broker to end."""
     try:
         broker = state.config.broker
     except ConfigError:  # a mistake made since the daemon read it
         broker = BrokerConfig()
-    return broker.close_grace + broker.term_grace + DOWN_MARGIN
+    return broker.close_grace + broker.term_grace + STOP_MARGIN
