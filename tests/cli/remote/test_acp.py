@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.cli.remote.bridge import AGAIN, GONE
+from trio_broker.cli.remote.bridge import BROKER_GONE, RECONNECTED
 from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
 from trio_broker.testing.talk import Talk, said, updates
 
@@ -119,8 +119,8 @@ def test_it_outlives_a_broker_that_dies_with_its_session_and_tells_what_became_o
         assert (view["sessionId"], view["clients"]) == (talk.session, 1)
         assert talk.hang_up() == 0
     assert talk.stderr.decode().split("\n") == [
-        f"trio-broker: {GONE}; waiting for another",
-        f"trio-broker: {AGAIN}",
+        f"trio-broker: {BROKER_GONE}; waiting for another",
+        f"trio-broker: {RECONNECTED}",
         "",
     ]
 

@@ -24,23 +24,23 @@ def lines(told: bytes) -> list[Json]:
 
 def asked(bridge: Bridge, id: object, method: str, **params: Any) -> Json:
     """What a broker is asked when the editor asks this."""
-    (found,) = lines(bridge.forth(line(id=id, method=method, params=params)))
+    (found,) = lines(bridge.to_broker(line(id=id, method=method, params=params)))
     return found
 
 
 def answered(bridge: Bridge, id: object, **result: Any) -> list[Json]:
-    return lines(bridge.back(line(id=id, result=result) + b"\n"))
+    return lines(bridge.to_editor(line(id=id, result=result) + b"\n"))
 
 
 def greet(bridge: Bridge) -> list[Json]:
     """All that the next broker is told; it takes everything."""
     told = []
-    for words in bridge.greeting():
+    for words in bridge.handshake():
         for message in lines(words):
             told.append(message)
             if str(message["id"]).startswith("trio-broker:"):
                 assert answered(bridge, message["id"]) == [], "what it did not ask, the editor does not hear"
-        assert bridge.greeted
+        assert bridge.handshake_done
     return told
 
 
@@ -60,7 +60,7 @@ def bridge() -> Bridge:
 
 def test_what_a_broker_knew_the_next_one_is_told(bridge: Bridge) -> None:
     sent = asked(bridge, 3, "session/prompt", sessionId="s", prompt=[])
-    assert bridge.lost("gone") == b""
+    assert bridge.broker_lost("gone") == b""
     positions, bind, initialize, resume, prompt = greet(bridge)
     assert positions["method"] == "_trio_broker/positions"
     assert (bind["method"], bind["params"]) == ("_trio_broker/bind", {"key": "k"})
@@ -70,7 +70,7 @@ def test_what_a_broker_knew_the_next_one_is_told(bridge: Bridge) -> None:
     assert prompt["params"]["_meta"]["trio-broker"] == sent["params"]["_meta"]["trio-broker"] | {
         "again": True
     }
-    assert answered(bridge, 3, stopReason="end_turn")[0]["id"] == 3 and not bridge.owing
+    assert answered(bridge, 3, stopReason="end_turn")[0]["id"] == 3 and not bridge.unanswered
 
 
 def test_a_prompt_that_was_answered_and_a_session_that_was_closed_are_not_told(bridge: Bridge) -> None:
@@ -78,7 +78,7 @@ def test_a_prompt_that_was_answered_and_a_session_that_was_closed_are_not_told(b
     answered(bridge, 3, stopReason="end_turn")
     asked(bridge, 4, "session/close", sessionId="s")
     answered(bridge, 4)
-    bridge.lost("gone")
+    bridge.broker_lost("gone")
     assert [message["method"] for message in greet(bridge)][2:] == ["initialize"]
 
 
@@ -89,43 +89,43 @@ def test_the_editors_own_prompt_id_counts(bridge: Bridge) -> None:
 
 def test_what_else_waits_is_told_that_the_broker_went(bridge: Bridge) -> None:
     asked(bridge, 3, "session/set_mode", sessionId="s", modeId="m")
-    (error,) = lines(bridge.lost("the broker is gone"))
+    (error,) = lines(bridge.broker_lost("the broker is gone"))
     assert error["id"] == 3 and error["error"]["data"]["kind"] == "broker_gone"
     assert "ask again" in error["error"]["message"]
-    assert not bridge.owing
+    assert not bridge.unanswered
 
 
 def test_an_introduction_that_waits_is_repeated() -> None:
     bridge = Bridge(None)
     first = asked(bridge, 1, "initialize", protocolVersion=1)
-    assert bridge.lost("gone") == b"" and greet(bridge)[1:] == [first]
+    assert bridge.broker_lost("gone") == b"" and greet(bridge)[1:] == [first]
 
 
 def test_questions_of_one_broker_are_not_those_of_the_next(bridge: Bridge) -> None:
     question = line(id=1, method="session/request_permission", params={"sessionId": "s"}) + b"\n"
-    assert bridge.back(question) == question
-    assert lines(bridge.lost("gone")) == [
+    assert bridge.to_editor(question) == question
+    assert lines(bridge.broker_lost("gone")) == [
         {"jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": 1}}
     ]
     greet(bridge)
-    (anew,) = lines(bridge.back(question))
+    (anew,) = lines(bridge.to_editor(question))
     assert anew == {**json.loads(question), "id": anew["id"]} and anew["id"] != 1
-    assert bridge.forth(line(id=1, result=ALLOW)) == b"", "an answer to the one that is gone"
-    assert lines(bridge.forth(line(id=anew["id"], result=ALLOW))) == [
+    assert bridge.to_broker(line(id=1, result=ALLOW)) == b"", "an answer to the one that is gone"
+    assert lines(bridge.to_broker(line(id=anew["id"], result=ALLOW))) == [
         {"jsonrpc": "2.0", "id": 1, "result": ALLOW}
     ]
-    assert bridge.lost("gone") == b"", "nothing is asked any more"
+    assert bridge.broker_lost("gone") == b"", "nothing is asked any more"
 
 
 def test_a_question_that_is_withdrawn_is_withdrawn_by_the_id_that_the_editor_knows(bridge: Bridge) -> None:
-    bridge.lost("gone")
+    bridge.broker_lost("gone")
     greet(bridge)
     (asks,) = lines(
-        bridge.back(line(id=1, method="session/request_permission", params={"sessionId": "s"}) + b"\n")
+        bridge.to_editor(line(id=1, method="session/request_permission", params={"sessionId": "s"}) + b"\n")
     )
-    (told,) = lines(bridge.back(line(method="$/cancel_request", params={"requestId": 1}) + b"\n"))
+    (told,) = lines(bridge.to_editor(line(method="$/cancel_request", params={"requestId": 1}) + b"\n"))
     assert told["params"]["requestId"] == asks["id"]
-    assert bridge.lost("gone") == b""
+    assert bridge.broker_lost("gone") == b""
 
 
 def place(**at: int) -> bytes:
@@ -138,7 +138,7 @@ def update(text: str) -> bytes:
 
 def since(bridge: Bridge) -> int:
     """From which number on the next broker is asked for session s."""
-    bridge.lost("gone")
+    bridge.broker_lost("gone")
     (resume,) = (message for message in greet(bridge) if message["method"] == "session/resume")
     assert resume["params"]["_meta"]["trio-broker"]["began"] == 4
     number: int = resume["params"]["_meta"]["trio-broker"]["since"]
@@ -159,58 +159,61 @@ def since(bridge: Bridge) -> int:
     ],
 )
 def test_a_session_goes_on_where_it_was_in_its_log(bridge: Bridge, came: bytes, number: int) -> None:
-    told = bridge.back(came)
+    told = bridge.to_editor(came)
     assert b"position" not in told and told.count(b"\n") == came.count(b"session/update")
     assert since(bridge) == number
 
 
 def test_what_comes_in_pieces_is_counted_all_the_same(bridge: Bridge) -> None:
     came = place(seq=5, count=3, lines=3) + update('"id"') * 3 + update("of no record")
-    told = b"".join(bridge.back(piece + b"\n") for piece in came.split(b"\n")[:-1])
+    told = b"".join(bridge.to_editor(piece + b"\n") for piece in came.split(b"\n")[:-1])
     assert told == update('"id"') * 3 + update("of no record")
     assert since(bridge) == 8
 
 
 def test_updates_pass_as_they_came(bridge: Bridge) -> None:
     block = b'{ "method": "session/update", "params": {"sessionId":"s", "update":{}}}\n' * 2
-    assert bridge.back(block) == block
+    assert bridge.to_editor(block) == block
 
 
 @pytest.mark.parametrize(
     "nonsense", [b"{", b"[1]", b'{"id":1}', b'{"id":1,"method":"session/prompt","params":[]}']
 )
 def test_nonsense_is_for_the_broker_to_judge(bridge: Bridge, nonsense: bytes) -> None:
-    assert bridge.forth(nonsense) == nonsense + b"\n"
+    assert bridge.to_broker(nonsense) == nonsense + b"\n"
 
 
 def test_a_session_that_can_not_be_taken_up_is_told_once_and_not_tried_again(bridge: Bridge) -> None:
-    bridge.lost("gone")
-    for words in bridge.greeting():
+    bridge.broker_lost("gone")
+    for words in bridge.handshake():
         for message in lines(words):
             refused = message["method"] == "session/resume"
-            bridge.back(
+            bridge.to_editor(
                 line(
                     id=message["id"],
                     **({"error": {"code": 1, "message": "no"}} if refused else {"result": {}}),
                 )
                 + b"\n"
             )
-    assert bridge.troubles() == ["session s could not be taken up again: no"] and bridge.troubles() == []
-    bridge.lost("gone")
+    assert (
+        bridge.take_resume_errors() == ["session s could not be taken up again: no"]
+        and bridge.take_resume_errors() == []
+    )
+    bridge.broker_lost("gone")
     assert "session/resume" not in [message["method"] for message in greet(bridge)]
 
 
 def test_what_the_next_broker_refuses_is_raised(bridge: Bridge) -> None:
-    bridge.lost("gone")
-    bind = lines(next(bridge.greeting()))[-1]
+    bridge.broker_lost("gone")
+    bind = lines(next(bridge.handshake()))[-1]
     error = {"code": -32602, "message": "no such agent", "data": {"kind": "unknown_agent"}}
     with pytest.raises(UnknownAgent, match="no such"):
-        bridge.back(line(id=bind["id"], error=error) + b"\n")
+        bridge.to_editor(line(id=bind["id"], error=error) + b"\n")
 
 
 def test_only_a_request_is_refused_where_there_is_no_broker(bridge: Bridge) -> None:
     error = NoBroker("none; start one")
-    (told,) = lines(bridge.refusal(line(id=7, method="session/list"), error))
+    (told,) = lines(bridge.error_reply(line(id=7, method="session/list"), error))
     assert (told["id"], told["error"]["message"]) == (7, "none; start one")
     for other in (line(method="session/cancel"), line(id=7, result={}), b"{"):
-        assert bridge.refusal(other, error) == b""
+        assert bridge.error_reply(other, error) == b""

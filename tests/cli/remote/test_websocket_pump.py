@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from trio_broker.cli.remote.bridge import AGAIN
+from trio_broker.cli.remote.bridge import RECONNECTED
 from trio_broker.testing.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
 from trio_broker.testing.talk import Talk, said
 
@@ -174,7 +174,7 @@ def test_a_connection_that_is_cut_is_made_again_and_the_turn_is_waited_for(
         turn = talk.until(running)
         assert said(turn) == "allowdone" and turn[-1]["result"] == {"stopReason": "end_turn"}
         assert talk.hang_up() == 0
-    assert f"{AGAIN}\n" in talk.stderr.decode() and home.session("cut")["turns"] == 1
+    assert f"{RECONNECTED}\n" in talk.stderr.decode() and home.session("cut")["turns"] == 1
 
 
 def test_what_was_said_while_it_was_cut_comes_later_and_nothing_comes_twice(
@@ -191,7 +191,7 @@ def test_what_was_said_while_it_was_cut_comes_later_and_nothing_comes_twice(
         heard += talk.until(running)
         assert said(heard) == "".join(texts) and heard[-1]["result"] == {"stopReason": "end_turn"}
         assert talk.hang_up() == 0
-    assert AGAIN in talk.stderr.decode()
+    assert RECONNECTED in talk.stderr.decode()
 
 
 def test_it_outlives_a_broker_that_is_stopped(tmp_path: Path) -> None:

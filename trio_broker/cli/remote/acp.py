@@ -10,7 +10,7 @@ import click
 
 from trio_broker.cli.options import autostart_option, policy_options
 from trio_broker.cli.remote.bridge import Bridge
-from trio_broker.cli.remote.socket_pump import Pump
+from trio_broker.cli.remote.socket_pump import SocketPump
 from trio_broker.cli.state import State, ensure_broker, pass_state, run
 
 
@@ -46,17 +46,17 @@ def acp_command(
       trio-broker --url wss://build.example:8765 acp      # a broker elsewhere; TRIO_BROKER_TOKEN has the token
     """
     ensure_broker(state, autostart=autostart)
-    asked: dict[str, Any] = {
+    bind_params: dict[str, Any] = {
         "agent": agent or state.agent,
         "command": list(command) or None,
         "key": session,
         "cwd": os.path.abspath(os.path.expanduser(cwd)) if cwd else None,
         "policy": policy,
     }
-    asked = {name: value for name, value in asked.items() if value is not None}
+    bind_params = {name: value for name, value in bind_params.items() if value is not None}
     if state.url is not None:
-        from trio_broker.cli.remote.websocket_pump import pump
+        from trio_broker.cli.remote.websocket_pump import run_websocket_pump
 
-        return run(pump, state.url, state.token, asked)
-    find = partial(ensure_broker, state, autostart=autostart)
-    return Pump(str(state.paths.socket), find, Bridge(asked)).run()
+        return run(run_websocket_pump, state.url, state.token, bind_params)
+    ensure = partial(ensure_broker, state, autostart=autostart)
+    return SocketPump(str(state.paths.socket), ensure, Bridge(bind_params)).run()

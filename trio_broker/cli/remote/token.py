@@ -20,7 +20,7 @@ def token_command() -> None:
     """Let others in: make, list and end the tokens by which a client that is not you is known."""
 
 
-def _format(function: Any) -> Any:
+def _format_option(function: Any) -> Any:
     choice = click.Choice(["text", "json"])
     return click.option("--format", "style", type=choice, default="text", show_default=True, help="Output.")(
         function
@@ -43,7 +43,7 @@ def _format(function: Any) -> Any:
     help="Only sessions that work there or below; without one it opens none. Repeatable.",
 )
 @click.option("--expires", metavar="30d", help="After so many s, m, h or d [default: never].")
-@_format
+@_format_option
 @pass_state
 def new(
     state: State,
@@ -62,34 +62,35 @@ def new(
       answer    answer what agents ask, and choose modes and policies
       admin     everything you may: also commands, tokens and the end of it all
     """
-    asked: dict[str, Any] = {"name": name, "scopes": scopes, "sessions": sessions}
-    asked["roots"] = [os.path.abspath(os.path.expanduser(root)) for root in roots]
+    params: dict[str, Any] = {"name": name, "scopes": scopes, "sessions": sessions}
+    params["roots"] = [os.path.abspath(os.path.expanduser(root)) for root in roots]
     if expires is not None:
-        asked["expiresIn"] = parse_duration(expires)
+        params["expiresIn"] = parse_duration(expires)
     ensure_broker(state, autostart=True)
-    made = state.call("_trio_broker/token_new", asked)
+    created = state.call("_trio_broker/token_new", params)
     if style == "json":
-        print_json({"action": "token_created", **made})
+        print_json({"action": "token_created", **created})
         return
-    click.echo(made["token"])
+    click.echo(created["token"])
     click.echo(
-        f"{_sentence(made)}. It is not shown again; end it with `trio-broker token revoke {name}`", err=True
+        f"{_describe(created)}. It is not shown again; end it with `trio-broker token revoke {name}`",
+        err=True,
     )
 
 
-def _sentence(token: dict[str, Any]) -> str:
+def _describe(token: dict[str, Any]) -> str:
     parts = [f"token {safe(token['name'])} may {', '.join(token['scopes'])}"]
     parts += [f"sessions {safe(' '.join(token['sessions']))}"] if token["sessions"] else []
     parts += [f"below {safe(' '.join(token['roots']))}"] if token["roots"] else []
     return "; ".join([*parts, f"expires {_date(token['expires'], 'never')}"])
 
 
-def _date(at: float | None, without: str) -> str:
-    return without if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+def _date(at: float | None, default: str) -> str:
+    return default if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 @token_command.command("list")
-@_format
+@_format_option
 @pass_state
 def list_(state: State, style: str) -> None:
     """List the tokens there are, and what each of them may."""
@@ -117,7 +118,7 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 
 @token_command.command("revoke")
 @click.argument("name")
-@_format
+@_format_option
 @pass_state
 def revoke(state: State, name: str, style: str) -> None:
     """End a token, and the connections that came with it, at once."""
