@@ -28,14 +28,14 @@ def test_the_demo_names_a_command_that_works_as_it_is_printed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [program])
     monkeypatch.setattr(shutil, "which", lambda name: name if in_path else None)
-    assert f"\n  {said} status " in demo._next()
+    assert f"\n  {said} status " in demo._next_steps()
 
 
 def test_chaos_shows_each_promise_that_was_broken(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(
         Plan(1), Counter({"kill_agent": 2}), Counter(completed=3), 9, 1, 0.01, ["a word was lost"]
     )
-    chaos._show(report)
+    chaos._print_report(report)
     said = capsys.readouterr().out
     assert "2 kill agent" in said and "3 completed" in said
     assert said.endswith("broken    1\n  a word was lost\n")

@@ -50,11 +50,11 @@ def chaos_command(minutes: float, seed: int | None, sessions: int, clients: int,
     if style == "json":
         print_json(report.as_json())
     else:
-        _show(report)
+        _print_report(report)
     return 1 if report.violations else 0
 
 
-def _show(report: Report) -> None:
+def _print_report(report: Report) -> None:
     counted = ", ".join(
         f"{number} {name.replace('_', ' ')}" for name, number in sorted(report.faults.items())
     )

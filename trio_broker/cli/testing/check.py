@@ -21,10 +21,16 @@ from trio_broker.errors import Misuse
 if TYPE_CHECKING:
     from trio_broker.testing.check import Check, Program, Report, Result, Target
 
-MARKS = {"pass": "ok  ", "fail": "FAIL", "not supported": " -  ", "not tried": " ?  ", "skipped": "skip"}
-SHOWN = 12  # frames of a failure
-STDERR = 3  # lines of stderr of a failure
-WIDE = 160  # characters of one
+VERDICT_LABELS = {
+    "pass": "ok  ",
+    "fail": "FAIL",
+    "not supported": " -  ",
+    "not tried": " ?  ",
+    "skipped": "skip",
+}
+MAX_FRAMES = 12  # frames of a failure
+MAX_STDERR = 3  # lines of stderr of a failure
+MAX_LINE = 160  # characters of one
 
 
 @click.command("check")
@@ -79,7 +85,7 @@ def check_command(
     strict: bool,
     verbose: bool,
     command: tuple[str, ...],
-    **wishes: Any,
+    **options: Any,
 ) -> int:
     """Check whether an agent, or a broker, keeps the rules of ACP; exit code 1 if it breaks one.
 
@@ -104,7 +110,7 @@ def check_command(
         state,
         agent,
         socket,
-        url or _url_before(state, command or agent or socket),
+        url or _url_option(state, command or agent or socket),
         token or state.token,
         command,
     )
@@ -115,13 +121,13 @@ def check_command(
             cwd = os.path.realpath(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-broker-check-"))
             )
-        report = _checked(target, checks, os.path.abspath(cwd), style, jobs, verbose, wishes)
-    untried = report.counts()["not tried"] if strict and report.passed else 0
-    _print(report, style, untried)
-    return 0 if report.passed and not untried else 1
+        report = _run_checks(target, checks, os.path.abspath(cwd), style, jobs, verbose, options)
+    not_tried = report.counts()["not tried"] if strict and report.passed else 0
+    _print_report(report, style, not_tried)
+    return 0 if report.passed and not not_tried else 1
 
 
-def _url_before(state: State, other: object) -> str | None:
+def _url_option(state: State, other: object) -> str | None:
     """The --url before `check`. One from the environment is for commands at large, and gives way to what is named."""
     source = click.get_current_context().find_root().get_parameter_source("url")
     return None if other and source is not ParameterSource.COMMANDLINE else state.url
@@ -147,11 +153,11 @@ def _target(
     if socket:
         return Door(os.path.abspath(socket), bind={"agent": agent} if agent else {})
     if agent:
-        return _known(state, agent)
+        return _agent_program(state, agent)
     raise Misuse("say what to check: `-- COMMAND …`, -a NAME, --socket PATH or --url URL")
 
 
-def _known(state: State, name: str) -> Program:
+def _agent_program(state: State, name: str) -> Program:
     from trio_broker.process import environment
     from trio_broker.testing.check import Program
 
@@ -159,21 +165,21 @@ def _known(state: State, name: str) -> Program:
     return Program(spec.argv, environment(spec, os.environ), spec.cwd)
 
 
-def _checked(
+def _run_checks(
     target: Target,
     checks: Sequence[Check],
     cwd: str,
     style: str,
     jobs: int,
     verbose: bool,
-    wishes: dict[str, Any],
+    options: dict[str, Any],
 ) -> Report:
     from trio_broker.testing import check
 
     names = {"prompt_ask": "ask", "prompt_long": "long"}
-    wanted = {names.get(name, name): value for name, value in wishes.items() if value is not None}
-    settings = check.Settings(cwd, **wanted)
-    tell = partial(_tell, verbose) if style == "text" else lambda _: None
+    given = {names.get(name, name): value for name, value in options.items() if value is not None}
+    settings = check.Settings(cwd, **given)
+    tell = partial(_print_result, verbose) if style == "text" else lambda _: None
     return run_until_signal(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
 
 
@@ -182,28 +188,27 @@ def _list(checks: Sequence[Check]) -> None:
         click.echo(f"{check.id:<27}{check.title}\n{'':27}{check.rule}")
 
 
-def _tell(verbose: bool, result: Result) -> None:
-    remark = f": {result.why}" if result.why else ""
-    told = result.verdict.value not in ("pass", "fail") or verbose
-    click.echo(
-        f"{MARKS[result.verdict.value]} {result.check.id:<27}{result.check.title}{safe(remark) if told else ''}"
-    )
+def _print_result(verbose: bool, result: Result) -> None:
+    with_reason = result.verdict.value not in ("pass", "fail") or verbose
+    reason = f": {safe(result.why)}" if result.why and with_reason else ""
+    label = VERDICT_LABELS[result.verdict.value]
+    click.echo(f"{label} {result.check.id:<27}{result.check.title}{reason}")
     if result.verdict.value == "fail":
         click.echo(f"     {safe(result.why)}\n     rule: {result.check.rule}")
-        frames = result.frames if verbose else result.frames[-SHOWN:]
+        frames = result.frames if verbose else result.frames[-MAX_FRAMES:]
         for frame in frames:
             text = safe(frame.text())
-            click.echo(f"     {frame.at:7.3f} {frame.way} {text if verbose else _cut(text)}")
+            click.echo(f"     {frame.at:7.3f} {frame.way} {text if verbose else _truncate(text)}")
         lines = [line for line in result.stderr if line not in result.why]
-        for line in lines if verbose else lines[-STDERR:]:
-            click.echo(f"     stderr: {safe(line) if verbose else _cut(safe(line))}")
+        for line in lines if verbose else lines[-MAX_STDERR:]:
+            click.echo(f"     stderr: {safe(line) if verbose else _truncate(safe(line))}")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…"
 
 
-def _print(report: Report, style: str, unforgiven: int) -> None:
+def _print_report(report: Report, style: str, not_tried: int) -> None:
     """The report on stdout; how it went in a line on stderr, where stdout does not say it to people."""
     from trio_broker.testing.check.verdict import NOT_STARTED, number_of
 
@@ -214,8 +219,10 @@ def _print(report: Report, style: str, unforgiven: int) -> None:
 
         click.echo(as_junit(report))
     counted = report.counts()
-    words = {"pass": "passed", "fail": "failed"}
-    summary = ", ".join(f"{counted[name]} {words.get(name, name)}" for name in MARKS if counted[name])
+    verbs = {"pass": "passed", "fail": "failed"}
+    summary = ", ".join(
+        f"{counted[name]} {verbs.get(name, name)}" for name in VERDICT_LABELS if counted[name]
+    )
     if report.untried and style == "text":
         verb = "was" if len(report.untried) == 1 else "were"
         click.echo(f"{number_of(report.untried)} {verb} not tried: {NOT_STARTED}")
@@ -224,7 +231,7 @@ def _print(report: Report, style: str, unforgiven: int) -> None:
     for option, ids in report.wanted().items():
         verb = "wants" if len(ids) == 1 else "want"
         click.echo(f"{len(ids)} {verb} {option}: {', '.join(ids)}", err=style != "text")
-    if unforgiven:
-        click.echo(f"trio-broker: {unforgiven} not tried, which --strict does not forgive", err=True)
+    if not_tried:
+        click.echo(f"trio-broker: {not_tried} not tried, which --strict does not forgive", err=True)
     elif not report.passed and style == "text":
         click.echo(f"trio-broker: {counted['fail']} of {sum(counted.values())} checks failed", err=True)

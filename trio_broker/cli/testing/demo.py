@@ -26,18 +26,18 @@ def demo_command(state: State, words: tuple[str, ...]) -> None:
     """Watch three demo agents share a broker of its own for some twenty seconds. Needs no key and no network."""
     if words:
         raise Misuse("`demo` is the play, and takes no words; for the agent: `trio-broker prompt -a demo …`")
-    from trio_broker.cli.testing.demo_scenario import show
+    from trio_broker.cli.testing.demo_scenario import run_demo
 
-    with _home() as home:
+    with _temporary_home() as home:
         os.environ["TRIO_BROKER_HOME"] = str(home)  # a broker of its own: nothing of yours is touched
         os.environ.pop("TRIO_BROKER_CONFIG", None)
         private = State()
         start_daemon(private.paths)
         try:
-            run(show, private)
+            run(run_demo, private)
         finally:
-            _stop(private)
-    click.echo(_next())
+            _stop_broker(private)
+    click.echo(_next_steps())
 
 
 @click.command("demo-agent")
@@ -60,7 +60,7 @@ def demo_agent_command() -> int:
     return demo_agent.main()
 
 
-NEXT = {
+NEXT_STEPS = {
     "prompt -a demo hi": "a broker that stays, and a session of this directory",
     "status": "what it is doing; `down` ends it",
     "agents list": "the real agents it knows by name: `prompt -a claude …`",
@@ -68,12 +68,14 @@ NEXT = {
 }
 
 
-def _next() -> str:
-    told = "\nWhat you saw: one agent in a tool call that said nothing, and nobody waited for it. Next:"
-    return "\n".join([told, *(f"  {_command()} {words:<18} {what}" for words, what in NEXT.items())])
+def _next_steps() -> str:
+    head = "\nWhat you saw: one agent in a tool call that said nothing, and nobody waited for it. Next:"
+    return "\n".join(
+        [head, *(f"  {_program()} {words:<18} {description}" for words, description in NEXT_STEPS.items())]
+    )
 
 
-def _command() -> str:
+def _program() -> str:
     """What starts this program here: its bare name only where PATH has it."""
     program = sys.argv[0]
     if os.path.basename(program) != "trio-broker":
@@ -85,7 +87,7 @@ def _command() -> str:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
+def _temporary_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="trio-broker-demo-"))
     try:
         yield home
@@ -93,7 +95,7 @@ def _home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _stop(private: State) -> None:
+def _stop_broker(private: State) -> None:
     if is_listening(private.paths):
         command = [sys.executable, "-m", "trio_broker", "down"]
         subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

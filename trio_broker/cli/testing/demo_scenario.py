@@ -28,26 +28,28 @@ PROMPTS = {
 APPLY = {"outcome": {"outcome": "selected", "optionId": "apply"}}
 
 
-async def show(private: State) -> None:
-    stage = Stage()
-    async with open_client(private.paths.socket, on_message=stage.hear, on_request=stage.answer) as client:
-        stage.client = client
+async def run_demo(state: State) -> None:
+    scenario = DemoScenario()
+    async with open_client(
+        state.paths.socket, on_message=scenario.on_message, on_request=scenario.on_request
+    ) as client:
+        scenario.client = client
         with tempfile.TemporaryDirectory(prefix="trio-broker-demo-") as cwd:
-            stage.cwd = cwd
-            await stage.play()
-            await _end(stage, client)
+            scenario.cwd = cwd
+            await scenario.run()
+            await _stop_broker(scenario, client)
 
 
-async def _end(stage: Stage, client: Client) -> None:
+async def _stop_broker(scenario: DemoScenario, client: Client) -> None:
     pids = [session["pid"] for session in (await client.call("_trio_broker/status"))["sessions"]]
     await client.call("_trio_broker/shutdown")
     await client.gone.wait()
     left = [pid for pid in pids if psutil.pid_exists(pid)]
-    stage.say("broker", f"down: {len(pids)} agents ended, {len(left)} processes left behind")
+    scenario.print_line("broker", f"down: {len(pids)} agents ended, {len(left)} processes left behind")
 
 
 @attrs.define(eq=False)
-class Stage:
+class DemoScenario:
     """The play, and who says what in it: one line of output for each thing said."""
 
     client: Client = attrs.field(init=False)
@@ -55,11 +57,11 @@ class Stage:
     names: dict[str, str] = attrs.field(factory=dict)
     text: dict[str, str] = attrs.field(factory=dict)
     tools: dict[str, str] = attrs.field(factory=dict)
-    begun: float = attrs.field(factory=trio.current_time)
+    started_at: float = attrs.field(factory=trio.current_time)
     queued: trio.Event = attrs.field(factory=trio.Event)
 
-    async def play(self) -> None:
-        self.say("broker", "three agents start, all at once")
+    async def run(self) -> None:
+        self.print_line("broker", "three agents start, all at once")
         async with trio.open_nursery() as nursery:
             for name in PROMPTS:
                 nursery.start_soon(self.open, name)
@@ -68,14 +70,14 @@ class Stage:
             async with trio.open_nursery() as others:
                 others.start_soon(self.prompt, "api", PROMPTS["api"])
                 others.start_soon(self.prompt, "docs", PROMPTS["docs"])
-                others.start_soon(self.look_after, 3.0)
+                others.start_soon(self.status_after, 3.0)
             await self.status()
-            self.say("broker", "a new session opens while the build is at work")
+            self.print_line("broker", "a new session opens while the build is at work")
             await self.open("late")
             await self.prompt("late", "fast: hello")
             await self.follow_up(nursery)
 
-    async def look_after(self, seconds: float) -> None:
+    async def status_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
         await self.status()
 
@@ -84,7 +86,7 @@ class Stage:
         nursery.start_soon(self.prompt, "build", "fast: and now the changelog")
         await self.queued.wait()
         await self.status()
-        self.say("broker", "cancel the build: it takes no lock, so it gets through at once")
+        self.print_line("broker", "cancel the build: it takes no lock, so it gets through at once")
         await self.client.call("_trio_broker/cancel", {"sessionId": self.id_of("build")})
 
     def id_of(self, name: str) -> str:
@@ -95,35 +97,37 @@ class Stage:
         self.names[opened["sessionId"]] = name
 
     async def prompt(self, name: str, text: str) -> None:
-        self.say(name, f"> {text}")
+        self.print_line(name, f"> {text}")
         blocks = [{"type": "text", "text": text}]
         result = await self.client.call("session/prompt", {"sessionId": self.id_of(name), "prompt": blocks})
         self.flush(name)
-        self.say(name, f"[{result['stopReason']}]")
+        self.print_line(name, f"[{result['stopReason']}]")
 
     async def status(self) -> None:
         before = trio.current_time()
         status = await self.client.call("_trio_broker/status")
         took = (trio.current_time() - before) * 1000
-        self.say("broker", f"status, answered in {took:.1f} ms:")
+        self.print_line("broker", f"status, answered in {took:.1f} ms:")
         for view in status["sessions"]:
             queue = f", {view['queue']} queued" if view["queue"] else ""
-            self.say(
+            self.print_line(
                 "broker",
                 f"  {view['key']:6} {view['phase']:9} quiet for {format_duration(view['quiet_for'])}{queue}",
             )
 
-    async def answer(self, message: Message) -> object:
+    async def on_request(self, message: Message) -> object:
         """A permission question: in your terminal `trio-broker prompt` asks you; here the demo says yes."""
-        asked = jsonrpc.decode(message.params)
-        self.say(self.names.get(message.session_id or "", "?"), f"[asks] {asked['toolCall']['title']}?")
+        request = jsonrpc.decode(message.params)
+        self.print_line(
+            self.names.get(message.session_id or "", "?"), f"[asks] {request['toolCall']['title']}?"
+        )
         await trio.sleep(1)
-        self.say(
+        self.print_line(
             self.names.get(message.session_id or "", "?"), "[answer] Apply the change (the demo said so)"
         )
         return APPLY
 
-    def hear(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         update, name = session_update(message), self.names.get(message.session_id or "", "")
         kind = update.get("sessionUpdate")
         if message.method == EVENT:
@@ -135,7 +139,7 @@ class Stage:
 
     def event(self, event: dict[str, Any]) -> None:
         if event["kind"] == "queued":
-            self.say(self.names[event["sessionId"]], f"[queued] {event['position']} before this one")
+            self.print_line(self.names[event["sessionId"]], f"[queued] {event['position']} before this one")
             self.queued.set()
 
     def tool(self, name: str, update: dict[str, Any]) -> None:
@@ -143,14 +147,14 @@ class Stage:
         id, status = update["toolCallId"], update.get("status", "")
         title = self.tools.setdefault(id, str(update.get("title", id)))
         if status in ("in_progress", "completed", "failed"):
-            self.say(name, f"[tool] {title}: {status.replace('_', ' ')}")
+            self.print_line(name, f"[tool] {title}: {status.replace('_', ' ')}")
 
     def flush(self, name: str) -> None:
         if text := self.text.pop(name, ""):
-            self.say(name, text)
+            self.print_line(name, text)
 
-    def say(self, name: str, text: str) -> None:
-        at = f"{trio.current_time() - self.begun:5.1f}s"
+    def print_line(self, name: str, text: str) -> None:
+        at = f"{trio.current_time() - self.started_at:5.1f}s"
         label = f"{name:6} |"
         if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             label = f"\x1b[{COLOURS.get(name, '0')}m{label}\x1b[0m"
