@@ -1,116 +1,26 @@
-"""`config show`, `config check` and `agents list`: none of them needs a broker."""
+"""`config show | init | reload`, and the file that `init` writes."""
 
 from __future__ import annotations
 
-import sys
+import re
+import stat
 import tomllib
+from pathlib import Path
 
-from trio_broker import catalog
-from trio_broker.testing.home import FAKE, Home
+import attrs
+import pytest
 
-WRONG = """
-default_agnet = "x"
-
-[broker]
-queue = "many"
-term_grace = -1
-
-[policy]
-default = "perhaps"
-
-[agents.a]
-args = "--acp"
-
-[agents.b]
-command = ""
-colour = "red"
-"""
-
-
-def test_check_tells_every_mistake_with_file_key_and_what_was_expected(home: Home) -> None:
-    home.config.write_text(WRONG, encoding="utf-8")
-    done = home.run("config", "check")
-    assert (done.returncode, done.stdout) == (2, "")
-    told = [line.removeprefix("trio-broker: ") for line in done.stderr.splitlines()]
-    assert all(line.startswith(f"{home.config}: ") for line in told)
-    words = [line.removeprefix(f"{home.config}: ") for line in told]
-    assert "default_agnet: unknown key; did you mean default_agent?" in words
-    assert "broker.queue: expected a whole number, not a string 'many'" in words
-    assert any(word.startswith("policy.default: expected one of ask, approve-all") for word in words)
-    assert "agents.a.args: expected an array of strings, not a string '--acp'" in words
-    assert any(word.startswith("agents.a.command: is missing; expected a command") for word in words)
-    assert any(word.startswith("agents.b.command: expected a command") for word in words)
-    assert any(word.startswith("agents.b.colour: unknown key; expected one of command") for word in words)
-
-
-def told_by_check(home: Home, text: str) -> tuple[int, list[str]]:
-    home.config.write_text(text, encoding="utf-8")
-    done = home.run("config", "check")
-    lines = [line.removeprefix("trio-broker: ") for line in done.stderr.splitlines()]
-    return done.returncode, [line.replace(f"{home.config}: ", "") for line in lines]
-
-
-def test_check_tells_ranges_and_what_the_machine_lacks_beside_what_does_not_fit(home: Home) -> None:
-    code, told = told_by_check(
-        home,
-        'default_agent = "nosuch"\n[broker]\nqueue = "x"\nliveness = -1\n[policy]\nexpire = -3\n'
-        '[listen]\nwebsocket = "nope"\ntls_cert = "/no/such.pem"\n'
-        '[agents.a]\ncommand = "no-such-program --acp"\ncwd = "/no/such"\n[agents.b]\nenv = 3\n',
-    )
-    assert code == 2
-    starts = [
-        "warning: agents.a.cwd: there is no directory /no/such;",
-        "warning: agents.a.command: no-such-program is not found;",
-        "broker.queue: expected a whole number, not a string 'x'",
-        "broker.liveness: expected a finite number above 0, not -1.0",
-        "listen.websocket: 'nope' is no HOST:PORT, such as 127.0.0.1:8765",
-        "policy.expire: expected a finite number of at least 0, not -3.0",
-        "agents.b.command: is missing; expected a command",
-        "agents.b.env: expected a table, not a whole number 3",
-        "listen.tls_cert: /no/such.pem can't be read: No such file or directory",
-        "default_agent: there is no agent 'nosuch'; ",
-    ]
-    assert len(told) == len(starts), told
-    missing = [start for start in starts if not any(line.startswith(start) for line in told)]
-    assert missing == [], told
-
-
-def test_check_warns_of_what_may_be_there_in_time(home: Home) -> None:
-    text = '[agents.a]\ncommand = "no-such-program"\n[policy]\nnotify = "no-such-notifier -x"\n'
-    text += '[listen]\ntls_cert = "/x.pem"\n'
-    code, told = told_by_check(home, text)
-    assert code == 0 and [line.split(": ")[:2] for line in told] == [
-        ["warning", "agents.a.command"],
-        ["warning", "policy.notify"],
-        ["warning", "listen.tls_cert"],
-    ]
-    found = home.json("config", "check")
-    assert found["ok"] and len(found["warnings"]) == 3
-    _, told = told_by_check(home, f'[listen]\ntls_cert = "{home.config}"\ntls_key = "/no/key.pem"\n')
-    assert told == ["warning: listen.tls_key: /no/key.pem can't be read: No such file or directory"]
-
-
-def test_check_tells_what_the_broker_would_not_start_with(home: Home) -> None:
-    code, told = told_by_check(home, '[listen]\nwebsocket = "0.0.0.0:0"\n')
-    assert code == 2 and told[0].startswith("listen.websocket: 0.0.0.0 can be reached from other machines")
-    code, told = told_by_check(home, '[listen]\nwebsocket = "0.0.0.0:0"\ninsecure_bind = true\n')
-    assert (code, told) == (0, [])
-    code, told = told_by_check(home, 'default_agent = "a"\n[agents.a]\ncommand = ""\n')
-    assert code == 2 and len(told) == 1, "a default agent that is wrong is there all the same"
-
-
-def test_an_address_that_is_none_is_told_before_a_broker_is_started(home: Home) -> None:
-    home.config.write_text('[listen]\nwebsocket = "nope"\n', encoding="utf-8")
-    for words in (["up"], ["prompt", "hi"], ["config", "show"]):
-        done = home.run(*words)
-        assert done.returncode == 2 and "listen.websocket: 'nope' is no HOST:PORT" in done.stderr
-    assert not home.socket.exists()
-
-
-def test_check_of_a_good_file_and_of_none(home: Home) -> None:
-    assert home.run("config", "check").stdout == f"{home.config}: ok, 1 agent configured\n"
-    home.config.unlink()
-    assert "there is none, so the defaults are in force" in home.run("config", "check").stdout
+from trio_broker.cli.daemon.config import SAMPLE
+from trio_broker.config import (
+    AgentConfig,
+    BrokerConfig,
+    Config,
+    JournalConfig,
+    ListenConfig,
+    PolicyConfig,
+    loads,
+)
+from trio_broker.testing.home import CONFIG, FAKE, Home
 
 
 def test_show_is_toml_that_says_where_everything_is(home: Home) -> None:
@@ -132,23 +42,82 @@ def test_show_as_json_has_the_same(home: Home) -> None:
     assert found["default_agent"] == "fake" and found["broker"]["max_clients"] == 256
 
 
-def test_agents_marks_the_default_and_what_is_missing(home: Home) -> None:
-    home.config.write_text(
-        f'default_agent = "here"\n[agents.here]\ncommand = "{sys.executable} -V"\n'
-        '[agents.missing]\ncommand = "no-such-program --acp"\n',
-        encoding="utf-8",
-    )
-    rows = [row.split() for row in home.run("agents", "list").stdout.splitlines()]
-    assert ["*", "here", "config", sys.executable, "-V"] in rows
-    assert ["?", "missing", "config", "no-such-program", "--acp"] in rows
-    assert any(row[:2] == ["demo", "built-in"] for row in rows)
-    agents = {one["name"]: one for one in home.json("agents", "list")["agents"]}
-    assert agents.keys() == {"here", "missing", *catalog.BUILTIN}
-    assert (agents["here"]["default"], agents["here"]["found"]) == (True, True)
-    assert (agents["missing"]["default"], agents["missing"]["found"]) == (False, False)
-
-
 def test_none_of_it_starts_a_broker(home: Home) -> None:
     for words in (["config", "show"], ["config", "check"], ["agents", "list"]):
         assert home.run(*words).returncode == 0
     assert not home.socket.exists()
+
+
+def test_the_configuration_is_read_anew(home: Home, tmp_path: Path) -> None:
+    home.run("up")
+    assert home.run("exec", "say hi", "-a", "mine").returncode == 2
+    mine = CONFIG.replace("[agents.fake]", "[agents.mine]").replace('"fake"', '"mine"')
+    home.config.write_text(f"{mine}\n[journal]\nkeep_days = 3\n", encoding="utf-8")
+    done = home.run("config", "reload")
+    assert done.returncode == 0
+    assert done.stderr == (
+        "the broker has read its configuration anew; [journal] will hold from the broker's next start on\n"
+    )
+    assert home.run("exec", "say hi", "-a", "mine", "--format", "quiet").stdout == "hi\n"
+    assert home.json("config", "reload") == {
+        "action": "config_reloaded",
+        "agents": ["mine"],
+        "later": ["journal"],
+    }
+    home.config.write_text("[broker]\nqueue = 'many'\n", encoding="utf-8")
+    done = home.run("config", "reload")
+    assert done.returncode == 2 and re.search(r"broker\.queue: expected ", done.stderr)
+
+
+SETTING = re.compile(r"^#(?=[a-z_]+ = |\[)", re.MULTILINE)
+
+
+def test_as_it_is_written_it_changes_nothing() -> None:
+    assert loads(SAMPLE, "sample") == Config()
+
+
+def test_with_every_setting_taken_out_of_its_comment_the_defaults_are_still_in_force() -> None:
+    said = loads(SETTING.sub("", SAMPLE), "sample")
+    assert said.agents.keys() == {"mine"} and len(said.policy.rules) == 1
+    plain = attrs.evolve(said, agents={}, policy=attrs.evolve(said.policy, rules=()))
+    listen = attrs.evolve(plain.listen, websocket=None, tls_cert=None, tls_key=None)  # examples: no default
+    assert attrs.evolve(plain, listen=listen) == Config()
+
+
+@pytest.mark.parametrize("table", [BrokerConfig, PolicyConfig, ListenConfig, JournalConfig, AgentConfig])
+def test_every_setting_there_is_stands_in_it(table: type) -> None:
+    names = [field.name for field in attrs.fields(table)]
+    assert [name for name in names if f"#{name} = " not in SAMPLE and f"policy.{name}]]" not in SAMPLE] == []
+
+
+def test_init_writes_a_private_file_that_check_accepts(home: Home) -> None:
+    home.config.unlink()
+    done = home.run("config", "init")
+    assert (done.returncode, done.stdout) == (0, f"{home.config}\n")
+    assert "edit it, then `trio-broker config check`" in done.stderr
+    assert home.config.read_text(encoding="utf-8") == SAMPLE
+    assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
+    assert home.json("config", "check") == {
+        "path": str(home.config),
+        "ok": True,
+        "exists": True,
+        "agents": 0,
+        "warnings": [],
+    }
+
+
+def test_a_file_that_is_there_stays_unless_it_is_forced_and_then_it_is_kept(home: Home) -> None:
+    before = home.config.read_text(encoding="utf-8")
+    done = home.run("config", "init")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is there already; edit it, or give --force" in done.stderr
+    assert home.config.read_text(encoding="utf-8") == before
+    assert home.json("config", "init", "--force") == {"action": "config_written", "path": str(home.config)}
+    assert home.config.read_text(encoding="utf-8") == SAMPLE
+    assert home.config.with_name("config.toml~").read_text(encoding="utf-8") == before
+
+
+def test_where_it_cant_be_written_another_file_is_asked_for(home: Home) -> None:
+    done = home.run("--config", "/proc/none/config.toml", "config", "init")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "can't be written" in done.stderr and "name another file with --config" in done.stderr

@@ -1,14 +1,10 @@
-"""How a daemon comes and goes: by the first prompt, by `up`, by `serve`; and what `down` leaves, which is nothing."""
+"""`serve`, `up` and `down`: how the daemon ends, and that `down` leaves no process."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
-import os
 import shutil
 import signal
-import stat
 import subprocess
 from pathlib import Path
 
@@ -17,133 +13,7 @@ import trio
 from click.testing import CliRunner
 
 from trio_broker.cli.app import cli
-from trio_broker.cli.background import wait_ended
-from trio_broker.errors import BrokerError
-from trio_broker.paths import Paths
-from trio_broker.testing.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
-
-
-def test_the_first_prompt_starts_a_daemon_that_stays(home: Home, tmp_path: Path) -> None:
-    assert home.run("say hello there", cwd=tmp_path).stdout == "hello there\n[done] end_turn\n"
-    pid = home.status()["pid"]
-    assert lives(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
-    assert stat.S_IMODE(home.socket.stat().st_mode) == 0o600
-    assert stat.S_IMODE(home.socket.parent.stat().st_mode) == 0o700
-
-
-def test_five_first_prompts_at_once_start_one_daemon(home: Home, tmp_path: Path) -> None:
-    """RACES B17: all find none, all start one; one holds the lock, and all five are served by it."""
-    processes = [
-        home.start("prompt", "pid", "-s", f"{n}", "--format", "quiet", cwd=tmp_path) for n in range(5)
-    ]
-    answers = [process.communicate(timeout=LIMIT) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 5, answers
-    assert len({stdout for stdout, _ in answers}) == 5
-    assert {besides_starts(stderr) for _, stderr in answers} == {""}
-    status = home.status()
-    assert sorted(view["key"] for view in status["sessions"]) == ["0", "1", "2", "3", "4"]
-    assert home.log.count("Ctrl-C ends it") == 1
-
-
-def test_one_key_raced_for_by_five_prompts_has_one_agent(home: Home, tmp_path: Path) -> None:
-    """RACES B1, over processes and a daemon that is not there yet."""
-    processes = [home.start("prompt", "pid", "--format", "quiet", cwd=tmp_path) for _ in range(5)]
-    answers = {process.communicate(timeout=LIMIT)[0] for process in processes}
-    assert len(answers) == 1
-    assert len(home.status()["sessions"]) == 1
-
-
-# Python runs it in every process that has it on its path: a daemon says that it is there, and waits.
-SLOW = """
-import os, pathlib, sys, time
-if "serve" in sys.orig_argv:
-    place = pathlib.Path(os.environ["SLOW"])
-    place.joinpath(f"here-{os.getpid()}").touch()
-    deadline = time.monotonic() + 14
-    while not place.joinpath("go").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-"""
-
-
-class Slow:
-    """Daemons that come to be and begin when they are told."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.joinpath("sitecustomize.py").write_text(SLOW, encoding="utf-8")
-        self.env = {"PYTHONPATH": str(path), "SLOW": str(path)}
-
-    def pids(self) -> list[int]:
-        return [int(path.name.partition("-")[2]) for path in self.path.glob("here-*")]
-
-    def go(self) -> None:
-        self.path.joinpath("go").touch()
-
-
-def _has_ended(process: subprocess.Popen[str]) -> bool:
-    """Within a second: for what is to wait, and would have ended before if it did not."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(1)
-    return process.poll() is not None
-
-
-def test_while_one_daemon_starts_nobody_starts_another(home: Home, tmp_path: Path) -> None:
-    """The slower one came to the lock when the faster one had served and ended: `down` left a broker (RACES B17)."""
-    slow = Slow(tmp_path)
-    with home.start("up", env=slow.env) as first:
-        eventually(slow.pids)
-        with home.start("up") as second:
-            assert not _has_ended(second)
-            slow.go()
-            assert [process.wait(LIMIT) for process in (first, second)] == [0, 0]
-    assert [home.status()["pid"]] == slow.pids()
-    assert home.log.count("Ctrl-C ends it") == 1 and "already serves" not in home.log
-
-
-def test_down_waits_for_a_daemon_that_starts(home: Home, tmp_path: Path) -> None:
-    """It said that there was nothing to stop, and then there was: whoever had started it is long gone."""
-    slow = Slow(tmp_path)
-    with home.start("up", env=slow.env) as first:
-        eventually(slow.pids)
-        first.kill()
-        with home.start("down") as down:
-            assert not _has_ended(down)
-            slow.go()
-            assert down.communicate(timeout=LIMIT)[1] == "the broker has ended, and its agents with it\n"
-    assert not any(lives(pid) for pid in slow.pids())
-
-
-def test_a_broker_that_is_about_to_end_is_waited_for(home: Home) -> None:
-    """Its socket is gone, its lock not yet: the next one was started, found it held, and was said not to start."""
-    home.socket.parent.mkdir(mode=0o700)
-    with home.socket.with_name("broker.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with home.start("up") as up:
-            assert not _has_ended(up)
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            assert up.wait(LIMIT) == 0
-
-
-def test_a_daemon_that_ends_before_it_serves_is_not_said_to_serve(home: Home, tmp_path: Path) -> None:
-    """Told to end while it began, say: its exit code is 0."""
-    ends = 'import os, sys\nif "serve" in sys.orig_argv:\n    os._exit(0)\n'
-    tmp_path.joinpath("sitecustomize.py").write_text(ends, encoding="utf-8")
-    done = home.run("up", env={"PYTHONPATH": str(tmp_path)})
-    assert done.returncode == 6 and "the broker did not start" in done.stderr
-
-
-def test_down_does_not_wait_for_the_next_broker(tmp_path: Path) -> None:
-    """It took the one that somebody started at once for the one that it had told to end."""
-    paths = Paths.from_env({"TRIO_BROKER_HOME": str(tmp_path)})
-    paths.runtime.mkdir()
-    with paths.lock.open("w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("2\nnext\n")
-        lock.flush()
-        wait_ended(paths, ["1", "first"], timeout=LIMIT)
-        with pytest.raises(BrokerError, match="has not ended within 0 s"):
-            wait_ended(paths, ["2", "next"], timeout=0)
-    wait_ended(paths, ["2", "next"], timeout=LIMIT)
+from trio_broker.testing.home import LIMIT, Home, eventually, lives
 
 
 def test_up_twice_and_down_twice(home: Home) -> None:
@@ -182,15 +52,6 @@ def test_what_is_queued_and_waited_for_by_nobody_runs_after_down_and_up(home: Ho
     assert home.run("wait", "-s", "k", "--prompt-id", "later", "--timeout", "20").returncode == 0
     told = home.run("sessions", "history", "-s", "k").stdout
     assert "never sent" in told and told.rstrip().endswith("end_turn"), told
-
-
-def test_a_home_that_is_relative_is_the_same_to_the_daemon(home: Home) -> None:
-    """It begins in another directory: it had made its home there, and whoever started it waited in vain."""
-    where = {"cwd": home.path.parent, "env": {"TRIO_BROKER_HOME": home.path.name}}
-    done = home.run("up", **where)
-    assert done.returncode == 0, done.stderr
-    assert home.status()["home"] == str(home.socket.parent)
-    assert "up" in home.run("status", **where).stdout
 
 
 def test_a_broker_whose_runtime_directory_is_gone_is_not_joined_by_another(
@@ -244,66 +105,6 @@ def test_serve_in_the_foreground_ends_with_a_signal(home: Home, number: signal.S
     assert not lives(pid) and not home.socket.exists()
 
 
-def test_a_daemon_killed_by_force_is_replaced_by_the_next_prompt(home: Home) -> None:
-    """What it left, a socket and a lock file, keeps nobody out."""
-    home.run("up")
-    pid = home.status()["pid"]
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
-    assert home.socket.exists()
-    assert home.run("prompt", "say back", "--format", "quiet").stdout == "back\n"
-
-
-def test_a_broken_configuration_is_told_at_once_and_starts_nothing(home: Home) -> None:
-    home.config.write_text('[broker]\nqueue = "many"\nmax_sesions = 3\n', encoding="utf-8")
-    for words in (["prompt", "hi"], ["up"], ["sessions", "new"], ["acp"]):
-        done = home.run(*words)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert f"{home.config}: broker.queue: expected a whole number, not a string 'many'" in done.stderr
-        assert f"{home.config}: broker.max_sesions: unknown key; did you mean max_sessions?" in done.stderr
-    assert not home.socket.exists()
-
-
-def test_a_configuration_that_breaks_later_does_not_keep_the_daemon_from_being_looked_at(home: Home) -> None:
-    home.run("up")
-    home.config.write_text("[broker\n", encoding="utf-8")
-    assert home.run("status").returncode == 0
-    assert home.run("down").returncode == 0
-
-
-def test_a_daemon_that_can_not_start_is_exit_6_with_its_own_words(home: Home) -> None:
-    (home.path / "run").write_text("in the way", encoding="utf-8")
-    done = home.run("prompt", "hi")
-    (home.path / "run").unlink()
-    assert done.returncode == 6
-    assert f"the broker did not start (its log: {home.path / 'state' / 'broker.log'})" in done.stderr
-    assert f"{home.path / 'run'} can't be made" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_log_that_can_not_be_written_is_told(home: Home) -> None:
-    (home.path / "state").write_text("in the way", encoding="utf-8")
-    done = home.run("up")
-    assert done.returncode == 6
-    assert "the broker can't write" in done.stderr and "set TRIO_BROKER_HOME" in done.stderr
-
-
-def test_a_home_with_too_long_a_path_is_told_with_a_way_out(home: Home, tmp_path: Path) -> None:
-    done = home.run("status", env={"TRIO_BROKER_HOME": str(tmp_path / ("x" * 100))})
-    assert done.returncode == 2
-    assert "set TRIO_BROKER_HOME" in done.stderr and "shorter path" in done.stderr
-
-
-def test_another_configuration_file_by_option_and_by_variable(home: Home, tmp_path: Path) -> None:
-    other = tmp_path / "other.toml"
-    other.write_text(
-        CONFIG.replace("agents.fake", "agents.mine").replace('"fake"', '"mine"'), encoding="utf-8"
-    )
-    assert home.run("--config", str(other), "mine", "say hi").stdout.startswith("hi\n")
-    assert home.status()["sessions"][0]["agent"] == "mine"  # the daemon was started with it
-    by_variable = home.run("config", "show", env={"TRIO_BROKER_CONFIG": str(other)})
-    assert 'default_agent = "mine"' in by_variable.stdout
-
-
 def test_a_broker_that_fails_says_in_its_log_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,3 +118,28 @@ def test_a_broker_that_fails_says_in_its_log_where(
     done = CliRunner().invoke(cli, ["serve"])
     assert isinstance(done.exception, OSError)
     assert "in fail" in caplog.text and "Too many open files" in caplog.text
+
+
+def test_down_with_drain_lets_a_turn_end(home: Home) -> None:
+    words = ("prompt", "ask edit it; say done", "-s", "k", "--ask", "--format", "quiet")
+    with home.start(*words) as process:
+        home.until("k", "waiting")
+        with home.start("down", "--drain", stdin=subprocess.DEVNULL) as down:
+            eventually(lambda: home.status()["draining"])
+            refused = home.run("prompt", "say no", "-s", "k")
+            assert (
+                refused.returncode == 1 and "draining: it stops when all turns have ended" in refused.stderr
+            )
+            assert "\nit drains: it stops when every turn has ended" in home.run("status").stdout
+            assert home.run("allow").returncode == 0
+            stdout, _ = process.communicate(timeout=LIMIT)
+            _, stderr = down.communicate(timeout=LIMIT)
+    assert (process.returncode, stdout) == (0, "allowdone\n")
+    assert (down.returncode, stderr) == (0, "the broker has ended, and its agents with it\n")
+
+
+def test_a_drain_that_takes_too_long_ends_what_runs(home: Home) -> None:
+    home.run("prompt", "hang", "-s", "k", "--no-wait")
+    done = home.run("down", "--drain", "--timeout", "0.3")
+    assert done.returncode == 0
+    assert done.stderr.startswith("some turns have not ended within 0.3 s (--timeout): they are ended now\n")

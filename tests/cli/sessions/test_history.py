@@ -1,92 +1,11 @@
-"""The past of sessions on the command line, and what is said after the daemon was killed."""
+"""`sessions history | export | import | prune | delete`."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
 from pathlib import Path
 
-import pytest
-
-from trio_broker.testing.home import LIMIT, Home, eventually, lives
-
-
-def kill_daemon(home: Home) -> None:
-    """`kill -9`, and wait until it is gone."""
-    pid = home.status()["pid"]
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
-
-
-def test_what_became_of_a_session_is_said_in_words(home: Home) -> None:
-    home.run("prompt", "-a", "demo", "-s", "k", "fast: build 0")
-    with home.start("watch", "-s", "k") as watching:
-        eventually(lambda: home.session("k")["clients"] == 1)
-        assert home.run("sessions", "restart", "-s", "k").returncode == 0
-        home.run("down")
-        _, told = watching.communicate(timeout=LIMIT)
-    assert "[agent] resumed the conversation goes on where it was" in told
-    assert "[session] suspended" in told and "[session] ended" not in told
-    home.run("prompt", "-a", "demo", "-s", "k", "fast: build 0")
-    history = home.run("sessions", "history", "-s", "k").stdout
-    assert "agent    resumed: the conversation goes on where it was" in history and "exact" not in history
-    assert "session  suspended" in history
-    shown = home.run("sessions", "show", "-s", "k").stdout
-    assert "resumed: exact: the conversation goes on where it was" in shown
-    assert "updates of other sessions: 0" in shown and "foreign" not in shown
-
-
-def test_after_a_kill_the_next_prompt_says_what_happened_and_history_shows_all(home: Home) -> None:
-    assert home.run("prompt", "-a", "demo", "-s", "k", "fast: hello", "--approve-all").returncode == 0
-    assert home.run("prompt", "-a", "demo", "-s", "k", "build 600", "--no-wait").returncode == 0
-    home.until("k", "working")
-    agent = home.session("k")["pid"]
-    kill_daemon(home)
-    eventually(lambda: not lives(agent))
-    done = home.run("prompt", "-a", "demo", "-s", "k", "fast: again", "--approve-all")
-    assert done.returncode == 0
-    assert "[before] the last turn: unknown: the broker ended while this turn ran" in done.stderr
-    assert "[resumed] the conversation goes on where it was" in done.stderr
-    items = [
-        json.loads(line)
-        for line in home.run("sessions", "history", "-s", "k", "--format", "json").stdout.splitlines()
-    ]
-    assert [item["text"] for item in items if item["kind"] == "prompt"] == [
-        "fast: hello",
-        "build 600",
-        "fast: again",
-    ]
-    ends = [(item["outcome"]) for item in items if item["kind"] == "end"]
-    assert ends == ["completed", "unknown", "completed"]
-    text = home.run("sessions", "history", "-s", "k").stdout
-    assert "prompt   build 600" in text and "unknown: the broker ended" in text
-    quiet = home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout
-    assert quiet.count("You asked") == 2
-
-
-def test_a_prompt_that_was_queued_runs_after_the_kill_once(home: Home) -> None:
-    for id, text in (("one", "hang"), ("two", "say second")):
-        assert home.run("fake", "-s", "k", text, "--no-wait", "--prompt-id", id).returncode == 0
-    kill_daemon(home)
-    assert home.run("up").returncode == 0
-    done = home.run("wait", "-s", "k", "--prompt-id", "two", "--format", "json")
-    assert json.loads(done.stdout)["ended"]["outcome"] == "completed"
-    again = home.run("fake", "-s", "k", "say second", "--no-wait", "--prompt-id", "two")
-    assert "it has run already: completed" in again.stderr
-    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "second\n"
-
-
-def test_a_prompt_that_was_removed_from_the_queue_does_not_run_after_a_kill(home: Home) -> None:
-    for id, text in (("one", "hang"), ("two", "say second"), ("three", "say third")):
-        assert home.run("fake", "-s", "k", text, "--no-wait", "--prompt-id", id).returncode == 0
-    assert home.run("queue", "remove", "-s", "k", "two").returncode == 0
-    kill_daemon(home)
-    assert home.run("up").returncode == 0
-    assert home.run("wait", "-s", "k", "--prompt-id", "three").returncode == 0
-    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "third\n"
-    assert "cancelled 'say second': removed" in home.run("sessions", "history", "-s", "k").stdout
+from trio_broker.testing.home import Home
 
 
 def test_export_import_close_delete_and_prune(home: Home, tmp_path: Path) -> None:
@@ -104,29 +23,6 @@ def test_export_import_close_delete_and_prune(home: Home, tmp_path: Path) -> Non
     assert home.run("sessions", "prune", "--older-than", "1d").stderr == "0 sessions forgotten\n"
     assert home.run("sessions", "prune", "--older-than", "0s").stderr == "1 sessions forgotten\n"
     assert home.run("sessions", "history", "--id", id).returncode == 4
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (
-            ("sessions", "prune", "--older-than", "soon"),
-            2,
-            "no length of time; write it as 90s, 15m, 12h or 30d",
-        ),
-        (("sessions", "history", "-s", "nobody"), 4, "there is no session 'nobody', live or closed\n"),
-        (("sessions", "show", "-s", "k"), 4, "closed, `trio-broker sessions history -s KEY` shows"),
-        (("logs", "-s", "k"), 4, "closed, `trio-broker sessions history -s KEY` shows"),
-        (("set", "-s", "k"), 4, "closed, `trio-broker sessions history -s KEY` shows"),
-        (("sessions", "delete", "-s", "nobody"), 4, "there is no session 'nobody'"),
-        (("wait", "-s", "nobody"), 4, "there is no session 'nobody'"),
-        (("watch", "-s", "nobody"), 4, "there is no session 'nobody'"),
-    ],
-)
-def test_a_mistake_is_told_with_what_to_do(home: Home, words: tuple[str, ...], code: int, says: str) -> None:
-    assert home.run("up").returncode == 0
-    done = home.run(*words)
-    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
 
 
 def test_json_of_what_is_taken_in_and_forgotten(home: Home, tmp_path: Path) -> None:
@@ -193,54 +89,3 @@ def test_an_export_to_where_nothing_can_be_written_says_so(home: Home) -> None:
     done = home.run("sessions", "export", "-s", "k", "-o", "/no/such/place")
     assert (done.returncode, done.stdout) == (1, "") and "Traceback" not in done.stderr
     assert "'/no/such/place': No such file or directory" in done.stderr
-
-
-def test_watch_follows_from_any_number_until_it_is_closed(home: Home) -> None:
-    assert home.run("fake", "-s", "k", "say one").returncode == 0
-    watching = home.start("watch", "-s", "k", "--since", "1", "--format", "json")
-    eventually(lambda: home.session("k")["clients"] == 1)
-    assert home.run("fake", "-s", "k", "say two").returncode == 0
-    assert home.run("sessions", "close", "-s", "k").returncode == 0
-    output, errors = watching.communicate(timeout=LIMIT)
-    assert watching.returncode == 0, errors
-    messages = [json.loads(line) for line in output.splitlines()]
-    texts = [
-        m["params"]["update"]["content"]["text"] for m in messages if m.get("method") == "session/update"
-    ]
-    assert texts == ["one", "two"] and next(m["seq"] for m in messages if "seq" in m) == 1
-
-
-def test_wait_gives_up_with_code_3(home: Home) -> None:
-    assert home.run("fake", "-s", "k", "hang", "--no-wait").returncode == 0
-    home.until("k", "working")
-    done = home.run("wait", "-s", "k", "--timeout", "0.2")
-    assert done.returncode == 3 and "within 0.2 s" in done.stderr
-    assert home.run("cancel", "-s", "k").returncode == 0
-    assert home.run("wait", "-s", "k").stderr == "session k is idle\n"
-
-
-def test_orphans_needs_no_broker_and_finds_none_where_all_is_well(home: Home) -> None:
-    assert home.run("orphans").stderr == "0 orphans\n"
-    assert home.run("fake", "-s", "k", "say one").returncode == 0
-    assert home.json("orphans") == {"orphans": [], "ended": 0}, "those of a living broker are none"
-
-
-@pytest.mark.slow
-def test_a_journal_that_fails_is_told_loudly_and_sessions_go_on(home: Home) -> None:
-    assert home.run("fake", "-s", "k", "say one").returncode == 0
-    journal = home.path / "state" / "journal.sqlite"
-    with sqlite3.connect(journal, isolation_level=None) as other:
-        other.execute("BEGIN EXCLUSIVE")  # as long as this lasts, nobody else can write
-        assert home.run("fake", "-s", "k", "say two", "--format", "quiet").stdout == "two\n"
-        assert "THE JOURNAL FAILS, sessions go on without it" in home.run("status").stdout
-        other.execute("ROLLBACK")
-    other.close()
-    eventually(lambda: home.status()["journal"]["failing"] is None)
-    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "one\ntwo\n"
-
-
-def test_a_broker_that_an_agent_starts_is_not_the_agents(home: Home) -> None:
-    marked = {"TRIO_BROKER_INSTANCE": "0123456789abcdef-x", "TRIO_BROKER_SESSION": "k"}
-    assert home.run("up", env=marked).returncode == 0
-    environment = Path(f"/proc/{home.status()['pid']}/environ").read_bytes()
-    assert b"TRIO_BROKER_HOME=" in environment and not any(name.encode() in environment for name in marked)

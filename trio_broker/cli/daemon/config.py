@@ -15,7 +15,7 @@ from trio_broker.cli.output import print_json, safe
 from trio_broker.cli.state import State, ensure_broker, pass_state
 from trio_broker.errors import Misuse
 
-# Every setting with its default, as a comment. tests/cli/daemon/test_init.py compares it with the settings.
+# Every setting with its default, as a comment. tests/cli/daemon/test_config.py compares it with the settings.
 SAMPLE = """\
 # Settings of trio-broker. Times are seconds, sizes bytes. A setting that is commented out has the value shown.
 # `trio-broker config check` tells every mistake in this file; the broker reads it when it starts.

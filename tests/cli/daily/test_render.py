@@ -1,4 +1,4 @@
-"""Text as the commands print it: lengths of time, columns, and what an agent's blocks and tool calls look like."""
+"""The formats of a turn: text, JSON frames, or the answer alone."""
 
 from __future__ import annotations
 
@@ -8,43 +8,9 @@ from typing import Any
 import pytest
 
 from trio_broker.cli.daily.render import renderer
-from trio_broker.cli.events import content_text
-from trio_broker.cli.output import format_duration, table
 from trio_broker.wire.jsonrpc import peek
 
 Json = dict[str, Any]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "-"), (0, "0.0s"), (4.21, "4.2s"), (60, "1m00s"), (190, "3m10s"), (7500.9, "2h05m")],
-)
-def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float | None, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-def test_columns_are_as_wide_as_their_widest_cell() -> None:
-    assert table(["A", "LONG"], [["wide", "x"], ["", "y"]]) == "A     LONG\nwide  x\n      y"
-
-
-def test_columns_line_up_whatever_the_width_of_a_character() -> None:
-    told = table(["A", "B"], [["会話/日本", "x"], ["e\u0301te\u0301", "y"], ["🎉", "z"]])
-    assert told == "A          B\n会話/日本  x\ne\u0301te\u0301        y\n🎉         z"
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        ({"type": "text", "text": "hi"}, "hi"),
-        ({"type": "resource_link", "uri": "file:///a"}, "<resource_link file:///a>"),
-        ({"type": "resource", "resource": {"uri": "file:///b"}}, "<resource file:///b>"),
-        ({"type": "image", "mimeType": "image/png"}, "<image image/png>"),
-        ({}, "<content >"),
-        ("no block", ""),
-    ],
-)
-def test_a_block_that_is_no_text_is_told_by_its_kind_and_name(content: object, text: str) -> None:
-    assert content_text(content) == text
 
 
 def shown(style: str, capsys: pytest.CaptureFixture[str], *params: object) -> str:

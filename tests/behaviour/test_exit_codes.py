@@ -257,3 +257,26 @@ def test_a_broker_that_dies_under_a_prompt_is_exit_6_at_once(home: Home, command
     eventually(lambda: not lives(agent))  # its stdin has ended
     assert process.returncode == 6
     assert "the broker closed the connection; look at its log, then `trio-broker up`" in stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (
+            ("sessions", "prune", "--older-than", "soon"),
+            2,
+            "no length of time; write it as 90s, 15m, 12h or 30d",
+        ),
+        (("sessions", "history", "-s", "nobody"), 4, "there is no session 'nobody', live or closed\n"),
+        (("sessions", "show", "-s", "k"), 4, "closed, `trio-broker sessions history -s KEY` shows"),
+        (("logs", "-s", "k"), 4, "closed, `trio-broker sessions history -s KEY` shows"),
+        (("set", "-s", "k"), 4, "closed, `trio-broker sessions history -s KEY` shows"),
+        (("sessions", "delete", "-s", "nobody"), 4, "there is no session 'nobody'"),
+        (("wait", "-s", "nobody"), 4, "there is no session 'nobody'"),
+        (("watch", "-s", "nobody"), 4, "there is no session 'nobody'"),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_do(home: Home, words: tuple[str, ...], code: int, says: str) -> None:
+    assert home.run("up").returncode == 0
+    done = home.run(*words)
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr

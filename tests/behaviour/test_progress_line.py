@@ -10,10 +10,11 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home
+from trio_broker.testing.home import LIMIT, Home, fake
 
 PAGES = [
     {"lines": ["{}"] * 3, "next": 4, "items": [], "deleted": 0},
@@ -79,3 +80,11 @@ def test_a_person_sees_how_long_it_takes(words: list[str], sees: tuple[str, ...]
             assert person.end() == 0
         done = home.run("sessions", *words)
         assert done.returncode == 0 and "[" not in done.stderr
+
+
+def test_a_slow_start_is_told_with_the_agents_last_line(shared: Home, tmp_path: Path) -> None:
+    slow = fake("--slow-start", "1.5", "--stderr", "fetching\x1b[2J 3 packages")
+    with shared.terminal("exec", "say up", "--command", slow, cwd=tmp_path) as person:
+        person.see(" s: fetching\\x1b[2J 3 packages")
+        person.see("up\r\n")
+        assert person.end() == 0

@@ -1,6 +1,7 @@
 """What the commands about sessions print for people, whole, against the files in golden/: a real daemon, one scene.
 
-Renew them, and look at what changed in the diff: TRIO_BROKER_RENEW=1 python -m pytest tests/cli/test_golden.py
+Renew them, and look at what changed in the diff:
+TRIO_BROKER_RENEW=1 python -m pytest tests/behaviour/test_command_output.py
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the words of a prompt come from."""
+"""Options that several commands share, and where the text of a prompt comes from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ from pathlib import Path
 import pytest
 
 from trio_broker.testing.home import Home
+
+
+@pytest.mark.parametrize(
+    "command", [("prompt", "hi"), ("exec", "hi"), ("sessions", "new"), ("acp",)], ids=" ".join
+)
+def test_policies_that_contradict_each_other_are_refused(home: Home, command: tuple[str, ...]) -> None:
+    """The last one won, and nobody was told."""
+    done = home.run(*command, "--approve-all", "--deny-all")
+    assert done.returncode == 2
+    assert "--approve-all and --deny-all contradict each other; give one of them" in done.stderr
+    assert not home.socket.exists()
+
+
+def test_the_same_policy_twice_is_one(home: Home) -> None:
+    done = home.run("exec", "ask edit it", "--deny-all", "--format", "quiet", "--deny-all")
+    assert (done.returncode, done.stdout) == (5, "reject\n"), done.stderr
 
 
 def answer(home: Home, *words: str, **options: object) -> str:
