@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ import pytest
 import trio
 from trio._core._run import SystemClock  # not public, nor is the next:
 from trio._core._thread_cache import ThreadCache  # the test of this file fails when it is another one
+
+from trio_broker.testing.home import Home
 
 # A deadline per example would make tests depend on what else the machine does.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)
@@ -181,3 +183,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             + "\nGive it the fixture `autojump_clock`, a shorter period, or the mark.",
             pytrace=False,
         )
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Home]:
+    """One daemon for the module: tests keep apart by directory, or by key."""
+    with Home() as home:
+        assert home.run("up").returncode == 0  # any of its tests may be the first
+        yield home
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    """A home in which nothing runs yet."""
+    with Home() as home:
+        yield home

@@ -42,14 +42,14 @@ MAY_IMPORT = {
     "tui": "errors protocol client",
     "cli": "errors model protocol auth.policy config agent.catalog agent.installed agent.process_tags client "
     "demo_agent",
-    "cli.top": "errors client tui",
-    "cli.probing": "errors config agent.catalog agent.probe",  # it starts an agent itself: no broker need run
-    "cli.doctor": "errors config agent.catalog agent.probe agent.spawn",  # as above
-    "cli.mistakes": "errors config agent.installed agent.catalog transport.listeners",  # the daemon's own checks
-    "cli.pump": "errors model transport",
-    "cli.daemon": "errors model protocol config client ioutil daemon",  # `serve` is the daemon
-    "cli.check": "errors agent.catalog agent.process testing",
-    "cli.chaos": "testing",
+    "cli.daily.status": "errors client tui",  # `top`
+    "cli.agents.probe": "errors config agent.catalog agent.probe",  # it starts an agent itself: no broker need run
+    "cli.daemon.doctor": "errors config agent.catalog agent.probe agent.spawn agent.process_tags client",  # as above
+    "cli.daemon.config_check": "errors config agent.installed agent.catalog transport.listeners",  # the daemon's checks
+    "cli.daemon.serve": "errors model protocol config client ioutil daemon",  # `serve` is the daemon
+    "cli.remote.websocket_pump": "errors model transport",
+    "cli.testing.check": "errors agent.catalog agent.spawn testing",
+    "cli.testing.chaos": "testing",
     "__main__": "cli demo_agent",
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "demo_agent": "testing",

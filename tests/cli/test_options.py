@@ -1,4 +1,4 @@
-"""`set-mode`, `set` and --model: chosen among what the agent offers, and listed."""
+"""Options that several commands share, and where the text of a prompt comes from."""
 
 from __future__ import annotations
 
@@ -6,135 +6,81 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home, fake
-
-OPTIONS = "KEY    NOW    CHOICES\nmode   ask    ask, code\nmodel  small  small, large\n"
-
-
-@pytest.fixture
-def key(shared: Home, tmp_path: Path) -> str:
-    made = shared.run("sessions", "new", "-s", f"k {tmp_path.name}")
-    assert made.returncode == 0
-    return f"k {tmp_path.name}"
-
-
-def values(home: Home, key: str) -> dict[str, object]:
-    return {one["id"]: one["currentValue"] for one in home.json("set", "-s", key)["options"]}
-
-
-def test_what_there_is_is_listed(shared: Home, key: str) -> None:
-    assert shared.run("set", "-s", key).stdout == OPTIONS
-    assert (
-        shared.run("set", "-s", key, "model").stdout == "KEY    NOW    CHOICES\nmodel  small  small, large\n"
-    )
-    assert shared.run("set-mode", "-s", key).stdout == "KEY   NOW  CHOICES\nmode  ask  ask, code\n"
-    assert shared.run("set", "-s", key, "--format", "quiet").stdout == "mode\nmodel\n"
-    listed = shared.json("set", "-s", key)
-    assert (listed["key"], listed["agent"]) == (key, "fake")
-    assert [one["id"] for one in listed["options"]] == ["mode", "model"]
-
-
-def test_an_option_and_a_mode_are_set(shared: Home, key: str) -> None:
-    done = shared.run("set", "-s", key, "model", "Large")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"session {key}: model is large\n")
-    done = shared.run("set-mode", "-s", key, "code")
-    assert (done.returncode, done.stderr) == (0, f"session {key}: mode is code\n")
-    assert values(shared, key) == {"mode": "code", "model": "large"}
-    done = shared.run("set", "-s", key, "mode", "ask")
-    assert (done.returncode, done.stderr) == (0, f"session {key}: mode is ask\n")
-    assert shared.json("set", "-s", key, "model", "small") == {
-        "action": "option_set",
-        "key": key,
-        "option": "model",
-        "value": "small",
-    }
-    assert shared.json("set-mode", "-s", key, "ask") == {"action": "mode_set", "key": key, "value": "ask"}
+from trio_broker.testing.home import Home
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    "command", [("prompt", "hi"), ("exec", "hi"), ("sessions", "new"), ("acp",)], ids=" ".join
+)
+def test_policies_that_contradict_each_other_are_refused(home: Home, command: tuple[str, ...]) -> None:
+    """The last one won, and nobody was told."""
+    done = home.run(*command, "--approve-all", "--deny-all")
+    assert done.returncode == 2
+    assert "--approve-all and --deny-all contradict each other; give one of them" in done.stderr
+    assert not home.socket.exists()
+
+
+def test_the_same_policy_twice_is_one(home: Home) -> None:
+    done = home.run("exec", "ask edit it", "--deny-all", "--format", "quiet", "--deny-all")
+    assert (done.returncode, done.stdout) == (5, "reject\n"), done.stderr
+
+
+def answer(home: Home, *words: str, **options: object) -> str:
+    done = home.run("exec", *words, "--format", "quiet", **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_words_a_file_or_stdin(shared: Home, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("say from a file — with ünïcode\n", encoding="utf-8")
+    assert answer(shared, "say", "from", "words") == "from words\n"
+    assert answer(shared, "-f", str(file)) == "from a file — with ünïcode\n"
+    assert answer(shared, "-f", "-", input="say from -f -") == "from -f -\n"
+    assert answer(shared, input="say from stdin — ünïcode") == "from stdin — ünïcode\n"
+
+
+def test_words_win_over_a_stdin_that_happens_to_be_there(shared: Home) -> None:
+    assert answer(shared, "say words", input="say stdin") == "words\n"
+
+
+def test_words_like_options_stand_behind_two_dashes(shared: Home) -> None:
+    assert shared.run("exec", "--", "--help").stdout.startswith("echo: --help\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "says"),
     [
-        (["set", "model", "huge"], "offers no model 'huge'; it offers small, large"),
-        (
-            ["set", "colour", "red"],
-            "offers no option 'colour'; it offers mode, model; `trio-broker set` lists them",
-        ),
-        (["set", "mode", "yolo"], "offers no mode 'yolo'; it offers ask, code"),
-        (["set", "colour"], "offers no option 'colour'; `trio-broker set` lists what it offers"),
-        (["set-mode", "yolo"], "offers no mode 'yolo'; it offers ask, code"),
-        (["prompt", "hi", "--model", "huge"], "offers no model 'huge'; it offers small, large"),
-        (["prompt", "hi", "--no-wait", "--model", "huge"], "offers no model 'huge'; it offers small, large"),
-        (["sessions", "ensure", "--model", "huge"], "offers no model 'huge'; it offers small, large"),
+        (["hi", "-f", "-"], "there", "as words or with -f, not both"),
+        (["-f", "/no/such/file"], "", "/no/such/file: [Errno 2]"),
+        (["-f", "/"], "", "the prompt can't be read from /:"),
+        (["-f", "/dev/null"], "", "the prompt is empty; give it as words"),
+        ([" "], "", "the prompt is empty; give it as words"),
+        ([], " \n", "the prompt is empty; give it as words"),
     ],
 )
-def test_what_is_not_offered_is_told_with_what_is(
-    shared: Home, key: str, words: list[str], says: str
+@pytest.mark.parametrize("command", ["prompt", "exec"])
+def test_no_prompt_or_two_is_exit_2(
+    home: Home, command: str, words: list[str], stdin: str, says: str
 ) -> None:
-    done = shared.run(*words, "-s", key)
-    assert (done.returncode, done.stdout, says in done.stderr) == (2, "", True), done.stderr
-    assert shared.session(key)["turns"] == 0
+    done = home.run(command, *words, input=stdin)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert not home.socket.exists()
 
 
-def test_a_session_that_is_not_there_is_exit_4(shared: Home) -> None:
-    for words in (["set"], ["set", "model", "large"], ["set-mode", "code"]):
-        done = shared.run(*words, "-s", "nobody's")
-        assert done.returncode == 4 and "there is no session" in done.stderr
+def test_a_prompt_that_is_no_utf_8_is_exit_2(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "latin"
+    file.write_bytes("say Grüße".encode("latin-1"))
+    with file.open("rb") as stdin:
+        piped = home.run("prompt", stdin=stdin, env={"PYTHONIOENCODING": "utf-8:strict"})
+    named = home.run("prompt", "-f", str(file))
+    for done in (piped, named):
+        assert done.returncode == 2
+        assert "the prompt can't be read from" in done.stderr and "0xfc" in done.stderr
 
 
-def test_the_model_of_prompts_and_of_sessions(shared: Home, tmp_path: Path) -> None:
-    key = f"model {tmp_path.name}"
-    assert shared.run("prompt", "say hi", "-s", key, "--model", "large").returncode == 0
-    assert values(shared, key)["model"] == "large"
-    assert shared.run("sessions", "ensure", "-s", key, "--model", "small").returncode == 0
-    assert values(shared, key)["model"] == "small"
-    assert shared.run("sessions", "new", "-s", key, "--model", "large").returncode == 0
-    assert values(shared, key)["model"] == "large"
-    assert shared.run("exec", "say hi", "--model", "large", "--format", "quiet").stdout == "hi\n"
-
-
-def test_an_agent_without_models_says_so(shared: Home) -> None:
-    done = shared.run("exec", "hi", "-a", "demo", "--model", "large")
-    assert done.returncode == 2
-    assert "offers no model 'large': it lets nobody choose one; leave out --model" in done.stderr
-
-
-def test_settings_are_kept_over_a_crash(home: Home) -> None:
-    command = ["--command", fake("--load")]
-    home.run("prompt", "say hi", "-s", "k", "--model", "large", *command)
-    home.run("prompt", "die 3", "-s", "k")
-    assert values(home, "k")["model"] == "large"
-
-
-def test_hostile_options_are_shown_and_not_obeyed(shared: Home, tmp_path: Path) -> None:
-    agent = tmp_path / "agent.py"
-    agent.write_text(AGENT, encoding="utf-8")
-    shared.run("sessions", "new", "-s", "evil", "--command", f"python3 {agent}")
-    for words in (["set"], ["set-mode"], ["set", "nope", "x"], ["set-mode", "nope"]):
-        with shared.terminal(*words, "-s", "evil") as person:
-            person.end()
-            assert "owned" in person.screen and "\x1b" not in person.screen and "\x9b" not in person.screen
-    assert shared.run("set", "-s", "evil", "fast", "true").stderr == "session evil: fast is true\n"
-    assert shared.run("set", "-s", "evil", "fast", "maybe").returncode == 2
-
-
-AGENT = r"""
-import json, sys
-EVIL = "\x1b[2Jowned\x9b"
-fast = {"id": "fast", "name": "Fast", "type": "boolean", "currentValue": False}
-grouped = [{"group": "g", "name": "G", "options": [{"value": EVIL, "name": EVIL}]}]
-options = [fast, {"id": EVIL, "name": EVIL, "type": "select", "currentValue": EVIL, "options": grouped},
-           {"id": "new kind", "name": "?", "type": "slider", "currentValue": 3}]
-modes = {"currentModeId": EVIL, "availableModes": [{"id": EVIL, "name": EVIL}]}
-for line in sys.stdin:
-    message = json.loads(line)
-    if message["method"] == "session/set_config_option":
-        assert message["params"]["value"] is True
-        fast["currentValue"] = True
-    results = {
-        "initialize": {"protocolVersion": 1, "agentCapabilities": {}},
-        "session/new": {"sessionId": "evil-id", "modes": modes, "configOptions": options},
-        "session/set_config_option": {"configOptions": options},
-    }
-    if "id" in message:
-        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": results[message["method"]]}), flush=True)
-"""
+def test_at_a_terminal_without_words_it_asks_for_them_and_does_not_hang(home: Home) -> None:
+    with home.terminal("prompt") as person:
+        person.see("what is the prompt? give it as words")
+        assert person.end() == 2

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import trio
 
-from trio_broker.cli.chaos import _show
+from trio_broker.cli.testing.chaos import _print_report
 from trio_broker.testing.chaos import victim
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.run import Plan, Report, run
@@ -191,5 +191,5 @@ def test_where_a_promise_was_broken_status_is_not_told_as_answered_always(
     report = Report(
         Plan(1), Counter(), Counter(), 0, 1, 0.2, ["status was not answered within 10 s, in life 0"]
     )
-    _show(report)
+    _print_report(report)
     assert "status    answered within 200 ms at most\nbroken    1\n" in capsys.readouterr().out

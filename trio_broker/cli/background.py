@@ -15,11 +15,11 @@ from trio_broker.errors import BrokerError, NoBroker
 if TYPE_CHECKING:
     from trio_broker.config.paths import Paths
 
-PATIENCE = 15.0  # seconds for a daemon to listen
-PAUSE = 0.02  # seconds between two looks
+START_TIMEOUT = 15.0  # seconds for a daemon to listen
+POLL_INTERVAL = 0.02  # seconds between two looks
 
 
-def listens(paths: Paths) -> bool:
+def is_listening(paths: Paths) -> bool:
     """Whether clients get through to a broker of these paths."""
     import socket
 
@@ -32,13 +32,13 @@ def lock_is_held(paths: Paths) -> bool:
     return any(map(_is_held, (paths.lock, paths.journal_lock)))
 
 
-def holder(paths: Paths) -> list[str]:
-    """Pid and mark of the broker that lives, listening or not; nothing if there is none."""
+def lock_holder(paths: Paths) -> list[str]:
+    """Return pid and process tag of the running broker, listening or not; an empty list if there is none."""
     held = next(filter(_is_held, (paths.lock, paths.journal_lock)), None)
     return [] if held is None else held.read_text(encoding="ascii").split()
 
 
-def start(paths: Paths) -> None:
+def start_daemon(paths: Paths) -> None:
     """Start a daemon of its own session, unless a broker listens, and wait until it does. Raises NoBroker.
 
     One at a time: the daemon holds the start lock until it serves, even when whoever started it is gone. So none comes
@@ -46,8 +46,8 @@ def start(paths: Paths) -> None:
     """
     import subprocess  # late: few commands start one
 
-    with _open(paths.log) as log, _open(paths.start_lock) as turn:
-        if not _may_start(turn, paths):
+    with _open_append(paths.log) as log, _open_append(paths.start_lock) as start_lock:
+        if not _may_start(start_lock, paths):
             return
         size = log.tell()
         daemon = subprocess.Popen(
@@ -58,7 +58,7 @@ def start(paths: Paths) -> None:
                 *_config_option(paths),
                 "serve",
                 "--start-lock",
-                str(turn.fileno()),
+                str(start_lock.fileno()),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -66,49 +66,51 @@ def start(paths: Paths) -> None:
             env=_environment(paths),
             cwd="/",
             start_new_session=True,
-            pass_fds=[turn.fileno()],
+            pass_fds=[start_lock.fileno()],
         )
-    if not _within(PATIENCE, lambda: listens(paths) or daemon.poll() is not None):
-        raise NoBroker(f"the broker did not listen within {PATIENCE:g} s; look at {paths.log}")
-    if daemon.poll() is not None and not listens(paths):
+    if not _poll(START_TIMEOUT, lambda: is_listening(paths) or daemon.poll() is not None):
+        raise NoBroker(f"the broker did not listen within {START_TIMEOUT:g} s; look at {paths.log}")
+    if daemon.poll() is not None and not is_listening(paths):
         words = paths.log.read_bytes()[size:].decode("utf-8", "replace").strip()
         raise NoBroker(f"the broker did not start (its log: {paths.log}): {words}")
     daemon.returncode = 0  # it is not ours to wait for: no ResourceWarning when we end first
 
 
-def _may_start(turn: BinaryIO, paths: Paths) -> bool:
+def _may_start(start_lock: BinaryIO, paths: Paths) -> bool:
     """Whether none listens, when there is none that starts or ends any more. Raises NoBroker."""
-    if not _within(PATIENCE, lambda: listens(paths) or (_lock(turn) and not lock_is_held(paths))):
-        raise NoBroker(_hindrance(paths))
-    return not listens(paths)
+    if not _poll(
+        START_TIMEOUT, lambda: is_listening(paths) or (_lock(start_lock) and not lock_is_held(paths))
+    ):
+        raise NoBroker(_why_not_startable(paths))
+    return not is_listening(paths)
 
 
-def _hindrance(paths: Paths) -> str:
+def _why_not_startable(paths: Paths) -> str:
     """Why no broker can be started."""
-    if held := holder(paths):
+    if held := lock_holder(paths):
         return f"a broker (pid {held[0]}) lives and does not listen at {paths.socket}; end it with `trio-broker down`"
-    return f"a broker that starts did not listen within {PATIENCE:g} s; look at {paths.log}"
+    return f"a broker that starts did not listen within {START_TIMEOUT:g} s; look at {paths.log}"
 
 
-def await_start(paths: Paths) -> None:
+def wait_start_finished(paths: Paths) -> None:
     """Wait until no daemon is about to begin, a while at most."""
-    _within(PATIENCE, lambda: listens(paths) or not _is_held(paths.start_lock))
+    _poll(START_TIMEOUT, lambda: is_listening(paths) or not _is_held(paths.start_lock))
 
 
-def await_end(paths: Paths, held: list[str], patience: float) -> None:
-    """Wait until the broker with that `holder` has ended. Raises BrokerError after `patience` seconds."""
-    if not _within(patience, lambda: not lock_is_held(paths) or holder(paths) != held):
-        raise BrokerError(f"the broker has not ended within {patience:g} s; look at {paths.log}")
+def wait_ended(paths: Paths, held: list[str], timeout: float) -> None:
+    """Wait until the broker that `lock_holder` returned as `held` has ended. Raises BrokerError at the timeout."""
+    if not _poll(timeout, lambda: not lock_is_held(paths) or lock_holder(paths) != held):
+        raise BrokerError(f"the broker has not ended within {timeout:g} s; look at {paths.log}")
 
 
-def _within(patience: float, holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + patience
+def _poll(timeout: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + timeout
     while not (held := holds()) and time.monotonic() < deadline:
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)
     return held
 
 
-def _open(path: Path) -> BinaryIO:
+def _open_append(path: Path) -> BinaryIO:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path.open("ab")

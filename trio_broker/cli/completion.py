@@ -78,8 +78,7 @@ def completion_command(shell: str) -> None:
       eval "$(trio-broker completion zsh)"                  in ~/.zshrc, after compinit
       trio-broker completion fish > ~/.config/fish/completions/trio-broker.fish
     """
-    from trio_broker.cli.app import cli
-
     kind = get_completion_class(shell)
     assert kind is not None, "one of the three"
-    click.echo(kind(cli, {}, PROGRAM, VARIABLE).source())
+    root = click.get_current_context().find_root().command
+    click.echo(kind(root, {}, PROGRAM, VARIABLE).source())

@@ -1,225 +1,157 @@
-"""`set-mode`, `set`, and --model: what of a session can be chosen, as its agent offers it."""
+"""Options, option types and groups that several commands share.
+
+The decorators add options with the same names and help everywhere. `read_prompt` reads a prompt from the words, a file
+or stdin. Importing this module starts nothing and reads no configuration.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-from trio_broker.cli.run import State, pass_state, print_json, run
-from trio_broker.cli.scope import Scope, format_option, meant, scope_options
-from trio_broker.cli.starting import tell_starting, tell_woken
-from trio_broker.cli.text import safe, table
+from trio_broker.auth.policy import Policy
+from trio_broker.cli.completion_values import agent_names, session_keys
 from trio_broker.errors import Misuse
 
-if TYPE_CHECKING:
-    from trio_broker.client import Client
-
-MODEL, MODE = "model", "mode"
-Object = dict[str, Any]
-
-
-@click.command("set-mode")
-@scope_options
-@click.argument("mode", required=False)
-@format_option
-@pass_state
-def set_mode_command(
-    state: State, session: str | None, agent: str | None, cwd: str | None, mode: str | None, style: str
-) -> None:
-    """Put a session's agent into another mode; without MODE, list the modes it offers, * the present one.
-
-    \b
-      trio-broker set-mode
-      trio-broker set-mode -s review plan
-    """
-    scope = meant(state, session, agent, cwd)
-    if mode is None:
-        _show(run(_offered, state, scope), style, modes_only=True)
-    else:
-        _tell(run(_set_mode, state, scope, mode), style)
+F = TypeVar("F", bound=Callable[..., Any])
+PROMPT_SOURCES = "give it as words, or with -f FILE, or on stdin"
+DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_HELP = 10_000  # characters of a first sentence: all of it
 
 
-@click.command("set")
-@scope_options
-@click.argument("name", metavar="[KEY]", required=False)
-@click.argument("value", required=False)
-@format_option
-@pass_state
-def set_command(
-    state: State,
-    session: str | None,
-    agent: str | None,
-    cwd: str | None,
-    name: str | None,
-    value: str | None,
-    style: str,
-) -> None:
-    """Set an option of a session; without KEY, list what its agent offers, with the present values.
+class CommandGroup(click.Group):
+    """A group whose help shows the first sentence of each command in full; click cuts it to the rest of a line."""
 
-    \b
-      trio-broker set
-      trio-broker set model opus
-      trio-broker set -s review thinking true
-    """
-    scope = meant(state, session, agent, cwd)
-    if name is None or value is None:
-        _show(run(_offered, state, scope), style, name)
-    else:
-        _tell(run(_set, state, scope, name, value), style)
-
-
-async def _offered(state: State, scope: Scope) -> Object:
-    async with state.connect(on_message=tell_starting()) as client:
-        return await _open(client, scope)
-
-
-async def _open(client: Client, scope: Scope) -> Object:
-    opened: Object = await client.call("_trio_broker/open", scope.opening(create=False))
-    tell_woken(opened)
-    return opened
-
-
-async def _set_mode(state: State, scope: Scope, mode: str) -> Object:
-    async with state.connect(on_message=tell_starting()) as client:
-        opened = await _open(client, scope)
-        if not modes_of(opened) and _find(opened, MODE) is not None:
-            return await choose(client, opened, MODE, mode)  # the way that is to replace modes
-        return await _choose_mode(client, opened, mode)
-
-
-async def _choose_mode(client: Client, opened: Object, mode: str) -> Object:
-    id = _pick(_named(opened, "mode"), modes_of(opened), mode)
-    await client.call("session/set_mode", {"sessionId": opened["sessionId"], "modeId": id})
-    return {"action": "mode_set", "key": opened["key"], "value": id}
-
-
-async def _set(state: State, scope: Scope, name: str, value: str) -> Object:
-    async with state.connect(on_message=tell_starting()) as client:
-        return await choose(client, await _open(client, scope), name, value)
-
-
-async def choose(client: Client, opened: Object, name: str, value: str) -> Object:
-    """Set the option of that id or category; `opened` is the answer to `open`. Raises Misuse with what is offered."""
-    option = _find(opened, name)
-    if option is None and name == MODE and modes_of(opened):  # no option, but listed as one
-        return await _choose_mode(client, opened, value)
-    if option is None:
-        modes = [MODE] if modes_of(opened) and _find(opened, MODE) is None else []
-        there = ", ".join([*modes, *(str(one["id"]) for one in options_of(opened))]) or "none"
-        raise Misuse(f"{_named(opened, 'option')} {name!r}; it offers {there}; `trio-broker set` lists them")
-    chosen = _pick(f"{_named(opened, name)}", choices_of(option), value)
-    params = {"sessionId": opened["sessionId"], "configId": option["id"], "value": chosen}
-    answer = await client.call("session/set_config_option", params)
-    now = next(
-        (one for one in options_of(answer) if one["id"] == option["id"]), option | {"currentValue": chosen}
-    )
-    return {
-        "action": "option_set",
-        "key": opened["key"],
-        "option": option["id"],
-        "value": now["currentValue"],
-    }
-
-
-async def choose_model(client: Client, opened: Object, name: str | None) -> None:
-    """--model: have the session's agent use this model, unless it does. Raises Misuse with those that it offers."""
-    if name is None:
-        return
-    option = _find(opened, MODEL)
-    if option is None:
-        raise Misuse(
-            f"{_named(opened, 'model')} {name!r}: it lets nobody choose one; leave out --model, "
-            "or configure a command line with the model for it"
-        )
-    if _pick(_named(opened, MODEL), choices_of(option), name) != option.get("currentValue"):
-        await choose(client, opened, MODEL, name)
-
-
-def options_of(opened: Any) -> list[Object]:
-    """The options that can be chosen; of a kind that nobody here knows is none."""
-    options = opened.get("configOptions") if isinstance(opened, dict) else None
-    known = [
-        one for one in options or () if isinstance(one, dict) and one.get("type") in ("select", "boolean")
-    ]
-    return [one for one in known if isinstance(one.get("id"), str) and "currentValue" in one]
-
-
-def modes_of(opened: Object) -> list[Object]:
-    """Its modes, as choices."""
-    modes = opened.get("modes") or {}
-    there = modes.get("availableModes") if isinstance(modes, dict) else None
-    return [
-        {"value": one["id"], "name": one.get("name")} for one in there or () if isinstance(one.get("id"), str)
-    ]
-
-
-def choices_of(option: Object) -> list[Object]:
-    """What an option can be, out of their groups if it has any."""
-    if option["type"] == "boolean":
-        return [{"value": "true", "name": "On"}, {"value": "false", "name": "Off"}]
-    found: list[Object] = []
-    for one in option.get("options") or ():
-        if isinstance(one, dict):
-            found += (
-                [one] if "value" in one else [inner for inner in one.get("options") or () if "value" in inner]
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(MAX_HELP))
+                    for name, command in sorted(self.commands.items())
+                ]
             )
-    return found
 
 
-def _find(opened: Object, name: str) -> Object | None:
-    by_id = [one for one in options_of(opened) if one["id"] == name]
-    return next(iter(by_id or [one for one in options_of(opened) if one.get("category") == name]), None)
+class NumberType(click.FloatRange):
+    """What people count as a number: not `nan`, which Python takes for one, and every range lets in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+        number: float = super().convert(value, param, context)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid float.", param, context)
+        return number
 
 
-def _named(opened: Object, what: str) -> str:
-    return f"agent {opened['agent']!r} of session {opened['key']!r} offers no {what}"
+POSITIVE = NumberType(min=0, min_open=True)
+NON_NEGATIVE = NumberType(min=0)
 
 
-def _pick(offers_no: str, choices: list[Object], word: str) -> str:
-    """The value of the choice that is meant, by its value or its name."""
-    for one in choices:
-        if word == one["value"] or word.casefold() == str(one.get("name")).casefold():
-            return str(one["value"])
-    there = ", ".join(str(one["value"]) for one in choices) or "none"
-    raise Misuse(f"{offers_no} {word!r}; it offers {there}")
-
-
-def _show(opened: Object, style: str, name: str | None = None, *, modes_only: bool = False) -> None:
-    options = [] if modes_only else options_of(opened)
-    modes = {
-        "id": MODE,
-        "type": "select",
-        "currentValue": (opened.get("modes") or {}).get("currentModeId"),
-        "options": modes_of(opened),
-    }
-    if modes["options"] and _find(opened, MODE) is None:
-        options = [modes, *options]
-    if (
-        name is not None
-        and (options := [one for one in options if name in (one["id"], one.get("category"))]) == []
+def session_options(function: F) -> F:
+    """-s, -a, --cwd."""
+    for option in (
+        click.option("--cwd", metavar="DIR", help="Work there instead of here."),
+        click.option(
+            "-a",
+            "--agent",
+            metavar="NAME",
+            help="The agent; or write its name as the first word.",
+            shell_complete=agent_names,
+        ),
+        click.option(
+            "-s",
+            "--session",
+            metavar="KEY",
+            help="The session's key [default: by agent and work tree].",
+            shell_complete=session_keys,
+        ),
     ):
-        raise Misuse(f"{_named(opened, 'option')} {name!r}; `trio-broker set` lists what it offers")
-    if style == "json":
-        print_json({"key": opened["key"], "agent": opened["agent"], "options": options})
-    elif style == "quiet":
-        click.echo("".join(f"{safe(str(one['id']))}\n" for one in options), nl=False)
-    elif options:
-        click.echo(table(("KEY", "NOW", "CHOICES"), [_row(one) for one in options]))
-    else:
-        click.echo(f"{safe(_named(opened, 'modes' if modes_only else 'options'))}")
+        function = option(function)
+    return function
 
 
-def _row(option: Object) -> tuple[str, str, str]:
-    now = option["currentValue"]
-    now = str(now).lower() if isinstance(now, bool) else str(now)
-    values = [str(one["value"]) for one in choices_of(option)]
-    return safe(str(option["id"])), safe(now), safe(", ".join(values))
+def command_option(function: F) -> F:
+    return click.option("--command", metavar="COMMAND", help="This command line is the agent.")(function)
 
 
-def _tell(done: Object, style: str) -> None:
-    if style == "json":
-        print_json(done)
-    elif style == "text":
-        what = safe(str(done.get("option", "mode")))
-        click.echo(f"session {safe(done['key'])}: {what} is {safe(str(done['value']))}", err=True)
+def model_option(function: F) -> F:
+    return click.option("--model", metavar="NAME", help="The model, of those that the agent offers.")(
+        function
+    )
+
+
+def autostart_option(function: F) -> F:
+    return click.option("--autostart/--no-autostart", default=True, help="Start a broker if there is none.")(
+        function
+    )
+
+
+def format_option(function: F) -> F:
+    choice = click.Choice(["text", "json", "quiet"])
+    return click.option("--format", "style", type=choice, default="text", show_default=True, help="Output.")(
+        function
+    )
+
+
+def policy_options(function: F) -> F:
+    """Who answers permission questions; parameter `policy`, a name or None. Two that differ are refused."""
+    for policy, text in (
+        (Policy.ASK, "Have every permission wait for an answer, here or by `allow`."),
+        (Policy.DENY_ALL, "Deny every permission."),
+        (Policy.APPROVE_READS, "Approve what only reads, deny the rest."),
+        (Policy.APPROVE_ALL, "Approve every permission."),
+    ):
+        name = policy.value
+        callback = partial(_set_policy, name)
+        function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=callback, help=text)(
+            function
+        )
+    return function
+
+
+def _set_policy(name: str, context: click.Context, _: click.Parameter, given: bool) -> None:
+    before = context.params.setdefault("policy", None)
+    if given and before:
+        raise click.UsageError(f"--{before} and --{name} contradict each other; give one of them", context)
+    if given:
+        context.params["policy"] = name
+
+
+def file_option(function: F) -> F:
+    return click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file; - is stdin.")(
+        function
+    )
+
+
+def read_prompt(words: tuple[str, ...], file: str | None) -> str:
+    """The prompt: the words, else the file (`-`: stdin), else what is piped in. Raises Misuse when there is none."""
+    if words and file is not None:
+        raise Misuse("give the prompt as words or with -f, not both")
+    if not words and file is None and sys.stdin.isatty():
+        raise Misuse(f"what is the prompt? {PROMPT_SOURCES}")
+    text = " ".join(words) if words else _read_file(file or "-")
+    if not text.strip():
+        raise Misuse(f"the prompt is empty; {PROMPT_SOURCES}")
+    return text
+
+
+def _read_file(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misuse(f"the prompt can't be read from {'stdin' if file == '-' else file}: {error}") from error
+
+
+def parse_duration(text: str) -> float:
+    """`90s`, `15m`, `12h`, `30d` as seconds. Raises Misuse."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if found is None:
+        raise Misuse(f"{text!r} is no length of time; write it as 90s, 15m, 12h or 30d")
+    return float(found[1]) * DURATION_UNITS[found[2]]
