@@ -5,7 +5,8 @@ BrokerError(code)          stable `code` for machines, message for people
 ├─ BadMessage              the other side sent nonsense
 ├─ Misuse                  you called it wrongly
 │   ├─ ConfigError         the configuration file or the environment is wrong
-│   └─ UnknownAgent
+│   ├─ UnknownAgent
+│   └─ NoDefaultAgent      no agent was named, and the configuration names none
 ├─ Forbidden               your token does not go so far
 ├─ NoSession, NoAsk, NoPrompt, PoolFull, QueueFull, Busy, Draining
 ├─ JournalError            the file of the logs: unreadable, full, newer than we are
@@ -65,6 +66,12 @@ class ConfigError(Misuse):
 
 class UnknownAgent(Misuse):
     code = "unknown_agent"
+
+
+class NoDefaultAgent(Misuse):
+    """No agent was named, and `default_agent` is not set; `agents` lists those that are installed."""
+
+    code = "no_default_agent"
 
 
 class Forbidden(BrokerError):
@@ -190,6 +197,7 @@ _KINDS: dict[str, type[BrokerError]] = {
         Misuse,
         ConfigError,
         UnknownAgent,
+        NoDefaultAgent,
         Forbidden,
         NoSession,
         NoAsk,

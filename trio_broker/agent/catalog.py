@@ -17,7 +17,7 @@ import attrs
 
 from trio_broker.agent.installed import InstalledAgents, Package
 from trio_broker.config.config import AgentConfig, Config
-from trio_broker.errors import Misuse, UnknownAgent
+from trio_broker.errors import Misuse, NoDefaultAgent, UnknownAgent
 
 
 @attrs.frozen
@@ -55,6 +55,7 @@ def _builtin(*commands: str, also: str = "", **env: str) -> Builtin:
     return Builtin(commands, tuple(also.split()), env)
 
 
+RUNNERS = ("npx", "uvx", "bunx", "pnpx")  # they fetch what they run, which may take minutes
 _DROID = {"DROID_DISABLE_AUTO_UPDATE": "true", "FACTORY_DROID_AUTO_UPDATE_ENABLED": "false"}
 
 BUILTIN: Mapping[str, Builtin] = {
@@ -152,6 +153,34 @@ def resolve(
     if installed and (record := installed.find(name)):
         return _built_in(name, BUILTIN[name], record.argv, "installed")
     return _built_in(name, BUILTIN[name], BUILTIN[name].argv(path), "built-in")
+
+
+def installed_names(
+    config: Config, *, path: str | None = None, installed: InstalledAgents | None = None
+) -> list[str]:
+    """The agents to offer to who named none: configured ones first, then those whose program is on this machine.
+
+    Those that a runner such as npx would have to fetch are left out, and so is the demo.
+    """
+    found = []
+    for name in names(config, installed):
+        spec = resolve(name, config, path=path, installed=installed)
+        here = os.path.basename(spec.argv[0]) not in RUNNERS and shutil.which(spec.argv[0], path=path)
+        if name != "demo" and (spec.source != "built-in" or here):
+            found.append(name)
+    return sorted(found, key=lambda name: name not in config.agents)
+
+
+def no_default_agent(installed: Sequence[str]) -> NoDefaultAgent:
+    """The error for who named no agent where none is configured; `installed` are offered."""
+    if installed:
+        there = f"installed are {', '.join(installed)}; name one (-a NAME)"
+    else:
+        there = "none is installed; name one of `trio-broker agents list` (-a NAME; -a demo needs no keys)"
+    return NoDefaultAgent(
+        f"no agent was named, and there is no default: {there}, or set default_agent in the configuration file",
+        agents=list(installed),
+    )
 
 
 def _built_in(name: str, known: Builtin, argv: tuple[str, ...], source: str) -> AgentSpec:

@@ -11,14 +11,13 @@ import attrs
 import trio
 
 from trio_broker.agent import process_tags
-from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.catalog import RUNNERS, AgentSpec
 from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.orphans import OrphanReaper
 from trio_broker.agent.process import Agent, AgentProcess
 from trio_broker.errors import SpawnFailed
 
 BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
-RUNNERS = ("npx", "uvx", "bunx", "pnpx")
 
 
 async def spawn_agent(settings: SessionSettings, sweeper: OrphanReaper | None = None) -> Agent:

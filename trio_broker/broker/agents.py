@@ -79,11 +79,14 @@ class AgentRegistry:
     def resolve(self, name: str | None, command: Sequence[str] | None = None) -> AgentSpec:
         """How to start the agent of that name, or the default one, or the one behind a `command` given on the spot.
 
-        Raises UnknownAgent with the near names, and Misuse for an empty command.
+        Raises UnknownAgent with the near names, NoDefaultAgent with those that are installed, and Misuse for an empty
+        command.
         """
         if command is not None:
             return catalog.from_command(command, name)
-        return catalog.resolve(name or self.config.default_agent, self.config, installed=self.installed)
+        if (name := name or self.config.default_agent) is None:
+            raise catalog.no_default_agent(catalog.installed_names(self.config, installed=self.installed))
+        return catalog.resolve(name, self.config, installed=self.installed)
 
     def list_agents(self) -> list[dict[str, Any]]:
         """Every agent there is: configured and built-in, with its command line."""

@@ -15,6 +15,7 @@ EXIT_CODES = {
     "misuse": 2,
     "config": 2,
     "unknown_agent": 2,
+    "no_default_agent": 2,
     "timeout": 3,
     "no_session": 4,
     "denied": 5,

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 
 from trio_broker.auth.policy import Policy
+from trio_broker.cli.output import safe
 from trio_broker.cli.state import State, ensure_broker
-from trio_broker.errors import Misuse
+from trio_broker.errors import Misuse, NoSession
 
 
 def git_root(directory: Path) -> Path:
@@ -25,6 +27,12 @@ def git_root(directory: Path) -> Path:
         if (candidate / ".git").exists():
             return candidate
     return directory
+
+
+def work_tree(cwd: str | None) -> str:
+    """The top of the work tree of --cwd, or of the current directory. Raises Misuse."""
+    _reject_empty(("--cwd", cwd))
+    return str(git_root(_working_directory(cwd)))
 
 
 @attrs.frozen
@@ -57,8 +65,6 @@ def find_target(
 
     _reject_empty(("-s", session), ("-a", agent), ("--cwd", cwd))
     working = _working_directory(cwd)
-    if not working.is_dir():
-        raise Misuse(f"--cwd: there is no directory {working}")
     argv = _split_command(command) if command is not None else ()
     named = agent or state.agent
     if named is not None and argv:
@@ -66,10 +72,54 @@ def find_target(
     if named is not None:
         named = catalog.resolve(named, state.config, installed=state.installed).name
     root = str(git_root(working))
-    name = named or (os.path.basename(argv[0]) if argv else state.config.default_agent)
-    return SessionTarget(
-        session or f"{name}:{root}", root, named, argv, str(working) if session and cwd else None
-    )
+    if session is not None:
+        return SessionTarget(session, root, named, argv, str(working) if cwd else None)
+    name = named or (os.path.basename(argv[0]) if argv else _default_agent(state))
+    if name is None:
+        name = named = _choose_agent(state)
+    return SessionTarget(f"{name}:{root}", root, named, argv)
+
+
+def choose_missing_agent(state: State, target: SessionTarget, *, replace: bool = False) -> SessionTarget:
+    """The target with an agent where the broker could not choose one: no default, and no session under this key yet.
+
+    `replace`: the existing session will be closed, so its agent does not count. Raises NoDefaultAgent.
+    """
+    if target.agent is not None or target.command or _default_agent(state) is not None:
+        return target
+    if not replace and _existing_session(state, target) is not None:
+        return target
+    return attrs.evolve(target, agent=_choose_agent(state))
+
+
+def _default_agent(state: State) -> str | None:
+    """The agent of commands that name none, as the configuration has it: that of the broker, if it is elsewhere."""
+    if state.config.default_agent is not None or state.url is None:
+        return state.config.default_agent
+    agents = state.call("_trio_broker/agents")["agents"]
+    return next((agent["name"] for agent in agents if agent["default"]), None)
+
+
+def _choose_agent(state: State) -> str:
+    """The installed agent that the person at the terminal chooses. Raises NoDefaultAgent where nobody can be asked."""
+    from trio_broker.agent import catalog  # late, as above
+
+    if state.url is None:
+        names = catalog.installed_names(state.config, installed=state.installed)
+    else:
+        agents = state.call("_trio_broker/agents")["agents"]
+        names = [agent["name"] for agent in agents if agent["source"] != "built-in"]
+    if not names or not is_interactive():
+        raise catalog.no_default_agent(names)
+    click.echo("No agent was named, and there is no default. These are installed:", err=True)
+    for number, name in enumerate(names, 1):
+        click.echo(f"  {number}  {safe(name)}", err=True)
+    chosen = names[click.prompt("Which one", type=click.IntRange(1, len(names)), default=1, err=True) - 1]
+    if state.url is None:
+        click.echo(
+            f'default_agent = "{safe(chosen)}" in {state.paths.config} makes it the default.', err=True
+        )
+    return chosen
 
 
 def check_directory(state: State, target: SessionTarget) -> None:
@@ -94,8 +144,13 @@ def resolve_session(
 ) -> SessionTarget:
     """The session that a command is about, which it does not create, at a broker that is there.
 
-    Raises what `find_target` and `ensure_broker` raise, and Misuse if -a or --cwd, beside -s, is of another session.
+    Without -s, -a and a default agent it is the only session of the work tree. Raises what `find_target` and
+    `ensure_broker` raise, Misuse if -a or --cwd, beside -s, is of another session, or if the work tree has several, and
+    NoSession if it has none.
     """
+    if session is None and (agent or state.agent) is None and _default_agent(state) is None:
+        ensure_broker(state, autostart=autostart)
+        return _only_session_in(state, work_tree(cwd))
     target = find_target(state, session, agent, cwd)
     ensure_broker(state, autostart=autostart)
     named = target.agent if session else None
@@ -111,6 +166,18 @@ def resolve_session(
     return target
 
 
+def _only_session_in(state: State, directory: str) -> SessionTarget:
+    found = state.call("_trio_broker/sessions", {"cwd": directory})["sessions"]
+    if not found:
+        raise NoSession(
+            f"no session works in {directory}; `trio-broker sessions list` shows all", cwd=directory
+        )
+    if len(found) > 1:
+        keys = ", ".join(view["key"] for view in found)
+        raise Misuse(f"{len(found)} sessions work in {directory}: {keys}; choose one with -s")
+    return SessionTarget(found[0]["key"], directory, None)
+
+
 def _existing_session(state: State, target: SessionTarget) -> dict[str, Any] | None:
     """The session of that key, if it got as far as one; one that did not is replaced."""
     found = state.call("_trio_broker/sessions")["sessions"]
@@ -120,9 +187,12 @@ def _existing_session(state: State, target: SessionTarget) -> dict[str, Any] | N
 
 def _working_directory(cwd: str | None) -> Path:
     try:
-        return Path(cwd or os.getcwd()).expanduser().resolve()
+        working = Path(cwd or os.getcwd()).expanduser().resolve()
     except FileNotFoundError as error:
         raise Misuse("the directory you are in is there no more; go to another one") from error
+    if not working.is_dir():
+        raise Misuse(f"--cwd: there is no directory {working}")
+    return working
 
 
 EMPTY_HINTS = {

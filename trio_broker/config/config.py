@@ -128,7 +128,7 @@ class AgentConfig:
 
 @attrs.frozen
 class Config:
-    default_agent: str = "demo"
+    default_agent: str | None = None  # None: who names no agent chooses one, or is refused
     broker: BrokerConfig = BrokerConfig()
     listen: ListenConfig = ListenConfig()
     policy: PolicyConfig = PolicyConfig()

@@ -20,8 +20,9 @@ SAMPLE = """\
 # Settings of trio-broker. Times are seconds, sizes bytes. A setting that is commented out has the value shown.
 # `trio-broker config check` tells every mistake in this file; the broker reads it when it starts.
 
-# The agent of commands that name none; `trio-broker agents list` shows all.
-#default_agent = "demo"
+# The agent of commands that name none; `trio-broker agents list` shows all. Without it, a terminal offers those that
+# are installed, and a script has to name one.
+#default_agent = "claude"
 
 [broker]
 #max_sessions = 1000            # sessions that live at once
@@ -99,7 +100,8 @@ def show(state: State, style: str) -> None:
         return
     for name, value in paths.items():
         click.echo(f"# {name}: {value}")
-    click.echo(f"default_agent = {_toml(settings['default_agent'])}")
+    if state.config.default_agent is not None:
+        click.echo(f"default_agent = {_toml(settings['default_agent'])}")
     _show_table("broker", settings["broker"])
     _show_table("listen", {key: value for key, value in settings["listen"].items() if value is not None})
     _show_table("journal", settings["journal"])

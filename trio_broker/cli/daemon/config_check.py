@@ -39,8 +39,8 @@ def check_file(path: Path, installed: InstalledAgents, *, must_exist: bool) -> C
         where == ("listen", "websocket") for where, _ in invalid
     )
     (errors if has_websocket else warnings).extend(_listen(valid))
-    if valid.default_agent not in invalid_agents:
-        errors += _default(valid, installed)
+    if valid.default_agent is not None and valid.default_agent not in invalid_agents:
+        errors += _default(valid, valid.default_agent, installed)
     return CheckedConfig(valid, errors, warnings)
 
 
@@ -59,9 +59,9 @@ def _listen(valid: Config) -> Iterator[Problem]:
         yield ("listen", key if key in LISTEN_KEYS else "tls_cert"), reason if key in LISTEN_KEYS else text
 
 
-def _default(valid: Config, installed: InstalledAgents) -> Iterator[Problem]:
+def _default(valid: Config, name: str, installed: InstalledAgents) -> Iterator[Problem]:
     try:
-        catalog.resolve(valid.default_agent, valid, installed=installed)
+        catalog.resolve(name, valid, installed=installed)
     except UnknownAgent as error:
         yield ("default_agent",), error.message
 

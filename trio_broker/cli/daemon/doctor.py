@@ -24,9 +24,8 @@ import trio
 
 from trio_broker import __version__
 from trio_broker.agent import catalog, process_tags
-from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.catalog import RUNNERS, AgentSpec
 from trio_broker.agent.probe import Probe
-from trio_broker.agent.spawn import RUNNERS
 from trio_broker.cli.background import is_listening, lock_is_held
 from trio_broker.cli.daemon.config_check import check_file
 from trio_broker.cli.daemon.orphans import orphan_filter

@@ -23,6 +23,7 @@ from trio_broker.cli.output import print_json, safe
 from trio_broker.cli.session_target import (
     SessionTarget,
     check_directory,
+    choose_missing_agent,
     choose_policy,
     find_target,
     resolve_session,
@@ -90,6 +91,7 @@ def prompt_command(
     chosen = choose_policy(state, policy)
     ensure_broker(state, autostart=autostart)
     check_directory(state, target)
+    target = choose_missing_agent(state, target)
     if no_wait:
         extra = {"model": model, "promptId": prompt_id, "ifBusy": if_busy, "policy": chosen}
         return _submit(state, target, words, style, {name: value for name, value in extra.items() if value})
@@ -142,6 +144,7 @@ def exec_command(
     words = read_prompt(text, file)
     chosen = choose_policy(state, policy)
     ensure_broker(state, autostart=autostart)
+    target = choose_missing_agent(state, target)
     return _prompt(state, target, words, chosen, style, timeout, owns_session=True, model=model)
 
 

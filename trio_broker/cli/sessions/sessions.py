@@ -18,7 +18,14 @@ from trio_broker.cli.options import (
     session_options,
 )
 from trio_broker.cli.output import print_json, safe, sessions_table
-from trio_broker.cli.session_target import SessionTarget, check_directory, find_target, resolve_session
+from trio_broker.cli.session_target import (
+    SessionTarget,
+    check_directory,
+    choose_missing_agent,
+    find_target,
+    resolve_session,
+    work_tree,
+)
 from trio_broker.cli.sessions.history import delete, export, history, import_, prune
 from trio_broker.cli.state import State, ensure_broker, pass_state, run
 from trio_broker.errors import Misuse
@@ -77,6 +84,7 @@ def new(
     """
     target = find_target(state, session, agent, cwd, command)
     ensure_broker(state, autostart=autostart)
+    target = choose_missing_agent(state, target, replace=True)
     _open_session(state, target, "session_created", style, model, fresh=True, **_policy_params(policy))
 
 
@@ -107,6 +115,7 @@ def ensure(
     target = find_target(state, session, agent, cwd, command)
     ensure_broker(state, autostart=autostart)
     check_directory(state, target)
+    target = choose_missing_agent(state, target)
     _open_session(state, target, "session_ensured", style, model, **_policy_params(policy))
 
 
@@ -144,7 +153,7 @@ def list_sessions(state: State, agent: str | None, cwd: str | None, style: str) 
     \b
       trio-broker sessions list --cwd . --format json
     """
-    params = {"agent": agent or state.agent, "cwd": cwd and find_target(state, None, None, cwd).cwd}
+    params = {"agent": agent or state.agent, "cwd": cwd and work_tree(cwd)}
     found = state.call("_trio_broker/sessions", {key: value for key, value in params.items() if value})
     if agent and not found["sessions"] and state.url is None:
         from trio_broker.agent import catalog
