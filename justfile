@@ -23,6 +23,11 @@ check:
 test *args:
     bin/test {{args}}
 
+# All tests on another Python, or those the arguments choose: `just test-on 3.13`; `newest`: one other than .venv's
+[positional-arguments]
+test-on version *args:
+    bin/test-on "$@"
+
 # This project and its peers side by side: `just bench --peers` once, then `just bench`; --short for a look
 bench *args:
     bin/bench {{args}}

@@ -1,4 +1,6 @@
-"""Makes .venv and installs the project there. Run by bin/trio-broker and bin/test when something changed.
+"""Makes .venv and installs the project there. Run by bin/venv.sh when something changed.
+
+TRIO_BROKER_VENV names another directory of the checkout, for the tests on another Python (bin/test-on).
 
 Standard library only. Two first uses at once are safe: one installs, the other waits for it. The lock is the
 kernel's, so a killed installation leaves none behind; its stamp is not written, so the next use begins again.
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = ROOT / os.environ.get("TRIO_BROKER_VENV", ".venv")
 PYTHON = VENV / "bin" / "python"
 CONSTRAINTS = "tests/constraints.txt"
 TARGETS = {"run": ".", "dev": ".[dev]"}
@@ -46,9 +48,9 @@ def install(kind: str, stamp: str) -> None:
     for name in TARGETS:
         stamp_file(name).unlink(missing_ok=True) if name in STAMPS[kind] else None
     if usable(stamp):
-        say("something it needs has changed: installing anew into .venv")
+        say(f"something it needs has changed: installing anew into {VENV.name}")
     else:
-        say("first use: making .venv and installing into it (once, half a minute or so)")
+        say(f"first use: making {VENV.name} and installing into it (once, half a minute or so)")
         make_venv()
     pip_install(TARGETS[kind])
     for name in STAMPS[kind]:
@@ -56,7 +58,7 @@ def install(kind: str, stamp: str) -> None:
 
 
 def usable(stamp: str) -> bool:
-    """Whether there is a .venv that works, and that was not made at another place and moved here."""
+    """Whether there is a venv that works, and that was not made at another place and moved here."""
     here = stamp.splitlines()[0]
     places = {read_stamp(kind).partition("\n")[0] for kind in TARGETS} - {""}
     return places <= {here} and quiet([str(PYTHON), "-m", "pip", "--version"]).returncode == 0

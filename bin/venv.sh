@@ -1,9 +1,9 @@
-# Sourced by bin/trio-broker and bin/test, with `root` set to the checkout. POSIX sh, and no Python while nothing
+# Sourced by bin/trio-broker, bin/test and others, with `root` set to the checkout. POSIX sh, and no Python while nothing
 # has changed: `installed run` and `installed dev` cost one process.
 
 venv=$root/.venv
 
-# What .venv was made from: where it lies (a moved .venv has wrong paths inside) and what it was told to install.
+# What $venv was made from: where it lies (a moved one has wrong paths inside) and what it was told to install.
 stamp() {
     printf '%s\n' "$root"
     (cd -- "$root" && cksum pyproject.toml tests/constraints.txt)
@@ -20,7 +20,7 @@ find_python() {
     exit 1
 }
 
-# installed run|dev: comes back when .venv has the project as it is now (dev: and what its tests need), or ends.
+# installed run|dev: comes back when $venv has the project as it is now (dev: and what its tests need), or ends.
 installed() {
     want=$(stamp)
     have=
@@ -29,6 +29,15 @@ installed() {
     fi
     if [ "$have" != "$want" ]; then
         find_python
-        "$python" "$root/bin/install.py" "$1" "$want"
+        TRIO_BROKER_VENV=${venv##*/} "$python" "$root/bin/install.py" "$1" "$want"
     fi
+}
+
+# run_tests [pytest's arguments]: without arguments, all of them
+run_tests() {
+    cd -- "$root"
+    if [ $# -eq 0 ]; then # most of them wait for processes; chosen ones run in one process, where -s and --pdb work
+        set -- -n "$(($(getconf _NPROCESSORS_ONLN) + 1))" --dist worksteal
+    fi
+    exec "$venv/bin/python" -m pytest "$@"
 }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import trio_broker
+from trio_broker.cli import checks
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ["bin/trio-broker", "bin/test", "bin/bench", ".ci/run"]
+SCRIPTS = ["bin/trio-broker", "bin/test", "bin/test-on", "bin/bench", ".ci/run"]
 TOOLS = [
     "sh",
     "dirname",
@@ -81,11 +84,11 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def pretend_installed(root: Path, kind: str) -> None:
-    script(root / ".venv/bin/trio-broker", 'printf "%s|" "$PWD" "$@"')
-    script(root / ".venv/bin/python", 'printf "%s|" "$PWD" "$@"')
+def pretend_installed(root: Path, kind: str, venv: str = ".venv") -> None:
+    script(root / venv / "bin/trio-broker", 'printf "%s|" "$PWD" "$@"')
+    script(root / venv / "bin/python", 'printf "%s|" "$PWD" "$@"')
     done = run("sh", "-c", 'root=$1; . "$1/bin/venv.sh"; stamp', "sh", root)
-    (root / f".venv/stamp-{kind}").write_text(done.stdout, encoding="utf-8")
+    (root / venv / f"stamp-{kind}").write_text(done.stdout, encoding="utf-8")
 
 
 def test_once_installed_it_starts_without_python_where_it_was_called(clone: Path, tmp_path: Path) -> None:
@@ -144,3 +147,92 @@ def test_a_python_without_venv_is_told_what_to_install(clone: Path) -> None:
     assert done.returncode == 1
     assert "apt install python3-venv" in done.stderr
     assert not (clone / ".venv").exists()
+
+
+def test_the_supported_versions_are_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = [
+        re.fullmatch(r"Programming Language :: Python :: (3)\.(\d+)", one) for one in project["classifiers"]
+    ]
+    versions = [(int(one[1]), int(one[2])) for one in found if one]
+    assert versions == [(3, minor) for minor in range(checks.OLDEST[1], checks.NEWEST[1] + 1)]
+    assert project["requires-python"] == ">={}.{}".format(*checks.OLDEST)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "with Python {}.{} to {}.{};".format(*checks.OLDEST, *checks.NEWEST) in readme
+
+
+@pytest.fixture
+def pyenv(clone: Path) -> Path:
+    """The home of a user whose pyenv has made-up Pythons, and what bin/test-on needs in PATH."""
+    for tool in ("grep", "ls", "sed", "sort"):
+        (clone / "tools" / tool).symlink_to(shutil.which(tool) or "")
+    home = clone.parent / "a home"
+    for release in ("3.13.9", "3.13.10", "3.13.11t", "3.12.1", "3.14-dev"):
+        made_up(home / f".pyenv/versions/{release}/bin/python", release)
+    script(home / ".pyenv/versions/3.13.12/bin/python", "exit 1  # one that does not run")
+    return home
+
+
+def made_up(path: Path, release: str) -> Path:
+    """A Python that says its version; asked to install, it says where and for which interpreter."""
+    version = ".".join(release.split(".")[:2])
+    install = 'echo "$TRIO_BROKER_VENV" "$0"; exit 9'
+    return script(path, f"case $1 in -c) echo {version};; -V) echo Python {release};; *) {install};; esac")
+
+
+def run_on(clone: Path, home: Path, *words: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    env = {"PATH": f"{path}{clone / 'tools'}", "HOME": str(home)}
+    return run(clone / "bin/test-on", *words, cwd=home, env=env)
+
+
+def test_tests_on_another_python_use_the_newest_patch_and_a_venv_of_its_own(clone: Path, pyenv: Path) -> None:
+    python = pyenv / ".pyenv/versions/3.13.10/bin/python"
+    done = run_on(clone, pyenv, "3.13", "-k", "a or b")
+    said = f"trio-broker: the tests run on Python 3.13.10, {python}\n"
+    assert done.stdout.startswith(said) and done.stdout.endswith(f"\n.venv-3.13 {python}\n")
+    assert done.returncode == 9
+    pretend_installed(clone, "dev", ".venv-3.13")
+    done = run_on(clone, pyenv, "3.13", "-k", "a or b")
+    assert (done.stdout, done.stderr) == (f"{said}{clone}|-m|pytest|-k|a or b|", "")
+
+
+def test_a_python_in_path_comes_first_if_it_runs(clone: Path, pyenv: Path) -> None:
+    script(clone.parent / "shims/python3.13", "exit 127  # pyenv's, of a version that is not active")
+    other = made_up(clone.parent / "other/python3.13", "3.13.2")
+    done = run_on(clone, pyenv, "3.13", path=f"{clone.parent / 'shims'}:{other.parent}:")
+    assert f"Python 3.13.2, {other}\n" in done.stdout
+    done = run_on(clone, pyenv, "3.13", path=f"{clone.parent / 'shims'}:")
+    assert "Python 3.13.10, " in done.stdout
+
+
+def test_a_python_that_is_not_there_is_told_with_the_places(clone: Path, pyenv: Path) -> None:
+    done = run_on(clone, pyenv, "3.14")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no Python 3.14 found: no python3.14 in PATH runs" in done.stderr
+    assert f"{pyenv}/.pyenv/versions/3.14.*/bin/python" in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("3.10",), ("python3.13",), ("-k", "x")])
+def test_a_version_is_wanted_that_is_supported(clone: Path, pyenv: Path, words: tuple[str, ...]) -> None:
+    done = run_on(clone, pyenv, *words)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("usage: bin/test-on VERSION ")
+
+
+@pytest.mark.parametrize(("first", "newest"), [("3.11", "3.13.10"), ("3.13", "3.12.1")])
+def test_the_newest_python_is_another_one_than_that_of_the_venv(
+    clone: Path, pyenv: Path, first: str, newest: str
+) -> None:
+    made_up(clone / ".venv/bin/python", f"{first}.0")
+    done = run_on(clone, pyenv, "newest")
+    assert f"the tests run on Python {newest}, " in done.stdout
+    assert f".venv-{newest.rpartition('.')[0]} " in done.stdout
+
+
+def test_where_there_is_no_other_python_nothing_fails(clone: Path, pyenv: Path) -> None:
+    shutil.rmtree(pyenv / ".pyenv")
+    made_up(clone / ".venv/bin/python", "3.11.7")
+    done = run_on(clone, pyenv, "newest")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "trio-broker: no other Python found beside 3.11: looked for 3.14 3.13 3.12 3.11 in "
+    )

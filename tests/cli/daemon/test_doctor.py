@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,6 +151,24 @@ def test_a_broker_of_another_version_is_told(home: Home) -> None:
         assert text.endswith(f"but this command is {__version__}") and "`trio-broker down`" in mend
         home.run("down")
         daemon.wait(LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "text"),
+    [
+        ((3, 10, 9), "broken", "3.10.9 (/bin/py), supported: 3.11 to 3.14"),
+        ((3, 11, 0), "ok", "3.11.0 (/bin/py), supported: 3.11 to 3.14"),
+        ((3, 14, 7), "ok", "3.14.7 (/bin/py), supported: 3.11 to 3.14"),
+        ((3, 15, 0), "note", "3.15.0 (/bin/py) is not tested, supported: 3.11 to 3.14"),
+    ],
+)
+def test_the_version_of_python_is_compared_with_the_supported_ones(
+    version: tuple[int, ...], state: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "sys", SimpleNamespace(version_info=version, executable="/bin/py"))
+    found, _ = checks.python(State())
+    assert (found.state, found.text) == (state, text)
+    assert bool(found.mend) is (state != "ok")
 
 
 @pytest.mark.parametrize(
