@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import trio_broker
-from trio_broker.cli import checks
+from trio_broker.cli.daemon import doctor
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ["bin/trio-broker", "bin/test", "bin/test-on", "bin/bench", ".ci/run"]
@@ -155,10 +155,10 @@ def test_the_supported_versions_are_the_same_everywhere() -> None:
         re.fullmatch(r"Programming Language :: Python :: (3)\.(\d+)", one) for one in project["classifiers"]
     ]
     versions = [(int(one[1]), int(one[2])) for one in found if one]
-    assert versions == [(3, minor) for minor in range(checks.OLDEST[1], checks.NEWEST[1] + 1)]
-    assert project["requires-python"] == ">={}.{}".format(*checks.OLDEST)
+    assert versions == [(3, minor) for minor in range(doctor.OLDEST[1], doctor.NEWEST[1] + 1)]
+    assert project["requires-python"] == ">={}.{}".format(*doctor.OLDEST)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "with Python {}.{} to {}.{};".format(*checks.OLDEST, *checks.NEWEST) in readme
+    assert "with Python {}.{} to {}.{};".format(*doctor.OLDEST, *doctor.NEWEST) in readme
 
 
 @pytest.fixture

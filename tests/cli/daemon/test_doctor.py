@@ -165,8 +165,8 @@ def test_a_broker_of_another_version_is_told(home: Home) -> None:
 def test_the_version_of_python_is_compared_with_the_supported_ones(
     version: tuple[int, ...], state: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "sys", SimpleNamespace(version_info=version, executable="/bin/py"))
-    found, _ = checks.python(State())
+    monkeypatch.setattr(doctor, "sys", SimpleNamespace(version_info=version, executable="/bin/py"))
+    found, _ = doctor.check_python(State())
     assert (found.state, found.text) == (state, text)
     assert bool(found.mend) is (state != "ok")
 

@@ -36,7 +36,7 @@ from trio_broker.config.config import config_error
 from trio_broker.errors import BrokerError, ConfigError
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
-PYTHON = (3, 11)
+OLDEST, NEWEST = (3, 11), (3, 14)  # the supported versions of Python, as pyproject.toml and README have them
 PACKAGES = ("attrs", "cattrs", "click", "msgspec", "platformdirs", "psutil", "rich", "trio", "trio-util")
 LOW_SPACE, NO_SPACE = 2 << 30, 200 << 20  # bytes that are free
 NODE_TIMEOUT = 10.0
@@ -55,9 +55,14 @@ class Finding:
 
 def check_python(_: State) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    fits = sys.version_info >= PYTHON
-    mend = "" if fits else "install Python 3.11 or newer, and trio-broker for that one"
-    yield Finding("python", OK if fits else BROKEN, f"{version} ({sys.executable})", mend)
+    supported = "supported: {}.{} to {}.{}".format(*OLDEST, *NEWEST)
+    text, level, mend = f"{version} ({sys.executable}), {supported}", OK, ""
+    if sys.version_info[:2] < OLDEST:
+        level, mend = BROKEN, "install Python 3.11 or newer, and trio-broker for that one"
+    elif sys.version_info[:2] > NEWEST:
+        text = f"{version} ({sys.executable}) is not tested, {supported}"
+        level, mend = NOTE, "if something fails, install a supported Python, and trio-broker for that one"
+    yield Finding("python", level, text, mend)
     missing, found = [], []
     for name in (*PACKAGES, "trio-websocket"):
         try:
