@@ -1,7 +1,7 @@
-"""What `config check` and `doctor` find beside values that do not fit: those that can't work on this machine.
+"""The checks of a configuration file for `config check` and `doctor`, beyond those that `config` does itself.
 
-A mistake is what the broker does not start with, or what no prompt can ever use. A warning is about what may be
-otherwise by then, or for the daemon: a directory that is mounted later, a program that only its PATH has.
+An error keeps the broker from starting, or makes a setting useless for every prompt. A warning can be solved later, or
+be wrong for the daemon: a directory that is mounted later, a program that only the daemon's PATH has.
 """
 
 from __future__ import annotations

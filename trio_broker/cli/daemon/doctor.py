@@ -152,7 +152,7 @@ def _check_status(status: dict[str, Any], text: str) -> Iterator[Finding]:
 def check_orphans(state: State) -> Iterator[Finding]:
     found = process_tags.find(orphan_filter(state))
     if found:
-        pids = ", ".join(str(kin.pid) for kin in found)
+        pids = ", ".join(str(process.pid) for process in found)
         yield Finding("orphans", BROKEN, f"{len(found)} left behind: {pids}", "`trio-broker orphans --end`")
     else:
         yield Finding("orphans", OK, "none")
@@ -168,16 +168,16 @@ def check_journal(state: State) -> Iterator[Finding]:
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5.0)
         try:
-            said = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
+            results = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
         finally:
             connection.close()
     except sqlite3.Error as error:
         yield Finding("journal", BROKEN, f"{path}: {error}", mend)
         return
-    if said == ["ok"]:
+    if results == ["ok"]:
         yield Finding("journal", OK, f"{path}, {path.stat().st_size / (1 << 20):.1f} MiB, whole")
     else:
-        yield Finding("journal", BROKEN, f"{path}: {'; '.join(said)}", mend)
+        yield Finding("journal", BROKEN, f"{path}: {'; '.join(results)}", mend)
 
 
 def check_node(_: State) -> Iterator[Finding]:

@@ -28,10 +28,10 @@ def orphans_command(state: State, end: bool, style: str) -> None:
     found = process_tags.find(match)
     ended = process_tags.end_all(match, KILL_TIMEOUT) if end else 0
     if style == "json":
-        print_json({"orphans": [kin._asdict() for kin in found], "ended": ended})
+        print_json({"orphans": [process._asdict() for process in found], "ended": ended})
         return
     if found:
-        rows = [(str(kin.pid), safe(kin.session), safe(kin.command)[:100]) for kin in found]
+        rows = [(str(process.pid), safe(process.session), safe(process.command)[:100]) for process in found]
         click.echo(table(("PID", "SESSION", "COMMAND"), rows))
     more = f", {ended} ended" if end else ("; end them with `trio-broker orphans --end`" if found else "")
     click.echo(f"{len(found)} orphans{more}", err=True)
@@ -42,7 +42,7 @@ def orphan_filter(state: State) -> Callable[[TaggedProcess], bool]:
     running = next(iter(lock_holder(state.paths)[1:]), None)
     home = process_tags.runtime_tag(str(state.paths.runtime))
 
-    def match(kin: TaggedProcess) -> bool:
-        return process_tags.runtime_of(kin.instance) == home and kin.instance != running
+    def match(process: TaggedProcess) -> bool:
+        return process_tags.runtime_of(process.instance) == home and process.instance != running
 
     return match

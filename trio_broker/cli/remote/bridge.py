@@ -31,23 +31,23 @@ POSITION_PREFIX = b'{"jsonrpc":"2.0","method":"_trio_broker/position",'
 
 @attrs.define
 class _LogPosition:
-    """Where a session is in its log: `lines` of the editor's are `count` events, from `seq` on; `seen` have passed.
+    """The position of a session in its log: the next `lines` lines of the editor are `count` events, from `seq` on.
 
-    `began`: the first number of the broker whose numbers these are.
+    `passed`: how many of these lines were sent to the editor. `began`: the first number of the broker that counts here.
     """
 
     began: int
     seq: int
     count: int
     lines: int
-    seen: int = 0
+    passed: int = 0
 
     @property
     def next(self) -> int:
         """The number of the first event that the editor has not, as far as that can be told."""
         if self.lines == self.count:
-            return self.seq + self.seen
-        return self.seq + (self.count if self.seen == self.lines else 0)
+            return self.seq + self.passed
+        return self.seq + (self.count if self.passed == self.lines else 0)
 
 
 @attrs.define(eq=False)
@@ -110,10 +110,10 @@ class Bridge:
         """Whole lines of the broker as the editor is to have them."""
         output = []
         while block:
-            due = self._current.lines - self._current.seen
+            due = self._current.lines - self._current.passed
             if due > 0:  # of a session, and for the editor as they are
                 *lines, rest = block.split(b"\n", due)
-                self._current.seen += len(lines)
+                self._current.passed += len(lines)
                 output.append(block.removesuffix(rest))
                 block = rest
                 continue

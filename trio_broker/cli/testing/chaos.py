@@ -42,11 +42,11 @@ def chaos_command(minutes: float, seed: int | None, sessions: int, clients: int,
     seed = random.randrange(10**6) if seed is None else seed  # noqa: S311  # no secret
     plan = Plan(seed, minutes * SECONDS, sessions, clients)
 
-    def tell(text: str) -> None:
+    def print_line(text: str) -> None:
         click.echo(text, err=True)
 
-    tell(f"seed {seed}: {minutes:g} min, {sessions} sessions, {clients} clients")
-    report = run(run_chaos, plan, tell)
+    print_line(f"seed {seed}: {minutes:g} min, {sessions} sessions, {clients} clients")
+    report = run(run_chaos, plan, print_line)
     if style == "json":
         print_json(report.as_json())
     else:

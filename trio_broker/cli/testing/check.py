@@ -179,8 +179,8 @@ def _run_checks(
     names = {"prompt_ask": "ask", "prompt_long": "long"}
     given = {names.get(name, name): value for name, value in options.items() if value is not None}
     settings = check.Settings(cwd, **given)
-    tell = partial(_print_result, verbose) if style == "text" else lambda _: None
-    return run_until_signal(partial(check.run, jobs=jobs, tell=tell), target, settings, checks)
+    on_result = partial(_print_result, verbose) if style == "text" else lambda _: None
+    return run_until_signal(partial(check.run, jobs=jobs, tell=on_result), target, settings, checks)
 
 
 def _list(checks: Sequence[Check]) -> None:
