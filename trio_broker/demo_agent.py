@@ -18,7 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 from trio_broker import __version__
-from trio_broker.testing.stdio import Json, Link, RpcError, new_session_id, prompt_text, text_block
+from trio_broker.testing.scripted_agent.stdio import (
+    Json,
+    Link,
+    RpcError,
+    new_session_id,
+    prompt_text,
+    text_block,
+)
 
 BUILD = re.compile(r"\b(build|compile|test suite)\b", re.IGNORECASE)
 BUILD_SECONDS = 60.0

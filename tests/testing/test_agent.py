@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from trio_broker.testing import agent, words
-from trio_broker.testing.acts import ACTS
-from trio_broker.testing.scripted import FLAGS
+from trio_broker.testing import agent
+from trio_broker.testing.scripted_agent import help_text
+from trio_broker.testing.scripted_agent.actions import ACTS
+from trio_broker.testing.scripted_agent.agent import FLAGS
 from trio_broker.testing.talk import LIMIT, Json, Talk, said, updates
 
 SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
@@ -65,7 +66,7 @@ def test_it_starts_fast() -> None:
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=True
     ).stderr
     imported = {line.rpartition("|")[2].strip() for line in told.splitlines()}
-    assert "trio_broker.testing.scripted" in imported, "importtime tells what is imported"
+    assert "trio_broker.testing.scripted_agent.agent" in imported, "importtime tells what is imported"
     assert imported & HEAVY == set()
 
 
@@ -90,7 +91,7 @@ def test_an_unknown_flag_is_told() -> None:
 def test_its_help_has_every_flag_and_every_word_of_a_prompt(word: str) -> None:
     done = subprocess.run([*ARGV, word], capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(words.names()) == sorted(ACTS)
+    assert sorted(help_text.names()) == sorted(ACTS)
     shown = {line.split()[0].rstrip(",") for line in done.stdout.splitlines() if line.startswith("  ")}
     assert shown | {"echo", "fds", "pid", "cwd", "prompt"} == ACTS.keys() | FLAGS.keys()
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.acts import ACTS
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told, violations
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.garbage import garbage
+from trio_broker.testing.scripted_agent.actions import ACTS
 
 Json = dict[str, Any]
 

@@ -13,10 +13,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from trio_broker.testing import acts, scripted, stdio
-from trio_broker.testing.acts import Process, Turn
-from trio_broker.testing.scripted import METHODS, Agent
-from trio_broker.testing.stdio import Json, Link, RpcError, text_block
+from trio_broker.testing.scripted_agent import actions, stdio
+from trio_broker.testing.scripted_agent import agent as scripted
+from trio_broker.testing.scripted_agent.actions import Process, Turn
+from trio_broker.testing.scripted_agent.agent import METHODS, Agent
+from trio_broker.testing.scripted_agent.stdio import Json, Link, RpcError, text_block
 
 FAULTS: dict[str, Callable[[], None]] = {}
 Answer = Callable[[Agent, Json], object]
@@ -208,12 +209,12 @@ def _() -> None:
 
 @fault("session.new")
 def _() -> None:
-    put(acts, "new_session_id", lambda: "")
+    put(actions, "new_session_id", lambda: "")
 
 
 @fault("session.two")
 def _() -> None:
-    put(acts, "new_session_id", lambda: "always the same")
+    put(actions, "new_session_id", lambda: "always the same")
 
 
 @fault("session.unknown")
@@ -480,7 +481,7 @@ def _() -> None:
 def _() -> None:
     def ask(turn: Turn, title: str, id: object = None) -> None:
         call = {"toolCallId": "x", "title": title}
-        params = {"sessionId": turn.session.id, "toolCall": call, "options": acts.OPTIONS}
+        params = {"sessionId": turn.session.id, "toolCall": call, "options": actions.OPTIONS}
         turn.link.send({"id": "asked", "method": "session/request_permission", "params": params})
 
     put(Turn, "_ask", ask)

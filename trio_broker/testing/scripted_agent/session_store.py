@@ -6,10 +6,10 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from trio_broker.testing.stdio import Json
+from trio_broker.testing.scripted_agent.stdio import Json
 
 if TYPE_CHECKING:
-    from trio_broker.testing.acts import Turn
+    from trio_broker.testing.scripted_agent.actions import Turn
 
 KEPT = (
     "user_message_chunk",

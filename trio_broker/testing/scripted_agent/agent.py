@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from trio_broker.testing.acts import OPTIONS, Process, Session, Turn
-from trio_broker.testing.remembered import Memory
-from trio_broker.testing.stdio import (
+from trio_broker.testing.scripted_agent.actions import OPTIONS, Process, Session, Turn
+from trio_broker.testing.scripted_agent.session_store import Memory
+from trio_broker.testing.scripted_agent.stdio import (
     AUTH_REQUIRED,
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -271,7 +271,7 @@ def parse_flags(words: list[str]) -> dict[str, str]:
 
 
 def _help() -> NoReturn:
-    from trio_broker.testing.words import helped  # late: few starts are for this
+    from trio_broker.testing.scripted_agent.help_text import helped  # late: few starts are for this
 
     write_all(1, helped(FLAGS).encode() + b"\n")
     sys.exit(0)

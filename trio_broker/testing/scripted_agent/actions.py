@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from trio_broker.testing.stdio import (
+from trio_broker.testing.scripted_agent.stdio import (
     Json,
     Link,
     new_session_id,

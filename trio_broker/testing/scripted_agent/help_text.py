@@ -81,7 +81,7 @@ def names() -> list[str]:
 
 
 def helped(flags: dict[str, str]) -> str:
-    """The whole help; `flags` by name, as `scripted.FLAGS` has them."""
+    """The whole help; `flags` by name, as `agent.FLAGS` has them."""
     parts = [HEAD]
     for title, entries in {**WORDS, "Flags": flags}.items():
         parts.append(f"{title}:")
