@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from trio_broker.testing.talk import Json, Talk, said, updates
+from trio_broker.testing.processes.agent_process import Json, Talk, said, updates
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "tests" / "wire" / "schema" / "schema.json"

@@ -8,8 +8,9 @@ from trio.testing import MockClock
 
 from trio_broker.config import Restart
 from trio_broker.errors import SessionOver
+from trio_broker.testing.clients.user import Later, User
 from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.testing.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))

@@ -13,8 +13,9 @@ from trio.testing import MockClock
 from trio_broker.config import Config, ListenConfig
 from trio_broker.connection import Connection
 from trio_broker.errors import Forbidden, Misuse
-from trio_broker.testing.peer import TEXT, Peer, upgrade
-from trio_broker.testing.rig import Rig, User, open_rig, prompt_params
+from trio_broker.testing.clients.user import User, prompt_params
+from trio_broker.testing.clients.websocket_peer import TEXT, Peer, upgrade
+from trio_broker.testing.rig import Rig, open_rig
 from trio_broker.testing.web import Web, open_web
 from trio_broker.wire import jsonrpc
 

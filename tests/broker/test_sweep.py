@@ -16,8 +16,9 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
+from trio_broker.testing.clients.user import allow
 from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, allow, settings
+from trio_broker.testing.rig import Rig, settings
 from trio_broker.testing.sweeps import sound_rig, sweep
 
 RESUMES = Habits(resume=True)

@@ -10,8 +10,9 @@ from trio.testing import MockClock
 
 from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, SpawnFailed
 from trio_broker.model import Cancelled, Exit
+from trio_broker.testing.clients.user import Later, User
 from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.testing.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
 from trio_broker.turns import LAST_WORDS
 

@@ -13,7 +13,7 @@ import pytest
 
 from trio_broker.cli.bridge import AGAIN, GONE
 from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
-from trio_broker.testing.talk import Talk, said, updates
+from trio_broker.testing.processes.agent_process import Talk, said, updates
 
 
 @contextmanager

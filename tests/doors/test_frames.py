@@ -12,8 +12,8 @@ from trio_broker.config import BrokerConfig
 from trio_broker.connection import Connection
 from trio_broker.grant import Scope
 from trio_broker.link import Ending
-from trio_broker.testing.peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
-from trio_broker.testing.rig import prompt_params
+from trio_broker.testing.clients.user import prompt_params
+from trio_broker.testing.clients.websocket_peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 from trio_broker.testing.web import Web, open_door
 
 LIMIT = 60

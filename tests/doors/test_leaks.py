@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from trio_broker.grant import Scope
-from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade
-from trio_broker.testing.rig import prompt_params
+from trio_broker.testing.clients.user import prompt_params
+from trio_broker.testing.clients.websocket_peer import CLOSE, TEXT, Peer, frame, upgrade
 from trio_broker.testing.web import Web, open_door
 from trio_broker.wire import jsonrpc
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.peer import PING, PONG, TEXT, Peer
+from trio_broker.testing.clients.websocket_peer import PING, PONG, TEXT, Peer
 from trio_broker.testing.web import Web, open_door
 from trio_broker.websocket import PING_EVERY, PINGS_MISSED
 

@@ -14,8 +14,8 @@ from trio_broker.config import ListenConfig
 from trio_broker.dial import connected as dialled
 from trio_broker.errors import ConfigError, NoBroker
 from trio_broker.tcp import open_listeners, url_of
-from trio_broker.testing.peer import parsed, read_all
-from trio_broker.testing.rig import connected
+from trio_broker.testing.clients.user import connected
+from trio_broker.testing.clients.websocket_peer import parsed, read_all
 from trio_broker.testing.web import open_door
 
 LIMIT = 60

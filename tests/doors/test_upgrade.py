@@ -10,7 +10,7 @@ import trio
 
 from trio_broker.config import BrokerConfig
 from trio_broker.grant import Scope
-from trio_broker.testing.peer import TEXT, upgrade
+from trio_broker.testing.clients.websocket_peer import TEXT, upgrade
 from trio_broker.testing.web import Web, open_door
 
 LIMIT = 60
@@ -166,7 +166,7 @@ async def test_a_client_may_speak_before_its_upgrade_is_answered() -> None:
             async with web.peer() as peer:
                 pass
             async with await web.dial() as stream:
-                from trio_broker.testing.peer import Peer, frame
+                from trio_broker.testing.clients.websocket_peer import Peer, frame
 
                 first = frame(TEXT, b'{"jsonrpc":"2.0","id":1,"method":"_trio_broker/status"}')
                 await stream.send_all(upgrade(**bearer(web.token)) + first)

@@ -8,9 +8,9 @@ from pathlib import Path
 import trio
 
 from trio_broker import marks
+from trio_broker.testing.clients.user import Later, User
 from trio_broker.testing.home import Home
 from trio_broker.testing.real import come_true, fake, home_with, instance_of, serving, visit
-from trio_broker.testing.rig import Later, User
 
 Json = dict[str, object]
 

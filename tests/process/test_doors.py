@@ -20,9 +20,9 @@ from trio_broker.errors import BrokerRuns, ConfigError, Misuse
 from trio_broker.listen import listen, make_private, only_one
 from trio_broker.outbox import LIMIT
 from trio_broker.paths import Paths
+from trio_broker.testing.clients.user import prompt_params
 from trio_broker.testing.home import Home
 from trio_broker.testing.real import come_true, home_with, open_real, serving, visit
-from trio_broker.testing.rig import prompt_params
 from trio_broker.unixdoor import unix_socket
 
 MEGABYTE = 1024 * 1024

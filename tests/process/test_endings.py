@@ -11,9 +11,10 @@ import pytest
 import trio
 
 from trio_broker.errors import NoSession
+from trio_broker.testing.clients.user import User
 from trio_broker.testing.home import lives
 from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, zombies
-from trio_broker.testing.rig import Rig, User
+from trio_broker.testing.rig import Rig
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError, SpawnFailed
+from trio_broker.testing.clients.user import User, allow
 from trio_broker.testing.real import (
     come_true,
     fake,
@@ -20,7 +21,7 @@ from trio_broker.testing.real import (
     visit,
     wait_queued,
 )
-from trio_broker.testing.rig import Rig, User, allow
+from trio_broker.testing.rig import Rig
 from trio_broker.wire.jsonrpc import Message
 
 STUBBORN = ("--ignore-term", "--ignore-eof")

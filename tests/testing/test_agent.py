@@ -18,10 +18,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from trio_broker.testing import agent
+from trio_broker.testing.processes.agent_process import LIMIT, Json, Talk, said, updates
 from trio_broker.testing.scripted_agent import help_text
 from trio_broker.testing.scripted_agent.actions import ACTS
 from trio_broker.testing.scripted_agent.agent import FLAGS
-from trio_broker.testing.talk import LIMIT, Json, Talk, said, updates
 
 SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
 ARGV = [sys.executable, "-m", "trio_broker.testing.agent"]  # where coverage can see it, which -S keeps out

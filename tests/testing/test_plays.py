@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from trio_broker.testing import Blank, Play, Unplayed, notification, request
-from trio_broker.testing.plays import unlike
+from trio_broker.testing.clients.play import unlike
 
 
 async def answer(stream: trio.abc.Stream, data: bytes, hang_up: bool) -> None:

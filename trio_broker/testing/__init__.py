@@ -31,6 +31,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trio_broker.testing.clients.play import Blank as Blank
+    from trio_broker.testing.clients.play import Play as Play
+    from trio_broker.testing.clients.play import Unplayed as Unplayed
+    from trio_broker.testing.clients.play import notification as notification
+    from trio_broker.testing.clients.play import request as request
+    from trio_broker.testing.clients.user import User as User
+    from trio_broker.testing.clients.user import allow as allow
     from trio_broker.testing.faults import Fault as Fault
     from trio_broker.testing.faults import Faulty as Faulty
     from trio_broker.testing.faults import never as never
@@ -43,18 +50,11 @@ if TYPE_CHECKING:
     from trio_broker.testing.memory import Habits as Habits
     from trio_broker.testing.memory import MemoryAgent as MemoryAgent
     from trio_broker.testing.memory import MemoryAgents as MemoryAgents
-    from trio_broker.testing.plays import Blank as Blank
-    from trio_broker.testing.plays import Play as Play
-    from trio_broker.testing.plays import Unplayed as Unplayed
-    from trio_broker.testing.plays import notification as notification
-    from trio_broker.testing.plays import request as request
     from trio_broker.testing.program import open_agent as open_agent
     from trio_broker.testing.real import fake as fake
     from trio_broker.testing.real import open_real as open_real
     from trio_broker.testing.real import visit as visit
     from trio_broker.testing.rig import Rig as Rig
-    from trio_broker.testing.rig import User as User
-    from trio_broker.testing.rig import allow as allow
     from trio_broker.testing.rig import open_rig as open_rig
     from trio_broker.testing.rig import settings as settings
     from trio_broker.testing.sweeps import sweep as sweep
@@ -66,10 +66,11 @@ _PUBLIC = {
     "home": "Home",
     "invariants": "assert_sound broken",
     "memory": "Habits MemoryAgent MemoryAgents",
-    "plays": "Blank Play Unplayed notification request",
+    "clients.play": "Blank Play Unplayed notification request",
+    "clients.user": "User allow",
     "program": "open_agent",
     "real": "fake open_real visit",
-    "rig": "Rig User allow open_rig settings",
+    "rig": "Rig open_rig settings",
     "sweeps": "sweep",
     "web": "Web open_web",
 }

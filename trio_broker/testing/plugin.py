@@ -24,10 +24,11 @@ import pytest
 
 if TYPE_CHECKING:
     from trio_broker.config import Config
+    from trio_broker.testing.clients.play import Play
+    from trio_broker.testing.clients.user import User
     from trio_broker.testing.home import Home
     from trio_broker.testing.memory import Habits
-    from trio_broker.testing.plays import Play
-    from trio_broker.testing.rig import Rig, User
+    from trio_broker.testing.rig import Rig
 
 
 def _check_trio(request: pytest.FixtureRequest) -> None:
@@ -163,7 +164,7 @@ def fake_agent() -> Callable[..., list[str]]:
 @pytest.fixture
 def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Play]]:
     """Begins a play: `play(patience=10.0)`. The test fails if it ends before every play of it has."""
-    from trio_broker.testing.plays import Play
+    from trio_broker.testing.clients.play import Play
 
     plays: list[Play] = []
 

@@ -28,8 +28,9 @@ from trio_broker.config import AgentConfig, Config
 from trio_broker.dial import connected as dialled
 from trio_broker.link import Lines
 from trio_broker.spawning import spawn_agent
+from trio_broker.testing.clients.user import User, connected
 from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
-from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
+from trio_broker.testing.rig import Rig, open_rig, settings
 
 READY = "Ctrl-C ends it"  # what `serve` says when clients can connect
 LOOK = 0.01  # seconds between two looks at what only the system knows

@@ -22,8 +22,9 @@ from trio_broker.dial import connected as dialled
 from trio_broker.grant import Grant, Scope
 from trio_broker.session import Session
 from trio_broker.tcp import Listener, open_listeners, url_of
-from trio_broker.testing.peer import Peer, Response, parsed, read_all, upgrade
-from trio_broker.testing.rig import OnRequest, Rig, User, connected, open_rig
+from trio_broker.testing.clients.user import OnRequest, User, connected
+from trio_broker.testing.clients.websocket_peer import Peer, Response, parsed, read_all, upgrade
+from trio_broker.testing.rig import Rig, open_rig
 from trio_broker.webdoor import WebDoor
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
