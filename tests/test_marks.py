@@ -14,7 +14,7 @@ import pytest
 
 from trio_broker import marks
 from trio_broker.marks import Kin
-from trio_broker.testing.home import LIMIT, eventually, lives
+from trio_broker.testing.processes.home import LIMIT, eventually, lives
 
 NOBODY = 65534
 SLEEP = ("sleep", "600")

@@ -13,8 +13,8 @@ from trio.testing import MockClock
 from trio_broker.catalog import AgentSpec
 from trio_broker.life import Settings
 from trio_broker.redact import Redactor, is_secret
-from trio_broker.testing.home import CONFIG, FAKE, Home
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
+from trio_broker.testing.processes.home import CONFIG, FAKE, Home
 
 SECRET, LIKE_A_KEY = 'pass"wörd/1', "sk0123456789abcdefghijkl"
 SECRETS = st.text(min_size=8).filter(lambda text: text.isprintable() and "redacted" not in text)

@@ -14,8 +14,8 @@ from trio_broker.config import Config, PolicyConfig
 from trio_broker.errors import RemoteError
 from trio_broker.policy import Action, Rule, Unattended
 from trio_broker.testing.clients.user import Json, User
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.wire.jsonrpc import Message
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then

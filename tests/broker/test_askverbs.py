@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from trio_broker.errors import Misuse, NoAsk
 from trio_broker.grant import Grant, Scope
 from trio_broker.testing.clients.user import Json, User
-from trio_broker.testing.memory import OPTIONS
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.memory_agent import OPTIONS
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.wire.jsonrpc import Message
 
 FORM = {"mode": "form", "message": "name?", "requestedSchema": {"type": "object", "properties": {}}}

@@ -12,8 +12,8 @@ from trio.testing import MockClock
 from trio_broker import log as logs
 from trio_broker.errors import NoPrompt, NoSession
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 

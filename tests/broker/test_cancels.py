@@ -9,8 +9,8 @@ from trio.testing import MockClock
 from trio_broker.config import Restart
 from trio_broker.errors import SessionOver
 from trio_broker.testing.clients.user import Later, User
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))

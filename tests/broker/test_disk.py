@@ -23,8 +23,8 @@ from trio_broker.model import Failed
 from trio_broker.process import Ladder
 from trio_broker.session import Session
 from trio_broker.testing.clients.user import Later, User
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
 from trio_broker.wire import jsonrpc

@@ -12,8 +12,8 @@ from trio_broker.life import Settings
 from trio_broker.model import Exit
 from trio_broker.process import Agent
 from trio_broker.testing.clients.user import Json, Later, User
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.wire.jsonrpc import Kind
 
 STUBBORN = Habits(ignores_eof=True, ignores_term=True)

@@ -17,8 +17,8 @@ from trio_broker.line import Line
 from trio_broker.process import Ladder
 from trio_broker.session import Session
 from trio_broker.testing.clients.user import Later
-from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import FIRST_PID, Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.wire.jsonrpc import Kind
 
 

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from trio_broker.errors import BrokerError
 from trio_broker.testing.clients.user import Json, User
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import SessionOver
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 
 async def test_d6_d9_what_was_queued_before_is_told_its_end_and_never_runs(autojump_clock: MockClock) -> None:

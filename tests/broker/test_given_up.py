@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
 from trio_broker.wire import jsonrpc
 
 

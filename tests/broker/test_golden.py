@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from trio.testing import MockClock
 
 from trio_broker.testing.clients.user import Json, User
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 

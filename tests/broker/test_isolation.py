@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from trio_broker.errors import AgentGone
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 AT_ONCE = 0.5  # virtual seconds: nothing that is answered from memory takes longer
 MEGABYTE = 1_000_000

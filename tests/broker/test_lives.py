@@ -9,8 +9,8 @@ from trio.testing import MockClock
 from trio_broker.errors import Draining, SessionOver
 from trio_broker.model import Answered, Phase
 from trio_broker.testing.clients.user import User, prompt_params
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
 from trio_broker.wire import jsonrpc
 

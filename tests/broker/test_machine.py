@@ -18,10 +18,10 @@ from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.record import Record
 from trio_broker.session import Session
 from trio_broker.testing.clients.user import Later
-from trio_broker.testing.invariants import records_of
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import settings
-from trio_broker.testing.stage import Stage
+from trio_broker.testing.in_process.invariants import records_of
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import settings
+from trio_broker.testing.in_process.thread_rig import Stage
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
 from trio_broker.wire import jsonrpc

@@ -15,8 +15,8 @@ from trio_broker.connection import Connection
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.testing.clients.user import User, prompt_params
 from trio_broker.testing.clients.websocket_peer import TEXT, Peer, upgrade
-from trio_broker.testing.rig import Rig, open_rig
-from trio_broker.testing.web import Web, open_web
+from trio_broker.testing.in_process.rig import Rig, open_rig
+from trio_broker.testing.in_process.websocket import Web, open_web
 from trio_broker.wire import jsonrpc
 
 BOUND = 600  # virtual seconds

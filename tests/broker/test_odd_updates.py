@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.testing.clients.user import Json
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 

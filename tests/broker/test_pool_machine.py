@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from trio_broker.errors import BrokerError
 from trio_broker.pool import Pool
 from trio_broker.session import Session
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import settings
-from trio_broker.testing.stage import Stage
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import settings
+from trio_broker.testing.in_process.thread_rig import Stage
 
 LIMIT = 2
 KEYS = st.sampled_from("abcd")

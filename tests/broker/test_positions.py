@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import INVALID_PARAMS
 

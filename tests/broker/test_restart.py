@@ -14,8 +14,8 @@ from trio_broker.errors import Forbidden, Misuse, NoSession
 from trio_broker.grant import Grant, Scope
 from trio_broker.journal import Journal
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 LOAD = Habits(load=True)
 

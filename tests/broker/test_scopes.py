@@ -18,8 +18,8 @@ from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.grant import OWNER, Grant, Scope
 from trio_broker.serve import HANDLERS
 from trio_broker.testing.clients.user import Json, User
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.usage import Tree
 from trio_broker.wire import jsonrpc
 

@@ -1,7 +1,7 @@
 """Everything a client does may be given up at any moment, and the broker may end at any moment: sweeps over all of it.
 
-What has to hold then is in testing/invariants.py. In the fast suite a sweep takes every so many steps; more of them in
-the slow one, and all of them with SWEEP_EVERY=1 in the environment.
+What has to hold then is in testing/in_process/invariants.py. In the fast suite a sweep takes every so many steps; more
+of them in the slow one, and all of them with SWEEP_EVERY=1 in the environment.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import trio
 
 from trio_broker.errors import BrokerError
 from trio_broker.testing.clients.user import allow
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, settings
-from trio_broker.testing.sweeps import sound_rig, sweep
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, settings
+from trio_broker.testing.in_process.sweep import sound_rig, sweep
 
 RESUMES = Habits(resume=True)
 CLOSELY = int(os.environ.get("SWEEP_EVERY", "3"))  # the distance of two steps in the slow suite

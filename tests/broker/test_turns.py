@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, SpawnFailed
 from trio_broker.model import Cancelled, Exit
 from trio_broker.testing.clients.user import Later, User
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
 from trio_broker.turns import LAST_WORDS
 

@@ -16,7 +16,7 @@ import trio.testing
 from trio_broker import usage
 from trio_broker.grant import Grant, Scope
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.usage import Meter, Tree
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message

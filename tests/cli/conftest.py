@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from trio_broker.cli.bridge import AGAIN, GONE
-from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
 from trio_broker.testing.processes.agent_process import Talk, said, updates
+from trio_broker.testing.processes.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from trio_broker.cli.bridge import AGAIN
-from trio_broker.testing.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
 from trio_broker.testing.processes.agent_process import Talk, said
+from trio_broker.testing.processes.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
 
 WEBSOCKET = CONFIG + '\n[listen]\nwebsocket = "127.0.0.1:0"\n'
 

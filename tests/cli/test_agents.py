@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import FAKE, Home, eventually, lives
+from trio_broker.testing.processes.home import FAKE, Home, eventually, lives
 
 AGENT_JS = """#!/usr/bin/env node
 const readline = require('readline')

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from trio_broker.testing.check import CHECKS
-from trio_broker.testing.home import FAKE, LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import FAKE, LIMIT, Home, eventually, lives
 
 # An agent that says something with which a terminal could be led astray, and ends its turns as nobody may.
 RUDE = """

@@ -20,7 +20,7 @@ from trio_broker.cli.app import cli
 from trio_broker.cli.background import await_end
 from trio_broker.errors import BrokerError
 from trio_broker.paths import Paths
-from trio_broker.testing.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
 
 
 def test_the_first_prompt_starts_a_daemon_that_stays(home: Home, tmp_path: Path) -> None:

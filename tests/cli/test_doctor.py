@@ -13,7 +13,7 @@ import pytest
 from trio_broker import __version__, marks
 from trio_broker.cli import checks
 from trio_broker.cli.run import State
-from trio_broker.testing.home import FAKE, LIMIT, Home, eventually
+from trio_broker.testing.processes.home import FAKE, LIMIT, Home, eventually
 
 NO_PROGRAMS = "/nonexistent"  # a PATH without agents, so that a test looks at its own only
 

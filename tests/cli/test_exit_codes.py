@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, besides_starts, eventually, fake, lives
+from trio_broker.testing.processes.home import LIMIT, Home, besides_starts, eventually, fake, lives
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trio_broker.config import (
     PolicyConfig,
     loads,
 )
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 SETTING = re.compile(r"^#(?=[a-z_]+ = |\[)", re.MULTILINE)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def answer(home: Home, *words: str, **options: object) -> str:

@@ -12,7 +12,7 @@ import trio
 from trio_broker.cli.installing import InstallFailed, install
 from trio_broker.errors import Misuse
 from trio_broker.installed import Installed, Package
-from trio_broker.testing.home import FAKE, Home, lives
+from trio_broker.testing.processes.home import FAKE, Home, lives
 
 PACKAGE = Package("npm", "@me/tiny", "1.2.3")
 INSTALLS = """

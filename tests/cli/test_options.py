@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home, fake
+from trio_broker.testing.processes.home import Home, fake
 
 OPTIONS = "KEY    NOW    CHOICES\nmode   ask    ask, code\nmodel  small  small, large\n"
 

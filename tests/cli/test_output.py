@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, besides_starts, eventually
+from trio_broker.testing.processes.home import LIMIT, Home, besides_starts, eventually
 
 SCENE = "think hm; plan; tool read it; say one; say two"
 EVIL = "\x1b]0:owned\x07\x1b[2J \x9b31m \x7f"

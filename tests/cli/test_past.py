@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, lives
 
 
 def kill_daemon(home: Home) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually, lives
 
 
 def ask(home: Home, key: str, text: str = "ask edit it; say done") -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home
+from trio_broker.testing.processes.home import LIMIT, Home
 
 PAGES = [
     {"lines": ["{}"] * 3, "next": 4, "items": [], "deleted": 0},

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from trio_broker import __version__
-from trio_broker.testing.home import CONFIG, Home, besides_starts, eventually, fake, lives
+from trio_broker.testing.processes.home import CONFIG, Home, besides_starts, eventually, fake, lives
 
 ID = re.compile(r"[0-9a-f]{32}\n")
 

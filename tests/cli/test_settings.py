@@ -6,7 +6,7 @@ import sys
 import tomllib
 
 from trio_broker import catalog
-from trio_broker.testing.home import FAKE, Home
+from trio_broker.testing.processes.home import FAKE, Home
 
 WRONG = """
 default_agnet = "x"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, Home, Terminal, eventually, fake
+from trio_broker.testing.processes.home import CONFIG, Home, Terminal, eventually, fake
 
 
 def test_a_question_is_asked_with_the_agents_options_and_answered_by_typing(

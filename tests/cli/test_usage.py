@@ -10,7 +10,7 @@ import click
 import pytest
 
 from trio_broker.cli.app import COMMANDS, cli
-from trio_broker.testing.home import LIMIT, Home
+from trio_broker.testing.processes.home import LIMIT, Home
 
 
 def commands() -> list[tuple[str, ...]]:

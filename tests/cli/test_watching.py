@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually, fake, lives
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually, fake, lives
 
 EVIL = "\x1b[2Jowned\x9b"
 

@@ -14,7 +14,7 @@ from trio_broker.grant import Scope
 from trio_broker.link import Ending
 from trio_broker.testing.clients.user import prompt_params
 from trio_broker.testing.clients.websocket_peer import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.in_process.websocket import Web, open_door
 
 LIMIT = 60
 

@@ -25,8 +25,8 @@ from trio_broker.scopes import NOTIFICATIONS, REQUESTS
 from trio_broker.serve import HANDLERS
 from trio_broker.testing.clients.user import User
 from trio_broker.testing.clients.websocket_peer import CLOSE, TEXT, Peer, frame, upgrade
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.websocket import Web, open_door
 from trio_broker.usage import Tree
 from trio_broker.wire import jsonrpc
 

@@ -14,7 +14,7 @@ import trio
 from trio_broker.grant import Scope
 from trio_broker.testing.clients.user import prompt_params
 from trio_broker.testing.clients.websocket_peer import CLOSE, TEXT, Peer, frame, upgrade
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.in_process.websocket import Web, open_door
 from trio_broker.wire import jsonrpc
 
 LIMIT = 240

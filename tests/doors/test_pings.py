@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.testing.clients.websocket_peer import PING, PONG, TEXT, Peer
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.in_process.websocket import Web, open_door
 from trio_broker.websocket import PING_EVERY, PINGS_MISSED
 
 

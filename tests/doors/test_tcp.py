@@ -16,7 +16,7 @@ from trio_broker.errors import ConfigError, NoBroker
 from trio_broker.tcp import open_listeners, url_of
 from trio_broker.testing.clients.user import connected
 from trio_broker.testing.clients.websocket_peer import parsed, read_all
-from trio_broker.testing.web import open_door
+from trio_broker.testing.in_process.websocket import open_door
 
 LIMIT = 60
 

@@ -18,7 +18,7 @@ from trio_broker.errors import BrokerGone
 from trio_broker.link import Lines
 from trio_broker.testing.clients.user import User, connected
 from trio_broker.testing.clients.websocket_peer import read_all
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.unixdoor import let_in, unix_socket
 
 LIMIT = 60

@@ -11,7 +11,7 @@ import trio
 from trio_broker.config import BrokerConfig
 from trio_broker.grant import Scope
 from trio_broker.testing.clients.websocket_peer import TEXT, upgrade
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.in_process.websocket import Web, open_door
 
 LIMIT = 60
 

@@ -13,8 +13,8 @@ from trio_broker.dial import connected as dialled
 from trio_broker.errors import BrokerGone, NoBroker
 from trio_broker.grant import Scope
 from trio_broker.link import Ending
-from trio_broker.testing.rig import open_rig, settings
-from trio_broker.testing.web import open_web
+from trio_broker.testing.in_process.rig import open_rig, settings
+from trio_broker.testing.in_process.websocket import open_web
 
 BOUND = 60
 

@@ -9,8 +9,9 @@ import trio
 
 from trio_broker import marks
 from trio_broker.testing.clients.user import Later, User
-from trio_broker.testing.home import Home
-from trio_broker.testing.real import come_true, fake, home_with, instance_of, serving, visit
+from trio_broker.testing.processes.agents import fake
+from trio_broker.testing.processes.daemon import come_true, home_with, instance_of, serving, visit
+from trio_broker.testing.processes.home import Home
 
 Json = dict[str, object]
 

@@ -10,8 +10,10 @@ import pytest
 import trio
 
 from trio_broker.errors import AgentGone, SessionOver
-from trio_broker.testing.home import lives
-from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, wait_queued
+from trio_broker.testing.in_process.rig import open_real
+from trio_broker.testing.processes.agents import fake, number_said, pid_of
+from trio_broker.testing.processes.daemon import come_true, wait_queued
+from trio_broker.testing.processes.home import lives
 
 FOR_EVER = 3600.0  # the liveness of tests in which an event has to tell, and not a look every few seconds
 

@@ -21,8 +21,9 @@ from trio_broker.listen import listen, make_private, only_one
 from trio_broker.outbox import LIMIT
 from trio_broker.paths import Paths
 from trio_broker.testing.clients.user import prompt_params
-from trio_broker.testing.home import Home
-from trio_broker.testing.real import come_true, home_with, open_real, serving, visit
+from trio_broker.testing.in_process.rig import open_real
+from trio_broker.testing.processes.daemon import come_true, home_with, serving, visit
+from trio_broker.testing.processes.home import Home
 from trio_broker.unixdoor import unix_socket
 
 MEGABYTE = 1024 * 1024

@@ -12,9 +12,10 @@ import trio
 
 from trio_broker.errors import NoSession
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.home import lives
-from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, zombies
-from trio_broker.testing.rig import Rig
+from trio_broker.testing.in_process.rig import Rig, open_real
+from trio_broker.testing.processes.agents import fake, number_said, pid_of, zombies
+from trio_broker.testing.processes.daemon import come_true
+from trio_broker.testing.processes.home import lives
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
 

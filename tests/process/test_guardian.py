@@ -17,8 +17,8 @@ import pytest
 import trio
 
 from trio_broker import guardian, kin, marks
-from trio_broker.testing.home import LIMIT, eventually, lives
-from trio_broker.testing.real import come_true, wait_ended
+from trio_broker.testing.processes.daemon import come_true, wait_ended
+from trio_broker.testing.processes.home import LIMIT, eventually, lives
 
 STAND_IN = Path(__file__).with_name("guarded.py")
 GUARDIAN = (sys.executable, "-P", "-S", "-E", str(Path(guardian.__file__)))

@@ -19,7 +19,7 @@ import trio
 
 from trio_broker.client import Client, open_client
 from trio_broker.errors import BrokerError
-from trio_broker.testing.home import Home, lives
+from trio_broker.testing.processes.home import Home, lives
 from trio_broker.wire import jsonrpc
 from trio_broker.wire.jsonrpc import Message
 

@@ -11,17 +11,9 @@ import trio
 
 from trio_broker.errors import BrokerError, SpawnFailed
 from trio_broker.testing.clients.user import User, allow
-from trio_broker.testing.real import (
-    come_true,
-    fake,
-    home_with,
-    open_real,
-    pid_of,
-    serving,
-    visit,
-    wait_queued,
-)
-from trio_broker.testing.rig import Rig
+from trio_broker.testing.in_process.rig import Rig, open_real
+from trio_broker.testing.processes.agents import fake, pid_of
+from trio_broker.testing.processes.daemon import come_true, home_with, serving, visit, wait_queued
 from trio_broker.wire.jsonrpc import Message
 
 STUBBORN = ("--ignore-term", "--ignore-eof")

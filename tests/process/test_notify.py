@@ -14,8 +14,8 @@ from trio.testing import MockClock
 from trio_broker.config import Config, PolicyConfig
 from trio_broker.notify import AT_ONCE, WAITING, Hook
 from trio_broker.policy import Unattended
-from trio_broker.testing.home import lives
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
+from trio_broker.testing.processes.home import lives
 
 LIMIT = 60.0
 

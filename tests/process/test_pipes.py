@@ -12,8 +12,10 @@ import trio
 
 from trio_broker.errors import AgentGone
 from trio_broker.testing.clients.user import allow
-from trio_broker.testing.home import lives
-from trio_broker.testing.real import come_true, fake, open_real, pid_of
+from trio_broker.testing.in_process.rig import open_real
+from trio_broker.testing.processes.agents import fake, pid_of
+from trio_broker.testing.processes.daemon import come_true
+from trio_broker.testing.processes.home import lives
 
 MEGABYTE = 1024 * 1024
 FAR_ABOVE_A_PIPE = MEGABYTE  # bytes: a pipe takes 64 KiB, so whoever writes this waits for the reader

@@ -13,21 +13,17 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
-from trio_broker.testing.home import Home, Terminal, lives
-from trio_broker.testing.real import (
+from trio_broker.testing.processes.agents import environment_of, fake, number_said, pid_of, zombies
+from trio_broker.testing.processes.daemon import (
     READY,
     come_true,
-    environment_of,
-    fake,
     home_with,
     instance_of,
-    number_said,
-    pid_of,
     serving,
     visit,
     wait_ended,
-    zombies,
 )
+from trio_broker.testing.processes.home import Home, Terminal, lives
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
 MINUTES = 600  # seconds: a grace that no test waits for

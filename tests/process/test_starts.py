@@ -14,9 +14,10 @@ from trio_broker.config import AgentConfig
 from trio_broker.errors import Misuse, SpawnFailed
 from trio_broker.process import BASE_ENVIRONMENT
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.home import FAKE, lives
-from trio_broker.testing.real import LOOK, come_true, environment_of, fake, open_real, pid_of
-from trio_broker.testing.rig import Rig
+from trio_broker.testing.in_process.rig import Rig, open_real
+from trio_broker.testing.processes.agents import environment_of, fake, pid_of
+from trio_broker.testing.processes.daemon import LOOK, come_true
+from trio_broker.testing.processes.home import FAKE, lives
 
 PATIENCE = 60.0  # seconds for a start: no agent here needs them, and none that fails is waited for so long
 SECRET = "TEST_TOKEN_OF_THE_BROKER"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually
 
 LISTEN = '\n[listen]\nwebsocket = "127.0.0.1:0"\n'
 

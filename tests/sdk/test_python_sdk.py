@@ -19,7 +19,7 @@ from acp import schema
 from acp.ws import create_websocket_stream
 
 from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
-from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home
+from trio_broker.testing.processes.home import FAKE, LIMIT, TRIO_BROKER, Home
 
 HERE = Path(__file__).parent
 

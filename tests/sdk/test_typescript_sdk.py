@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
-from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home
+from trio_broker.testing.processes.home import LIMIT, TRIO_BROKER, Home
 
 pytestmark = pytest.mark.node
 

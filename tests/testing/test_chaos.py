@@ -12,7 +12,7 @@ from trio_broker.cli.chaos import _show
 from trio_broker.testing.chaos import victim
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.run import Plan, Report, run
-from trio_broker.testing.home import TRIO_BROKER
+from trio_broker.testing.processes.home import TRIO_BROKER
 
 BOUND = 240.0
 NEW_LIVES = ("kill_broker", "restart_broker", "second_signal")

@@ -20,7 +20,7 @@ from trio_broker.testing import (
     slowly,
     stillborn,
 )
-from trio_broker.testing.rig import settings
+from trio_broker.testing.in_process.rig import settings
 
 
 async def test_one_byte_at_a_time(autojump_clock: MockClock) -> None:

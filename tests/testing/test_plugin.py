@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import eventually, lives
+from trio_broker.testing.processes.home import eventually, lives
 
 EXAMPLE = Path(__file__).parent.parent / "example"
 LIMIT = 120

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from trio_broker.testing import agent
-from trio_broker.testing.real import zombies
+from trio_broker.testing.processes.agents import zombies
 
 
 def test_zombies_are_the_children_that_have_ended_and_were_not_reaped() -> None:

@@ -16,10 +16,10 @@ from trio_broker.connection import Connection
 from trio_broker.log import Log
 from trio_broker.pool import Pool
 from trio_broker.record import Record
-from trio_broker.testing.invariants import broken
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Rig, open_rig
-from trio_broker.testing.sweeps import sound_rig, sweep
+from trio_broker.testing.in_process.invariants import broken
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
+from trio_broker.testing.in_process.sweep import sound_rig, sweep
 
 STUBBORN = Habits(ignores_eof=True)  # else it ends by itself when its stdin does
 

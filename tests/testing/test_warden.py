@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trio_broker.testing import warden
+from trio_broker.testing.processes import watchdog
 
-WARDEN = [sys.executable, "-m", "trio_broker.testing.warden"]
+WARDEN = [sys.executable, "-m", "trio_broker.testing.processes.watchdog"]
 HOLDER = """
 import fcntl, os, sys, time
 file = open(sys.argv[1], "w")
@@ -39,7 +39,7 @@ def test_it_leaves_a_home_alone_whose_run_says_that_all_is_in_order(tmp_path: Pa
 
 
 def test_there_is_nobody_to_end_where_no_lock_was_ever_held_or_its_holder_has_gone(tmp_path: Path) -> None:
-    assert warden._daemon(str(tmp_path / "broker.lock")) is None
+    assert watchdog._daemon(str(tmp_path / "broker.lock")) is None
     with subprocess.Popen([sys.executable, "-S", "-c", ""]) as gone:
         pass
-    warden._kill(gone.pid)
+    watchdog._kill(gone.pid)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import Home, eventually
-from trio_broker.testing.window import Window
+from trio_broker.testing.processes.home import Home, eventually
+from trio_broker.testing.processes.terminal_emulator import Window
 
 ENTER = "\r"
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home
-from trio_broker.testing.window import Window
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home
+from trio_broker.testing.processes.terminal_emulator import Window
 
 
 @pytest.fixture

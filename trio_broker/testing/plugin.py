@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from trio_broker.config import Config
     from trio_broker.testing.clients.play import Play
     from trio_broker.testing.clients.user import User
-    from trio_broker.testing.home import Home
-    from trio_broker.testing.memory import Habits
-    from trio_broker.testing.rig import Rig
+    from trio_broker.testing.in_process.memory_agent import Habits
+    from trio_broker.testing.in_process.rig import Rig
+    from trio_broker.testing.processes.home import Home
 
 
 def _check_trio(request: pytest.FixtureRequest) -> None:
@@ -84,7 +84,7 @@ async def broker(
     The test runs in virtual time, and fails when it has not ended within a week of that. At its end the broker is
     cancelled, whatever it is at.
     """
-    from trio_broker.testing.rig import open_rig
+    from trio_broker.testing.in_process.rig import open_rig
 
     async with open_rig(broker_config, agent_habits) as rig:
         rig.nursery.start_soon(rig.give_up)
@@ -99,7 +99,7 @@ def daemon() -> Iterator[Home]:
     of 127.0.0.1: `daemon.status()` has both, as `socket` and `websocket`. The end of the test ends it, and finds fault
     if that leaves a process behind.
     """
-    from trio_broker.testing.home import CONFIG, Home
+    from trio_broker.testing.processes.home import CONFIG, Home
 
     with Home(f'{CONFIG}\n[listen]\nwebsocket = "127.0.0.1:0"\n') as home:
         done = home.run("up")
@@ -121,13 +121,13 @@ async def acp_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
 
     `acp_client.on_request = allow` answers what agents ask; without it the client abstains.
     """
-    from trio_broker.testing.rig import Rig
+    from trio_broker.testing.in_process.rig import Rig
 
     if isinstance(_aim, Rig):
         async with _aim.connect() as user:
             yield user
     else:
-        from trio_broker.testing.real import visit
+        from trio_broker.testing.processes.daemon import visit
 
         async with visit(_aim) as user:
             yield user
@@ -136,15 +136,15 @@ async def acp_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
 @pytest.fixture
 async def ws_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
     """The same over a WebSocket, with a token that allows everything: in virtual time, or to the real `daemon`."""
-    from trio_broker.testing.rig import Rig
+    from trio_broker.testing.in_process.rig import Rig
 
     if isinstance(_aim, Rig):
-        from trio_broker.testing.web import open_web
+        from trio_broker.testing.in_process.websocket import open_web
 
         async with open_web(_aim) as web, web.connect() as user:
             yield user
     else:
-        from trio_broker.testing.real import visit_web
+        from trio_broker.testing.processes.daemon import visit_web
 
         async with visit_web(_aim) as user:
             yield user
@@ -156,7 +156,7 @@ def fake_agent() -> Callable[..., list[str]]:
 
     `python -m trio_broker.testing.agent --help` lists the flags, and the words of prompts.
     """
-    from trio_broker.testing.real import fake
+    from trio_broker.testing.processes.agents import fake
 
     return fake
 
@@ -182,7 +182,7 @@ def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Play]]:
 
 @pytest.fixture
 def sweep() -> Callable[..., int]:
-    """`sweep(scenario)`: see trio_broker.testing.sweeps. For tests that are plain functions."""
-    from trio_broker.testing.sweeps import sweep
+    """`sweep(scenario)`: see trio_broker.testing.in_process.sweep. For tests that are plain functions."""
+    from trio_broker.testing.in_process.sweep import sweep
 
     return sweep

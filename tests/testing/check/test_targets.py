@@ -17,7 +17,7 @@ from trio_broker.link import WRITE_PATIENCE
 from trio_broker.testing import agent
 from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
 from trio_broker.testing.check.junit import as_junit
-from trio_broker.testing.home import TRIO_BROKER, Home
+from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
 PYTHON = (sys.executable, "-S", "-E")
 FAULTY = Path(__file__).with_name("faulty.py")

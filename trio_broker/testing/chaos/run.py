@@ -22,7 +22,7 @@ from trio_broker.testing.chaos.faults import Fault, schedule
 from trio_broker.testing.chaos.garbage import garbage
 from trio_broker.testing.chaos.people import Person, World, crowd
 from trio_broker.testing.chaos.victim import Lost, Victim
-from trio_broker.testing.home import CONFIG, TRIO_BROKER, Home, lives
+from trio_broker.testing.processes.home import CONFIG, TRIO_BROKER, Home, lives
 
 EVERY = 0.5  # seconds between two faults, on average
 LOOK = 0.1  # seconds between two status calls

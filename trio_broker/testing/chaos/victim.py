@@ -15,8 +15,8 @@ import trio
 from trio_broker.client import open_client
 from trio_broker.errors import BrokerError, NoSession
 from trio_broker.testing.chaos.evidence import Json
-from trio_broker.testing.home import TRIO_BROKER, Home
-from trio_broker.testing.real import come_true
+from trio_broker.testing.processes.daemon import come_true
+from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
 PAUSE = 0.02  # seconds between two tries of a broker that comes back
 BACK = 30.0  # seconds for a broker to come back, or to end

@@ -5,7 +5,8 @@
         assert await user.prompt(session, "say hello") == "end_turn"
         assert user.said(session) == "hello"
 
-With pytest-trio's `autojump_clock` and agents in memory, hours pass in milliseconds.
+With pytest-trio's `autojump_clock` and agents in memory, hours pass in milliseconds. `open_real` is the same
+with agents that are processes, in real time: use `trio.fail_after` around it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import trio
 
 from trio_broker.broker import Broker
 from trio_broker.client import refuse_all
-from trio_broker.config import BrokerConfig, Config
+from trio_broker.config import AgentConfig, BrokerConfig, Config
 from trio_broker.containment import contained
 from trio_broker.grant import OWNER, Grant
 from trio_broker.journal import Journal
@@ -31,8 +32,10 @@ from trio_broker.life import Spawn
 from trio_broker.link import Lines
 from trio_broker.serve import serve
 from trio_broker.session import Session
+from trio_broker.spawning import spawn_agent
 from trio_broker.testing.clients.user import OnRequest, User, connected
-from trio_broker.testing.memory import Habits, MemoryAgent, MemoryAgents
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent, MemoryAgents
+from trio_broker.testing.processes.home import FAKE
 
 FOREVER = 7 * 86400.0  # virtual seconds: what takes longer will never end
 
@@ -125,3 +128,12 @@ async def open_rig(
         await nursery.start(rig.run)
         yield rig
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_real(agents: dict[str, AgentConfig] | None = None, **broker: Any) -> AsyncGenerator[Rig, None]:
+    """A broker with these settings and agents; `demo`, its default, is the scripted agent."""
+    known = {"demo": AgentConfig(FAKE)} | (agents or {})
+    config: Config = attrs.evolve(settings(**broker), agents=known)
+    async with open_rig(config, spawn=spawn_agent) as rig:
+        yield rig

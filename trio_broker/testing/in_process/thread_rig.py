@@ -17,8 +17,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.testing.clients.user import User
-from trio_broker.testing.invariants import broken
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.invariants import broken
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 
 @attrs.define(eq=False)

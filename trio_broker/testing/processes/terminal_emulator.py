@@ -23,7 +23,7 @@ from typing import Self
 
 import pyte
 
-from trio_broker.testing.home import LIMIT, TRIO_BROKER
+from trio_broker.testing.processes.home import LIMIT, TRIO_BROKER
 
 BEGIN, END = b"\x1b[?2026h", b"\x1b[?2026l"  # what stands between is drawn at once
 MARK = b"\0"  # no program writes it, and no terminal shows it

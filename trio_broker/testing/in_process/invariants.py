@@ -21,7 +21,7 @@ import trio
 from trio_broker.errors import BrokerError
 from trio_broker.record import Record
 from trio_broker.session import Session
-from trio_broker.testing.rig import Rig
+from trio_broker.testing.in_process.rig import Rig
 from trio_broker.wire import jsonrpc
 
 Json = dict[str, Any]

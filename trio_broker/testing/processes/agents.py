@@ -1,4 +1,10 @@
-"""Any agent as a program: its stdin and stdout as one stream."""
+"""Agents that are processes, in real time: started alone, with a stream to their stdin and stdout, and looked at.
+
+    async with open_agent(fake("--load")) as stream:
+        await play.act(stream)
+
+The functions below `open_agent` read the state of agents' processes from the system, or from a broker's status.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +15,19 @@ import subprocess
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import trio
 
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.processes.home import FAKE
+
 GRACE = 2.0  # seconds for it to end by itself when its stdin does
+
+
+def fake(*flags: str) -> list[str]:
+    """The command of the scripted agent with these flags."""
+    return [*FAKE, *flags]
 
 
 @asynccontextmanager
@@ -54,3 +69,36 @@ async def _kill(process: trio.Process) -> None:  # noqa: ASYNC124  # trio wants 
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of it has ended already
         os.killpg(pid, signal.SIGKILL)
+
+
+async def pid_of(user: User, key: str) -> int:
+    pid: int = (await user.view(key))["pid"]
+    return pid
+
+
+async def number_said(user: User, session: str, prompt: str) -> int:
+    """The number that the agent answers with, such as the pid of its child."""
+    before = len(user.said(session))
+    await user.prompt(session, prompt)
+    return int(user.said(session)[before:])
+
+
+def zombies(parent: int) -> list[int]:
+    """The children of a process that have ended and were not reaped."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (directory / "stat").read_text(encoding="utf-8")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, its_parent = stat.rpartition(")")[2].split()[:2]
+        if state == "Z" and int(its_parent) == parent:
+            found.append(int(directory.name))
+    return found
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment a process was started with."""
+    raw = Path(f"/proc/{pid}/environ").read_bytes()
+    pairs = (entry.decode().partition("=") for entry in raw.split(b"\0") if entry)
+    return {name: value for name, _, value in pairs}

@@ -29,8 +29,8 @@ from typing import Any, Self
 
 LIMIT = 30.0  # seconds for each single step: far more than it takes, far less than a hanging test would
 TRIO_BROKER = (sys.executable, "-m", "trio_broker")
-FAKE = (sys.executable, "-S", "-E", str(Path(__file__).with_name("agent.py")))
-WARDEN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("warden.py")))
+FAKE = (sys.executable, "-S", "-E", str(Path(__file__).parent.with_name("agent.py")))
+WARDEN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("watchdog.py")))
 CONFIG = f"""
 default_agent = "fake"
 

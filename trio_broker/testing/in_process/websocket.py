@@ -24,7 +24,7 @@ from trio_broker.session import Session
 from trio_broker.tcp import Listener, open_listeners, url_of
 from trio_broker.testing.clients.user import OnRequest, User, connected
 from trio_broker.testing.clients.websocket_peer import Peer, Response, parsed, read_all, upgrade
-from trio_broker.testing.rig import Rig, open_rig
+from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.webdoor import WebDoor
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))

@@ -22,8 +22,8 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.invariants import Census, assert_sound
-from trio_broker.testing.rig import FOREVER, Rig, open_rig
+from trio_broker.testing.in_process.invariants import Census, assert_sound
+from trio_broker.testing.in_process.rig import FOREVER, Rig, open_rig
 
 T = TypeVar("T")
 
