@@ -205,13 +205,11 @@ def _cut(text: str) -> str:
 
 def _print(report: Report, style: str, unforgiven: int) -> None:
     """The report on stdout; how it went in a line on stderr, where stdout does not say it to people."""
-    from trio_broker.testing.check.verdict import NOT_STARTED, number_of
+    from trio_broker.testing.check.report import NOT_STARTED, as_junit, number_of
 
     if style == "json":
         print_json(report.as_json())
     elif style == "junit":
-        from trio_broker.testing.check.junit import as_junit
-
         click.echo(as_junit(report))
     counted = report.counts()
     words = {"pass": "passed", "fail": "failed"}

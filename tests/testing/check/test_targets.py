@@ -16,7 +16,7 @@ from trio_broker.errors import NoBroker
 from trio_broker.link import WRITE_PATIENCE
 from trio_broker.testing import agent
 from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
-from trio_broker.testing.check.junit import as_junit
+from trio_broker.testing.check.report import as_junit
 from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
 PYTHON = (sys.executable, "-S", "-E")

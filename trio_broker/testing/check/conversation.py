@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import attrs
 import trio
 
 from trio_broker.link import Link
-from trio_broker.testing.check.verdict import Failed, Frame, Unsupported, Untried, Way, parsed
+from trio_broker.testing.check.outcomes import Failed, Unsupported, Untried
 from trio_broker.wire.jsonrpc import LineTooLong
 
 T = TypeVar("T")
@@ -19,6 +20,30 @@ Json = dict[str, Any]
 METHOD_NOT_FOUND, AUTH_REQUIRED = -32601, -32000
 CLIENT = {"name": "trio-broker check", "version": "1"}
 TOO_LONG = "a line of more than 64 MiB"
+KEPT = 2000  # characters of one frame that a report keeps
+
+
+class Way(enum.StrEnum):
+    """Of a frame, as a client sees it. `EVENT`: no frame, but something that happened, in words."""
+
+    SENT = "->"
+    CAME = "<-"
+    EVENT = "--"
+
+
+@attrs.frozen
+class Frame:
+    """One line of a conversation, `at` seconds after its beginning."""
+
+    at: float
+    way: Way
+    raw: bytes
+    message: Any = None  # what it is as JSON; None if it is none
+
+    def text(self) -> str:
+        """The line as it went over the wire, cut if it is long. It may hold anything: clean it for a terminal."""
+        text = self.raw[: KEPT + 1].decode("utf-8", "backslashreplace")
+        return text if len(text) <= KEPT else f"{text[:KEPT]}… ({len(self.raw)} bytes)"
 
 
 def blocks(text: str) -> list[Json]:
@@ -282,6 +307,14 @@ def line_of(message: Mapping[str, object]) -> bytes:
     return (
         json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
     )
+
+
+def parsed(raw: bytes) -> Any:
+    """The JSON value of a line, None if it is none; null is none too, for it is no message."""
+    try:
+        return json.loads(raw.decode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_message(value: object) -> bool:

@@ -19,7 +19,7 @@ from trio_broker.dial import connected, shown
 from trio_broker.errors import NoBroker, SpawnFailed
 from trio_broker.link import READ, Lines, Link
 from trio_broker.testing.check.conversation import Conversation
-from trio_broker.testing.check.verdict import Failed
+from trio_broker.testing.check.outcomes import Failed
 
 LEAVING = 1.0  # seconds for a program to end by itself when a check is over, and again to heed SIGTERM
 DRAIN = 1.0  # seconds for the last words of one that has ended

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.check.bench import TOO_SHORT, Bench
-from trio_broker.testing.check.conversation import Conversation, Json, blocks, of_kind
-from trio_broker.testing.check.sessions import NOBODY
-from trio_broker.testing.check.verdict import ACP, Check, Failed, Unsupported, Untried, Way
+from trio_broker.testing.check.base import ACP, TOO_SHORT, Bench, Check
+from trio_broker.testing.check.conversation import Conversation, Json, Way, blocks, of_kind
+from trio_broker.testing.check.outcomes import Failed, Unsupported, Untried
+from trio_broker.testing.check.suite.sessions import NOBODY
 
 TURN, TOOLS, CONTENT = f"{ACP}prompt-turn", f"{ACP}tool-calls", f"{ACP}content"
 CANCELLING = f"{TURN}#cancellation"

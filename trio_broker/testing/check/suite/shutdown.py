@@ -7,9 +7,9 @@ import sys
 
 import trio
 
-from trio_broker.testing.check.bench import Bench
+from trio_broker.testing.check.base import ACP, Bench, Check
+from trio_broker.testing.check.outcomes import Failed, Skipped
 from trio_broker.testing.check.target import Run
-from trio_broker.testing.check.verdict import ACP, Check, Failed, Skipped
 
 RULE = f"{ACP}transports"
 AFTER = 2.0  # seconds for what it had started to end with it

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from trio_broker.testing.check import schema
-from trio_broker.testing.check.conversation import Conversation, Json
-from trio_broker.testing.check.verdict import ACP, Check, Frame, Way
+from trio_broker.testing.check.base import ACP, Check
+from trio_broker.testing.check.conversation import Conversation, Frame, Json, Way
 
 TRANSPORTS, EXTENSIBILITY, OVERVIEW = f"{ACP}transports", f"{ACP}extensibility", f"{ACP}overview"
 SCHEMA, TURN, INITIALIZATION = f"{ACP}schema", f"{ACP}prompt-turn", f"{ACP}initialization"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from trio_broker.testing.check.bench import Bench
+from trio_broker.testing.check.base import ACP, Bench, Check
 from trio_broker.testing.check.conversation import Conversation, Json, blocks, words_of
-from trio_broker.testing.check.verdict import ACP, Check, Failed, Unsupported
+from trio_broker.testing.check.outcomes import Failed, Unsupported
 
 SETUP, LIST, SCHEMA = f"{ACP}session-setup", f"{ACP}session-list", f"{ACP}schema"
 MODES, OPTIONS = f"{ACP}session-modes", f"{ACP}session-config-options"

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from trio_broker.testing.check.bench import Bench
+from trio_broker.testing.check.base import ACP, Bench, Check
 from trio_broker.testing.check.conversation import (
     METHOD_NOT_FOUND,
     Conversation,
+    Frame,
+    Way,
     is_message,
     line_of,
     same_id,
     words_of,
 )
-from trio_broker.testing.check.verdict import ACP, Check, Failed, Frame, Skipped, Unsupported, Way
+from trio_broker.testing.check.outcomes import Failed, Skipped, Unsupported
 
 JSONRPC = "https://www.jsonrpc.org/specification"
 TRANSPORTS, EXTENSIBILITY, SCHEMA = f"{ACP}transports", f"{ACP}extensibility", f"{ACP}schema"

@@ -1,22 +1,44 @@
-"""A whole battery: every check in a place of its own, so that none suffers from another."""
+"""Runs a battery of checks: each in a place of its own, so that none suffers from another.
+
+`CHECKS` is every check, in the order of a report; `chosen` picks from it, and `run` runs them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import trio
 
 from trio_broker.errors import SpawnFailed
-from trio_broker.testing.check.bench import Bench, Settings
-from trio_broker.testing.check.conversation import Conversation
-from trio_broker.testing.check.starting import reply
-from trio_broker.testing.check.table import CHECKS
+from trio_broker.testing.check.base import Bench, Check, Settings
+from trio_broker.testing.check.conversation import Conversation, Frame
+from trio_broker.testing.check.outcomes import Over, Untried, Verdict
+from trio_broker.testing.check.report import Report, Result
+from trio_broker.testing.check.suite import framing, initialize, invariants, sessions, shutdown, turns
 from trio_broker.testing.check.target import Target
-from trio_broker.testing.check.verdict import Check, Frame, Over, Report, Result, Untried, Verdict
 
+CHECKS: Sequence[Check] = (
+    *initialize.CHECKS,
+    *framing.CHECKS,
+    *sessions.CHECKS,
+    *turns.CHECKS,
+    *shutdown.CHECKS,
+    *invariants.CHECKS,
+)
 BEFORE, BEHIND = 30, 3  # frames shown around the one that broke a standing rule
 Tell = Callable[[Result], None]
+
+
+def chosen(patterns: Iterable[str]) -> list[Check]:
+    """The checks whose id one of the patterns fits: a whole id, its part before the dot, or a shell pattern."""
+    wanted = [*patterns] or ["*"]
+    return [check for check in CHECKS if any(_fits(check.id, pattern) for pattern in wanted)]
+
+
+def _fits(id: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(id, pattern) or id.startswith(f"{pattern}.")
 
 
 async def run(
@@ -64,7 +86,7 @@ class Battery:
 
     async def start(self) -> Result | None:
         """Why it can't be talked to at all, if it can't: nobody wants to wait for its silence sixty times."""
-        check = next(check for check in CHECKS if check.run is reply)
+        check = next(check for check in CHECKS if check.run is initialize.reply)
         self._first = await self._tried(check)
         if any(talk.agent for talk in self.talks):
             return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.check.bench import Bench
+from trio_broker.testing.check.base import ACP, Bench, Check
 from trio_broker.testing.check.conversation import CLIENT, Conversation, Json, words_of
-from trio_broker.testing.check.verdict import ACP, Check, Failed
+from trio_broker.testing.check.outcomes import Failed
 
 RULE = f"{ACP}initialization"
 OLDEST = 1  # the first version there is

@@ -1,17 +1,18 @@
-"""Where a check is made: its settings, and the conversations it holds."""
+"""What each check is made of: the `Check` itself, the `Settings` of a run, and the `Bench` that a check works with."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
-from trio_broker.testing.check.conversation import Conversation
+from trio_broker.testing.check.conversation import Conversation, Way
+from trio_broker.testing.check.outcomes import Skipped, Untried
 from trio_broker.testing.check.target import Program, Run, Target
-from trio_broker.testing.check.verdict import Skipped, Untried, Way
 
+ACP = "https://agentclientprotocol.com/protocol/"
 PROMPT = "Reply with one word: hello (fast)."
 ASK = "Write the word ok into the file check.txt (fast).\nask write check.txt"
 LONG = (
@@ -115,3 +116,19 @@ class Bench:
     async def settle(self) -> None:
         """Listen for a moment."""
         await trio.sleep(self.settings.quiet)
+
+
+@attrs.frozen
+class Check:
+    """One behaviour. `run` tries it and returns a remark, or raises `Over`; `rule` says in whose words it is a rule.
+
+    A check with `judge` instead of `run` is a standing rule: it looks at every conversation of all the others. `rough`:
+    the conversation has bytes in it that no client sends, so that standing rules leave it alone.
+    """
+
+    id: str
+    title: str
+    rule: str
+    run: Callable[[Bench], Awaitable[str]] | None = None
+    judge: Callable[[Conversation], str] | None = None
+    rough: bool = False
