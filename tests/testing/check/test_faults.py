@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker.testing import agent
-from trio_broker.testing.check import CHECKS, Check, Program, Report, Settings, Verdict, chosen, run
+from trio_broker.testing.check import CHECKS, Check, Program, Report, Settings, Verdict, run, select_checks
 
 FAULTY = Path(__file__).with_name("faulty.py")
 FAULTS = runpy.run_path(str(FAULTY), run_name="faulty")["FAULTS"]
@@ -33,7 +33,7 @@ def test_every_check_has_a_fault() -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
 async def test_a_planted_fault_is_found(check: Check, tmp_path: Path) -> None:
     target = Program([*PYTHON, str(FAULTY), check.id, "--memory", str(tmp_path / "memory")])
-    report = await run(target, settings(tmp_path), [check], over=chosen(OVER))
+    report = await run(target, settings(tmp_path), [check], observed=select_checks(OVER))
     [result] = report.results
     assert result.verdict is Verdict.FAIL, f"{result.verdict}: {result.why}"
     assert result.why and not report.passed
@@ -72,7 +72,7 @@ async def test_what_else_is_wrong_is_said_in_other_words(
 ) -> None:
     target = Program([*PYTHON, str(FAULTY), fault, "--memory", str(tmp_path / "memory")])
     patient = settings(tmp_path, exit_within=4.0)
-    [result] = (await run(target, patient, chosen([fault.partition("/")[0]]))).results
+    [result] = (await run(target, patient, select_checks([fault.partition("/")[0]]))).results
     assert result.verdict is verdict and words in result.why, f"{result.verdict}: {result.why}"
 
 
@@ -80,7 +80,7 @@ async def test_without_a_fault_all_of_them_pass(tmp_path: Path) -> None:
     told: list[str] = []
     target = Program([*PYTHON, agent.__file__, "--memory", str(tmp_path / "memory")])
     wanted = Settings(str(tmp_path), quiet=0.1)
-    report = await run(target, wanted, jobs=3, tell=lambda result: told.append(result.check.id))
+    report = await run(target, wanted, jobs=3, on_result=lambda result: told.append(result.check.id))
     assert {one.verdict for one in report.results} == {Verdict.PASS}, shown(report)
     assert sorted(told) == sorted(check.id for check in CHECKS)
     assert [one.check for one in report.results] == list(CHECKS)

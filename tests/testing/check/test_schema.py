@@ -42,7 +42,7 @@ def write() -> None:
     """Make the package's copy anew after tests/wire/schema was: a type a line, so that a change can be read."""
     types = without_prose(PUBLISHED)["$defs"].items()
     lines = [f"{json.dumps(name)}: {json.dumps(one, separators=(',', ':'))}" for name, one in types]
-    schema.PLACE.write_text('{"$defs": {\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")
+    schema.SCHEMA_FILE.write_text('{"$defs": {\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")
 
 
 TEXT = {"type": "text", "text": "hello"}

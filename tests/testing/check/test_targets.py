@@ -15,7 +15,17 @@ from trio_broker.config import Config
 from trio_broker.errors import NoBroker
 from trio_broker.link import WRITE_PATIENCE
 from trio_broker.testing import agent
-from trio_broker.testing.check import Door, Program, Report, Result, Settings, Target, Verdict, chosen, run
+from trio_broker.testing.check import (
+    Endpoint,
+    Program,
+    Report,
+    Result,
+    Settings,
+    Target,
+    Verdict,
+    run,
+    select_checks,
+)
 from trio_broker.testing.check.report import as_junit
 from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
@@ -41,11 +51,11 @@ def token(home: Home) -> str:
     return found
 
 
-def door(kind: str, name: str, home: Home, token: str) -> Target:
+def endpoint(kind: str, name: str, home: Home, token: str) -> Target:
     if kind == "socket":
-        return Door(str(home.socket), bind={"agent": name})
+        return Endpoint(str(home.socket), bind={"agent": name})
     if kind == "websocket":
-        return Door(f"{home.status()['websocket']}/{name}", token)
+        return Endpoint(f"{home.status()['websocket']}/{name}", token)
     return Program([*TRIO_BROKER, "acp", "-a", name], home.env)
 
 
@@ -73,18 +83,18 @@ async def test_the_broker_before_an_agent_adds_no_failure(
     kind: str, home: Home, token: str, tmp_path: Path
 ) -> None:
     """The agent alone passes everything (test_faults)."""
-    report = await run(door(kind, "good", home, token), settings(tmp_path), jobs=3)
+    report = await run(endpoint(kind, "good", home, token), settings(tmp_path), jobs=3)
     assert failed(report) == {}
     skipped = {one.check.id for one in report.results if one.verdict is not Verdict.PASS}
-    lines = {check.id for check in chosen(["lines"])} - {"lines.long", "lines.unicode"}
-    ends = {check.id for check in chosen(["end"])}
+    lines = {check.id for check in select_checks(["lines"])} - {"lines.long", "lines.unicode"}
+    ends = {check.id for check in select_checks(["end"])}
     assert skipped == {"socket": ends, "websocket": ends | lines}[kind]
 
 
 async def test_the_broker_on_stdio_adds_no_failure(home: Home, token: str, tmp_path: Path) -> None:
     """Some of it: each check starts the command anew."""
-    checks = chosen(["lines", "end", "ids.int64", "session.close-running", "ask.cancel"])
-    report = await run(door("stdio", "good", home, token), settings(tmp_path), checks, jobs=3)
+    checks = select_checks(["lines", "end", "ids.int64", "session.close-running", "ask.cancel"])
+    report = await run(endpoint("stdio", "good", home, token), settings(tmp_path), checks, jobs=3)
     assert failed(report) == {}
     assert {one.verdict for one in report.results} == {Verdict.PASS}
 
@@ -92,7 +102,7 @@ async def test_the_broker_on_stdio_adds_no_failure(home: Home, token: str, tmp_p
 async def test_the_broker_before_the_demo_adds_what_that_lacks(
     home: Home, token: str, tmp_path: Path
 ) -> None:
-    report = await run(door("socket", "demo", home, token), settings(tmp_path), jobs=3)
+    report = await run(endpoint("socket", "demo", home, token), settings(tmp_path), jobs=3)
     assert failed(report) == {}
     found = {one.check.id: one.verdict for one in report.results}
     assert found["session.load"] is found["session.list"] is found["session.delete"] is Verdict.PASS
@@ -102,15 +112,15 @@ async def test_a_fault_of_an_agent_is_seen_or_mended_but_not_multiplied(
     home: Home, token: str, tmp_path: Path
 ) -> None:
     memory = str(tmp_path / "memory")
-    checks = chosen(["session.two", "session.new", "prompt.reply", "cancel.turn", "ask.allow"])
+    checks = select_checks(["session.two", "session.new", "prompt.reply", "cancel.turn", "ask.allow"])
     alone = await run(Program([*PYTHON, str(FAULTY), ODD, "--memory", memory]), settings(tmp_path), checks)
-    behind = await run(door("socket", "odd", home, token), settings(tmp_path), checks)
+    behind = await run(endpoint("socket", "odd", home, token), settings(tmp_path), checks)
     assert failed(alone).keys() >= {"session.two"}
     assert failed(behind).keys() <= failed(alone).keys()
 
 
 async def test_a_door_that_can_not_be_reached_is_an_error_and_no_result(tmp_path: Path) -> None:
-    target = Door(str(tmp_path / "no.sock"))
+    target = Endpoint(str(tmp_path / "no.sock"))
     with pytest.RaisesGroup(pytest.RaisesExc(NoBroker), flatten_subgroups=True, allow_unwrapped=True):
         await run(target, settings(tmp_path))
 
@@ -154,9 +164,9 @@ sys.stdin.read()
 async def test_one_that_does_not_start_is_one_failure_whatever_was_to_be_checked(
     only: str, command: tuple[str, ...], why: str, tmp_path: Path
 ) -> None:
-    checks, told = chosen([only]), list[Result]()
+    checks, told = select_checks([only]), list[Result]()
     wanted = Settings(str(tmp_path), timeout=4.0)
-    report = await run(Program(command), wanted, checks, tell=told.append)
+    report = await run(Program(command), wanted, checks, on_result=told.append)
     assert told == [*report.results] and not report.passed
     assert why in failed(report)["initialize.reply"] and len(report.results) == 1
     assert [*report.untried] == [check for check in checks if check.id != "initialize.reply"]
@@ -212,10 +222,10 @@ async def test_turns_that_do_not_last_are_cancelled_all_the_same(
     cancelled_with: str, verdict: Verdict, why: str, option: str, tmp_path: Path
 ) -> None:
     target = Program([sys.executable, "-c", SOON, cancelled_with])
-    report = await run(target, settings(tmp_path), chosen(["cancel.turn"]))
+    report = await run(target, settings(tmp_path), select_checks(["cancel.turn"]))
     [result] = report.results
     assert (result.verdict, result.option) == (verdict, option) and result.why.startswith(why)
-    assert report.wanted() == ({option: ["cancel.turn"]} if option else {})
+    assert report.needed_options() == ({option: ["cancel.turn"]} if option else {})
 
 
 GIVES_UP = """
@@ -235,7 +245,7 @@ for line in sys.stdin:
 
 async def test_what_an_agent_says_on_stderr_and_does_not_die_of_is_told(tmp_path: Path) -> None:
     target = Program([sys.executable, "-c", GIVES_UP])
-    report = await run(target, Settings(str(tmp_path), timeout=4.0), chosen(["session.unknown"]))
+    report = await run(target, Settings(str(tmp_path), timeout=4.0), select_checks(["session.unknown"]))
     [result] = report.results
     assert result.why == "no answer to session/prompt within 4 s; stderr: KeyError: 'nobody'"
     assert result.stderr[0].startswith("Traceback") and result.stderr[-1] == "KeyError: 'nobody'"
@@ -256,7 +266,7 @@ async def test_an_agent_that_does_not_read_is_waited_for_no_longer_than_for_any_
 ) -> None:
     target = Program([sys.executable, "-c", READS_NO_MORE])
     with trio.fail_after(WRITE_PATIENCE / 2):
-        report = await run(target, Settings(str(tmp_path), timeout=1.0), chosen(["lines.long"]))
+        report = await run(target, Settings(str(tmp_path), timeout=1.0), select_checks(["lines.long"]))
     [result] = report.results
     assert result.why == "no answer to _trio_broker_check/none within 1 s"
     assert b"it does not read any more" in [frame.raw for frame in result.frames]
@@ -264,11 +274,11 @@ async def test_an_agent_that_does_not_read_is_waited_for_no_longer_than_for_any_
 
 async def test_an_agent_that_wants_a_login_is_skipped_where_it_matters(tmp_path: Path) -> None:
     target = Program([*PYTHON, agent.__file__, "--auth"])
-    checks = chosen(["initialize.reply", "session.new", "prompt.reply", "session.unknown"])
+    checks = select_checks(["initialize.reply", "session.new", "prompt.reply", "session.unknown"])
     report = await run(target, settings(tmp_path), checks)
     found = {one.check.id: one.verdict for one in report.results}
     assert found["session.new"] is found["prompt.reply"] is Verdict.UNTRIED
-    assert report.wanted() == {"--login": ["session.new", "prompt.reply"]}
+    assert report.needed_options() == {"--login": ["session.new", "prompt.reply"]}
     assert found["initialize.reply"] is found["session.unknown"] is Verdict.PASS
     wanted = Settings(str(tmp_path), login="login", quiet=0.1)
     assert {one.verdict for one in (await run(target, wanted, checks)).results} == {Verdict.PASS}

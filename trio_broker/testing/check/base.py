@@ -1,4 +1,4 @@
-"""What each check is made of: the `Check` itself, the `Settings` of a run, and the `Bench` that a check works with."""
+"""The base of every check: `Check`, the `Settings` of a run, and the `CheckContext` that each check receives."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from trio_broker.testing.check.conversation import Conversation, Way
+from trio_broker.testing.check.conversation import Conversation, Direction
 from trio_broker.testing.check.outcomes import Skipped, Untried
-from trio_broker.testing.check.target import Program, Run, Target
+from trio_broker.testing.check.target import ProcessConversation, Program, Target
 
 ACP = "https://agentclientprotocol.com/protocol/"
 PROMPT = "Reply with one word: hello (fast)."
@@ -19,7 +19,7 @@ LONG = (
     "Write the numbers from one to five thousand in words, one on each line, and do not stop early; "
     "after that build the project.\nhang"
 )
-BEGUN = 2.0  # seconds within which a long turn is taken to have begun, whether it says something or not
+TURN_START = 2.0  # seconds within which a long turn is taken to have begun, whether it says something or not
 TOO_SHORT = "the turn ended before it could be cancelled; give a longer one with --prompt-long"
 
 
@@ -43,18 +43,18 @@ class Settings:
 
 
 @attrs.define(eq=False)
-class Bench:
-    """One check's place. What it opens is closed behind it; `held` keeps what was said."""
+class CheckContext:
+    """One check's place. What it opens is closed behind it; `conversations` keeps what was said."""
 
     target: Target
     settings: Settings
-    held: list[Conversation] = attrs.field(factory=list)
+    conversations: list[Conversation] = attrs.field(factory=list)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Conversation, None]:
         """A new connection, on which nothing has been said."""
         async with self.target.open(self.settings.timeout) as conversation:
-            self.held.append(conversation)
+            self.conversations.append(conversation)
             yield conversation
 
     @asynccontextmanager
@@ -74,31 +74,31 @@ class Bench:
             yield conversation
 
     @asynccontextmanager
-    async def program(self, *, session: bool) -> AsyncGenerator[Run, None]:
+    async def program(self, *, session: bool) -> AsyncGenerator[ProcessConversation, None]:
         """The same where it matters that it is a process. Raises Skipped where it is none."""
-        self.needs_program()
+        self.require_program()
         async with self.session() if session else self.ready() as conversation:
-            assert isinstance(conversation, Run)
+            assert isinstance(conversation, ProcessConversation)
             yield conversation
 
-    def needs_program(self) -> None:
+    def require_program(self) -> None:
         if not isinstance(self.target, Program):
             raise Skipped("only a program can be watched; aim at one with `-- COMMAND`")
 
     async def long_turn(self, conversation: Conversation) -> object:
         """Begin a turn that lasts; the id of its prompt. Raises Untried if it does not last."""
         prompt = await conversation.prompt(self.settings.long)
-        await self.begun(conversation, prompt)
-        await self.settle()
+        await self.wait_turn_started(conversation, prompt)
+        await self.wait_quiet()
         if self.answered(conversation, prompt):
             raise Untried(TOO_SHORT, "--prompt-long")
         return prompt
 
-    async def begun(self, conversation: Conversation, prompt: object) -> None:
+    async def wait_turn_started(self, conversation: Conversation, prompt: object) -> None:
         """Wait for a sign of the turn, or its end; a moment if it gives none."""
         since = len(conversation.frames)
-        with trio.move_on_after(min(BEGUN, self.settings.timeout)):
-            await conversation.until(
+        with trio.move_on_after(min(TURN_START, self.settings.timeout)):
+            await conversation.wait_for(
                 lambda: conversation.updates(since=since) or self.answered(conversation, prompt) or None,
                 "sign of the turn",
             )
@@ -106,29 +106,29 @@ class Bench:
     @staticmethod
     def answered(conversation: Conversation, prompt: object) -> bool:
         return any(
-            frame.way is Way.CAME
+            frame.direction is Direction.RECEIVED
             and isinstance(frame.message, dict)
             and "method" not in frame.message
             and frame.message.get("id") == prompt
             for frame in conversation.frames
         )
 
-    async def settle(self) -> None:
+    async def wait_quiet(self) -> None:
         """Listen for a moment."""
         await trio.sleep(self.settings.quiet)
 
 
 @attrs.frozen
 class Check:
-    """One behaviour. `run` tries it and returns a remark, or raises `Over`; `rule` says in whose words it is a rule.
+    """One behaviour. `run` tries it and returns a remark, or raises `CheckEnded`. `rule` is the page that requires it.
 
-    A check with `judge` instead of `run` is a standing rule: it looks at every conversation of all the others. `rough`:
-    the conversation has bytes in it that no client sends, so that standing rules leave it alone.
+    A check with `judge` instead of `run` is a standing rule: it judges every conversation of all the others.
+    `malformed`: the check sends bytes that no client sends, so standing rules do not judge its conversations.
     """
 
     id: str
     title: str
     rule: str
-    run: Callable[[Bench], Awaitable[str]] | None = None
+    run: Callable[[CheckContext], Awaitable[str]] | None = None
     judge: Callable[[Conversation], str] | None = None
-    rough: bool = False
+    malformed: bool = False

@@ -18,29 +18,29 @@ class Verdict(enum.StrEnum):
     SKIPPED = "skipped"
 
 
-class Over(Exception):
+class CheckEnded(Exception):
     """Ends a check before its last line; the words say why."""
 
     verdict = Verdict.SKIPPED
 
 
-class Failed(Over):
+class Failed(CheckEnded):
     """The agent broke the rule."""
 
     verdict = Verdict.FAIL
 
 
-class Unsupported(Over):
+class Unsupported(CheckEnded):
     """The agent does not offer what the rule is about."""
 
     verdict = Verdict.UNSUPPORTED
 
 
-class Skipped(Over):
+class Skipped(CheckEnded):
     """The rule can't be tried here."""
 
 
-class Untried(Over):
+class Untried(CheckEnded):
     """The rule was not tried; with `option` of `trio-broker check`, the field of `Settings` so called, it would be."""
 
     verdict = Verdict.UNTRIED

@@ -40,7 +40,7 @@ class Result:
             "why": self.why,
             "seconds": round(self.seconds, 3),
             "frames": [
-                {"at": round(frame.at, 3), "way": frame.way.value, "text": frame.text()}
+                {"at": round(frame.at, 3), "way": frame.direction.value, "text": frame.text()}
                 for frame in self.frames[-LAST:]
             ],
             "stderr": [*self.stderr],
@@ -63,7 +63,7 @@ class Report:
         more = len(self.untried) if verdict is Verdict.UNTRIED else 0
         return more + sum(result.verdict is verdict for result in self.results)
 
-    def wanted(self) -> dict[str, list[str]]:
+    def needed_options(self) -> dict[str, list[str]]:
         """The options that would let more be tried, with the ids of those checks."""
         found: dict[str, list[str]] = {}
         for result in self.results:
@@ -93,7 +93,7 @@ class Report:
         }
 
 
-def number_of(checks: Sequence[Check]) -> str:
+def check_count(checks: Sequence[Check]) -> str:
     return "1 check" if len(checks) == 1 else f"{len(checks)} checks"
 
 
@@ -125,7 +125,7 @@ def as_junit(report: Report) -> str:
     for result in report.results:
         _add(suite, result, "failure" if started else "error")
     if not started:
-        words = {"classname": "acp", "name": number_of(report.untried), "time": "0.000"}
+        words = {"classname": "acp", "name": check_count(report.untried), "time": "0.000"}
         case = ET.SubElement(suite, "testcase", words)
         ET.SubElement(case, "skipped", {"message": f"{Verdict.UNTRIED}: {NOT_STARTED}"})
     ET.indent(root)
@@ -145,7 +145,7 @@ def _add(suite: ET.Element, result: Result, kind: str) -> None:
     )
     if result.verdict is Verdict.FAIL:
         failure = ET.SubElement(case, kind, {"message": _clean(result.why)})
-        lines = [f"{frame.at:8.3f} {frame.way} {frame.text()}" for frame in result.frames[-LAST:]]
+        lines = [f"{frame.at:8.3f} {frame.direction} {frame.text()}" for frame in result.frames[-LAST:]]
         failure.text = _clean("\n".join([f"rule: {result.check.rule}", *lines]))
         if result.stderr:
             ET.SubElement(case, "system-err").text = _clean("\n".join(result.stderr))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.check.base import ACP, Bench, Check
-from trio_broker.testing.check.conversation import CLIENT, Conversation, Json, words_of
+from trio_broker.testing.check.base import ACP, Check, CheckContext
+from trio_broker.testing.check.conversation import CLIENT, Conversation, Json, error_text
 from trio_broker.testing.check.outcomes import Failed
 
 RULE = f"{ACP}initialization"
@@ -20,9 +20,9 @@ def version(result: Json) -> int:
     return found
 
 
-async def reply(bench: Bench) -> str:
-    async with bench.open() as talk:
-        result = await talk.initialize()
+async def reply(context: CheckContext) -> str:
+    async with context.open() as conversation:
+        result = await conversation.initialize()
         if version(result) != 1:
             raise Failed(f"version 1 was asked for, and {result['protocolVersion']} answered")
         info = result.get("agentInfo")
@@ -34,56 +34,56 @@ async def reply(bench: Bench) -> str:
         )
 
 
-async def newer(bench: Bench) -> str:
-    async with bench.open() as talk:
-        found = version(await talk.initialize(protocolVersion=99))
+async def newer(context: CheckContext) -> str:
+    async with context.open() as conversation:
+        found = version(await conversation.initialize(protocolVersion=99))
         if found == 99:
             raise Failed("version 99 was answered with 99, which it can't speak: nobody knows it yet")
         return f"version 99 was answered with {found}"
 
 
-async def zero(bench: Bench) -> str:
-    return await _odd(bench, 0)
+async def zero(context: CheckContext) -> str:
+    return await _odd(context, 0)
 
 
-async def string(bench: Bench) -> str:
-    return await _odd(bench, "1")
+async def string(context: CheckContext) -> str:
+    return await _odd(context, "1")
 
 
-async def _odd(bench: Bench, asked: object) -> str:
-    async with bench.open() as talk:
-        answer = await talk.call("initialize", {"protocolVersion": asked, "clientInfo": CLIENT})
+async def _odd(context: CheckContext, asked: object) -> str:
+    async with context.open() as conversation:
+        answer = await conversation.call("initialize", {"protocolVersion": asked, "clientInfo": CLIENT})
         if "error" in answer:
-            return f"version {asked!r} was answered with error {words_of(answer['error'])}"
-        return f"version {asked!r} was answered with {version(talk.good(answer, 'initialize'))}"
+            return f"version {asked!r} was answered with error {error_text(answer['error'])}"
+        return f"version {asked!r} was answered with {version(conversation.result_of(answer, 'initialize'))}"
 
 
-async def bare(bench: Bench) -> str:
-    async with bench.open() as talk:
-        version(await talk.result("initialize", {"protocolVersion": 1}))
+async def bare(context: CheckContext) -> str:
+    async with context.open() as conversation:
+        version(await conversation.result("initialize", {"protocolVersion": 1}))
     return ""
 
 
-async def unknown_fields(bench: Bench) -> str:
+async def unknown_fields(context: CheckContext) -> str:
     more = {"_meta": {"trio-broker.check": [1, {}]}, "somethingNew": {"a": 1}}
-    async with bench.open() as talk:
+    async with context.open() as conversation:
         capabilities = {"somethingNew": True, "_meta": {"x": 1}}
-        version(await talk.initialize(clientCapabilities=capabilities, **more))
+        version(await conversation.initialize(clientCapabilities=capabilities, **more))
     return ""
 
 
-async def first(bench: Bench) -> str:
-    async with bench.open() as talk:
-        answer = await talk.call("session/new", {"cwd": bench.settings.cwd, "mcpServers": []})
-        version(await _initialized(talk))
+async def first(context: CheckContext) -> str:
+    async with context.open() as conversation:
+        answer = await conversation.call("session/new", {"cwd": context.settings.cwd, "mcpServers": []})
+        version(await _initialized(conversation))
         if "error" in answer:
-            return f"session/new before it was refused: {words_of(answer['error'])}"
+            return f"session/new before it was refused: {error_text(answer['error'])}"
         return "session/new before it was answered as if nothing were missing"
 
 
-async def _initialized(talk: Conversation) -> Json:
+async def _initialized(conversation: Conversation) -> Json:
     try:
-        return await talk.initialize()
+        return await conversation.initialize()
     except Failed as failure:
         raise Failed(f"after a session/new that came too early: {failure}") from failure
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from trio_broker.testing.check import schema
 from trio_broker.testing.check.base import ACP, Check
-from trio_broker.testing.check.conversation import Conversation, Frame, Json, Way
+from trio_broker.testing.check.conversation import Conversation, Direction, Frame, Json
 
 TRANSPORTS, EXTENSIBILITY, OVERVIEW = f"{ACP}transports", f"{ACP}extensibility", f"{ACP}overview"
 SCHEMA, TURN, INITIALIZATION = f"{ACP}schema", f"{ACP}prompt-turn", f"{ACP}initialization"
@@ -24,15 +24,15 @@ OFFERED = (
 )  # by a client without capabilities; all other requests of ACP need one
 
 
-def only_acp(talk: Conversation) -> str:
-    for frame in _came(talk):
+def only_acp(conversation: Conversation) -> str:
+    for frame in _received(conversation):
         if not isinstance(frame.message, dict):
             return f"a line that is no message: {frame.text()[:200]!r}"
     return ""
 
 
-def envelope(talk: Conversation) -> str:
-    for message in _messages(talk):
+def envelope(conversation: Conversation) -> str:
+    for message in _messages(conversation):
         if wrong := _envelope(message):
             return f"{wrong}: {_short(message)}"
     return ""
@@ -60,64 +60,64 @@ def _envelope(message: Json) -> str:
     return ""
 
 
-def fits_schema(talk: Conversation) -> str:
-    for frame, name, value in _typed(talk):
+def fits_schema(conversation: Conversation) -> str:
+    for frame, name, value in _typed(conversation):
         if found := schema.problems(value, name):
             return f"{name}: {'; '.join(found[:3])}: {frame.text()[:300]}"
     return ""
 
 
-def _typed(talk: Conversation) -> Iterator[tuple[Frame, str, object]]:
+def _typed(conversation: Conversation) -> Iterator[tuple[Frame, str, object]]:
     """What the agent sent that has a type: params of its requests and notifications, results of ours."""
     asked: dict[str, str] = {}
     requests = schema.methods("client", "Request")
     notifications = schema.methods("client", "Notification")
     results = schema.methods("agent", "Response")
-    for frame in talk.frames:
+    for frame in conversation.frames:
         message = frame.message
         if not isinstance(message, dict):
             continue
         method = message.get("method")
-        if frame.way is Way.SENT and isinstance(method, str) and "id" in message:
+        if frame.direction is Direction.SENT and isinstance(method, str) and "id" in message:
             asked[json.dumps(message["id"])] = method
-        elif frame.way is Way.CAME and isinstance(method, str):
+        elif frame.direction is Direction.RECEIVED and isinstance(method, str):
             name = (requests if "id" in message else notifications).get(method)
             if name:
                 yield frame, name, message.get("params")
-        elif frame.way is Way.CAME and "result" in message:
+        elif frame.direction is Direction.RECEIVED and "result" in message:
             name = results.get(asked.get(json.dumps(message.get("id")), ""))
             if name and message["result"] is not None:  # some of them may be null, and are {} then
                 yield frame, name, message["result"]
 
 
-def methods(talk: Conversation) -> str:
+def methods(conversation: Conversation) -> str:
     known = {**schema.methods("client", "Request"), **schema.methods("client", "Notification")}
-    for message in _messages(talk):
+    for message in _messages(conversation):
         method = message.get("method")
         if isinstance(method, str) and method not in known and not method.startswith(("_", "$/")):
             return f"{method} is no method of ACP v1; an extension's begins with _"
     return ""
 
 
-def capabilities(talk: Conversation) -> str:
+def capabilities(conversation: Conversation) -> str:
     known = schema.methods("client", "Request")
-    for message in _messages(talk):
+    for message in _messages(conversation):
         method = message.get("method")
         if "id" in message and method in known and method not in OFFERED:
             return f"it sent {method}, and this client had not said that it can do that"
     return ""
 
 
-def replies(talk: Conversation) -> str:
+def replies(conversation: Conversation) -> str:
     owed: list[str] = []
-    for frame in talk.frames:
+    for frame in conversation.frames:
         message = frame.message
         if not isinstance(message, dict):
             continue
         id = json.dumps(message.get("id"))
-        if frame.way is Way.SENT and "method" in message and "id" in message:
+        if frame.direction is Direction.SENT and "method" in message and "id" in message:
             owed.append(id)
-        elif frame.way is Way.CAME and "method" not in message and not _no_request(message):
+        elif frame.direction is Direction.RECEIVED and "method" not in message and not _no_request(message):
             if id not in owed:
                 return f"a response to no request, or a second one: {_short(message)}"
             owed.remove(id)
@@ -131,11 +131,15 @@ def _no_request(message: Json) -> bool:
     return message.get("id") is None and code in (PARSE_ERROR, INVALID_REQUEST)
 
 
-def known_sessions(talk: Conversation) -> str:
+def known_sessions(conversation: Conversation) -> str:
     """An update may come before the answer that names its session, so that all are known only at the end."""
-    known = {message["result"].get("sessionId") for message in _messages(talk) if _has_result(message)}
-    known |= {frame.message["params"].get("sessionId") for frame in talk.frames if _names_session(frame)}
-    for message in _messages(talk):
+    known = {
+        message["result"].get("sessionId") for message in _messages(conversation) if _has_result(message)
+    }
+    known |= {
+        frame.message["params"].get("sessionId") for frame in conversation.frames if _names_session(frame)
+    }
+    for message in _messages(conversation):
         params = message.get("params")
         session = params.get("sessionId") if isinstance(params, dict) and "method" in message else None
         if isinstance(session, str) and session not in known:
@@ -151,7 +155,7 @@ def _names_session(frame: Frame) -> bool:
     """Whether it is a request of ours that takes up a session."""
     message = frame.message
     if (
-        frame.way is not Way.SENT
+        frame.direction is not Direction.SENT
         or not isinstance(message, dict)
         or not isinstance(message.get("params"), dict)
     ):
@@ -159,8 +163,8 @@ def _names_session(frame: Frame) -> bool:
     return message.get("method") in ("session/load", "session/resume")
 
 
-def paths(talk: Conversation) -> str:
-    for message in _messages(talk):
+def paths(conversation: Conversation) -> str:
+    for message in _messages(conversation):
         for name, path in _paths(message.get("params")):
             if not (PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()):
                 return f"{name} {path!r} is not absolute: {_short(message)}"
@@ -180,32 +184,32 @@ def _paths(params: Any) -> Iterator[tuple[str, str]]:
                     yield f"{name}[].path", item["path"]
 
 
-def order(talk: Conversation) -> str:
-    return _after_its_end(talk, cancelled=False)
+def order(conversation: Conversation) -> str:
+    return _after_its_end(conversation, cancelled=False)
 
 
-def order_cancelled(talk: Conversation) -> str:
-    return _after_its_end(talk, cancelled=True)
+def order_cancelled(conversation: Conversation) -> str:
+    return _after_its_end(conversation, cancelled=True)
 
 
-def _after_its_end(talk: Conversation, *, cancelled: bool) -> str:
+def _after_its_end(conversation: Conversation, *, cancelled: bool) -> str:
     """An update of a turn that comes behind the answer to its prompt, while no other turn runs in that session."""
     running: dict[str, str] = {}  # id of a prompt to its session
     last: dict[str, bool] = {}  # session to whether its last turn was cancelled
-    for frame in talk.frames:
+    for frame in conversation.frames:
         message = frame.message
         if not isinstance(message, dict):
             continue
         params = message.get("params")
         session = params.get("sessionId") if isinstance(params, dict) else None
         id = json.dumps(message.get("id"))
-        if frame.way is Way.SENT and message.get("method") == "session/prompt":
+        if frame.direction is Direction.SENT and message.get("method") == "session/prompt":
             running[id] = str(session)
-        elif frame.way is Way.CAME and "method" not in message and id in running:
+        elif frame.direction is Direction.RECEIVED and "method" not in message and id in running:
             result = message.get("result")
             last[running.pop(id)] = isinstance(result, dict) and result.get("stopReason") == "cancelled"
         elif (
-            frame.way is Way.CAME
+            frame.direction is Direction.RECEIVED
             and last.get(str(session)) is cancelled
             and session not in running.values()
             and (tag := _tag(params)) in OF_A_TURN
@@ -219,12 +223,12 @@ def _tag(params: object) -> str:
     return str(update.get("sessionUpdate")) if isinstance(update, dict) else ""
 
 
-def _came(talk: Conversation) -> Iterator[Frame]:
-    return (frame for frame in talk.frames if frame.way is Way.CAME)
+def _received(conversation: Conversation) -> Iterator[Frame]:
+    return (frame for frame in conversation.frames if frame.direction is Direction.RECEIVED)
 
 
-def _messages(talk: Conversation) -> Iterator[Json]:
-    return (frame.message for frame in _came(talk) if isinstance(frame.message, dict))
+def _messages(conversation: Conversation) -> Iterator[Json]:
+    return (frame.message for frame in _received(conversation) if isinstance(frame.message, dict))
 
 
 def _short(message: Json) -> str:

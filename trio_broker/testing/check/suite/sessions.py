@@ -4,48 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
-from trio_broker.testing.check.base import ACP, Bench, Check
-from trio_broker.testing.check.conversation import Conversation, Json, blocks, words_of
+from trio_broker.testing.check.base import ACP, Check, CheckContext
+from trio_broker.testing.check.conversation import Conversation, Json, error_text, text_blocks
 from trio_broker.testing.check.outcomes import Failed, Unsupported
 
 SETUP, LIST, SCHEMA = f"{ACP}session-setup", f"{ACP}session-list", f"{ACP}schema"
 MODES, OPTIONS = f"{ACP}session-modes", f"{ACP}session-config-options"
-NOBODY = "trio-broker-check-no-such-session"
+UNKNOWN_ID = "trio-broker-check-no-such-session"
 PAGES = 200  # of a list, and it has no end
-SPOKEN = ("user_message_chunk", "agent_message_chunk")
+MESSAGE_CHUNKS = ("user_message_chunk", "agent_message_chunk")
 
 
-async def new(bench: Bench) -> str:
-    async with bench.session() as talk:
-        return f"the session is {talk.session}"
+async def new(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        return f"the session is {conversation.session}"
 
 
-async def unknown(bench: Bench) -> str:
-    async with bench.ready() as talk:
-        error = await talk.refused("session/prompt", {"sessionId": NOBODY, "prompt": blocks("hello")})
-        await talk.alive("a prompt for a session that does not exist")
-        return f"error {words_of(error)}"
+async def unknown(context: CheckContext) -> str:
+    async with context.ready() as conversation:
+        error = await conversation.expect_error(
+            "session/prompt", {"sessionId": UNKNOWN_ID, "prompt": text_blocks("hello")}
+        )
+        await conversation.check_alive("a prompt for a session that does not exist")
+        return f"error {error_text(error)}"
 
 
-async def two(bench: Bench) -> str:
-    async with bench.session() as talk:
-        one = talk.session
-        await talk.new_session(bench.settings.cwd)
-        other = talk.session
+async def two(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        one = conversation.session
+        await conversation.new_session(context.settings.cwd)
+        other = conversation.session
         if one == other:
             raise Failed(f"two sessions have one id, {one}")
-        prompts = [await talk.prompt(bench.settings.prompt, session) for session in (one, other)]
+        prompts = [await conversation.prompt(context.settings.prompt, session) for session in (one, other)]
         for prompt in prompts:
-            await talk.stop_reason(prompt)
-        silent = [session for session in (one, other) if not talk.updates(session)]
+            await conversation.stop_reason(prompt)
+        silent = [session for session in (one, other) if not conversation.updates(session)]
         if len(silent) == 1:
             raise Failed(f"all updates were for one of the two sessions, none for {silent[0]}")
     return ""
 
 
-async def modes(bench: Bench) -> str:
-    async with bench.ready() as talk:
-        state = (await talk.new_session(bench.settings.cwd)).get("modes")
+async def modes(context: CheckContext) -> str:
+    async with context.ready() as conversation:
+        state = (await conversation.new_session(context.settings.cwd)).get("modes")
         if not isinstance(state, dict):
             raise Unsupported("session/new named no modes")
         known = [mode.get("id") for mode in state.get("availableModes") or [] if isinstance(mode, dict)]
@@ -55,14 +57,16 @@ async def modes(bench: Bench) -> str:
         if len(set(known)) != len(known):
             raise Failed("two of availableModes have the same id")
         for mode in [*known, current]:
-            await talk.result("session/set_mode", {"sessionId": talk.session, "modeId": mode})
-        error = await talk.refused("session/set_mode", {"sessionId": talk.session, "modeId": NOBODY})
-        return f"{len(known)} modes; one that does not exist: error {words_of(error)}"
+            await conversation.result("session/set_mode", {"sessionId": conversation.session, "modeId": mode})
+        error = await conversation.expect_error(
+            "session/set_mode", {"sessionId": conversation.session, "modeId": UNKNOWN_ID}
+        )
+        return f"{len(known)} modes; one that does not exist: error {error_text(error)}"
 
 
-async def options(bench: Bench) -> str:
-    async with bench.ready() as talk:
-        found = (await talk.new_session(bench.settings.cwd)).get("configOptions")
+async def options(context: CheckContext) -> str:
+    async with context.ready() as conversation:
+        found = (await conversation.new_session(context.settings.cwd)).get("configOptions")
         selects = [one for one in found or [] if isinstance(one, dict) and one.get("type") == "select"]
         if not selects:
             raise Unsupported("session/new named no options to select from")
@@ -71,7 +75,7 @@ async def options(bench: Bench) -> str:
         if before not in (values := _values(option)):
             raise Failed(f"the value of option {option.get('id')} is {before!r}, none of its options")
         for value in [next((one for one in values if one != before), before), before]:
-            await _set(talk, option, value, len(found or []))
+            await _set(conversation, option, value, len(found or []))
         return f"option {option.get('id')}"
 
 
@@ -81,9 +85,9 @@ def _values(option: Json) -> list[Any]:
     return [one.get("value") for one in groups or entries]
 
 
-async def _set(talk: Conversation, option: Json, value: object, number: int) -> None:
-    params = {"sessionId": talk.session, "configId": option.get("id"), "value": value}
-    result = await talk.result("session/set_config_option", params)
+async def _set(conversation: Conversation, option: Json, value: object, number: int) -> None:
+    params = {"sessionId": conversation.session, "configId": option.get("id"), "value": value}
+    result = await conversation.result("session/set_config_option", params)
     after = result.get("configOptions")
     if not isinstance(after, list):
         raise Failed("session/set_config_option was answered without configOptions")
@@ -98,25 +102,25 @@ async def _set(talk: Conversation, option: Json, value: object, number: int) -> 
         raise Failed(f"option {option.get('id')} was set to {value!r}, and is told as {now}")
 
 
-async def listed(bench: Bench) -> str:
-    async with bench.session() as talk:
-        talk.needs("sessionCapabilities", "list")
-        await talk.stop_reason(await talk.prompt(bench.settings.prompt))
-        found = await _all(talk, {"cwd": bench.settings.cwd})
-        elsewhere = [one.get("cwd") for one in found if one.get("cwd") != bench.settings.cwd]
+async def listed(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        conversation.require_capability("sessionCapabilities", "list")
+        await conversation.stop_reason(await conversation.prompt(context.settings.prompt))
+        found = await _list_all(conversation, {"cwd": context.settings.cwd})
+        elsewhere = [one.get("cwd") for one in found if one.get("cwd") != context.settings.cwd]
         if elsewhere:
-            raise Failed(f"the list for cwd {bench.settings.cwd} has a session in {elsewhere[0]!r}")
+            raise Failed(f"the list for cwd {context.settings.cwd} has a session in {elsewhere[0]!r}")
         ids = [one.get("sessionId") for one in found]
         if len(set(ids)) != len(ids):
             raise Failed("a session is twice in the list")
-        known = "it" if talk.session in ids else "it not"
+        known = "it" if conversation.session in ids else "it not"
         return f"{len(ids)} sessions, a new one with a turn behind {known} among them"
 
 
-async def _all(talk: Conversation, params: Json) -> list[Json]:
+async def _list_all(conversation: Conversation, params: Json) -> list[Json]:
     found: list[Json] = []
     for _ in range(PAGES):
-        page = await talk.result("session/list", params)
+        page = await conversation.result("session/list", params)
         sessions = page.get("sessions")
         if not isinstance(sessions, list):
             raise Failed("session/list was answered without sessions")
@@ -127,25 +131,27 @@ async def _all(talk: Conversation, params: Json) -> list[Json]:
     raise Failed(f"session/list has a nextCursor even after {PAGES} pages")
 
 
-async def load(bench: Bench) -> str:
-    async with bench.session() as talk:
-        talk.needs("loadSession")
-        session = await _told(talk, bench)
-    async with bench.ready() as talk:
-        talk.session = session
-        await _taken_up(talk, "session/load", bench)
-        answered = len(talk.frames)
-        replayed = [one for one in talk.updates() if one.get("sessionUpdate") in SPOKEN]
-        await bench.settle()
-        late = [one for one in talk.updates(since=answered) if one.get("sessionUpdate") in SPOKEN]
+async def load(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        conversation.require_capability("loadSession")
+        session = await _run_turn(conversation, context)
+    async with context.ready() as conversation:
+        conversation.session = session
+        await _reopen(conversation, "session/load", context)
+        answered = len(conversation.frames)
+        replayed = [one for one in conversation.updates() if one.get("sessionUpdate") in MESSAGE_CHUNKS]
+        await context.wait_quiet()
+        late = [
+            one for one in conversation.updates(since=answered) if one.get("sessionUpdate") in MESSAGE_CHUNKS
+        ]
         if late and not replayed:
             raise Failed("the conversation was replayed after the answer to session/load, not before it")
         if not replayed:
             raise Failed("nothing of the conversation was replayed before session/load was answered")
         words = "".join(_text(one) for one in replayed if one["sessionUpdate"] == "user_message_chunk")
-        if bench.settings.prompt not in words:
+        if context.settings.prompt not in words:
             raise Failed("the prompt is not among what was replayed")
-        await talk.stop_reason(await talk.prompt(bench.settings.prompt))
+        await conversation.stop_reason(await conversation.prompt(context.settings.prompt))
     return f"{len(replayed)} chunks were replayed"
 
 
@@ -154,83 +160,84 @@ def _text(update: Json) -> str:
     return str(content.get("text", "")) if isinstance(content, dict) else ""
 
 
-async def _told(talk: Conversation, bench: Bench) -> str:
+async def _run_turn(conversation: Conversation, context: CheckContext) -> str:
     """A turn to have something to remember; the session's id."""
-    await talk.stop_reason(await talk.prompt(bench.settings.prompt))
-    await bench.settle()
-    return talk.session
+    await conversation.stop_reason(await conversation.prompt(context.settings.prompt))
+    await context.wait_quiet()
+    return conversation.session
 
 
-async def _taken_up(talk: Conversation, method: str, bench: Bench) -> None:
-    params = {"sessionId": talk.session, "cwd": bench.settings.cwd, "mcpServers": []}
-    await talk.result(method, params)
+async def _reopen(conversation: Conversation, method: str, context: CheckContext) -> None:
+    params = {"sessionId": conversation.session, "cwd": context.settings.cwd, "mcpServers": []}
+    await conversation.result(method, params)
 
 
-async def load_unknown(bench: Bench) -> str:
-    async with bench.ready() as talk:
-        talk.needs("loadSession")
-        params = {"sessionId": NOBODY, "cwd": bench.settings.cwd, "mcpServers": []}
-        return f"error {words_of(await talk.refused('session/load', params))}"
+async def load_unknown(context: CheckContext) -> str:
+    async with context.ready() as conversation:
+        conversation.require_capability("loadSession")
+        params = {"sessionId": UNKNOWN_ID, "cwd": context.settings.cwd, "mcpServers": []}
+        return f"error {error_text(await conversation.expect_error('session/load', params))}"
 
 
-async def resume(bench: Bench) -> str:
-    async with bench.session() as talk:
-        talk.needs("sessionCapabilities", "resume")
-        session = await _told(talk, bench)
-    async with bench.ready() as talk:
-        talk.session = session
-        await _taken_up(talk, "session/resume", bench)
-        if any(one.get("sessionUpdate") in SPOKEN for one in talk.updates()):
+async def resume(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        conversation.require_capability("sessionCapabilities", "resume")
+        session = await _run_turn(conversation, context)
+    async with context.ready() as conversation:
+        conversation.session = session
+        await _reopen(conversation, "session/resume", context)
+        if any(one.get("sessionUpdate") in MESSAGE_CHUNKS for one in conversation.updates()):
             raise Failed("the conversation was replayed before session/resume was answered, as only load may")
-        await talk.stop_reason(await talk.prompt(bench.settings.prompt))
+        await conversation.stop_reason(await conversation.prompt(context.settings.prompt))
     return ""
 
 
-async def close(bench: Bench) -> str:
-    async with bench.session() as talk:
-        talk.needs("sessionCapabilities", "close")
-        await talk.result("session/close", {"sessionId": talk.session})
-        await talk.refused(
-            "session/prompt", {"sessionId": talk.session, "prompt": blocks(bench.settings.prompt)}
+async def close(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        conversation.require_capability("sessionCapabilities", "close")
+        await conversation.result("session/close", {"sessionId": conversation.session})
+        await conversation.expect_error(
+            "session/prompt",
+            {"sessionId": conversation.session, "prompt": text_blocks(context.settings.prompt)},
         )
-        await talk.alive("session/close")
+        await conversation.check_alive("session/close")
     return ""
 
 
-async def close_running(bench: Bench) -> str:
-    async with bench.session() as talk:
-        talk.needs("sessionCapabilities", "close")
-        prompt = await bench.long_turn(talk)
-        await talk.result("session/close", {"sessionId": talk.session})
-        reason = await talk.stop_reason(prompt)
+async def close_running(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        conversation.require_capability("sessionCapabilities", "close")
+        prompt = await context.long_turn(conversation)
+        await conversation.result("session/close", {"sessionId": conversation.session})
+        reason = await conversation.stop_reason(prompt)
         if reason != "cancelled":
             raise Failed(f"the turn that ran ended with {reason}, not cancelled")
     return ""
 
 
-async def delete(bench: Bench) -> str:
-    async with bench.session() as talk:
-        talk.needs("sessionCapabilities", "delete")
-        session = await _told(talk, bench)
-        await talk.result("session/delete", {"sessionId": session})
-        if talk.capability("sessionCapabilities", "list") is not None:
-            left = [one.get("sessionId") for one in await _all(talk, {})]
+async def delete(context: CheckContext) -> str:
+    async with context.session() as conversation:
+        conversation.require_capability("sessionCapabilities", "delete")
+        session = await _run_turn(conversation, context)
+        await conversation.result("session/delete", {"sessionId": session})
+        if conversation.capability("sessionCapabilities", "list") is not None:
+            left = [one.get("sessionId") for one in await _list_all(conversation, {})]
             if session in left:
                 raise Failed("it was deleted, and is still in the list")
-        again = await talk.call("session/delete", {"sessionId": session})
+        again = await conversation.call("session/delete", {"sessionId": session})
         if "error" in again:
-            raise Failed(f"deleting it once more was answered with error {words_of(again['error'])}")
+            raise Failed(f"deleting it once more was answered with error {error_text(again['error'])}")
     return ""
 
 
-async def delete_keeps(bench: Bench) -> str:
+async def delete_keeps(context: CheckContext) -> str:
     """What is gone is gone, and only that."""
-    async with bench.session() as talk:
-        talk.needs("sessionCapabilities", "delete")
-        kept = talk.session
-        await talk.new_session(bench.settings.cwd)
-        await talk.result("session/delete", {"sessionId": talk.session})
-        await talk.stop_reason(await talk.prompt(bench.settings.prompt, kept))
+    async with context.session() as conversation:
+        conversation.require_capability("sessionCapabilities", "delete")
+        kept = conversation.session
+        await conversation.new_session(context.settings.cwd)
+        await conversation.result("session/delete", {"sessionId": conversation.session})
+        await conversation.stop_reason(await conversation.prompt(context.settings.prompt, kept))
     return ""
 
 
@@ -241,7 +248,7 @@ CHECKS = (
         "a prompt for a session that does not exist is refused",
         SCHEMA,
         unknown,
-        rough=True,
+        malformed=True,
     ),
     Check("session.two", "two sessions at once have their own ids, turns and updates", SETUP, two),
     Check("session.modes", "each mode it names can be set, another can't", MODES, modes),
@@ -253,7 +260,7 @@ CHECKS = (
         "a session that does not exist can't be loaded",
         SETUP,
         load_unknown,
-        rough=True,
+        malformed=True,
     ),
     Check("session.resume", "session/resume takes a session up and replays nothing", SETUP, resume),
     Check("session.close", "session/close ends a session: no prompt any more", SETUP, close),

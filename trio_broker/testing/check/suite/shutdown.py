@@ -7,71 +7,71 @@ import sys
 
 import trio
 
-from trio_broker.testing.check.base import ACP, Bench, Check
+from trio_broker.testing.check.base import ACP, Check, CheckContext
 from trio_broker.testing.check.outcomes import Failed, Skipped
-from trio_broker.testing.check.target import Run
+from trio_broker.testing.check.target import ProcessConversation
 
 RULE = f"{ACP}transports"
 AFTER = 2.0  # seconds for what it had started to end with it
 LOOK = 0.05
 
 
-async def idle(bench: Bench) -> str:
-    async with bench.program(session=False) as run:
-        return await _ends(run, bench)
+async def idle(context: CheckContext) -> str:
+    async with context.program(session=False) as conversation:
+        return await _ends(conversation, context)
 
 
-async def with_session(bench: Bench) -> str:
-    async with bench.program(session=True) as run:
-        await run.stop_reason(await run.prompt(bench.settings.prompt))
-        return await _ends(run, bench)
+async def with_session(context: CheckContext) -> str:
+    async with context.program(session=True) as conversation:
+        await conversation.stop_reason(await conversation.prompt(context.settings.prompt))
+        return await _ends(conversation, context)
 
 
-async def in_turn(bench: Bench) -> str:
-    async with bench.program(session=True) as run:
-        await bench.long_turn(run)
-        return await _ends(run, bench)
+async def in_turn(context: CheckContext) -> str:
+    async with context.program(session=True) as conversation:
+        await context.long_turn(conversation)
+        return await _ends(conversation, context)
 
 
-async def _ends(run: Run, bench: Bench) -> str:
-    await run.hang_up()
-    took = await run.wait_exit(bench.settings.exit_within, "the end of its stdin")
-    return f"it took {took:.2f} s; {run.exit_words()}"
+async def _ends(conversation: ProcessConversation, context: CheckContext) -> str:
+    await conversation.hang_up()
+    took = await conversation.wait_exit(context.settings.exit_within, "the end of its stdin")
+    return f"it took {took:.2f} s; {conversation.exit_text()}"
 
 
-async def code(bench: Bench) -> str:
-    async with bench.program(session=True) as run:
-        await run.hang_up()
-        await run.wait_exit(bench.settings.exit_within, "the end of its stdin")
-        if run.process.returncode != 0:
-            raise Failed(f"at the end of its stdin {run.exit_words()}, not exit code 0")
+async def code(context: CheckContext) -> str:
+    async with context.program(session=True) as conversation:
+        await conversation.hang_up()
+        await conversation.wait_exit(context.settings.exit_within, "the end of its stdin")
+        if conversation.process.returncode != 0:
+            raise Failed(f"at the end of its stdin {conversation.exit_text()}, not exit code 0")
     return ""
 
 
-async def children(bench: Bench) -> str:
-    bench.needs_program()
+async def children(context: CheckContext) -> str:
+    context.require_program()
     if sys.platform != "linux":
         raise Skipped(f"the processes of others can't be seen on {sys.platform}")
-    async with bench.program(session=True) as run:
-        await bench.long_turn(run)
-        number = len(run.left())
-        await run.hang_up()
-        await run.wait_exit(bench.settings.exit_within, "the end of its stdin")
+    async with context.program(session=True) as conversation:
+        await context.long_turn(conversation)
+        number = len(conversation.remaining_processes())
+        await conversation.hang_up()
+        await conversation.wait_exit(context.settings.exit_within, "the end of its stdin")
         with trio.move_on_after(AFTER):
-            while run.left():  # noqa: ASYNC110  # nothing tells of the end of others' children
+            while conversation.remaining_processes():  # noqa: ASYNC110  # nothing tells of the end of others' children
                 await trio.sleep(LOOK)
-        if left := run.left():
-            named = "; ".join(f"{kin.pid} {kin.command[:100]}" for kin in left)
+        if left := conversation.remaining_processes():
+            named = "; ".join(f"{process.pid} {process.command[:100]}" for process in left)
             raise Failed(f"{AFTER:g} s after its end there still run: {named}")
         return f"{number} processes in the turn, none after it"
 
 
-async def term(bench: Bench) -> str:
-    async with bench.program(session=True) as run:
-        run.event("SIGTERM")
-        run.process.send_signal(signal.SIGTERM)
-        took = await run.wait_exit(bench.settings.exit_within, "SIGTERM")
-        return f"it took {took:.2f} s; {run.exit_words()}"
+async def term(context: CheckContext) -> str:
+    async with context.program(session=True) as conversation:
+        conversation.record_event("SIGTERM")
+        conversation.process.send_signal(signal.SIGTERM)
+        took = await conversation.wait_exit(context.settings.exit_within, "SIGTERM")
+        return f"it took {took:.2f} s; {conversation.exit_text()}"
 
 
 CHECKS = (
