@@ -149,6 +149,7 @@ ONLY_STANDARD_LIBRARY = (
     "testing.scripted_agent.actions",
     "testing.scripted_agent.agent",
     "testing.scripted_agent.help_text",
+    "testing.scripted_agent.script",
     "testing.scripted_agent.session_store",
     "testing.scripted_agent.stdio",
     "__main__",

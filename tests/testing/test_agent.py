@@ -20,8 +20,8 @@ from jsonschema import Draft202012Validator
 from trio_broker.testing import agent
 from trio_broker.testing.processes.agent_process import LIMIT, Json, Talk, said, updates
 from trio_broker.testing.scripted_agent import help_text
-from trio_broker.testing.scripted_agent.actions import ACTS
 from trio_broker.testing.scripted_agent.agent import FLAGS
+from trio_broker.testing.scripted_agent.script import ACTIONS
 
 SCHEMA = Path(__file__).parents[1] / "wire" / "schema" / "schema.json"
 ARGV = [sys.executable, "-m", "trio_broker.testing.agent"]  # where coverage can see it, which -S keeps out
@@ -91,9 +91,9 @@ def test_an_unknown_flag_is_told() -> None:
 def test_its_help_has_every_flag_and_every_word_of_a_prompt(word: str) -> None:
     done = subprocess.run([*ARGV, word], capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(help_text.names()) == sorted(ACTS)
+    assert sorted(help_text.action_names()) == sorted(ACTIONS)
     shown = {line.split()[0].rstrip(",") for line in done.stdout.splitlines() if line.startswith("  ")}
-    assert shown | {"echo", "fds", "pid", "cwd", "prompt"} == ACTS.keys() | FLAGS.keys()
+    assert shown | {"echo", "fds", "pid", "cwd", "prompt"} == ACTIONS.keys() | FLAGS.keys()
 
 
 def test_what_it_says_fits_the_published_schema() -> None:

@@ -12,7 +12,7 @@ import pytest
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told, violations
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.garbage import garbage
-from trio_broker.testing.scripted_agent.actions import ACTS
+from trio_broker.testing.scripted_agent.script import ACTIONS
 
 Json = dict[str, Any]
 
@@ -202,7 +202,7 @@ def test_every_piece_of_garbage_is_an_act_of_the_scripted_agent() -> None:
     assert len(every) > 50
     for act in every:
         word, _, rest = act.partition(" ")
-        assert ";" not in act and re.fullmatch(ACTS[word], rest.strip()), act
+        assert ";" not in act and re.fullmatch(ACTIONS[word], rest.strip()), act
 
 
 def test_one_kind_of_fault_can_be_all_that_comes() -> None:

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from trio_broker.testing.scripted_agent import actions, stdio
 from trio_broker.testing.scripted_agent import agent as scripted
-from trio_broker.testing.scripted_agent.actions import Process, Turn
+from trio_broker.testing.scripted_agent.actions import ProcessState, Turn
 from trio_broker.testing.scripted_agent.agent import METHODS, Agent
-from trio_broker.testing.scripted_agent.stdio import Json, Link, RpcError, text_block
+from trio_broker.testing.scripted_agent.stdio import Json, RpcError, StdioConnection, text_block
 
 FAULTS: dict[str, Callable[[], None]] = {}
 Answer = Callable[[Agent, Json], object]
@@ -54,14 +54,14 @@ def sends(change: Callable[[Json], object]) -> Callable[[], None]:
     """A fault: `change` alters each message before it is sent; None keeps it as it is, a list is sent instead."""
 
     def plant() -> None:
-        right = Link.send
+        right = StdioConnection.send
 
-        def send(self: Link, message: Json) -> None:
+        def send(self: StdioConnection, message: Json) -> None:
             changed = change(message)
             for one in changed if isinstance(changed, list) else [message]:
                 right(self, one)
 
-        put(Link, "send", send)
+        put(StdioConnection, "send", send)
 
     return plant
 
@@ -78,15 +78,15 @@ def dies_at(holds: Callable[[bytes], bool]) -> Callable[[], None]:
     """A fault: a line for which `holds` ends the process."""
 
     def plant() -> None:
-        right = Link._lines
+        right = StdioConnection._lines
 
-        def lines(self: Link) -> Iterator[bytes]:
+        def lines(self: StdioConnection) -> Iterator[bytes]:
             for line in right(self):
                 if holds(line):
                     os._exit(1)
                 yield line
 
-        put(Link, "_lines", lines)
+        put(StdioConnection, "_lines", lines)
 
     return plant
 
@@ -143,7 +143,7 @@ FAULTS |= {
     "lines.long": dies_at(lambda line: len(line) > 65536),
     "replies.stray": dies_at(lambda line: b'"id":987654321' in line),
     "session.close-running": lambda: setattr(Turn, "cancel", lambda turn: None),
-    "end.term": lambda: setattr(scripted, "_terminated", lambda *_: None),
+    "end.term": lambda: setattr(scripted, "_on_sigterm", lambda *_: None),
 }
 
 
@@ -180,13 +180,13 @@ FAULTS["methods.unknown/words"] = sends(
 
 @fault("methods.notifications")
 def _() -> None:
-    def handled(self: Link, message: Json, handle: Callable[[Json], object]) -> None:
+    def handled(self: StdioConnection, message: Json, handle: Callable[[Json], object]) -> None:
         try:
             self.reply(message.get("id"), handle(message))
         except RpcError as error:
             self.fail(message.get("id"), error.error)
 
-    put(Link, "_handle", handled)
+    put(StdioConnection, "_handle", handled)
 
 
 @fault("params.missing")
@@ -198,13 +198,13 @@ def _() -> None:
 def _() -> None:
     """Takes each read for lines: the first of each only, none may be empty, and none may have ended in the middle."""
 
-    def lines(self: Link) -> Iterator[bytes]:
+    def lines(self: StdioConnection) -> Iterator[bytes]:
         while chunk := os.read(0, 65536):
             if not chunk.strip() or b"\r" in chunk:
                 os._exit(1)
             yield chunk.split(b"\n")[0]
 
-    put(Link, "_lines", lines)
+    put(StdioConnection, "_lines", lines)
 
 
 @fault("session.new")
@@ -240,16 +240,16 @@ def says(holds: Callable[[bytes], bool], data: bytes) -> Callable[[], None]:
     """A fault: a line for which `holds` is answered with this one."""
 
     def plant() -> None:
-        right = Link._lines
+        right = StdioConnection._lines
 
-        def lines(self: Link) -> Iterator[bytes]:
+        def lines(self: StdioConnection) -> Iterator[bytes]:
             for line in right(self):
                 if holds(line):
                     self.write(data + b"\n")
                 else:
                     yield line
 
-        put(Link, "_lines", lines)
+        put(StdioConnection, "_lines", lines)
 
     return plant
 
@@ -315,10 +315,10 @@ def loads(keep: Callable[[Json], bool]) -> Callable[[], None]:
         right = METHODS["session/load"]
 
         def load(agent: Agent, params: Json) -> object:
-            notify = agent.link.notify
-            put(agent.link, "notify", lambda method, told: notify(method, told) if keep(told) else None)
+            notify = agent.connection.notify
+            put(agent.connection, "notify", lambda method, told: notify(method, told) if keep(told) else None)
             result = right(agent, params)
-            put(agent.link, "notify", notify)
+            put(agent.connection, "notify", notify)
             return result
 
         METHODS["session/load"] = load
@@ -342,10 +342,10 @@ def _() -> None:
 
     def load(agent: Agent, params: Json) -> object:
         held: list[Json] = []
-        notify = agent.link.notify
-        put(agent.link, "notify", lambda method, params: held.append(params))
+        notify = agent.connection.notify
+        put(agent.connection, "notify", lambda method, params: held.append(params))
         result = right(agent, params)
-        put(agent.link, "notify", notify)
+        put(agent.connection, "notify", notify)
         threading.Timer(0.05, lambda: [notify("session/update", one) for one in held]).start()
         return result
 
@@ -391,7 +391,7 @@ def _() -> None:
 
 @fault("prompt.reply")
 def _() -> None:
-    put(Turn, "answer", lambda turn: turn.link.reply(turn.id, {"stopReason": "done"}))
+    put(Turn, "answer", lambda turn: turn.connection.reply(turn.id, {"stopReason": "done"}))
 
 
 @fault("prompt.again")
@@ -399,7 +399,7 @@ def _() -> None:
     right = Turn.answer
 
     def answer(turn: Turn) -> None:
-        if len(turn.answered) > 1:
+        if len(turn.answered_ids) > 1:
             turn.error = {"code": -32603, "message": "once is enough"}
         right(turn)
 
@@ -463,44 +463,44 @@ def _() -> None:
 
 @fault("ask.allow", "ask.reject")
 def _() -> None:
-    right = Turn._ask
+    right = Turn._request_permission
 
     def ask(turn: Turn, title: str, id: object = None) -> None:
         right(turn, title, id)
         turn.error = {"code": -32603, "message": "that was unexpected"}
 
-    put(Turn, "_ask", ask)
+    put(Turn, "_request_permission", ask)
 
 
 @fault("ask.cancel")
 def _() -> None:
-    put(Turn, "answer", lambda turn: turn.link.reply(turn.id, {"stopReason": "end_turn"}))
+    put(Turn, "answer", lambda turn: turn.connection.reply(turn.id, {"stopReason": "end_turn"}))
 
 
 @fault("ask.reject/asks-only", "ask.cancel/asks-only")
 def _() -> None:
     def ask(turn: Turn, title: str, id: object = None) -> None:
         call = {"toolCallId": "x", "title": title}
-        params = {"sessionId": turn.session.id, "toolCall": call, "options": actions.OPTIONS}
-        turn.link.send({"id": "asked", "method": "session/request_permission", "params": params})
+        params = {"sessionId": turn.session.id, "toolCall": call, "options": actions.PERMISSION_OPTIONS}
+        turn.connection.send({"id": "asked", "method": "session/request_permission", "params": params})
 
-    put(Turn, "_ask", ask)
+    put(Turn, "_request_permission", ask)
 
 
 @fault("ask.reject/does")
 def _() -> None:
-    right = Turn._ask
+    right = Turn._request_permission
 
     def ask(turn: Turn, title: str, id: object = None) -> None:
         right(turn, title, id)
         turn.update("tool_call_update", toolCallId=f"call-{turn.calls}", status="completed")
 
-    put(Turn, "_ask", ask)
+    put(Turn, "_request_permission", ask)
 
 
 @fault("end.idle", "end.session", "end.turn")
 def _() -> None:
-    Process.ignores_eof = True
+    ProcessState.ignores_eof = True
 
 
 @fault("end.code")
@@ -512,7 +512,11 @@ def _() -> None:
 @fault("end.children")
 def _() -> None:
     right = Agent._new_session
-    put(Agent, "_new_session", lambda agent, message: stdio.sleeper(True) and right(agent, message))
+    put(
+        Agent,
+        "_new_session",
+        lambda agent, message: stdio.start_sleeping_child(True) and right(agent, message),
+    )
 
 
 @fault("stdout.only-acp")
@@ -522,7 +526,7 @@ def _() -> None:
 
 @fault("messages.envelope")
 def _() -> None:
-    put(Link, "send", lambda self, message: self.write(json.dumps(message).encode() + b"\n"))
+    put(StdioConnection, "send", lambda self, message: self.write(json.dumps(message).encode() + b"\n"))
 
 
 def in_each_turn(act: Callable[[Turn], object]) -> Callable[[], None]:
@@ -540,7 +544,7 @@ def in_each_turn(act: Callable[[Turn], object]) -> Callable[[], None]:
 
 def _asks_for_a_file(turn: Turn) -> None:
     params = {"sessionId": turn.session.id, "path": "/etc/hostname"}
-    turn.link.send({"id": "file", "method": "fs/read_text_file", "params": params})
+    turn.connection.send({"id": "file", "method": "fs/read_text_file", "params": params})
 
 
 def _relative(turn: Turn) -> None:
@@ -549,10 +553,10 @@ def _relative(turn: Turn) -> None:
 
 FAULTS |= {
     "messages.schema": in_each_turn(lambda turn: turn.update("tool_call", toolCallId="x", status="done")),
-    "messages.methods": in_each_turn(lambda turn: turn.link.notify("status/changed", {})),
+    "messages.methods": in_each_turn(lambda turn: turn.connection.notify("status/changed", {})),
     "messages.capabilities": in_each_turn(_asks_for_a_file),
-    "messages.replies": in_each_turn(lambda turn: turn.link.reply("nobody", {})),
-    "messages.sessions": in_each_turn(lambda turn: turn.act_foreign("")),
+    "messages.replies": in_each_turn(lambda turn: turn.connection.reply("nobody", {})),
+    "messages.sessions": in_each_turn(lambda turn: turn.do_foreign("")),
     "messages.paths": in_each_turn(_relative),
 }
 
@@ -564,7 +568,7 @@ def _() -> None:
     def run(turn: Turn) -> None:
         right(turn)
         time.sleep(0.02)
-        turn.link.update(turn.session.id, "agent_message_chunk", content=text_block("by the way"))
+        turn.connection.update(turn.session.id, "agent_message_chunk", content=text_block("by the way"))
 
     put(Turn, "run", run)
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from trio_broker.testing.scripted_agent.actions import OPTIONS, Process, Session, Turn
-from trio_broker.testing.scripted_agent.session_store import Memory
+from trio_broker.testing.scripted_agent.actions import PERMISSION_OPTIONS, ProcessState, Session, Turn
+from trio_broker.testing.scripted_agent.session_store import SessionStore
 from trio_broker.testing.scripted_agent.stdio import (
     AUTH_REQUIRED,
     INVALID_PARAMS,
@@ -20,14 +20,14 @@ from trio_broker.testing.scripted_agent.stdio import (
     METHOD_NOT_FOUND,
     NOT_FOUND,
     Json,
-    Link,
     RpcError,
+    StdioConnection,
     sleep_forever,
     text_block,
     write_all,
 )
 
-LATE = 1024 * 1024 + 128 * 1024  # 1 MiB has been consumed once this is written: a pipe holds 64 KiB
+LATE_BYTES = 1024 * 1024 + 128 * 1024  # 1 MiB has been consumed once this is written: a pipe holds 64 KiB
 
 FLAGS = {
     "--name": "X: the agent's name in initialize",
@@ -56,12 +56,12 @@ class Agent:
 
     def __init__(self, flags: dict[str, str]) -> None:
         self.flags = flags
-        self.link = Link(flags.get("--log"))
+        self.connection = StdioConnection(flags.get("--log"))
         self.sessions: dict[str, Session] = {}
-        self.answered: list[object] = []
+        self.answered_ids: list[object] = []
         self.authenticated = "--auth" not in flags
-        self.memory = Memory(flags["--memory"]) if "--memory" in flags else None
-        self.link.on_chunk = self._before_chunk
+        self.store = SessionStore(flags["--memory"]) if "--memory" in flags else None
+        self.connection.on_chunk = self._before_chunk
 
     def handle(self, message: Json) -> object:
         params = message.get("params") or {}
@@ -81,10 +81,10 @@ class Agent:
         session = self.sessions.get(params.get("sessionId", ""))
         if session is None or session.turn is not None or not isinstance(params.get("prompt"), list):
             return False
-        session.turn = Turn(self.link, session, message, self.answered)
+        session.turn = Turn(self.connection, session, message, self.answered_ids)
         session.turn.error_on_cancel = "--error-on-cancel" in self.flags
-        if self.memory:
-            self.memory.keep(session.id, session.turn)
+        if self.store:
+            self.store.record_turn(session.id, session.turn)
         threading.Thread(target=session.turn.run, daemon=True).start()
         return True
 
@@ -92,24 +92,24 @@ class Agent:
         if not self.sessions or self.flags.keys().isdisjoint(("--read-late", "--ask-late")):
             return
         session, asked = next(iter(self.sessions)), "--ask-late" not in self.flags
-        while self.link.written < LATE:
-            self.link.update(session, "agent_message_chunk", content=text_block("." * 1024))
-            if not asked and self.link.written > LATE / 2:
+        while self.connection.written < LATE_BYTES:
+            self.connection.update(session, "agent_message_chunk", content=text_block("." * 1024))
+            if not asked and self.connection.written > LATE_BYTES / 2:
                 asked = True
                 call = {"toolCallId": "late", "title": "late"}
-                params = {"sessionId": session, "toolCall": call, "options": OPTIONS}
-                self.link.send({"id": "late", "method": "session/request_permission", "params": params})
+                params = {"sessionId": session, "toolCall": call, "options": PERMISSION_OPTIONS}
+                self.connection.send({"id": "late", "method": "session/request_permission", "params": params})
 
     def _new_session(self, message: Json) -> None:
         session = Session(message.get("params") or {})
         self.sessions[session.id] = session
         if "--early-update" in self.flags:
             commands = [{"name": "early", "description": "told before the session"}]
-            self.link.update(session.id, "available_commands_update", availableCommands=commands)
-        if self.memory:
-            self.memory.begin(session.id, session.params["cwd"])
-        self.answered.append(message["id"])
-        self.link.reply(message["id"], {"sessionId": session.id, **session.state()})
+            self.connection.update(session.id, "available_commands_update", availableCommands=commands)
+        if self.store:
+            self.store.create(session.id, session.params["cwd"])
+        self.answered_ids.append(message["id"])
+        self.connection.reply(message["id"], {"sessionId": session.id, **session.state()})
         if "--deaf" in self.flags:
             sleep_forever()
 
@@ -125,9 +125,9 @@ class Agent:
         }
 
     def _capabilities(self) -> Json:
-        more: Json = {"resume": {}, "delete": {}} if self.memory else {}
+        more: Json = {"resume": {}, "delete": {}} if self.store else {}
         return {
-            "loadSession": "--load" in self.flags or self.memory is not None,
+            "loadSession": "--load" in self.flags or self.store is not None,
             "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
             "sessionCapabilities": {"close": {}, "list": {}, **more},
             "auth": {"logout": {}},
@@ -149,41 +149,41 @@ class Agent:
         raise RpcError(INVALID_PARAMS, "cwd is missing, or no string")
 
     def load(self, params: Json) -> object:
-        if self.memory:
-            return self._remembered(params, replay=True)
+        if self.store:
+            return self._restore(params, replay=True)
         if "--load" not in self.flags:
             raise RpcError(METHOD_NOT_FOUND, "Method not found", {"method": "session/load"})
-        session = self._take_up(params)
-        self.link.update(session.id, "user_message_chunk", content=text_block("what was asked before"))
-        self.link.update(session.id, "agent_message_chunk", content=text_block("what was said before"))
+        session = self._open_existing(params)
+        self.connection.update(session.id, "user_message_chunk", content=text_block("what was asked before"))
+        self.connection.update(session.id, "agent_message_chunk", content=text_block("what was said before"))
         return session.state()
 
     def resume(self, params: Json) -> object:
-        if not self.memory:
+        if not self.store:
             raise RpcError(METHOD_NOT_FOUND, "Method not found", {"method": "session/resume"})
-        return self._remembered(params, replay=False)
+        return self._restore(params, replay=False)
 
     def delete(self, params: Json) -> object:
         """One that is not there is no error."""
-        if not self.memory:
+        if not self.store:
             raise RpcError(METHOD_NOT_FOUND, "Method not found", {"method": "session/delete"})
         session = self.sessions.pop(params.get("sessionId", ""), None)
         if session is not None and session.turn is not None:
             session.turn.cancel()
-        self.memory.forget(str(params.get("sessionId")))
+        self.store.delete(str(params.get("sessionId")))
         return {}
 
-    def _remembered(self, params: Json, *, replay: bool) -> object:
-        assert self.memory is not None
-        updates = self.memory.updates(str(params.get("sessionId")))
+    def _restore(self, params: Json, *, replay: bool) -> object:
+        assert self.store is not None
+        updates = self.store.updates(str(params.get("sessionId")))
         if updates is None:
             raise RpcError(NOT_FOUND, "Session not found", {"sessionId": params.get("sessionId")})
-        session = self._take_up(params)
+        session = self._open_existing(params)
         for update in updates if replay else ():
-            self.link.notify("session/update", {"sessionId": session.id, "update": update})
+            self.connection.notify("session/update", {"sessionId": session.id, "update": update})
         return session.state()
 
-    def _take_up(self, params: Json) -> Session:
+    def _open_existing(self, params: Json) -> Session:
         session = Session(params)
         session.id = params["sessionId"]
         self.sessions[session.id] = session
@@ -223,7 +223,7 @@ class Agent:
     def list(self, params: Json) -> object:
         wanted = params.get("cwd")
         found = {one.id: one.params.get("cwd", "/") for one in self.sessions.values()}
-        found |= self.memory.sessions() if self.memory else {}
+        found |= self.store.sessions() if self.store else {}
         infos = [{"sessionId": id, "cwd": cwd} for id, cwd in found.items()]
         return {"sessions": [info for info in infos if wanted in (None, info["cwd"])]}
 
@@ -271,22 +271,22 @@ def parse_flags(words: list[str]) -> dict[str, str]:
 
 
 def _help() -> NoReturn:
-    from trio_broker.testing.scripted_agent.help_text import helped  # late: few starts are for this
+    from trio_broker.testing.scripted_agent.help_text import help_text  # late: few starts are for this
 
-    write_all(1, helped(FLAGS).encode() + b"\n")
+    write_all(1, help_text(FLAGS).encode() + b"\n")
     sys.exit(0)
 
 
-def _terminated(number: int, _: object) -> None:
+def _on_sigterm(number: int, _: object) -> None:
     """A handler even for the default: only the main thread may set one, `ignore-term` comes in another."""
-    if not Process.ignores_term:
+    if not ProcessState.ignores_term:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
 
 def _start(flags: dict[str, str]) -> None:
-    Process.ignores_term = "--ignore-term" in flags
-    signal.signal(signal.SIGTERM, _terminated)
+    ProcessState.ignores_term = "--ignore-term" in flags
+    signal.signal(signal.SIGTERM, _on_sigterm)
     if "--stderr" in flags:
         write_all(2, flags["--stderr"].encode() + b"\n")
     if "--exit-at-start" in flags:
@@ -300,7 +300,7 @@ def main() -> int:
     flags = parse_flags(sys.argv[1:])
     _start(flags)
     agent = Agent(flags)
-    agent.link.serve(agent.handle, agent.background)
-    if "--ignore-eof" in flags or Process.ignores_eof:
+    agent.connection.serve(agent.handle, agent.background)
+    if "--ignore-eof" in flags or ProcessState.ignores_eof:
         sleep_forever()
     return 0

@@ -14,7 +14,7 @@ A cancel ends an act and the turn at once, unless it says otherwise here. The ag
 know of this: say, wait, hang, hang-hard, ask, die, close-stdout and late.
 """
 
-WORDS = {
+ACTION_HELP = {
     "What it says": {
         "say TEXT, echo TEXT": "a piece of the answer",
         "think TEXT": "a thought",
@@ -74,16 +74,16 @@ WORDS = {
 }
 
 
-def names() -> list[str]:
+def action_names() -> list[str]:
     """Every word by which an act begins."""
-    entries = (entry for words in WORDS.values() for entry in words)
+    entries = (entry for words in ACTION_HELP.values() for entry in words)
     return [usage.split()[0] for entry in entries for usage in entry.split(", ")]
 
 
-def helped(flags: dict[str, str]) -> str:
+def help_text(flags: dict[str, str]) -> str:
     """The whole help; `flags` by name, as `agent.FLAGS` has them."""
     parts = [HEAD]
-    for title, entries in {**WORDS, "Flags": flags}.items():
+    for title, entries in {**ACTION_HELP, "Flags": flags}.items():
         parts.append(f"{title}:")
         parts += [f"  {entry:<22} {what}" for entry, what in entries.items()]
         parts.append("")

@@ -11,7 +11,7 @@ from trio_broker.testing.scripted_agent.stdio import Json
 if TYPE_CHECKING:
     from trio_broker.testing.scripted_agent.actions import Turn
 
-KEPT = (
+STORED_UPDATES = (
     "user_message_chunk",
     "agent_message_chunk",
     "agent_thought_chunk",
@@ -21,26 +21,26 @@ KEPT = (
 )
 
 
-class Memory:
+class SessionStore:
     """One file a session: its directory in the first line, then its updates, one a line."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         os.makedirs(directory, exist_ok=True)
 
-    def begin(self, session: str, cwd: str) -> None:
+    def create(self, session: str, cwd: str) -> None:
         self._append(session, cwd)
 
-    def keep(self, session: str, turn: Turn) -> None:
+    def record_turn(self, session: str, turn: Turn) -> None:
         """Remember the prompt of a turn, and all that the agent will say in it."""
         for block in turn.params["prompt"]:
             self._append(session, {"sessionUpdate": "user_message_chunk", "content": block})
 
-        def remember(update: Json) -> None:
-            if update["sessionUpdate"] in KEPT:
+        def store_update(update: Json) -> None:
+            if update["sessionUpdate"] in STORED_UPDATES:
                 self._append(session, update)
 
-        turn.remember = remember
+        turn.on_update = store_update
 
     def updates(self, session: str) -> list[Json] | None:
         """What was said in a session; None if there is no such session."""
@@ -52,7 +52,7 @@ class Memory:
         names = sorted(name.removesuffix(".jsonl") for name in os.listdir(self._directory))
         return {name: json.loads(lines[0]) for name in names if (lines := self._lines(name))}
 
-    def forget(self, session: str) -> None:
+    def delete(self, session: str) -> None:
         try:
             os.unlink(self._path(session))
         except FileNotFoundError:

@@ -26,15 +26,15 @@ class RpcError(Exception):
         self.error: Json = {"code": code, "message": message} | ({} if data is None else {"data": data})
 
 
-class Link:
+class StdioConnection:
     """JSON-RPC over stdin and stdout: one thread reads, any thread writes and asks."""
 
     def __init__(self, log: str | None = None) -> None:
         self.written = 0
-        self.deaf = False
+        self.stopped_reading = False
         self.on_chunk: Callable[[], None] = lambda: None
         self._writing = threading.Lock()
-        self._open: dict[str, tuple[threading.Event, Json]] = {}
+        self._pending: dict[str, tuple[threading.Event, Json]] = {}
         self._next = 0
         self._log = log
 
@@ -67,7 +67,7 @@ class Link:
         """The response to a request of ours, whole; blocks this thread until it is here."""
         if id is None:
             id, self._next = self._next, self._next + 1
-        answered, response = self._open[json.dumps(id)] = (threading.Event(), {})
+        answered, response = self._pending[json.dumps(id)] = (threading.Event(), {})
         self.send({"id": id, "method": method, "params": params})
         answered.wait()
         return response
@@ -78,7 +78,7 @@ class Link:
         A request is answered with what `handle` returns, unless `background` took it: it answers for itself.
         """
         for line in self._lines():
-            self._record(line)
+            self._log_line(line)
             try:
                 message = json.loads(line)
             except ValueError as error:
@@ -87,7 +87,7 @@ class Link:
             if not isinstance(message, dict):
                 self.fail(None, {"code": INVALID_REQUEST, "message": "no JSON-RPC message"})
             elif "method" not in message:
-                self._answered(message)
+                self._receive_response(message)
             elif not background(message):
                 self._handle(message, handle)
 
@@ -101,8 +101,8 @@ class Link:
             if "id" in message and result is not None:
                 self.reply(message["id"], result)
 
-    def _answered(self, message: Json) -> None:
-        if found := self._open.pop(json.dumps(message.get("id")), None):
+    def _receive_response(self, message: Json) -> None:
+        if found := self._pending.pop(json.dumps(message.get("id")), None):
             answered, response = found
             response.update(message)
             answered.set()
@@ -110,7 +110,7 @@ class Link:
     def _lines(self) -> Iterator[bytes]:
         parts: list[bytes] = []
         while chunk := os.read(0, 65536):
-            if self.deaf:
+            if self.stopped_reading:
                 break
             self.on_chunk()
             *lines, rest = chunk.split(b"\n")
@@ -120,10 +120,10 @@ class Link:
                 if whole.strip():
                     yield whole
             parts.append(rest)
-        if self.deaf:
+        if self.stopped_reading:
             sleep_forever()
 
-    def _record(self, line: bytes) -> None:
+    def _log_line(self, line: bytes) -> None:
         if self._log:
             with open(self._log, "ab", buffering=0) as file:
                 file.write(b"%d %s\n" % (os.getpid(), line))
@@ -168,7 +168,7 @@ def open_fds() -> dict[str, str]:
     return found
 
 
-def sleeper(own_session: bool) -> int:
+def start_sleeping_child(own_session: bool) -> int:
     """Start a child that sleeps for a day, with our stdout and stderr; its pid."""
     no_stdin = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     return os.posix_spawnp(
