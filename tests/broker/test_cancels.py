@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from trio_broker.config import Restart
 from trio_broker.errors import SessionOver
-from trio_broker.testing.clients.user import Later, User
+from trio_broker.testing.clients.user import BackgroundCall, User
 from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
 from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
@@ -27,7 +27,7 @@ async def think(message: object) -> object:
     await trio.sleep_forever()
 
 
-async def begin(user: User, text: str) -> tuple[str, Later[str]]:
+async def begin(user: User, text: str) -> tuple[str, BackgroundCall[str]]:
     """A session with a running turn."""
     session = await user.open("k")
     turn = user.later(user.prompt, session, text, promptId="first")

@@ -22,7 +22,7 @@ from trio_broker.log import Log
 from trio_broker.model import Failed
 from trio_broker.process import Ladder
 from trio_broker.session import Session
-from trio_broker.testing.clients.user import Later, User
+from trio_broker.testing.clients.user import BackgroundCall, User
 from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
 from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.turn import Turn
@@ -77,7 +77,7 @@ def ends(user: User) -> list[str]:
     return [event["promptId"] for event in user.events if event["kind"] == "ended"]
 
 
-async def begin_held(user: User, session: str, words: str) -> Later[str]:
+async def begin_held(user: User, session: str, words: str) -> BackgroundCall[str]:
     """Prompt, and have what comes a moment later stand behind an end that is not on disk: that of a queued prompt."""
     turn = user.later(user.prompt, session, words, promptId="first")
     await trio.sleep(MOMENT)

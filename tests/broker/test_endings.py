@@ -11,7 +11,7 @@ from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, Sp
 from trio_broker.life import Settings
 from trio_broker.model import Exit
 from trio_broker.process import Agent
-from trio_broker.testing.clients.user import Json, Later, User
+from trio_broker.testing.clients.user import BackgroundCall, Json, User
 from trio_broker.testing.in_process.memory_agent import Habits
 from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.wire.jsonrpc import Kind
@@ -21,7 +21,7 @@ MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happen
 MEGABYTE = 1_000_000
 
 
-async def outcome(call: Later[str]) -> str:
+async def outcome(call: BackgroundCall[str]) -> str:
     """The stop reason, or the code of the error."""
     try:
         return await call.wait()
@@ -265,7 +265,7 @@ async def test_g6_messages_that_race_the_end_are_served_or_told(
     with trio.fail_after(600):
         async with open_rig() as rig, rig.connect() as user:
             session = await user.open("k")
-            calls: list[Later[str]] = []
+            calls: list[BackgroundCall[str]] = []
             for number in range(10):
                 calls.append(user.later(user.open, f"new{number}"))
                 calls.append(user.later(user.prompt, session, "say hello"))
@@ -280,7 +280,7 @@ async def test_g6_messages_that_race_the_end_are_served_or_told(
             assert rig.agents.alive() == []
 
 
-async def ended(call: Later[str]) -> BrokerError | None:
+async def ended(call: BackgroundCall[str]) -> BrokerError | None:
     try:
         await call.wait()
     except BrokerError as error:

@@ -16,7 +16,7 @@ from trio_broker.life import Life, Settings
 from trio_broker.line import Line
 from trio_broker.process import Ladder
 from trio_broker.session import Session
-from trio_broker.testing.clients.user import Later
+from trio_broker.testing.clients.user import BackgroundCall
 from trio_broker.testing.in_process.memory_agent import FIRST_PID, Habits, MemoryAgent
 from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.wire.jsonrpc import Kind
@@ -127,7 +127,7 @@ async def open_faulty(rig: Rig, settings: Settings) -> FaultyAgent:
     return agent
 
 
-async def outcome(call: Later[str]) -> str:
+async def outcome(call: BackgroundCall[str]) -> str:
     try:
         return await call.wait()
     except BrokerError as error:

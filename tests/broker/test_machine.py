@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.record import Record
 from trio_broker.session import Session
-from trio_broker.testing.clients.user import Later
-from trio_broker.testing.in_process.invariants import records_of
+from trio_broker.testing.clients.user import BackgroundCall
+from trio_broker.testing.in_process.invariants import log_records
 from trio_broker.testing.in_process.memory_agent import Habits
 from trio_broker.testing.in_process.rig import settings
-from trio_broker.testing.in_process.thread_rig import Stage
+from trio_broker.testing.in_process.thread_rig import ThreadRig
 from trio_broker.turn import Turn
 from trio_broker.turns import Turns
 from trio_broker.wire import jsonrpc
@@ -36,9 +36,9 @@ SEARCH = hypothesis.settings(hypothesis.settings.get_profile("search"), stateful
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage({"config": CONFIG, "habits": Habits(resume=True)})
-        self.prompts: list[tuple[str, str, Later[str]]] = []  # key, text, and what came of it
-        self.ended: dict[Later[str], object] = {}
+        self.stage = ThreadRig({"config": CONFIG, "habits": Habits(resume=True)})
+        self.prompts: list[tuple[str, str, BackgroundCall[str]]] = []  # key, text, and what came of it
+        self.ended: dict[BackgroundCall[str], object] = {}
         self.hurt: set[str] = set()
         self.cancelled: set[str] = set()
         self.sessions: set[Session] = set()  # closed ones, too
@@ -48,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         for text in texts:
             self.prompts.append((key, text, self.stage.do(self._prompt, key, text)))
 
-    async def _prompt(self, key: str, text: str) -> Later[str]:  # noqa: ASYNC124  # it is run in Trio
+    async def _prompt(self, key: str, text: str) -> BackgroundCall[str]:  # noqa: ASYNC124  # it is run in Trio
         return self.stage.user.later(self._open_and_prompt, key, text)
 
     async def _open_and_prompt(self, key: str, text: str) -> str:
@@ -105,7 +105,7 @@ class Machine(RuleBasedStateMachine):
     def what_was_queued_runs_in_that_order(self) -> None:
         self.sessions |= set(self.stage.rig.broker.pool.snapshot())
         for session in self.sessions:
-            queued, started = (prompts_in(records_of(session), kind) for kind in ("queued", "started"))
+            queued, started = (prompts_in(log_records(session), kind) for kind in ("queued", "started"))
             waited = [prompt for prompt in started if prompt in queued]
             assert waited == [prompt for prompt in queued if prompt in waited], session
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, SpawnFailed
 from trio_broker.model import Cancelled, Exit
-from trio_broker.testing.clients.user import Later, User
+from trio_broker.testing.clients.user import BackgroundCall, User
 from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
 from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.turn import Turn
@@ -20,7 +20,7 @@ BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 
 
-async def begin(rig: Rig, user: User, **more: Any) -> tuple[str, MemoryAgent, Later[str], int]:
+async def begin(rig: Rig, user: User, **more: Any) -> tuple[str, MemoryAgent, BackgroundCall[str], int]:
     """A session whose first turn the test is to answer: its id, its agent, the prompt, and the agent's id for that."""
     session = await user.open("k", **more)
     turn = user.later(user.prompt, session, "one")

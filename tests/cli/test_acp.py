@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from trio_broker.cli.bridge import AGAIN, GONE
-from trio_broker.testing.processes.agent_process import Talk, said, updates
-from trio_broker.testing.processes.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, lives
+from trio_broker.testing.processes.agent_process import AgentProcess, said, updates
+from trio_broker.testing.processes.home import FAKE, LIMIT, TRIO_BROKER, Home, eventually, is_running
 
 
 @contextmanager
-def editor(home: Home, *words: str) -> Iterator[Talk]:
-    with Talk([*TRIO_BROKER, "acp", *words], home.env, cwd=home.path) as talk:
+def editor(home: Home, *words: str) -> Iterator[AgentProcess]:
+    with AgentProcess([*TRIO_BROKER, "acp", *words], home.env, cwd=home.path) as talk:
         yield talk
 
 
@@ -47,7 +47,7 @@ def test_any_agent_can_be_behind_it(shared: Home, tmp_path: Path, words: list[st
 
 
 def test_the_agents_name_may_stand_before_it(shared: Home, tmp_path: Path) -> None:
-    with Talk([*TRIO_BROKER, "fake", "acp"], shared.env) as talk:
+    with AgentProcess([*TRIO_BROKER, "fake", "acp"], shared.env) as talk:
         talk.start(str(tmp_path))
         assert said(talk.turn("say hello")) == "hello"
 
@@ -111,7 +111,7 @@ def test_it_outlives_a_broker_that_dies_with_its_session_and_tells_what_became_o
         assert home.run("sessions", "export", "-s", "outlives").returncode == 0  # from disk: it is there now
         status = home.status()
         os.kill(status["pid"], signal.SIGKILL)
-        eventually(lambda: not lives(status["sessions"][0]["pid"]))  # its stdin has ended
+        eventually(lambda: not is_running(status["sessions"][0]["pid"]))  # its stdin has ended
         assert home.run("up").returncode == 0
         assert "not sent again" in talk.until(running)[-1]["error"]["message"]
         assert said(talk.turn("say hello")) == "hello"

@@ -20,13 +20,20 @@ from trio_broker.cli.app import cli
 from trio_broker.cli.background import await_end
 from trio_broker.errors import BrokerError
 from trio_broker.paths import Paths
-from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, besides_starts, eventually, lives
+from trio_broker.testing.processes.home import (
+    CONFIG,
+    LIMIT,
+    Home,
+    eventually,
+    is_running,
+    without_start_progress,
+)
 
 
 def test_the_first_prompt_starts_a_daemon_that_stays(home: Home, tmp_path: Path) -> None:
     assert home.run("say hello there", cwd=tmp_path).stdout == "hello there\n[done] end_turn\n"
     pid = home.status()["pid"]
-    assert lives(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert is_running(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
     assert stat.S_IMODE(home.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.socket.parent.stat().st_mode) == 0o700
 
@@ -39,7 +46,7 @@ def test_five_first_prompts_at_once_start_one_daemon(home: Home, tmp_path: Path)
     answers = [process.communicate(timeout=LIMIT) for process in processes]
     assert [process.returncode for process in processes] == [0] * 5, answers
     assert len({stdout for stdout, _ in answers}) == 5
-    assert {besides_starts(stderr) for _, stderr in answers} == {""}
+    assert {without_start_progress(stderr) for _, stderr in answers} == {""}
     status = home.status()
     assert sorted(view["key"] for view in status["sessions"]) == ["0", "1", "2", "3", "4"]
     assert home.log.count("Ctrl-C ends it") == 1
@@ -110,7 +117,7 @@ def test_down_waits_for_a_daemon_that_starts(home: Home, tmp_path: Path) -> None
             assert not _has_ended(down)
             slow.go()
             assert down.communicate(timeout=LIMIT)[1] == "the broker has ended, and its agents with it\n"
-    assert not any(lives(pid) for pid in slow.pids())
+    assert not any(is_running(pid) for pid in slow.pids())
 
 
 def test_a_broker_that_is_about_to_end_is_waited_for(home: Home) -> None:
@@ -160,9 +167,9 @@ def test_down_ends_sessions_at_work_and_their_children(home: Home, tmp_path: Pat
     child = int(home.run("prompt", "fork-child", "--format", "quiet", cwd=tmp_path).stdout)
     home.run("prompt", "hang-hard", "--no-wait", cwd=tmp_path)
     pids = [home.status()["pid"], *(view["pid"] for view in home.status()["sessions"]), child]
-    assert all(lives(pid) for pid in pids)
+    assert all(is_running(pid) for pid in pids)
     assert home.json("down") == {"action": "broker_stopped", "socket": str(home.socket), "kept": 0}
-    eventually(lambda: not any(lives(pid) for pid in pids))
+    eventually(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_what_is_queued_and_waited_for_by_nobody_runs_after_down_and_up(home: Home, tmp_path: Path) -> None:
@@ -204,10 +211,10 @@ def test_a_broker_whose_runtime_directory_is_gone_is_not_joined_by_another(
     done = home.run("serve")
     assert done.returncode == 1
     assert f"a broker (pid {pid}) already serves" in done.stderr and "trio-broker down" in done.stderr
-    assert "0 orphans, 0 ended" in home.run("orphans", "--end").stderr and lives(agent)
+    assert "0 orphans, 0 ended" in home.run("orphans", "--end").stderr and is_running(agent)
     done = home.run("down")
     assert done.returncode == 0 and f"a broker (pid {pid}) lives" in done.stderr, done.stderr
-    eventually(lambda: not lives(int(pid)) and not lives(agent))
+    eventually(lambda: not is_running(int(pid)) and not is_running(agent))
     assert home.run("up").returncode == 0
     assert home.session("k")["phase"] == "suspended"
 
@@ -217,7 +224,7 @@ def test_a_broker_whose_socket_is_gone_can_be_ended(home: Home) -> None:
     pid = home.status()["pid"]
     home.socket.unlink()
     assert home.run("down").returncode == 0
-    eventually(lambda: not lives(pid))
+    eventually(lambda: not is_running(pid))
     assert home.run("up").returncode == 0
 
 
@@ -241,7 +248,7 @@ def test_serve_in_the_foreground_ends_with_a_signal(home: Home, number: signal.S
         stdout, stderr = daemon.communicate(timeout=LIMIT)
     assert (daemon.returncode, stdout) == (0, ""), stderr
     assert "Traceback" not in stderr
-    assert not lives(pid) and not home.socket.exists()
+    assert not is_running(pid) and not home.socket.exists()
 
 
 def test_a_daemon_killed_by_force_is_replaced_by_the_next_prompt(home: Home) -> None:
@@ -249,7 +256,7 @@ def test_a_daemon_killed_by_force_is_replaced_by_the_next_prompt(home: Home) -> 
     home.run("up")
     pid = home.status()["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
+    eventually(lambda: not is_running(pid))
     assert home.socket.exists()
     assert home.run("prompt", "say back", "--format", "quiet").stdout == "back\n"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.processes.home import LIMIT, Home, besides_starts, eventually
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, without_start_progress
 
 SCENE = "think hm; plan; tool read it; say one; say two"
 EVIL = "\x1b]0:owned\x07\x1b[2J \x9b31m \x7f"
@@ -24,7 +24,7 @@ def lines(stdout: str) -> list[Any]:
 
 def test_text_has_everything_on_stdout_as_it_came(shared: Home, tmp_path: Path) -> None:
     done = shared.run("prompt", SCENE, cwd=tmp_path)
-    assert (done.returncode, besides_starts(done.stderr)) == (0, "")
+    assert (done.returncode, without_start_progress(done.stderr)) == (0, "")
     assert done.stdout == (
         "[thinking] hm\n[plan]\n  - [completed] step 0\n  - [in_progress] step 1\n  - [pending] step 2\n"
         "[tool] read it (pending)\n[tool] read it (completed)\n"
@@ -56,7 +56,7 @@ def test_json_of_a_failure_ends_with_the_error(shared: Home, tmp_path: Path) -> 
 
 def test_quiet_is_the_answer_alone(shared: Home, tmp_path: Path) -> None:
     done = shared.run("prompt", SCENE, "--format", "quiet", cwd=tmp_path)
-    assert (done.stdout, besides_starts(done.stderr)) == ("onetwo\n", "")
+    assert (done.stdout, without_start_progress(done.stderr)) == ("onetwo\n", "")
 
 
 @pytest.mark.parametrize("style", ["text", "json", "quiet"])
@@ -96,7 +96,7 @@ def head(home: Home, *words: str, cwd: Path) -> tuple[str, int, str]:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         process.stdout.close()
-        return line, process.wait(LIMIT), besides_starts(process.stderr.read())
+        return line, process.wait(LIMIT), without_start_progress(process.stderr.read())
 
 
 def test_when_nobody_reads_on_a_prompt_detaches_and_says_so(shared: Home, tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ import re
 from pathlib import Path
 
 from trio_broker import __version__
-from trio_broker.testing.processes.home import CONFIG, Home, besides_starts, eventually, fake, lives
+from trio_broker.testing.processes.home import (
+    CONFIG,
+    Home,
+    eventually,
+    fake_command_line,
+    is_running,
+    without_start_progress,
+)
 
 ID = re.compile(r"[0-9a-f]{32}\n")
 
@@ -15,7 +22,7 @@ ID = re.compile(r"[0-9a-f]{32}\n")
 def test_new_ensure_list_show_close(shared: Home, tmp_path: Path) -> None:
     new = shared.run("sessions", "new", cwd=tmp_path)
     assert ID.fullmatch(new.stdout)
-    assert besides_starts(new.stderr) == f"session fake:{tmp_path} of fake in {tmp_path}: created\n"
+    assert without_start_progress(new.stderr) == f"session fake:{tmp_path} of fake in {tmp_path}: created\n"
     ensured = shared.run("sessions", "ensure", cwd=tmp_path)
     assert ensured.stdout == new.stdout and "there already" in ensured.stderr
     listed = shared.run("sessions", "list", "--cwd", str(tmp_path))
@@ -26,7 +33,7 @@ def test_new_ensure_list_show_close(shared: Home, tmp_path: Path) -> None:
     pid = shared.session(f"fake:{tmp_path}")["pid"]
     closed = shared.run("sessions", "close", cwd=tmp_path)
     assert (closed.stdout, closed.stderr) == ("", f"session fake:{tmp_path} is closed\n")
-    assert not lives(pid)
+    assert not is_running(pid)
     assert shared.run("sessions", "show", cwd=tmp_path).returncode == 4
 
 
@@ -36,7 +43,7 @@ def test_new_replaces_and_ensure_does_not(shared: Home, tmp_path: Path) -> None:
     assert shared.run("sessions", "ensure", "-s", "same", "--format", "quiet", cwd=tmp_path).stdout == first
     second = shared.run("sessions", "new", "-s", "same", "--format", "quiet", cwd=tmp_path).stdout
     assert ID.fullmatch(second) and second != first
-    assert not lives(pid)
+    assert not is_running(pid)
 
 
 def test_what_is_said_of_a_session_that_is_there_has_to_fit(shared: Home, tmp_path: Path) -> None:
@@ -119,11 +126,11 @@ def test_json_of_each(shared: Home, tmp_path: Path) -> None:
 
 def test_close_by_force_asks_nobody(shared: Home, tmp_path: Path) -> None:
     """This one would not go for less than SIGKILL."""
-    deaf = fake("--ignore-eof", "--ignore-term")
+    deaf = fake_command_line("--ignore-eof", "--ignore-term")
     shared.run("prompt", "hang-hard", "--no-wait", "-s", "deaf", "--command", deaf, cwd=tmp_path)
     pid = shared.session("deaf")["pid"]
     assert shared.json("sessions", "close", "-s", "deaf", "--kill")["exit"]["signal"] == "SIGKILL"
-    assert not lives(pid)
+    assert not is_running(pid)
 
 
 def test_the_session_of_a_directory_is_that_of_its_work_tree(shared: Home, tmp_path: Path) -> None:
@@ -194,7 +201,7 @@ def test_exec_does_not_end_a_session_that_is_there(shared: Home, tmp_path: Path)
 def test_no_wait_queues_and_comes_back_with_an_id(shared: Home, tmp_path: Path) -> None:
     first = shared.run("prompt", "hang", "--no-wait", "-s", "queue", cwd=tmp_path)
     assert ID.fullmatch(first.stdout)
-    assert besides_starts(first.stderr) == "queued in session queue: it runs next\n"
+    assert without_start_progress(first.stderr) == "queued in session queue: it runs next\n"
     second = shared.json("prompt", "say second", "--no-wait", "-s", "queue", "--cwd", str(tmp_path))
     assert (second["action"], second["position"], second["key"]) == ("prompt_queued", 1, "queue")
     third = shared.run("prompt", "say third", "--no-wait", "-s", "queue", "--format", "quiet", cwd=tmp_path)
@@ -227,7 +234,7 @@ def test_status_has_what_programs_need(home: Home, tmp_path: Path) -> None:
     home.run("prompt", "die 3", "-s", "two", cwd=tmp_path)
     eventually(lambda: home.status()["clients"] == 1)  # the last command's connection has ended
     status = home.json("status")
-    assert lives(status["pid"]) and status["version"] == __version__ and status["uptime"] > 0
+    assert is_running(status["pid"]) and status["version"] == __version__ and status["uptime"] > 0
     assert status["socket"] == str(home.socket) and status["clients"] == 1
     assert (status["counts"]["working"], status["counts"]["dead"], status["counts"]["idle"]) == (1, 1, 0)
     one, two = status["sessions"]
@@ -261,7 +268,7 @@ def test_status_is_a_table_for_people(home: Home, tmp_path: Path) -> None:
 
 
 def test_status_marks_what_it_leaves_out(home: Home, tmp_path: Path) -> None:
-    noisy = fake("--exit-at-start", "3", "--stderr", "no key " * 30)
+    noisy = fake_command_line("--exit-at-start", "3", "--stderr", "no key " * 30)
     home.run("prompt", "hi", "-s", "k", "--command", noisy, cwd=tmp_path)
     row = home.run("status").stdout.splitlines()[2]
     assert "ended with exit code 3 before it had a session; its last words: no key" in row and row.endswith(

@@ -16,7 +16,7 @@ import trio
 
 from trio_broker.errors import BrokerGone
 from trio_broker.link import Lines
-from trio_broker.testing.clients.user import User, connected
+from trio_broker.testing.clients.user import User, open_user
 from trio_broker.testing.clients.websocket_peer import read_all
 from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.unixdoor import let_in, unix_socket
@@ -45,7 +45,7 @@ async def open_unix(path: Path, **broker: int) -> AsyncGenerator[Rig, None]:
 
 @asynccontextmanager
 async def visit(path: Path) -> AsyncGenerator[User, None]:
-    async with Lines(await trio.open_unix_socket(str(path))) as link, connected(link) as user:
+    async with Lines(await trio.open_unix_socket(str(path))) as link, open_user(link) as user:
         yield user
 
 

@@ -22,7 +22,7 @@ from trio_broker.outbox import LIMIT
 from trio_broker.paths import Paths
 from trio_broker.testing.clients.user import prompt_params
 from trio_broker.testing.in_process.rig import open_real
-from trio_broker.testing.processes.daemon import come_true, home_with, serving, visit
+from trio_broker.testing.processes.daemon import home_with, serving, visit, wait_until
 from trio_broker.testing.processes.home import Home
 from trio_broker.unixdoor import unix_socket
 
@@ -226,10 +226,10 @@ async def test_a_client_that_never_reads_is_cut_off_without_harm_to_others() -> 
             others = set(rig.broker.clients)
             async with rig.raw() as stream:
                 await stream.send_all(request(0, "_trio_broker/open", key="a", agent="demo", cwd="/tmp"))
-                await come_true(lambda: len(rig.broker.clients) == 2)
+                await wait_until(lambda: len(rig.broker.clients) == 2)
                 [greedy] = rig.broker.clients - others
                 assert isinstance(greedy, Connection)
-                await come_true(lambda: greedy.introduced)
+                await wait_until(lambda: greedy.introduced)
                 sent = 0
                 try:
                     for sent in range(1, LINES):

@@ -13,9 +13,9 @@ import trio
 from trio_broker.errors import NoSession
 from trio_broker.testing.clients.user import User
 from trio_broker.testing.in_process.rig import Rig, open_real
-from trio_broker.testing.processes.agents import fake, number_said, pid_of, zombies
-from trio_broker.testing.processes.daemon import come_true
-from trio_broker.testing.processes.home import lives
+from trio_broker.testing.processes.agents import agent_pid, fake, prompt_for_number, zombie_children
+from trio_broker.testing.processes.daemon import wait_until
+from trio_broker.testing.processes.home import is_running
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
 
@@ -51,11 +51,11 @@ async def test_f1_children_of_an_agent_are_gone_when_its_end_is_answered(verb: s
     with trio.fail_after(60):
         async with open_real(close_grace=30) as rig, rig.connect() as user:
             session = await user.open("a")
-            pid, child = await pid_of(user, "a"), await number_said(user, session, "fork-child")
-            assert lives(child)
+            pid, child = await agent_pid(user, "a"), await prompt_for_number(user, session, "fork-child")
+            assert is_running(child)
             await user.call(f"_trio_broker/{verb}", sessionId=session)
-            assert not lives(pid)
-            await come_true(lambda: not lives(child))
+            assert not is_running(pid)
+            await wait_until(lambda: not is_running(child))
 
 
 @pytest.mark.parametrize("how", ["kill KILL", "die 1"])
@@ -63,20 +63,20 @@ async def test_f1_children_of_an_agent_that_broke_down_are_gone(how: str) -> Non
     with trio.fail_after(60):
         async with open_real(close_grace=0.2, term_grace=0.2) as rig, rig.connect() as user:
             session = await user.open("a")
-            child = await number_said(user, session, "fork-child")
+            child = await prompt_for_number(user, session, "fork-child")
             await user.later(user.prompt, session, how).fails()
-            await come_true(lambda: not lives(child))
+            await wait_until(lambda: not is_running(child))
 
 
 async def test_f1_nothing_is_left_when_the_broker_is_cancelled() -> None:
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
             session = await user.open("a", command=fake(*STUBBORN))
-            pids = [await pid_of(user, "a"), await number_said(user, session, "fork-child")]
+            pids = [await agent_pid(user, "a"), await prompt_for_number(user, session, "fork-child")]
             rig.axe.cancel()
             await rig.ended.wait()
-            assert not lives(pids[0])
-            await come_true(lambda: not lives(pids[1]))
+            assert not is_running(pids[0])
+            await wait_until(lambda: not is_running(pids[1]))
 
 
 async def test_f7_a_session_stuck_in_every_way_is_killed_and_its_key_is_free() -> None:
@@ -84,13 +84,13 @@ async def test_f7_a_session_stuck_in_every_way_is_killed_and_its_key_is_free() -
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
             session = await user.open("a", command=fake("--deaf", *STUBBORN))
-            pid = await pid_of(user, "a")
+            pid = await agent_pid(user, "a")
             stuck = user.later(user.prompt, session, "x" * 1_000_000)
             await user.wait_phase("a", "working")
             await user.submit(session, "and this")
             await user.cancel(session)
             await user.call("_trio_broker/kill", sessionId=session)
-            assert not lives(pid) and await stuck.wait() == "cancelled"
+            assert not is_running(pid) and await stuck.wait() == "cancelled"
             assert await user.prompt(await user.open("a"), "say free") == "end_turn"
 
 
@@ -98,7 +98,7 @@ async def test_f7_an_agent_that_was_stopped_is_ended_as_well() -> None:
     with trio.fail_after(60):
         async with open_real(close_grace=0.1, term_grace=0.1) as rig, rig.connect() as user:
             session = await user.open("a")
-            os.kill(await pid_of(user, "a"), signal.SIGSTOP)
+            os.kill(await agent_pid(user, "a"), signal.SIGSTOP)
             closed = await user.call("_trio_broker/close", sessionId=session)
             assert closed["exit"]["signal"] == "SIGKILL"
 
@@ -150,7 +150,7 @@ async def test_b9_b10_f6_two_hundred_one_shot_sessions_leave_no_file_no_entry_an
             for batch in range(20):
                 await all_together(user, [f"{batch}/{number}" for number in range(10)])
             assert more(files) == set()
-            assert zombies(os.getpid()) == []
+            assert zombie_children(os.getpid()) == []
             assert tables(rig) == {"sessions": 0, "ids": 0, "controls": 0, "starting": 0}
             error = await user.later(user.call, "_trio_broker/cancel", key="0/0").fails()
             assert isinstance(error, NoSession)
@@ -176,9 +176,9 @@ async def test_b10_f6_nor_do_a_hundred_that_died_or_never_started_leave_files_or
                 session = await user.open(f"s{number}")
                 await user.later(user.prompt, session, "fork-child; kill KILL").fails()
                 await user.later(user.open, f"f{number}", command=[f"no-such-agent-{number}"]).fails()
-            await come_true(lambda: rig.broker.pool.live() == 0)
+            await wait_until(lambda: rig.broker.pool.live() == 0)
             with trio.move_on_after(30):
-                await come_true(lambda: not more(files))
+                await wait_until(lambda: not more(files))
             assert more(files) == set()
-            assert zombies(os.getpid()) == []
+            assert zombie_children(os.getpid()) == []
             assert rig.broker.registry.starting.borrowed_tokens == 0

@@ -12,8 +12,8 @@ import trio
 from trio_broker.errors import BrokerError, SpawnFailed
 from trio_broker.testing.clients.user import User, allow
 from trio_broker.testing.in_process.rig import Rig, open_real
-from trio_broker.testing.processes.agents import fake, pid_of
-from trio_broker.testing.processes.daemon import come_true, home_with, serving, visit, wait_queued
+from trio_broker.testing.processes.agents import agent_pid, fake
+from trio_broker.testing.processes.daemon import home_with, serving, visit, wait_queue_length, wait_until
 from trio_broker.wire.jsonrpc import Message
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
@@ -28,7 +28,7 @@ async def test_main_job_with_real_processes_a_build_holds_up_nothing() -> None:
         async with visit(home) as user, visit(home) as other:
             a, b = await user.open("a"), await other.open("b")
             build = user.later(user.prompt, a, f"tool Build {MINUTES}")
-            await come_true(lambda: len(user.updates(a)) == 2)
+            await wait_until(lambda: len(user.updates(a)) == 2)
             with trio.fail_after(PROMPTLY):
                 assert await other.prompt(b, "say hello") == "end_turn"
                 c = await other.open("c")
@@ -38,7 +38,7 @@ async def test_main_job_with_real_processes_a_build_holds_up_nothing() -> None:
                 assert (await other.submit(a, "say follow-up"))["position"] == 1
                 assert await other.cancel(a) == "turn"
                 assert await build.wait() == "cancelled"
-                await come_true(lambda: user.said(a) == "follow-up")
+                await wait_until(lambda: user.said(a) == "follow-up")
             assert user.updates(a)[2]["status"] == "failed"
 
 
@@ -55,14 +55,14 @@ class Neighbour:
             for number in range(times):
                 assert await self.user.prompt(self.session, f"say {number}.") == "end_turn"
             assert self.user.said(self.session).endswith("".join(f"{number}." for number in range(times)))
-            assert await pid_of(self.user, "neighbour") == self.pid
+            assert await agent_pid(self.user, "neighbour") == self.pid
 
 
 @asynccontextmanager
 async def neighbour_of(rig: Rig) -> AsyncGenerator[Neighbour, None]:
     """A session of another client; it answers before and after the block."""
     async with rig.connect() as user:
-        neighbour = Neighbour(user, await user.open("neighbour"), await pid_of(user, "neighbour"))
+        neighbour = Neighbour(user, await user.open("neighbour"), await agent_pid(user, "neighbour"))
         await neighbour.answers()
         yield neighbour
         await neighbour.answers()
@@ -138,7 +138,7 @@ async def test_c19_a_flood_of_two_hundred_thousand_updates_harms_no_other_sessio
             turn = user.later(user.prompt, session, f"flood {count}; hang")
             while len(user.messages) < count // 2:
                 await neighbour.answers(1)
-            await come_true(lambda: len(user.messages) >= count)
+            await wait_until(lambda: len(user.messages) >= count)
             assert await user.cancel(session) == "turn"
             assert await turn.wait() == "cancelled"
             numbers = [int(update["content"]["text"].split()[0]) for update in user.updates(session)]
@@ -182,7 +182,7 @@ async def test_prompts_from_many_clients_for_one_session_are_answered_each_once(
                 for number in range(5)
                 for client in (user, other)
             ]
-            await wait_queued(user, "a", 10)
+            await wait_queue_length(user, "a", 10)
             await other.cancel(session)
             assert await first.wait() == "cancelled"
             assert [await later.wait() for later in queued] == ["end_turn"] * 10

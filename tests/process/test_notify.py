@@ -15,7 +15,7 @@ from trio_broker.config import Config, PolicyConfig
 from trio_broker.notify import AT_ONCE, WAITING, Hook
 from trio_broker.policy import Unattended
 from trio_broker.testing.in_process.rig import open_rig
-from trio_broker.testing.processes.home import lives
+from trio_broker.testing.processes.home import is_running
 
 LIMIT = 60.0
 
@@ -82,7 +82,7 @@ async def test_whatever_way_it_ends_its_group_ends(
                 nursery.cancel_scope.cancel()
             elif how == "time":
                 mock_clock.jump(LIMIT)
-        while any(map(lives, pids)):  # noqa: ASYNC110  # init reaps them
+        while any(map(is_running, pids)):  # noqa: ASYNC110  # init reaps them
             await trio.sleep(0.02)
     assert ["took more than 60 s and was ended" in message for message in caplog.messages] == (
         [True] if how == "time" else []

@@ -13,9 +13,9 @@ import trio
 from trio_broker.errors import AgentGone
 from trio_broker.testing.clients.user import allow
 from trio_broker.testing.in_process.rig import open_real
-from trio_broker.testing.processes.agents import fake, pid_of
-from trio_broker.testing.processes.daemon import come_true
-from trio_broker.testing.processes.home import lives
+from trio_broker.testing.processes.agents import agent_pid, fake
+from trio_broker.testing.processes.daemon import wait_until
+from trio_broker.testing.processes.home import is_running
 
 MEGABYTE = 1024 * 1024
 FAR_ABOVE_A_PIPE = MEGABYTE  # bytes: a pipe takes 64 KiB, so whoever writes this waits for the reader
@@ -49,12 +49,12 @@ async def test_c15_a_line_above_the_limit_ends_that_agent_only_and_names_the_set
             near = await user.open("near")
             assert await user.prompt(near, f"big {MEGABYTE}") == "end_turn"
             session = await user.open("above")
-            pid = await pid_of(user, "above")
+            pid = await agent_pid(user, "above")
             error = await user.later(user.prompt, session, f"say first; big {MEGABYTE + 1}; hang").fails()
             assert isinstance(error, AgentGone) and error.details["limit"] == MEGABYTE
             assert str(MEGABYTE) in error.message and "max_line" in error.message
             assert user.said(session) == "first"
-            await come_true(lambda: not lives(pid))
+            await wait_until(lambda: not is_running(pid))
             assert await user.prompt(near, "say still here") == "end_turn"
 
 
@@ -84,12 +84,12 @@ async def test_a9_a_cancel_of_an_agent_that_never_reads_is_escalated() -> None:
             rig.connect() as user,
         ):
             session = await user.open("a", command=fake("--deaf", "--ignore-term"))
-            pid = await pid_of(user, "a")
+            pid = await agent_pid(user, "a")
             turn = user.later(user.prompt, session, "say " + "x" * MEGABYTE)
             await user.wait_phase("a", "working")
             assert await user.cancel(session) == "turn"
             assert await turn.wait() == "cancelled"
-            await come_true(lambda: not lives(pid))
+            await wait_until(lambda: not is_running(pid))
             assert "ignored the cancel" in (await user.view("a"))["error"]
 
 
@@ -100,7 +100,7 @@ async def test_c22_a_caller_cancelled_in_mid_write_leaves_the_stream_whole(tmp_p
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
             session = await user.open("a", command=command)
-            pid = await pid_of(user, "a")
+            pid = await agent_pid(user, "a")
             os.kill(pid, signal.SIGSTOP)
             async with rig.connect() as caller:
                 await caller.open("a", command=command)
@@ -124,6 +124,6 @@ async def test_c22_a_client_that_leaves_in_the_middle_of_its_line_leaves_nothing
             session = await user.open("a", command=fake("--log", str(log)))
             async with rig.raw() as raw:
                 await raw.send_all(b'{"jsonrpc":"2.0","id":1,"method":"session/prompt","params":{"sess')
-            await come_true(lambda: len(rig.broker.clients) == 1)
+            await wait_until(lambda: len(rig.broker.clients) == 1)
             assert await user.prompt(session, "say next") == "end_turn"
     assert log.read_bytes().count(b"session/prompt") == 1

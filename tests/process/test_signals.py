@@ -13,17 +13,23 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
-from trio_broker.testing.processes.agents import environment_of, fake, number_said, pid_of, zombies
+from trio_broker.testing.processes.agents import (
+    agent_pid,
+    environment_of,
+    fake,
+    prompt_for_number,
+    zombie_children,
+)
 from trio_broker.testing.processes.daemon import (
     READY,
-    come_true,
     home_with,
-    instance_of,
+    instance_tag,
     serving,
     visit,
-    wait_ended,
+    wait_exit,
+    wait_until,
 )
-from trio_broker.testing.processes.home import Home, Terminal, lives
+from trio_broker.testing.processes.home import Home, Terminal, is_running
 
 STUBBORN = ("--ignore-term", "--ignore-eof")
 MINUTES = 600  # seconds: a grace that no test waits for
@@ -60,11 +66,11 @@ async def family(home: Home) -> list[int]:
     """A busy agent, one that heeds nothing, and their children, in their groups and outside."""
     async with visit(home) as user:
         polite, stubborn = await user.open("polite"), await user.open("stubborn", command=fake(*STUBBORN))
-        pids = [await pid_of(user, "polite"), await pid_of(user, "stubborn")]
+        pids = [await agent_pid(user, "polite"), await agent_pid(user, "stubborn")]
         for session in (polite, stubborn):
-            pids += [await number_said(user, session, act) for act in ("fork-child", "setsid-child")]
+            pids += [await prompt_for_number(user, session, act) for act in ("fork-child", "setsid-child")]
         await user.submit(polite, "hang-hard")
-        assert all(lives(pid) for pid in pids)
+        assert all(is_running(pid) for pid in pids)
         return pids
 
 
@@ -95,12 +101,12 @@ def ctrl_c_twice(terminal: Terminal) -> int:
 @pytest.mark.parametrize("way", WAYS)
 async def test_f1_f2_f3_nothing_is_left_when_the_daemon_has_ended(way: str) -> None:
     with trio.fail_after(60), home_with(close_grace=0.3, term_grace=0.3) as home, serving(home) as daemon:
-        pids, instance = await family(home), instance_of(home)
+        pids, instance = await family(home), instance_tag(home)
         await WAYS[way](home, daemon)
-        assert await wait_ended(daemon) == 0, home.log
-        assert [pid for pid in pids if lives(pid)] == []
+        assert await wait_exit(daemon) == 0, home.log
+        assert [pid for pid in pids if is_running(pid)] == []
         assert not home.socket.exists()
-        await come_true(lambda: guardians(instance) == [])
+        await wait_until(lambda: guardians(instance) == [])
 
 
 @pytest.mark.parametrize("leave", [ctrl_c, ctrl_c_twice, Terminal.close_window])
@@ -113,40 +119,40 @@ async def test_f1_nothing_is_left_when_the_daemons_terminal_says_so(leave: Calla
         home.terminal("serve") as terminal,
     ):
         await trio.to_thread.run_sync(terminal.see, READY)
-        pids, instance = await family(home), instance_of(home)
+        pids, instance = await family(home), instance_tag(home)
         assert await trio.to_thread.run_sync(leave, terminal) == 0, terminal.screen
-        assert [pid for pid in pids if lives(pid)] == []
+        assert [pid for pid in pids if is_running(pid)] == []
         assert not home.socket.exists()
-        await come_true(lambda: guardians(instance) == [])
+        await wait_until(lambda: guardians(instance) == [])
 
 
 @pytest.mark.slow
 async def test_f4_nothing_is_left_of_a_daemon_that_was_killed_and_the_next_one_starts() -> None:
     with trio.fail_after(60), home_with() as home:
         with serving(home) as daemon:
-            pids, instance = await family(home), instance_of(home)
+            pids, instance = await family(home), instance_tag(home)
             daemon.kill()
-            await wait_ended(daemon)
-            await come_true(lambda: not any(lives(pid) for pid in pids))
+            await wait_exit(daemon)
+            await wait_until(lambda: not any(is_running(pid) for pid in pids))
             assert home.socket.exists()
         with serving(home) as second:
             async with visit(home) as user:
                 assert (await user.status())["pid"] == second.pid
                 assert await user.prompt(await user.open("new"), "say hello") == "end_turn"
             second.terminate()
-            assert await wait_ended(second) == 0
-        await come_true(lambda: guardians(instance) == [])
+            assert await wait_exit(second) == 0
+        await wait_until(lambda: guardians(instance) == [])
 
 
 async def test_f2_a_child_that_left_the_group_is_gone_when_close_is_answered() -> None:
     with trio.fail_after(60), home_with() as home, serving(home):
         async with visit(home) as user, visit(home) as other:
             neighbour = await other.open("neighbour")
-            theirs = await number_said(other, neighbour, "setsid-child")
+            theirs = await prompt_for_number(other, neighbour, "setsid-child")
             session = await user.open("a")
-            child = await number_said(user, session, "setsid-child")
+            child = await prompt_for_number(user, session, "setsid-child")
             await user.call("_trio_broker/close", sessionId=session)
-            assert not lives(child) and lives(theirs)
+            assert not is_running(child) and is_running(theirs)
 
 
 @pytest.mark.slow
@@ -161,8 +167,8 @@ async def test_f6_b10_a_daemon_keeps_no_zombie_and_no_file_of_sessions_that_left
                 session = await user.open(f"s{number}")
                 await user.prompt(session, "fork-child; setsid-child")
                 await user.call("_trio_broker/close", sessionId=session)
-            await come_true(lambda: zombies(daemon.pid) == [])
-            await come_true(lambda: open_files(daemon.pid) == files)
+            await wait_until(lambda: zombie_children(daemon.pid) == [])
+            await wait_until(lambda: open_files(daemon.pid) == files)
 
 
 def open_files(pid: int) -> int:
@@ -197,8 +203,8 @@ async def test_f10_under_a_daemon_only_the_marks_are_added_to_the_environment() 
         assert environment_of(daemon.pid)["SECRET_TOKEN"] == "secret"
         async with visit(home) as user:
             await user.open("a")
-            found = environment_of(await pid_of(user, "a"))
-            marks = {"TRIO_BROKER_INSTANCE": instance_of(home), "TRIO_BROKER_SESSION": "a"}
+            found = environment_of(await agent_pid(user, "a"))
+            marks = {"TRIO_BROKER_INSTANCE": instance_tag(home), "TRIO_BROKER_SESSION": "a"}
             assert {name: found.pop(name) for name in marks} == marks
             assert found == {name: home.env[name] for name in found}
             assert set(found) <= {"HOME", "PATH", "USER", "LANG", "TERM"}
@@ -215,8 +221,8 @@ async def test_g5_twenty_agents_that_heed_nothing_are_ended_together() -> None:
         assert len(set(pids)) == 20
         daemon.terminate()
         with trio.fail_after(BUDGET):
-            assert await wait_ended(daemon) == 0
-        assert [pid for pid in pids if lives(pid)] == []
+            assert await wait_exit(daemon) == 0
+        assert [pid for pid in pids if is_running(pid)] == []
         with serving(home):
             sessions = await trio.to_thread.run_sync(home.status)
             phases = {view["key"]: view["phase"] for view in sessions["sessions"]}
@@ -232,11 +238,11 @@ async def test_g7_a_second_signal_ends_what_the_first_one_waits_for(number: Sign
     ):
         pids = await family(home)
         daemon.send_signal(number)
-        await come_true(lambda: "stopping=False" in home.log)
-        assert lives(pids[1])
+        await wait_until(lambda: "stopping=False" in home.log)
+        assert is_running(pids[1])
         daemon.send_signal(number)
-        assert await wait_ended(daemon) == 0, home.log
-        assert [pid for pid in pids if lives(pid)] == []
+        assert await wait_exit(daemon) == 0, home.log
+        assert [pid for pid in pids if is_running(pid)] == []
 
 
 async def test_g6_a_daemon_that_stops_opens_nothing_and_says_so() -> None:
@@ -251,4 +257,4 @@ async def test_g6_a_daemon_that_stops_opens_nothing_and_says_so() -> None:
             assert error.code == "draining" and "stopping" in error.message
             assert (await user.status())["sessions"][0]["key"] == "a"
         daemon.terminate()
-        assert await wait_ended(daemon) == 0
+        assert await wait_exit(daemon) == 0

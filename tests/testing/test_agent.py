@@ -18,7 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from trio_broker.testing import agent
-from trio_broker.testing.processes.agent_process import LIMIT, Json, Talk, said, updates
+from trio_broker.testing.processes.agent_process import LIMIT, AgentProcess, Json, said, updates
 from trio_broker.testing.scripted_agent import help_text
 from trio_broker.testing.scripted_agent.agent import FLAGS
 from trio_broker.testing.scripted_agent.script import ACTIONS
@@ -32,9 +32,9 @@ BY_PATH = [sys.executable, "-S", "-E", agent.__file__]  # as the other tests sta
 
 
 @contextmanager
-def fake(*flags: str, **popen: Any) -> Iterator[Talk]:
+def fake(*flags: str, **popen: Any) -> Iterator[AgentProcess]:
     """It ends by itself if it can: who is killed leaves no trace of what was covered."""
-    with Talk([*ARGV, *flags], **popen) as talk:
+    with AgentProcess([*ARGV, *flags], **popen) as talk:
         yield talk
         if talk.process.stdin is not None and not talk.process.stdin.closed:
             with suppress(subprocess.TimeoutExpired):
@@ -74,7 +74,7 @@ def test_it_starts_fast() -> None:
     "argv", [ARGV, BY_PATH, [sys.executable, agent.__file__]], ids=["as a module", "by its path", "as a file"]
 )
 def test_the_ways_to_start_it(argv: list[str]) -> None:
-    with Talk([*argv, "--name", "X"]) as talk:
+    with AgentProcess([*argv, "--name", "X"]) as talk:
         assert talk.call("initialize", protocolVersion=1)["result"]["agentInfo"]["name"] == "X"
         talk.start()
         assert said(talk.turn("say hello")) == "hello"
@@ -352,7 +352,7 @@ def test_the_end_of_stdin_may_be_ignored() -> None:
         assert talk.process.wait(LIMIT) == -signal.SIGTERM
 
 
-def _hang_up_briefly(talk: Talk) -> None:
+def _hang_up_briefly(talk: AgentProcess) -> None:
     assert talk.process.stdin is not None
     talk.process.stdin.close()
     talk.process.wait(0.5)

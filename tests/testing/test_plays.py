@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from trio_broker.testing import Blank, Play, Unplayed, notification, request
-from trio_broker.testing.clients.play import unlike
+from trio_broker.testing.clients.play import mismatch
 
 
 async def answer(stream: trio.abc.Stream, data: bytes, hang_up: bool) -> None:
@@ -121,4 +121,4 @@ async def test_who_does_not_read_is_told(autojump_clock: MockClock) -> None:
     ("pattern", "value"), [(1, True), (1, 1.0), ([1], [1, 2]), ({}, []), (None, 0), ("1", 1)]
 )
 def test_values_that_json_tells_apart_are_unlike(pattern: object, value: object) -> None:
-    assert unlike(pattern, value) and not unlike(pattern, pattern)
+    assert mismatch(pattern, value) and not mismatch(pattern, pattern)

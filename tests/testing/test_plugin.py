@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.processes.home import eventually, lives
+from trio_broker.testing.processes.home import eventually, is_running
 
 EXAMPLE = Path(__file__).parent.parent / "example"
 LIMIT = 120
@@ -130,14 +130,14 @@ def test_a_run_that_is_killed_leaves_no_daemon(tmp_path: Path, number: signal.Si
         try:
             eventually(lambda: told.exists() or process.poll() is not None)
             left = json.loads(told.read_text(encoding="utf-8"))
-            assert all(map(lives, left["pids"]))
+            assert all(map(is_running, left["pids"]))
         finally:
             os.killpg(process.pid, number)
     try:
-        eventually(lambda: not any(map(lives, left["pids"])))
+        eventually(lambda: not any(map(is_running, left["pids"])))
         eventually(lambda: not Path(left["home"]).exists())
     finally:
-        for pid in filter(lives, left["pids"]):
+        for pid in filter(is_running, left["pids"]):
             os.kill(pid, signal.SIGKILL)
 
 

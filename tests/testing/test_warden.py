@@ -1,4 +1,4 @@
-"""The warden ends a home whose test run has vanished, and leaves one alone whose run has ended in order."""
+"""The watchdog ends a home whose test run has vanished, and leaves one alone whose run has ended in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trio_broker.testing.processes import watchdog
 
-WARDEN = [sys.executable, "-m", "trio_broker.testing.processes.watchdog"]
+WATCHDOG = [sys.executable, "-m", "trio_broker.testing.processes.watchdog"]
 HOLDER = """
 import fcntl, os, sys, time
 file = open(sys.argv[1], "w")
@@ -26,7 +26,9 @@ def test_at_the_end_of_its_stdin_it_ends_who_holds_the_lock_and_removes_the_home
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-            assert subprocess.run([*WARDEN, str(home)], stdin=subprocess.DEVNULL, check=False).returncode == 0
+            assert (
+                subprocess.run([*WATCHDOG, str(home)], stdin=subprocess.DEVNULL, check=False).returncode == 0
+            )
             assert holder.wait(60) == -9
         finally:
             holder.kill()
@@ -34,7 +36,7 @@ def test_at_the_end_of_its_stdin_it_ends_who_holds_the_lock_and_removes_the_home
 
 
 def test_it_leaves_a_home_alone_whose_run_says_that_all_is_in_order(tmp_path: Path) -> None:
-    assert subprocess.run([*WARDEN, str(tmp_path)], input=b".", check=False).returncode == 0
+    assert subprocess.run([*WATCHDOG, str(tmp_path)], input=b".", check=False).returncode == 0
     assert tmp_path.exists()
 
 

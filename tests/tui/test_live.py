@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from trio_broker.testing.processes.home import Home, eventually
-from trio_broker.testing.processes.terminal_emulator import Window
+from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 ENTER = "\r"
 
@@ -26,7 +26,7 @@ def prompt(home: Home, key: str, text: str) -> None:
 def test_it_shows_every_session_and_what_was_said(home: Home) -> None:
     prompt(home, "one", "say hello there")
     prompt(home, "two", "hang")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("● 1 working", "○ 1 idle", "hello there", "● working")
         window.type("q")
         assert window.end() == 0
@@ -34,7 +34,7 @@ def test_it_shows_every_session_and_what_was_said(home: Home) -> None:
 
 def test_a_session_is_prompted_cancelled_and_killed_by_keys(home: Home) -> None:
     prompt(home, "one", "say ready")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("ready")
         window.type("p")
         window.see("one >")
@@ -57,7 +57,7 @@ def test_a_session_is_prompted_cancelled_and_killed_by_keys(home: Home) -> None:
 
 
 def test_a_new_session_is_opened_in_a_directory(home: Home) -> None:
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("No session yet.")
         window.type("n")
         window.see("new session, agent:")
@@ -76,7 +76,7 @@ def test_a_new_session_is_opened_in_a_directory(home: Home) -> None:
 
 def test_what_an_agent_says_on_stderr_is_a_tab_and_ctrl_l_draws_all_anew(home: Home) -> None:
     prompt(home, "one", "stderr 40; say done")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("done")
         window.type("\t\t\t")
         window.see("e" * 40)
@@ -89,7 +89,7 @@ def test_what_an_agent_says_on_stderr_is_a_tab_and_ctrl_l_draws_all_anew(home: H
 
 def test_what_is_typed_while_no_broker_is_there_waits_for_it(home: Home) -> None:
     prompt(home, "one", "say ready")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("ready")
         window.type("p")
         window.see("one >")
@@ -108,7 +108,7 @@ def test_what_is_typed_while_no_broker_is_there_waits_for_it(home: Home) -> None
 
 def test_the_window_is_resized(home: Home) -> None:
     prompt(home, "one", "say hello")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("SESSION", "hello")
         window.resize(30, 5)
         window.see("too small")
@@ -120,7 +120,7 @@ def test_the_window_is_resized(home: Home) -> None:
 
 def test_escape_sequences_of_an_agent_are_shown_and_not_obeyed(home: Home) -> None:
     prompt(home, "one", "say \x1b]0;owned\x07\x1b[2Jx")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("␛]0;owned␇␛[2Jx")
         assert b"\x1b]0;" not in window.raw
         window.type("q")
@@ -129,7 +129,7 @@ def test_escape_sequences_of_an_agent_are_shown_and_not_obeyed(home: Home) -> No
 
 def test_without_colours_the_phases_are_words(home: Home) -> None:
     prompt(home, "one", "hang")
-    with Window(home.env, "top", NO_COLOR="1") as window:
+    with TerminalEmulator(home.env, "top", NO_COLOR="1") as window:
         window.see("● working")
         window.type("q")
         assert window.end() == 0

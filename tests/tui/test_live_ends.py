@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from trio_broker.testing.processes.home import CONFIG, LIMIT, Home
-from trio_broker.testing.processes.terminal_emulator import Window
+from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def home() -> Iterator[Home]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_with_the_terminal_as_it_was(number: signal.Signals, home: Home) -> None:
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("No session yet.")
         os.kill(window.process.pid, number)
         assert window.end() == 128 + number
@@ -33,9 +33,9 @@ def test_a_signal_ends_it_with_the_terminal_as_it_was(number: signal.Signals, ho
 
 def test_sigterm_ends_it_when_nobody_reads_what_it_draws(home: Home) -> None:
     """As over a connection that hangs: it must not wait for a terminal that takes nothing more."""
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("No session yet.")
-        window.clog()
+        window.block_output()
         os.kill(window.process.pid, signal.SIGTERM)
         assert window.process.wait(LIMIT) == 128 + signal.SIGTERM
         assert window.settings() == window.before
@@ -71,7 +71,7 @@ def _serve(server: socket.socket) -> None:
 
 
 def test_a_crash_of_its_own_is_told_on_a_terminal_that_is_as_it_was() -> None:
-    with Home() as home, broker_of_another_kind(home), Window(home.env, "top") as window:
+    with Home() as home, broker_of_another_kind(home), TerminalEmulator(home.env, "top") as window:
         assert window.end() == 1
         left = window.raw.rpartition(b"\x1b[?1049l")[2].decode()
         assert "KeyError: 'sessions'" in left
@@ -79,7 +79,7 @@ def test_a_crash_of_its_own_is_told_on_a_terminal_that_is_as_it_was() -> None:
 
 def test_a_restart_of_the_broker_is_told_and_survived(home: Home) -> None:
     assert home.run("prompt", "-s", "one", "--no-wait", "say hello").returncode == 0
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("hello")
         assert home.run("down").returncode == 0
         window.see("no broker for")
@@ -102,7 +102,7 @@ def test_over_a_websocket_it_is_the_same(far: tuple[Home, str, str]) -> None:
     home, url, token = far
     assert home.run("prompt", "-s", "one", "--no-wait", "say hello").returncode == 0
     elsewhere = {**home.env, "TRIO_BROKER_HOME": str(home.path / "elsewhere")}
-    with Window(elsewhere, "--url", url, "--token", token, "top") as window:
+    with TerminalEmulator(elsewhere, "--url", url, "--token", token, "top") as window:
         window.see("○ 1 idle", "hello")
         window.type("psay from afar\r")
         window.see("prompted")
@@ -129,17 +129,17 @@ def test_one_picture_over_a_websocket(far: tuple[Home, str, str]) -> None:
 
 def test_a_wrong_token_is_told_before_the_screen_is_taken(far: tuple[Home, str, str]) -> None:
     home, url, _ = far
-    with Window(home.env, "--url", url, "--token", "tb_wrong", "top") as window:
+    with TerminalEmulator(home.env, "--url", url, "--token", "tb_wrong", "top") as window:
         assert window.process.wait(LIMIT) == 6
-        window.rest()
+        window.drain()
         assert "401" in window.text and "--token" in window.text
         assert b"\x1b[?1049h" not in window.raw
 
 
 def test_a_terminal_that_can_place_no_cursor_is_refused(home: Home) -> None:
-    with Window(home.env, "top", TERM="dumb") as window:
+    with TerminalEmulator(home.env, "top", TERM="dumb") as window:
         assert window.process.wait(LIMIT) == 2
-        window.rest()
+        window.drain()
         assert b"set TERM" in window.raw
 
 

@@ -109,44 +109,44 @@ def daemon() -> Iterator[Home]:
 
 
 @pytest.fixture
-def _aim(request: pytest.FixtureRequest) -> Any:
+def _client_broker(request: pytest.FixtureRequest) -> Any:
     """The broker that the test's clients are clients of."""
     _check_trio(request)
     return request.getfixturevalue("daemon" if "daemon" in request.fixturenames else "broker")
 
 
 @pytest.fixture
-async def acp_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
+async def acp_client(_client_broker: Rig | Home) -> AsyncGenerator[User, None]:
     """A client that is connected: to the `daemon` if the test has one, else to a `broker`.
 
     `acp_client.on_request = allow` answers what agents ask; without it the client abstains.
     """
     from trio_broker.testing.in_process.rig import Rig
 
-    if isinstance(_aim, Rig):
-        async with _aim.connect() as user:
+    if isinstance(_client_broker, Rig):
+        async with _client_broker.connect() as user:
             yield user
     else:
         from trio_broker.testing.processes.daemon import visit
 
-        async with visit(_aim) as user:
+        async with visit(_client_broker) as user:
             yield user
 
 
 @pytest.fixture
-async def ws_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
+async def ws_client(_client_broker: Rig | Home) -> AsyncGenerator[User, None]:
     """The same over a WebSocket, with a token that allows everything: in virtual time, or to the real `daemon`."""
     from trio_broker.testing.in_process.rig import Rig
 
-    if isinstance(_aim, Rig):
+    if isinstance(_client_broker, Rig):
         from trio_broker.testing.in_process.websocket import open_web
 
-        async with open_web(_aim) as web, web.connect() as user:
+        async with open_web(_client_broker) as web, web.connect() as user:
             yield user
     else:
         from trio_broker.testing.processes.daemon import visit_web
 
-        async with visit_web(_aim) as user:
+        async with visit_web(_client_broker) as user:
             yield user
 
 
@@ -174,9 +174,9 @@ def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Play]]:
 
     failed = request.session.testsfailed
     yield begin
-    told = request.session.testsfailed > failed  # the test has said already what went wrong
+    already_failed = request.session.testsfailed > failed  # the test has said already what went wrong
     for one in plays:
-        if not one.failed and not told:
+        if not one.failed and not already_failed:
             one.check_finished()
 
 

@@ -22,7 +22,7 @@ from trio_broker.testing.chaos.faults import Fault, schedule
 from trio_broker.testing.chaos.garbage import garbage
 from trio_broker.testing.chaos.people import Person, World, crowd
 from trio_broker.testing.chaos.victim import Lost, Victim
-from trio_broker.testing.processes.home import CONFIG, TRIO_BROKER, Home, lives
+from trio_broker.testing.processes.home import CONFIG, TRIO_BROKER, Home, is_running
 
 EVERY = 0.5  # seconds between two faults, on average
 LOOK = 0.1  # seconds between two status calls
@@ -295,7 +295,9 @@ class Chaos:
         self.world.life += 1
         await self.victim.start()
         self.away = False
-        self.evidence.left += [f"{pid}, an agent of life {self.world.life - 1}" for pid in pids if lives(pid)]
+        self.evidence.left += [
+            f"{pid}, an agent of life {self.world.life - 1}" for pid in pids if is_running(pid)
+        ]
 
     # The reckoning
 

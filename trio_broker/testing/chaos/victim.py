@@ -15,7 +15,7 @@ import trio
 from trio_broker.client import open_client
 from trio_broker.errors import BrokerError, NoSession
 from trio_broker.testing.chaos.evidence import Json
-from trio_broker.testing.processes.daemon import come_true
+from trio_broker.testing.processes.daemon import wait_until
 from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
 PAUSE = 0.02  # seconds between two tries of a broker that comes back
@@ -109,7 +109,7 @@ class Victim:
     async def until_it_ended(self) -> None:
         """Raises Lost."""
         with self._within("end"):
-            await come_true(lambda: self.gone)
+            await wait_until(lambda: self.gone)
 
     @contextmanager
     def _within(self, what: str) -> Iterator[None]:

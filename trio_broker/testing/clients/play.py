@@ -26,7 +26,7 @@ import trio
 
 Json = dict[str, Any]
 CUT = 300  # characters of a message that are shown
-FED, HEARD, FAILED = ">>", "<<", "!!"
+SENT, RECEIVED, FAILED = ">>", "<<", "!!"
 
 
 class Unplayed(AssertionError):
@@ -66,7 +66,7 @@ class _Step:
         if self.kind == "expect_end":
             return "the end of the stream"
         words = {"feed": "", "expect": "", "until": "some time "}[self.kind]
-        return words + (repr(self.what) if isinstance(self.what, bytes) else shown(self.what))
+        return words + (repr(self.what) if isinstance(self.what, bytes) else to_text(self.what))
 
 
 @attrs.define(eq=False)
@@ -78,7 +78,7 @@ class Play:
     heard: list[Any] = attrs.field(factory=list)
     failed: bool = False
     _steps: list[_Step] = attrs.field(factory=list)
-    _past: list[str] = attrs.field(factory=list)
+    _transcript: list[str] = attrs.field(factory=list)
     _at: int = 0
     _buffer: bytes = b""
 
@@ -128,7 +128,9 @@ class Play:
         return self.heard
 
     async def _feed(self, stream: trio.abc.Stream, step: _Step) -> None:
-        data = step.what if isinstance(step.what, bytes) else json.dumps(filled(step.what)).encode() + b"\n"
+        data = (
+            step.what if isinstance(step.what, bytes) else json.dumps(fill_blanks(step.what)).encode() + b"\n"
+        )
         try:
             with trio.fail_after(self.patience):
                 await stream.send_all(data)
@@ -136,39 +138,41 @@ class Play:
             self._fail(f"the other side did not take it within {self.patience:g} s")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._fail("the other side has hung up")
-        self._past.append(f"{FED} {step if isinstance(step.what, bytes) else shown(filled(step.what))}")
+        self._transcript.append(
+            f"{SENT} {step if isinstance(step.what, bytes) else to_text(fill_blanks(step.what))}"
+        )
 
     async def _expect(self, stream: trio.abc.Stream, step: _Step) -> None:
         message = await self._message(stream)
-        if why := unlike(step.what, message):
+        if why := mismatch(step.what, message):
             self._fail(why)
         bind(step.what, message)
 
     async def _until(self, stream: trio.abc.Stream, step: _Step) -> None:
-        while unlike(step.what, message := await self._message(stream)):
+        while mismatch(step.what, message := await self._message(stream)):
             pass
         bind(step.what, message)
 
     async def _expect_nothing(self, stream: trio.abc.Stream, step: _Step) -> None:
         with trio.move_on_after(step.seconds):
             line = await self._line(stream)
-            self._fail("the stream ended" if line is None else f"this came: {shown(parsed(line))}")
-        self._past.append(f"{HEARD} {step}")
+            self._fail("the stream ended" if line is None else f"this came: {to_text(parse_line(line))}")
+        self._transcript.append(f"{RECEIVED} {step}")
 
     async def _expect_end(self, stream: trio.abc.Stream, step: _Step) -> None:
-        if (line := await self._soon(stream)) is not None:
-            self._fail(f"this came: {shown(parsed(line))}")
-        self._past.append(f"{HEARD} {step}")
+        if (line := await self._line_in_time(stream)) is not None:
+            self._fail(f"this came: {to_text(parse_line(line))}")
+        self._transcript.append(f"{RECEIVED} {step}")
 
     async def _message(self, stream: trio.abc.Stream) -> Any:
-        if (line := await self._soon(stream)) is None:
+        if (line := await self._line_in_time(stream)) is None:
             self._fail("the stream ended")
-        message = parsed(line)
+        message = parse_line(line)
         self.heard.append(message)
-        self._past.append(f"{HEARD} {shown(message)}")
+        self._transcript.append(f"{RECEIVED} {to_text(message)}")
         return message
 
-    async def _soon(self, stream: trio.abc.Stream) -> bytes | None:
+    async def _line_in_time(self, stream: trio.abc.Stream) -> bytes | None:
         line = None
         with trio.move_on_after(self.patience) as waiting:
             line = await self._line(stream)
@@ -191,23 +195,23 @@ class Play:
 
     def _fail(self, why: str) -> NoReturn:
         self.failed = True
-        due = [f"   {_arrow(step)} {step}" for step in self._steps[self._at + 1 :]]
+        pending = [f"   {_arrow(step)} {step}" for step in self._steps[self._at + 1 :]]
         here = self._steps[self._at]
         script = [
-            *(f"   {line}" for line in self._past),
+            *(f"   {line}" for line in self._transcript),
             f"{FAILED} {_arrow(here)} {here}",
             f"{FAILED}    {why}",
-            *due,
+            *pending,
         ]
-        told = f"{self.title}: step {self._at + 1} of {len(self._steps)}: {why}"
-        raise Unplayed("\n".join([told, *script])) from None
+        headline = f"{self.title}: step {self._at + 1} of {len(self._steps)}: {why}"
+        raise Unplayed("\n".join([headline, *script])) from None
 
 
 def _arrow(step: _Step) -> str:
-    return FED if step.kind == "feed" else HEARD
+    return SENT if step.kind == "feed" else RECEIVED
 
 
-def parsed(line: bytes) -> Any:
+def parse_line(line: bytes) -> Any:
     """A line as JSON; the line itself if it is none."""
     try:
         return json.loads(line)
@@ -215,18 +219,18 @@ def parsed(line: bytes) -> Any:
         return line
 
 
-def filled(value: Any) -> Any:
+def fill_blanks(value: Any) -> Any:
     """A value with each Blank replaced by what it stands for. Raises ValueError for one that stands for nothing yet."""
     if isinstance(value, Blank):
         if value.value is ...:
             raise ValueError(f"{value} has not been heard yet: expect it before it is fed")
         return value.value
     if isinstance(value, dict):
-        return {name: filled(member) for name, member in value.items()}
-    return [filled(item) for item in value] if isinstance(value, list) else value
+        return {name: fill_blanks(member) for name, member in value.items()}
+    return [fill_blanks(item) for item in value] if isinstance(value, list) else value
 
 
-def unlike(pattern: Any, value: Any, where: str = "") -> str:
+def mismatch(pattern: Any, value: Any, where: str = "") -> str:
     """Why a value is not like the pattern, as a sentence; nothing if it is."""
     pattern = pattern.value if isinstance(pattern, Blank) else pattern
     if pattern is ...:
@@ -236,19 +240,19 @@ def unlike(pattern: Any, value: Any, where: str = "") -> str:
             inside = f"{where}.{name}".lstrip(".")
             if name not in value:
                 return f"it has no {inside}"
-            if why := unlike(member, value[name], inside):
+            if why := mismatch(member, value[name], inside):
                 return why
         return ""
     if isinstance(pattern, list) and isinstance(value, list) and len(pattern) == len(value):
         found = (
-            unlike(*pair, f"{where}[{number}]")
+            mismatch(*pair, f"{where}[{number}]")
             for number, pair in enumerate(zip(pattern, value, strict=True))
         )
         return next(filter(None, found), "")
     # In Python True == 1 == 1.0; in JSON they are three values.
     if type(pattern) is type(value) and pattern == value:
         return ""
-    return f"{where or 'it'} is {shown(value)}, not {shown(pattern)}"
+    return f"{where or 'it'} is {to_text(value)}, not {to_text(pattern)}"
 
 
 def bind(pattern: Any, value: Any) -> None:
@@ -263,7 +267,7 @@ def bind(pattern: Any, value: Any) -> None:
             bind(*pair)
 
 
-def shown(value: Any) -> str:
+def to_text(value: Any) -> str:
     """A message in one line, not too long."""
     text = json.dumps(value, default=lambda it: "..." if it is ... else repr(it), ensure_ascii=False)
     return text if len(text) <= CUT else f"{text[:CUT]}… ({len(text)} characters)"

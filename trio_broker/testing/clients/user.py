@@ -1,6 +1,6 @@
 """A client of a broker for tests: it keeps every message that it receives.
 
-`connected(link)` gives a `User` over any link. The methods of `User` are the calls that most tests make. `allow` is an
+`open_user(link)` gives a `User` over any link. The methods of `User` are the calls that most tests make. `allow` is an
 answer to permission requests.
 """
 
@@ -26,7 +26,7 @@ OnRequest = Callable[[Message], Awaitable[object]]
 
 
 @attrs.define(eq=False)
-class Later(Generic[T]):
+class BackgroundCall(Generic[T]):
     """A call under way: `done` as soon as it has a result or an error; `wait` gives the one or raises the other."""
 
     name: str = "a call"
@@ -71,9 +71,9 @@ class User:
     nursery: trio.Nursery = attrs.field(init=False)
     messages: list[Message] = attrs.field(factory=list)
     events: list[Json] = attrs.field(factory=list)
-    calls: list[Later[Any]] = attrs.field(factory=list)  # those in the background
+    calls: list[BackgroundCall[Any]] = attrs.field(factory=list)  # those in the background
 
-    def hear(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         self.messages.append(message)
         if message.method == "_trio_broker/event":
             self.events.append(jsonrpc.decode(message.params))
@@ -81,9 +81,9 @@ class User:
     async def answer(self, message: Message) -> object:
         return await self.on_request(message)
 
-    def later(self, call: Callable[..., Awaitable[T]], *args: Any, **more: Any) -> Later[T]:
+    def later(self, call: Callable[..., Awaitable[T]], *args: Any, **more: Any) -> BackgroundCall[T]:
         """Call it in the background; the user's leaving ends it."""
-        later = Later[T](getattr(call, "__name__", repr(call)))
+        later = BackgroundCall[T](getattr(call, "__name__", repr(call)))
         self.calls.append(later)
         self.nursery.start_soon(later.run, partial(call, *args, **more))
         return later
@@ -165,11 +165,11 @@ async def allow(message: Message) -> object:
 
 
 @asynccontextmanager
-async def connected(link: Link, on_request: OnRequest = refuse_all) -> AsyncGenerator[User, None]:
+async def open_user(link: Link, on_request: OnRequest = refuse_all) -> AsyncGenerator[User, None]:
     """A client at the other end of a link; leaving the block lets go of it, and whoever made the link closes it."""
     user = User(on_request)
     async with (
-        client_over(link, on_message=user.hear, on_request=user.answer) as user.client,
+        client_over(link, on_message=user._receive, on_request=user.answer) as user.client,
         trio.open_nursery() as user.nursery,
     ):
         yield user

@@ -15,7 +15,7 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
-def upgrade(target: str = "/acp", **headers: str) -> bytes:
+def upgrade_request(target: str = "/acp", **headers: str) -> bytes:
     """The bytes of a request for a WebSocket; a header's name is written with _ for -, and left out if it is empty."""
     head = {
         "Host": "127.0.0.1",
@@ -38,7 +38,7 @@ class Response:
     body: str
 
 
-def parsed(data: bytes) -> Response:
+def parse_response(data: bytes) -> Response:
     """The response that these bytes are."""
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
@@ -57,7 +57,9 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     return data
 
 
-def frame(opcode: int, payload: bytes, *, final: bool = True, masked: bool = True, rsv: int = 0) -> bytes:
+def encode_frame(
+    opcode: int, payload: bytes, *, final: bool = True, masked: bool = True, rsv: int = 0
+) -> bytes:
     """One frame of a client."""
     size = len(payload)
     first = bytes([(0x80 if final else 0) | rsv << 4 | opcode])
@@ -76,7 +78,7 @@ def frame(opcode: int, payload: bytes, *, final: bool = True, masked: bool = Tru
 
 
 @attrs.define(eq=False)
-class Peer:
+class WebSocketPeer:
     """The client's end of a WebSocket, frame by frame."""
 
     stream: trio.abc.Stream
@@ -84,33 +86,33 @@ class Peer:
     _data: bytearray = attrs.field(factory=bytearray)
 
     async def send(self, opcode: int, payload: bytes, **how: Any) -> None:
-        await self.stream.send_all(frame(opcode, payload, **how))
+        await self.stream.send_all(encode_frame(opcode, payload, **how))
 
-    async def say(self, message: object) -> None:
+    async def send_message(self, message: object) -> None:
         """Send a message as a text frame."""
         await self.send(TEXT, jsonrpc.encode(message))
 
     async def call(self, id: int, method: str, **params: Any) -> dict[str, Any]:
         """Send a request, and read until its answer."""
-        await self.say({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-        while (message := await self.response()).get("id") != id:
+        await self.send_message({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+        while (message := await self.receive_response()).get("id") != id:
             pass
         return message
 
-    async def response(self) -> dict[str, Any]:
+    async def receive_response(self) -> dict[str, Any]:
         """The next answer."""
-        while "method" in (message := await self.hear()):
+        while "method" in (message := await self.receive()):
             pass
         return message
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         """The next message; what else comes is an error."""
-        opcode, payload = await self.next()
+        opcode, payload = await self.receive_frame()
         assert opcode == TEXT, (opcode, payload)
         message: dict[str, Any] = jsonrpc.decode(payload)
         return message
 
-    async def next(self) -> tuple[int, bytes]:
+    async def receive_frame(self) -> tuple[int, bytes]:
         """Opcode and payload of the next frame. Raises EOFError at the end of the stream."""
         first, size = await self._take(2)
         assert first & 0x70 == 0 or first & 0x40, "reserved bits"
@@ -120,10 +122,10 @@ class Peer:
             [size] = struct.unpack("!Q", await self._take(8))
         return first & 0xF, bytes(await self._take(size))
 
-    async def closed(self) -> tuple[int, str]:
+    async def wait_closed(self) -> tuple[int, str]:
         """Code and reason of the close frame that ends it; messages before it are skipped."""
         while True:
-            opcode, payload = await self.next()
+            opcode, payload = await self.receive_frame()
             if opcode == CLOSE:
                 return int.from_bytes(payload[:2], "big") or 1005, payload[2:].decode()
 

@@ -36,11 +36,11 @@ class Fault:
     pause: float = 0.0
 
 
-WELL = Fault()
+NO_FAULT = Fault()
 
 
 @attrs.define(eq=False)
-class _Way:
+class _Direction:
     """One direction: how much has passed, and how much may pass now."""
 
     fault: Fault
@@ -50,14 +50,14 @@ class _Way:
     def cut(self) -> bool:
         return self.fault.cut_after is not None and self.passed >= self.fault.cut_after
 
-    async def room(self, wanted: int) -> int:
+    async def room(self, requested: int) -> int:
         """Wait as the fault has it; how many bytes may pass now."""
         if self.fault.stall_after is not None and self.passed >= self.fault.stall_after:
             await trio.sleep_forever()
         await trio.sleep(self.fault.pause)
         bounds = (self.fault.cut_after, self.fault.stall_after)
         left = [bound - self.passed for bound in bounds if bound is not None]
-        return min([wanted, *left, *([self.fault.piece] if self.fault.piece else [])])
+        return min([requested, *left, *([self.fault.piece] if self.fault.piece else [])])
 
 
 @attrs.define(eq=False)
@@ -65,13 +65,13 @@ class Faulty(trio.abc.Stream):
     """A stream with faults on the way to its user (`receiving`), from it (`sending`), or both."""
 
     stream: trio.abc.Stream
-    receiving: Fault = WELL
-    sending: Fault = WELL
-    _in: _Way = attrs.field(init=False)
-    _out: _Way = attrs.field(init=False)
+    receiving: Fault = NO_FAULT
+    sending: Fault = NO_FAULT
+    _in: _Direction = attrs.field(init=False)
+    _out: _Direction = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._in, self._out = _Way(self.receiving), _Way(self.sending)
+        self._in, self._out = _Direction(self.receiving), _Direction(self.sending)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Raises BrokenResourceError once it is cut."""
@@ -96,10 +96,10 @@ class Faulty(trio.abc.Stream):
     async def aclose(self) -> None:
         await self.stream.aclose()
 
-    async def _check(self, way: _Way) -> None:
-        if way.cut:
+    async def _check(self, direction: _Direction) -> None:
+        if direction.cut:
             await trio.aclose_forcefully(self.stream)
-            raise trio.BrokenResourceError(f"cut after {way.passed} bytes")
+            raise trio.BrokenResourceError(f"cut after {direction.passed} bytes")
 
 
 # Faults at the start of an agent, each around a `spawn` that works.

@@ -234,9 +234,9 @@ class MemoryAgent:
         while data := await self._in[1].receive_some(65536):
             *lines, rest = (rest + bytes(data)).split(b"\n")
             for line in lines:
-                await self._hear(json.loads(line), nursery)
+                await self._receive(json.loads(line), nursery)
 
-    async def _hear(self, message: Json, nursery: trio.Nursery) -> None:
+    async def _receive(self, message: Json, nursery: trio.Nursery) -> None:
         self.heard.append(message)
         method = message.get("method")
         if method is None:
@@ -251,7 +251,7 @@ class MemoryAgent:
         elif method == "session/cancel":
             for cancelled in self.turns.values():
                 cancelled.set()
-        elif answer := ANSWERS.get(method):
+        elif answer := HANDLERS.get(method):
             await answer(self, message)
         elif "id" in message:
             error = {"code": -32601, "message": "Method not found"}
@@ -277,7 +277,7 @@ class MemoryAgent:
         if self.habits.deaf:
             await self.listens.wait()
 
-    async def _take_up(self, message: Json) -> None:
+    async def _load_or_resume(self, message: Json) -> None:
         if self.habits.forgets:
             error = {"code": -32002, "message": "Session not found"}
             await self.send({"id": message["id"], "error": error})
@@ -299,7 +299,7 @@ class MemoryAgent:
         text = " ".join(block.get("text", "") for block in message["params"]["prompt"])
         late: list[str] = []
         for piece in filter(None, map(str.strip, text.split(";"))):
-            await self._act(piece, cancelled, late)
+            await self._run_action(piece, cancelled, late)
             if cancelled.is_set():
                 break
         reason = "cancelled" if cancelled.is_set() else "end_turn"
@@ -308,7 +308,7 @@ class MemoryAgent:
         for words in late:
             await self.say(words)
 
-    async def _act(self, piece: str, cancelled: trio.Event, late: list[str]) -> None:
+    async def _run_action(self, piece: str, cancelled: trio.Event, late: list[str]) -> None:
         word, _, rest = piece.partition(" ")
         if word == "say":
             await self.say(rest)
@@ -330,10 +330,10 @@ class MemoryAgent:
             await self.say(f"echo: {piece}")
 
 
-ANSWERS: dict[str, Callable[[MemoryAgent, Json], Awaitable[None]]] = {
+HANDLERS: dict[str, Callable[[MemoryAgent, Json], Awaitable[None]]] = {
     "initialize": MemoryAgent._initialize,
     "session/new": MemoryAgent._new,
-    "session/load": MemoryAgent._take_up,
-    "session/resume": MemoryAgent._take_up,
+    "session/load": MemoryAgent._load_or_resume,
+    "session/resume": MemoryAgent._load_or_resume,
     "session/set_mode": MemoryAgent._set_mode,
 }

@@ -33,7 +33,7 @@ from trio_broker.link import Lines
 from trio_broker.serve import serve
 from trio_broker.session import Session
 from trio_broker.spawning import spawn_agent
-from trio_broker.testing.clients.user import OnRequest, User, connected
+from trio_broker.testing.clients.user import OnRequest, User, open_user
 from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent, MemoryAgents
 from trio_broker.testing.processes.home import FAKE
 
@@ -64,7 +64,7 @@ class Rig:
         self, on_request: OnRequest = refuse_all, *, grant: Grant = OWNER
     ) -> AsyncGenerator[User, None]:
         """A client of its own connection, which may what its `grant` says; leaving the block disconnects."""
-        async with Lines(self.raw(grant)) as link, connected(link, on_request) as user:
+        async with Lines(self.raw(grant)) as link, open_user(link, on_request) as user:
             self.users.append(user)
             try:
                 yield user
@@ -85,15 +85,17 @@ class Rig:
     async def give_up(self) -> None:
         """Raise AssertionError after a week, which is nothing in virtual time, with what every session is doing."""
         await trio.sleep(FOREVER)
-        told = [f"  session {session.key!r} is {_doing(session)}" for session in self.broker.pool.snapshot()]
-        raise AssertionError("\n".join(["the test has not ended within 7 virtual days", *told]))
+        lines = [
+            f"  session {session.key!r} is {_activity(session)}" for session in self.broker.pool.snapshot()
+        ]
+        raise AssertionError("\n".join(["the test has not ended within 7 virtual days", *lines]))
 
     def agent(self, key: str) -> MemoryAgent:
         """The agent in memory that was started last for that key."""
         return next(agent for agent in reversed(self.agents.spawned) if agent.settings.key == key)
 
 
-def _doing(session: Session) -> str:
+def _activity(session: Session) -> str:
     asks = session.relay.asks
     if asks is None or not asks.open:
         return session.phase.value

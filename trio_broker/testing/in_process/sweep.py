@@ -22,7 +22,7 @@ import attrs
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.in_process.invariants import Census, assert_sound
+from trio_broker.testing.in_process.invariants import ResourceCount, assert_sound
 from trio_broker.testing.in_process.rig import FOREVER, Rig, open_rig
 
 T = TypeVar("T")
@@ -48,17 +48,17 @@ class _CancelAt(trio.abc.Instrument):
 @asynccontextmanager
 async def sound_rig(**options: Any) -> AsyncGenerator[Rig, None]:
     """`open_rig` with these options, whose broker has to be sound after whatever is done to it in the block."""
-    with failures() as failed:
+    with logged_errors() as failed:
         async with open_rig(**options) as rig:
             await trio.testing.wait_all_tasks_blocked()
-            before = Census.take()
+            before = ResourceCount.take()
             yield rig
             await assert_sound(rig, before)
     assert not failed, f"the broker failed in itself: {failed}"
 
 
 @contextmanager
-def failures() -> Iterator[list[str]]:
+def logged_errors() -> Iterator[list[str]]:
     """Every error that the broker writes to its log meanwhile: it contained a fault, and it was one of its own."""
     found: list[str] = []
     handler = logging.Handler(logging.ERROR)
@@ -95,7 +95,7 @@ def sweep(
     for step in range(first, limit, every):
         instrument = _CancelAt(step)
         attempt = _Attempt(instrument, scenario, opened, check, victim)
-        with _Noting(instrument):
+        with _StepNote(instrument):
             trio.run(attempt.run, instruments=[instrument], clock=MockClock(autojump_threshold=0))
         if instrument.seen < step:
             return instrument.seen
@@ -103,7 +103,7 @@ def sweep(
 
 
 @attrs.frozen
-class _Noting:
+class _StepNote:
     """Whatever is raised inside says at which step it was."""
 
     at: _CancelAt

@@ -1,9 +1,9 @@
 """A rig for tests that are no async functions, such as the rules of Hypothesis' state machines: it has its own thread.
 
-stage = Stage()
-session = stage.do(stage.user.open, "k")
-stage.wait(5)
-assert stage.close() == []
+rig = ThreadRig()
+session = rig.do(rig.user.open, "k")
+rig.wait(5)
+assert rig.close() == []
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trio_broker.testing.in_process.rig import Rig, open_rig
 
 
 @attrs.define(eq=False)
-class Stage:
+class ThreadRig:
     """`options` are those of `open_rig`. Time stands still until `wait` lets it pass."""
 
     options: dict[str, Any] = attrs.field(factory=dict)

@@ -22,13 +22,19 @@ from trio_broker.dial import connected as dialled
 from trio_broker.grant import Grant, Scope
 from trio_broker.session import Session
 from trio_broker.tcp import Listener, open_listeners, url_of
-from trio_broker.testing.clients.user import OnRequest, User, connected
-from trio_broker.testing.clients.websocket_peer import Peer, Response, parsed, read_all, upgrade
+from trio_broker.testing.clients.user import OnRequest, User, open_user
+from trio_broker.testing.clients.websocket_peer import (
+    Response,
+    WebSocketPeer,
+    parse_response,
+    read_all,
+    upgrade_request,
+)
 from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.webdoor import WebDoor
 
 ADMIN = Grant("tester", frozenset({Scope.ADMIN}))
-SETTLE = 30.0  # seconds: a wrong token waits for its answer for 5
+SETTLE_TIMEOUT = 30.0  # seconds: a wrong token waits for its answer for 5
 
 
 @attrs.define(eq=False)
@@ -51,7 +57,7 @@ class Web:
         """A client of its own connection, with that token or the admin's; leaving the block disconnects."""
         async with (
             dialled(self.url + query, token or self.token) as link,
-            connected(link, on_request) as user,
+            open_user(link, on_request) as user,
         ):
             yield user
 
@@ -67,15 +73,17 @@ class Web:
         """Send the bytes of a request, and read what comes to its end."""
         async with await self.dial() as stream:
             await stream.send_all(request)
-            return parsed(await read_all(stream))
+            return parse_response(await read_all(stream))
 
     @asynccontextmanager
-    async def peer(self, target: str = "/acp", **headers: str) -> AsyncGenerator[Peer, None]:
+    async def peer(self, target: str = "/acp", **headers: str) -> AsyncGenerator[WebSocketPeer, None]:
         """A peer that was let in, with the admin's token unless it brings another, and has sent nothing yet."""
         async with await self.dial() as stream:
-            peer = Peer(stream)
-            await stream.send_all(upgrade(target, **{"Authorization": f"Bearer {self.token}", **headers}))
-            peer.handshake = parsed(await peer.read_until(b"\r\n\r\n"))
+            peer = WebSocketPeer(stream)
+            await stream.send_all(
+                upgrade_request(target, **{"Authorization": f"Bearer {self.token}", **headers})
+            )
+            peer.handshake = parse_response(await peer.read_until(b"\r\n\r\n"))
             assert peer.handshake.status == 101, peer.handshake
             yield peer
 
@@ -93,17 +101,17 @@ class Web:
             "observers": sum(len(session.relay.observers) for session in sessions),
             "cursors": sum(len(session.log.cursors) for session in sessions),
             "turns": sum(len(session.turns.queued()) for session in sessions),
-            "asked": sum(len(ask.asked) for session in sessions for ask in asks_of(session)),
+            "asked": sum(len(ask.asked) for session in sessions for ask in open_requests(session)),
         }
 
     async def settled(self, before: dict[str, int]) -> None:
         """Wait until there is as much of everything as `before`; a difference that stays is told."""
-        with trio.move_on_after(SETTLE) as scope:
-            while more := self._more_than(before):  # noqa: ASYNC110  # seen from outside only
+        with trio.move_on_after(SETTLE_TIMEOUT) as scope:
+            while more := self._differences(before):  # noqa: ASYNC110  # seen from outside only
                 await trio.sleep(0.02)
         assert not scope.cancelled_caught, more
 
-    def _more_than(self, before: dict[str, int]) -> dict[str, tuple[int, int]]:
+    def _differences(self, before: dict[str, int]) -> dict[str, tuple[int, int]]:
         now = self.belongings()
         return {name: (count, now[name]) for name, count in before.items() if now[name] != count}
 
@@ -112,13 +120,13 @@ class Web:
         return int(self.url.rpartition(":")[2].partition("/")[0])
 
 
-def asks_of(session: Session) -> list[Ask]:
+def open_requests(session: Session) -> list[Ask]:
     """Those that are open."""
     return session.relay.asks.open if session.relay.asks is not None else []
 
 
 @asynccontextmanager
-async def open_door(broker: BrokerConfig | None = None, **listen: Any) -> AsyncGenerator[Web, None]:
+async def open_web_rig(broker: BrokerConfig | None = None, **listen: Any) -> AsyncGenerator[Web, None]:
     """A rig and its door, with these settings in `[listen]`."""
     config = Config(broker=broker or BrokerConfig(), listen=ListenConfig(**listen))
     async with open_rig(config) as rig, open_web(rig) as web:

@@ -17,8 +17,8 @@ Json = dict[str, Any]
 LIMIT = 20.0  # seconds for each single step: far more than it takes, far less than a hanging test would
 
 
-class Talk:
-    """`with Talk(argv) as talk:` an agent's process and its lines, read as they come; its group is killed."""
+class AgentProcess:
+    """`with AgentProcess(argv) as talk:` an agent's process and its lines, read as they come; its group is killed."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: Any) -> None:
         pipe = subprocess.PIPE

@@ -34,7 +34,7 @@ def fake(*flags: str) -> list[str]:
 async def open_agent(
     command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | None = None
 ) -> AsyncGenerator[trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream], None]:
-    """Start an agent, and talk to it by lines: for a Play, or `connected(Lines(stream))` for a client.
+    """Start an agent, and talk to it by lines: for a Play, or `open_user(Lines(stream))` for a client.
 
     Its stderr is the test's own. Leaving closes its stdin, waits a little, and kills its process group. Real time.
     """
@@ -71,19 +71,19 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-async def pid_of(user: User, key: str) -> int:
+async def agent_pid(user: User, key: str) -> int:
     pid: int = (await user.view(key))["pid"]
     return pid
 
 
-async def number_said(user: User, session: str, prompt: str) -> int:
+async def prompt_for_number(user: User, session: str, prompt: str) -> int:
     """The number that the agent answers with, such as the pid of its child."""
     before = len(user.said(session))
     await user.prompt(session, prompt)
     return int(user.said(session)[before:])
 
 
-def zombies(parent: int) -> list[int]:
+def zombie_children(parent: int) -> list[int]:
     """The children of a process that have ended and were not reaped."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):

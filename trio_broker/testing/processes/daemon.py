@@ -20,11 +20,11 @@ import trio
 
 from trio_broker.dial import connected as dialled
 from trio_broker.link import Lines
-from trio_broker.testing.clients.user import User, connected
+from trio_broker.testing.clients.user import User, open_user
 from trio_broker.testing.processes.home import CONFIG, FAKE, Home, eventually
 
 READY = "Ctrl-C ends it"  # what `serve` says when clients can connect
-LOOK = 0.01  # seconds between two looks at what only the system knows
+POLL_INTERVAL = 0.01  # seconds between two looks at what only the system knows
 
 
 def home_with(**broker: object) -> Home:
@@ -55,7 +55,7 @@ def serving(home: Home, env: dict[str, str] | None = None) -> Iterator[subproces
 @asynccontextmanager
 async def visit(home: Home) -> AsyncGenerator[User, None]:
     """A client of the daemon; leaving the block disconnects."""
-    async with Lines(await trio.open_unix_socket(str(home.socket))) as link, connected(link) as user:
+    async with Lines(await trio.open_unix_socket(str(home.socket))) as link, open_user(link) as user:
         yield user
 
 
@@ -69,31 +69,31 @@ async def visit_web(home: Home) -> AsyncGenerator[User, None]:
         made = await owner.call("_trio_broker/token_new", name=f"tester-{uuid4().hex}", scopes=["admin"])
         async with (
             dialled((await owner.status())["websocket"], made["token"]) as link,
-            connected(link) as user,
+            open_user(link) as user,
         ):
             yield user
         await owner.call("_trio_broker/token_revoke", name=made["name"])
 
 
-def instance_of(home: Home) -> str:
+def instance_tag(home: Home) -> str:
     """The mark of the daemon, which every process of its agents carries."""
     return (home.socket.parent / "broker.lock").read_text(encoding="ascii").split()[1]
 
 
-async def wait_ended(daemon: subprocess.Popen[str]) -> int:
+async def wait_exit(daemon: subprocess.Popen[str]) -> int:
     """The exit code of a daemon that was told to end."""
-    await come_true(lambda: daemon.poll() is not None)
+    await wait_until(lambda: daemon.poll() is not None)
     code: int = daemon.returncode
     return code
 
 
-async def come_true(holds: Callable[[], object]) -> None:
+async def wait_until(holds: Callable[[], object]) -> None:
     """Wait until `holds()` is true; a test's own deadline bounds it."""
     while not holds():  # noqa: ASYNC110  # the system gives no event for it
-        await trio.sleep(LOOK)
+        await trio.sleep(POLL_INTERVAL)
 
 
-async def wait_queued(user: User, key: str, number: int) -> None:
+async def wait_queue_length(user: User, key: str, number: int) -> None:
     """Wait until so many prompts wait for a session."""
     while (await user.view(key))["queue"] != number:  # noqa: ASYNC110  # seen from outside only
-        await trio.sleep(LOOK)
+        await trio.sleep(POLL_INTERVAL)

@@ -30,7 +30,7 @@ from typing import Any, Self
 LIMIT = 30.0  # seconds for each single step: far more than it takes, far less than a hanging test would
 TRIO_BROKER = (sys.executable, "-m", "trio_broker")
 FAKE = (sys.executable, "-S", "-E", str(Path(__file__).parent.with_name("agent.py")))
-WARDEN = (sys.executable, "-S", "-E", str(Path(__file__).with_name("watchdog.py")))
+WATCHDOG = (sys.executable, "-S", "-E", str(Path(__file__).with_name("watchdog.py")))
 CONFIG = f"""
 default_agent = "fake"
 
@@ -39,7 +39,7 @@ command = {json.dumps(list(FAKE))}
 """
 
 
-def fake(*flags: str) -> str:
+def fake_command_line(*flags: str) -> str:
     """The command line of the scripted agent with these flags, as `--command` wants it."""
     return shlex.join([*FAKE, *flags])
 
@@ -52,12 +52,12 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def besides_starts(stderr: str) -> str:
+def without_start_progress(stderr: str) -> str:
     """What a command told on stderr, but for how its agent's start went: that is told of slow ones only."""
     return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith("[starting] "))
 
 
-def lives(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether there is such a process, a zombie not counted."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -70,7 +70,7 @@ class Home:
     """TRIO_BROKER_HOME, with a short path as sockets want it, and the agent `fake` as the default one.
 
     No daemon runs until a command starts one. Leaving ends it, and finds fault if that leaves a process behind. When
-    this process is killed in the block, a warden ends the daemon and removes the directory.
+    this process is killed in the block, a watchdog ends the daemon and removes the directory.
     """
 
     def __init__(self, config: str = CONFIG, **env: str) -> None:
@@ -93,8 +93,8 @@ class Home:
 
     def __enter__(self) -> Self:
         null = subprocess.DEVNULL
-        self._warden = subprocess.Popen(
-            [*WARDEN, str(self.path)],
+        self._watchdog = subprocess.Popen(
+            [*WATCHDOG, str(self.path)],
             stdin=subprocess.PIPE,
             stdout=null,
             stderr=null,
@@ -109,7 +109,7 @@ class Home:
             self.end()
             all_is_well = b"q"
         finally:
-            self._warden.communicate(all_is_well)
+            self._watchdog.communicate(all_is_well)
             shutil.rmtree(self.path, ignore_errors=True)
 
     def end(self) -> None:
@@ -120,7 +120,7 @@ class Home:
         self.config.write_text("", encoding="utf-8")  # whatever a test made of it
         done = self.run("down")
         deadline = time.monotonic() + LIMIT  # for its interpreter to end, when it has given its lock back
-        while (left := [pid for pid in pids if lives(pid)]) and time.monotonic() < deadline:
+        while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
             time.sleep(0.02)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):

@@ -1,6 +1,6 @@
 """A full-screen program in a window of its own, as a person at a terminal has it. Needs pyte, which draws the window.
 
-with Window(home.env, "top") as window:
+with TerminalEmulator(home.env, "top") as window:
     window.see("SESSION")
     window.type("q")
     assert window.end() == 0
@@ -29,7 +29,7 @@ BEGIN, END = b"\x1b[?2026h", b"\x1b[?2026l"  # what stands between is drawn at o
 MARK = b"\0"  # no program writes it, and no terminal shows it
 
 
-class Window:
+class TerminalEmulator:
     """`trio-broker WORDS` in a window; `text` is what a terminal would show, `raw` all that was written to it."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Window:
             self.read(patience)
         return True
 
-    def rest(self) -> None:
+    def drain(self) -> None:
         """Take all that has been written, also what the kernel hands on a moment later: a mark goes behind it."""
         marks = self.raw.count(MARK)
         os.write(self._slave, MARK)
@@ -110,7 +110,7 @@ class Window:
             self.type(key)
             self.read(0.2)
 
-    def clog(self) -> None:
+    def block_output(self) -> None:
         """Fill what lies between it and the window, so that the terminal takes nothing more."""
         full = os.open(os.ttyname(self._slave), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         while select.select([], [full], [], 0.3)[1]:  # the kernel hands on what it was given, a moment later
@@ -133,7 +133,7 @@ class Window:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, "it does not end"
             self.read(0.05)
-        self.rest()
+        self.drain()
         assert self.settings() == self.before
         for sequence in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?2004l"):
             assert self.raw.rfind(sequence) > self.raw.rfind(

@@ -1,6 +1,6 @@
-"""The warden of one `Home`: when the test run vanishes, whatever way, it ends the home's daemon and removes the home.
+"""The watchdog of one `Home`: when the test run vanishes, whatever way, it ends the home's daemon and removes the home.
 
-    python -S -E warden.py HOME        (stdin: a pipe that only the test run holds open)
+    python -S -E watchdog.py HOME        (stdin: a pipe that only the test run holds open)
 
 The end of the pipe is the run's end, be it by SIGKILL. One byte before it says that all is in order and there is
 nothing to do. A signal at a parent's death would not do: a daemon that `up` or a prompt has started is nobody's child,
