@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from trio_broker.cli.chaos import _show
-from trio_broker.testing.chaos import victim
+from trio_broker.testing.chaos import daemon
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.run import Plan, Report, run
 from trio_broker.testing.processes.home import TRIO_BROKER
@@ -145,7 +145,7 @@ trio.open_signal_receiver = _deaf
 async def test_a_broker_with_which_one_can_not_go_on_is_a_finding_too(
     plant: str, fault: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(victim, "BACK", 10.0)
+    monkeypatch.setattr(daemon, "RESTART_TIMEOUT", 10.0)
     plan = Plan(1, 6, sessions=2, clients=2, every=0.5, plant=plant, only=(fault,))
     with trio.fail_after(BOUND):
         report = await run(plan)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told, violations
+from trio_broker.testing.chaos.evidence import Evidence, Prompt, ReceivedLog, violations
 from trio_broker.testing.chaos.faults import WEIGHTS, schedule
 from trio_broker.testing.chaos.garbage import garbage
 from trio_broker.testing.scripted_agent.script import ACTIONS
@@ -33,10 +33,10 @@ def sound() -> Evidence:
     """A session in which two prompts went well, as one client saw that followed it."""
     prompts = [Prompt("p1", "s", 3, True, "completed"), Prompt("p2", "s", 2, True)]
     log = [*log_of("p1", 3, "completed"), *log_of("p2", 2, "completed", first=6)]
-    told = Told("s", 0, 1)
+    received = ReceivedLog("s", 0, 1)
     for event in log:
-        told.hear_update(event["update"]) if event["kind"] == "update" else told.hear_event(event)
-    return Evidence(prompts, [told], {"s": log}, growth={"tasks": (20, 24)})
+        received.add_update(event["update"]) if event["kind"] == "update" else received.add_event(event)
+    return Evidence(prompts, [received], {"s": log}, growth={"tasks": (20, 24)})
 
 
 def renumber(log: list[Json]) -> None:
@@ -49,25 +49,25 @@ def lose_a_number(evidence: Evidence) -> None:
 
 
 def lose_a_word(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     del evidence.logs["s"][2]
     renumber(evidence.logs["s"])
 
 
 def lose_the_last_word(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     del evidence.logs["s"][3]
     renumber(evidence.logs["s"])
 
 
 def repeat_a_word(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     evidence.logs["s"].insert(2, dict(evidence.logs["s"][2]))
     renumber(evidence.logs["s"])
 
 
 def swap_words(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     log = evidence.logs["s"]
     log[1]["update"], log[2]["update"] = log[2]["update"], log[1]["update"]
 
@@ -81,7 +81,7 @@ def end_twice(evidence: Evidence) -> None:
 
 
 def never_end(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     del evidence.logs["s"][-1]
 
 
@@ -91,7 +91,7 @@ def tell_another_outcome(evidence: Evidence) -> None:
 
 def outcome_without_a_cause(outcome: str) -> Callable[[Evidence], None]:
     def plant(evidence: Evidence) -> None:
-        evidence.told.clear()
+        evidence.received.clear()
         evidence.logs["s"][-1]["outcome"] = outcome
 
     plant.__name__ = outcome
@@ -99,16 +99,16 @@ def outcome_without_a_cause(outcome: str) -> Callable[[Evidence], None]:
 
 
 def tell_a_client_something_else(evidence: Evidence) -> None:
-    evidence.told[0].events[3] = "update p1.9"
+    evidence.received[0].events[3] = "update p1.9"
 
 
 def skip_a_number_of_a_client(evidence: Evidence) -> None:
-    evidence.told.append(Told("s", 0, 4))
-    evidence.told[1].hear_event(evidence.logs["s"][4])
+    evidence.received.append(ReceivedLog("s", 0, 4))
+    evidence.received[1].add_event(evidence.logs["s"][4])
 
 
 def leave_a_process(evidence: Evidence) -> None:
-    evidence.left.append("4711")
+    evidence.leftovers.append("4711")
 
 
 def forget_a_waiter(evidence: Evidence) -> None:
@@ -120,7 +120,7 @@ def leak_a_task(evidence: Evidence) -> None:
 
 
 def end_a_turn_too_early(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     log = evidence.logs["s"]
     log[3], log[4] = log[4], log[3]
     renumber(log)
@@ -135,7 +135,7 @@ def log_a_word_in_another_session(evidence: Evidence) -> None:
 
 
 def move_a_late_word_into_its_turn(evidence: Evidence) -> None:
-    evidence.told.clear()
+    evidence.received.clear()
     evidence.logs["s"].insert(2, said(3, "p1:late.0"))
     renumber(evidence.logs["s"])
 
@@ -184,8 +184,8 @@ def test_a_planted_fault_is_found(plant: Callable[[Evidence], None], words: str)
 def test_late_words_of_an_agent_and_what_is_no_update_break_no_promise() -> None:
     evidence = sound()
     evidence.logs["s"] += [said(10, "p2:late.0"), {"seq": 11, "kind": "update", "update": None}]
-    evidence.told[0].hear_update(None)
-    evidence.told[0].events = {11: evidence.told[0].events.popitem()[1]}
+    evidence.received[0].add_update(None)
+    evidence.received[0].events = {11: evidence.received[0].events.popitem()[1]}
     assert violations(evidence) == []
 
 
@@ -218,20 +218,20 @@ def test_a_seed_repeats_the_schedule() -> None:
 
 def test_a_number_that_was_told_and_is_lost_is_in_a_gap_and_never_another_events() -> None:
     evidence = sound()
-    told = Told("s", 0, 10)
-    evidence.told.append(told)
+    received = ReceivedLog("s", 0, 10)
+    evidence.received.append(received)
     evidence.killed_lives.add(0)
     for _ in range(5):
-        told.hear_update(said(0, "p9.0")["update"])
+        received.add_update(said(0, "p9.0")["update"])
     evidence.logs["s"].append({"seq": 10, "kind": "gap", "from": 10, "to": 30, "why": "it died"})
     assert violations(evidence) == []
-    told.sure = 12
+    received.durable = 12
     assert "s: a client was told 'update p9.0' as 10, the log has 'gap it died'" in violations(evidence)
-    told.sure = 9
-    later = Told("s", 1, 13)
-    later.hear_event({"seq": 13, "kind": "gap", "from": 13, "to": 30, "why": "it died"})
-    later.hear_event({"seq": 31, "kind": "note"})
-    evidence.told.append(later)
+    received.durable = 9
+    later = ReceivedLog("s", 1, 13)
+    later.add_event({"seq": 13, "kind": "gap", "from": 13, "to": 30, "why": "it died"})
+    later.add_event({"seq": 31, "kind": "note"})
+    evidence.received.append(later)
     evidence.logs["s"].append({"seq": 31, "kind": "note"})
     assert violations(evidence) == [] and later.next == 32
     evidence.logs["s"][-2] = {"seq": 10, "kind": "note"}
@@ -241,8 +241,8 @@ def test_a_number_that_was_told_and_is_lost_is_in_a_gap_and_never_another_events
 
 def test_a_gap_that_a_client_was_told_says_why() -> None:
     evidence = sound()
-    told = Told("s", 0, 1)
-    told.hear_event({"seq": 1, "kind": "gap", "why": "the disk is full"})
-    evidence.told.append(told)
+    received = ReceivedLog("s", 0, 1)
+    received.add_event({"seq": 1, "kind": "gap", "why": "the disk is full"})
+    evidence.received.append(received)
     [found] = violations(evidence)
     assert "a client was told 'gap the disk is full' as 1" in found

@@ -18,8 +18,8 @@ from trio_broker.testing.chaos.evidence import Json
 from trio_broker.testing.processes.daemon import wait_until
 from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
-PAUSE = 0.02  # seconds between two tries of a broker that comes back
-BACK = 30.0  # seconds for a broker to come back, or to end
+RETRY_PAUSE = 0.02  # seconds between two tries of a broker that comes back
+RESTART_TIMEOUT = 30.0  # seconds for a broker to come back, or to end
 # The daemon's wall clock is the real one and what this file says: jumps, without touching the machine's clock.
 CLOCK = """
 import os, time
@@ -33,32 +33,32 @@ time.time = _jumped
 """
 
 
-class Lost(Exception):
+class DaemonLost(Exception):
     """The broker is in a state in which nothing more can be asked of it; the words say which."""
 
 
 @attrs.define(eq=False)
-class Victim:
-    """`plant`: Python that the daemon runs at its start. `last`: what status said last."""
+class ChaosDaemon:
+    """`plant`: Python that the daemon runs at its start. `last_status`: the last answer of status."""
 
     home: Home
     plant: str
     process: subprocess.Popen[bytes] = attrs.field(init=False)
-    last: Json = attrs.field(factory=dict)
+    last_status: Json = attrs.field(factory=dict)
 
     async def start(self) -> None:
-        """Start it, and wait until it answers. Raises Lost."""
+        """Start it, and wait until it answers. Raises DaemonLost."""
         state = self.home.path / "state"
         state.mkdir(exist_ok=True)
-        paths = [str(self._site()), self.home.env.get("PYTHONPATH", "")]
+        paths = [str(self._write_sitecustomize()), self.home.env.get("PYTHONPATH", "")]
         env = {**self.home.env, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with (state / "broker.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: ASYNC220  # it is started, not waited for
                 [*TRIO_BROKER, "serve"], stdout=log, stderr=log, env=env, stdin=subprocess.DEVNULL
             )
-        await self.until_it_answers()
+        await self.wait_ready()
 
-    def _site(self) -> Path:
+    def _write_sitecustomize(self) -> Path:
         """What the daemon's interpreter runs before the daemon."""
         folder = self.home.path / "site"
         folder.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ class Victim:
     def _clock(self) -> Path:
         return self.home.path / "clock"
 
-    def turn_clock(self, seconds: float) -> None:
+    def set_clock_offset(self, seconds: float) -> None:
         self._clock.write_text(f"{seconds:.3f}", encoding="ascii")
 
     def kill(self) -> None:
@@ -79,51 +79,53 @@ class Victim:
         self.process.wait()
 
     @property
-    def gone(self) -> bool:
+    def exited(self) -> bool:
         return self.process.poll() is not None
 
-    async def answers(self) -> bool:
+    async def is_answering(self) -> bool:
         answered = True
         try:
             async with open_client(self.home.socket) as client:
-                self.last = await client.call("_trio_broker/status")
+                self.last_status = await client.call("_trio_broker/status")
         except* BrokerError:
             answered = False
         return answered
 
-    async def until_it_answers(self) -> None:
-        """... and its journal works. Raises Lost."""
+    async def wait_ready(self) -> None:
+        """... and its journal works. Raises DaemonLost."""
         with self._within("answer, with a journal that works"):
-            while not await self.answers() or self.last["journal"]["failing"]:
-                if self.gone:
-                    raise Lost(self.how_it_ended())
-                await trio.sleep(PAUSE)
+            while not await self.is_answering() or self.last_status["journal"]["failing"]:
+                if self.exited:
+                    raise DaemonLost(self.exit_text())
+                await trio.sleep(RETRY_PAUSE)
 
-    async def until_all_is_kept(self) -> None:
+    async def wait_durable(self) -> None:
         """What was told while the disk was full is on it, too: the broker answers from the journal when it is."""
         with self._within("write down what it had told"):
             async with open_client(self.home.socket) as client:
                 with suppress(NoSession):
                     await client.call("_trio_broker/events", {"sessionId": "none"})
 
-    async def until_it_ended(self) -> None:
-        """Raises Lost."""
+    async def wait_exit(self) -> None:
+        """Raises DaemonLost."""
         with self._within("end"):
-            await wait_until(lambda: self.gone)
+            await wait_until(lambda: self.exited)
 
     @contextmanager
     def _within(self, what: str) -> Iterator[None]:
         try:
-            with trio.fail_after(BACK):
+            with trio.fail_after(RESTART_TIMEOUT):
                 yield
         except trio.TooSlowError:
-            raise Lost(f"the broker did not {what} within {BACK:g} s{self._last_words()}") from None
+            raise DaemonLost(
+                f"the broker did not {what} within {RESTART_TIMEOUT:g} s{self._log_tail()}"
+            ) from None
 
-    def how_it_ended(self) -> str:
+    def exit_text(self) -> str:
         """For one that ended though nobody had ended it."""
-        return f"the broker ended by itself, with exit code {self.process.poll()}{self._last_words()}"
+        return f"the broker ended by itself, with exit code {self.process.poll()}{self._log_tail()}"
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = self.home.log.strip().splitlines()
         return f"; its log ends with {lines[-1]!r}" if lines else ""
 

@@ -20,11 +20,11 @@ from trio_broker.errors import (
     SessionOver,
     SpawnFailed,
 )
-from trio_broker.testing.chaos.evidence import Evidence, Prompt, Told
+from trio_broker.testing.chaos.evidence import Evidence, Prompt, ReceivedLog
 from trio_broker.wire import META, jsonrpc
 from trio_broker.wire.jsonrpc import Kind, Message
 
-PAUSE = 0.05  # seconds between two tries to reach a broker that is away
+RETRY_PAUSE = 0.05  # seconds between two tries to reach a broker that is away
 REFUSALS = (
     QueueFull,
     PoolFull,
@@ -33,19 +33,21 @@ REFUSALS = (
     SessionOver,
 )  # may come before the prompt was ever queued
 MOST_WORDS = 12
-ACTS = ["prompt"] * 5 + ["submit"] * 3 + ["cancel"] * 2 + ["watch", "status", "ask", "slow"]
+ACTIONS = ["prompt"] * 5 + ["submit"] * 3 + ["cancel"] * 2 + ["watch", "status", "ask", "slow"]
 
 
 @attrs.define(eq=False)
-class World:
-    """What all of them share. `life` counts the broker's lives; `over` is set when no more is to be begun."""
+class SharedState:
+    """The state that all clients share. `life` counts the broker's lives. `stopping` is set when no client is to begin
+    anything more.
+    """
 
     socket: Path
     keys: list[str]
     evidence: Evidence
     patience: float = 60.0
     life: int = 0
-    over: trio.Event = attrs.field(factory=trio.Event)
+    stopping: trio.Event = attrs.field(factory=trio.Event)
     _number: int = 0
 
     def new_prompt(self, session: str, words: int) -> Prompt:
@@ -56,25 +58,25 @@ class World:
 
 
 @attrs.define(eq=False)
-class Person:
-    world: World
+class ChaosClient:
+    shared: SharedState
     rng: random.Random
     connection: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _next: dict[str, int] = attrs.field(factory=dict)  # where to go on, by session
-    _told: dict[str, Told] = attrs.field(factory=dict)  # on this connection
+    _received: dict[str, ReceivedLog] = attrs.field(factory=dict)  # on this connection
 
     async def run(self) -> None:
         """Visit the broker again and again until it is over; cut by `connection.cancel()`, it comes back."""
-        while not self.world.over.is_set():
+        while not self.shared.stopping.is_set():
             with trio.CancelScope() as self.connection:
                 await self._try_visit()
-            await trio.sleep(PAUSE)
+            await trio.sleep(RETRY_PAUSE)
 
     async def _try_visit(self) -> None:
-        self._told = {}
+        self._received = {}
         try:
             async with open_client(
-                self.world.socket, on_message=self._hear, on_request=self._answer
+                self.shared.socket, on_message=self._receive, on_request=self._answer
             ) as client:
                 await self._visit(client)
         except* BrokerError:
@@ -84,27 +86,27 @@ class Person:
 
     async def _visit(self, client: Client) -> None:
         for _ in range(self.rng.randint(1, 8)):
-            if self.world.over.is_set():
+            if self.shared.stopping.is_set():
                 return
             opened = await self._call(
-                client, "_trio_broker/open", key=self.rng.choice(self.world.keys), cwd="/tmp"
+                client, "_trio_broker/open", key=self.rng.choice(self.shared.keys), cwd="/tmp"
             )
             session = opened["sessionId"]
             await self._attach(client, session)
-            await getattr(self, f"_{self.rng.choice(ACTS)}")(client, session)
+            await getattr(self, f"_{self.rng.choice(ACTIONS)}")(client, session)
 
     async def _call(self, client: Client, method: str, **params: Any) -> Any:
-        with trio.move_on_after(self.world.patience):
+        with trio.move_on_after(self.shared.patience):
             return await client.call(method, params)
         raise self._unanswered(method)
 
     def _unanswered(self, method: str) -> BrokerGone:
-        why = f"{method} was not answered within {self.world.patience:g} s"
-        self.world.evidence.unanswered.append(why)
+        why = f"{method} was not answered within {self.shared.patience:g} s"
+        self.shared.evidence.unanswered.append(why)
         return BrokerGone(why)
 
     async def _attach(self, client: Client, session: str) -> None:
-        if session not in self._told:
+        if session not in self._received:
             await self._call(client, "_trio_broker/attach", sessionId=session, since=self._next.get(session))
 
     # What it does
@@ -112,10 +114,10 @@ class Person:
     async def _prompt(
         self, client: Client, session: str, before: str = "", patience: float | None = None
     ) -> None:
-        prompt = self.world.new_prompt(session, self.rng.randint(1, MOST_WORDS))
+        prompt = self.shared.new_prompt(session, self.rng.randint(1, MOST_WORDS))
         blocks = [{"type": "text", "text": before + prompt.text}]
         params = {"sessionId": session, "prompt": blocks, "_meta": {META: {"promptId": prompt.id}}}
-        with trio.move_on_after(self.world.patience if patience is None else patience) as waiting:
+        with trio.move_on_after(self.shared.patience if patience is None else patience) as waiting:
             try:
                 result = await client.call("session/prompt", params)
             except BrokerGone:
@@ -136,17 +138,17 @@ class Person:
 
     async def _ask(self, client: Client, session: str) -> None:
         """A prompt that waits for a permission, for a while at most: then it is cancelled."""
-        before = len(self.world.evidence.prompts)
+        before = len(self.shared.evidence.prompts)
         await self._prompt(client, session, "ask may I; ", 2.0)
-        if self.world.evidence.prompts[before].reply is None:
-            await self._cancel_it(client, self.world.evidence.prompts[before])
+        if self.shared.evidence.prompts[before].reply is None:
+            await self._cancel_it(client, self.shared.evidence.prompts[before])
 
     async def _submit(self, client: Client, session: str) -> None:
         await self.submit(client, session)
 
     async def submit(self, client: Client, session: str, garbage: Sequence[str] = ()) -> None:
         """Queue a prompt, and do not wait for what becomes of it; `{id}` in its `garbage` is its id."""
-        prompt = self.world.new_prompt(session, self.rng.randint(1, MOST_WORDS))
+        prompt = self.shared.new_prompt(session, self.rng.randint(1, MOST_WORDS))
         prompt.garbage += [act.replace("{id}", prompt.id) for act in garbage]
         blocks = [{"type": "text", "text": prompt.text}]
         try:
@@ -158,7 +160,7 @@ class Person:
         prompt.accepted = True
 
     async def _cancel(self, client: Client, session: str) -> None:
-        mine = [prompt for prompt in self.world.evidence.prompts[-50:] if prompt.session == session]
+        mine = [prompt for prompt in self.shared.evidence.prompts[-50:] if prompt.session == session]
         if mine:
             await self._cancel_it(client, self.rng.choice(mine))
 
@@ -174,27 +176,27 @@ class Person:
 
     # What it hears
 
-    def _hear(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         if message.kind is Kind.RESPONSE:
-            self._heed_reply(message)
+            self._receive_view(message)
         elif message.method == "session/update":
             params = jsonrpc.decode(message.params)
-            if told := self._told.get(params["sessionId"]):
-                told.hear_update(params.get("update"))
-                self._next[told.session] = told.next
+            if received := self._received.get(params["sessionId"]):
+                received.add_update(params.get("update"))
+                self._next[received.session] = received.next
         elif message.method == "_trio_broker/event":
             event = jsonrpc.decode(message.params)
-            if "seq" in event and (told := self._told.get(event["sessionId"])):
-                told.hear_event(event)
-                self._next[told.session] = told.next
+            if "seq" in event and (received := self._received.get(event["sessionId"])):
+                received.add_event(event)
+                self._next[received.session] = received.next
 
-    def _heed_reply(self, message: Message) -> None:
+    def _receive_view(self, message: Message) -> None:
         """The answer to an `attach` says which number comes next, and everything after it is counted from there."""
         if message.result is not None and b'"next"' in message.result:
             view = jsonrpc.decode(message.result)
-            told = Told(view["sessionId"], self.world.life, view["next"])
-            self._told[told.session] = told
-            self.world.evidence.told.append(told)
+            received = ReceivedLog(view["sessionId"], self.shared.life, view["next"])
+            self._received[received.session] = received
+            self.shared.evidence.received.append(received)
 
     async def _answer(self, message: Message) -> object:
         if message.method != "session/request_permission":
@@ -206,6 +208,6 @@ class Person:
         return {"outcome": {"outcome": "selected", "optionId": self.rng.choice(options)["optionId"]}}
 
 
-def crowd(world: World, size: int, seed: int) -> Iterator[Person]:
+def create_clients(shared: SharedState, size: int, seed: int) -> Iterator[ChaosClient]:
     for number in range(size):
-        yield Person(world, random.Random(seed * 1000 + number))
+        yield ChaosClient(shared, random.Random(seed * 1000 + number))
