@@ -333,7 +333,7 @@ async def test_g7_at_the_axe_each_is_told_how_the_turn_ended_and_the_journal_has
             turn = user.later(user.prompt, await user.open("k"), "hang", promptId="p")
             await user.wait_phase("k", "working")
             await user.submit(rig.session("k").session_id or "", "say later", promptId="later")
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             with pytest.raises(SessionOver):
                 await turn.wait()
     journal = Journal.open(path)

@@ -35,7 +35,7 @@ def answers(user: User) -> list[bytes]:
 
 
 STAGES = {
-    "writing": ("x" * MEGABYTE, Habits(deaf=True), "agent_gone"),
+    "writing": ("x" * MEGABYTE, Habits(stops_reading=True), "agent_gone"),
     "streaming": ("say a; wait 50; say b", Habits(), "agent_gone"),
     "silent": ("hang", Habits(), "agent_gone"),
     "asking": ("ask go", Habits(), "agent_gone"),
@@ -291,7 +291,7 @@ async def ended(call: BackgroundCall[str]) -> BrokerError | None:
 async def test_g6_a_broker_that_was_cancelled_says_that_it_stops(autojump_clock: MockClock) -> None:
     with trio.fail_after(600):
         async with open_rig() as rig, rig.connect() as user:
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             await rig.ended.wait()
             assert (await user.later(user.open, "k").fails()).code == "draining"
 
@@ -308,7 +308,7 @@ async def test_g7_the_axe_ends_everything_at_once(stopping: bool, autojump_clock
                 rig.broker.stop()
                 await trio.sleep(1)
             begun = trio.current_time()
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             await rig.ended.wait()
             for turn in turns:
                 assert isinstance(await turn.fails(), SessionOver)

@@ -172,7 +172,7 @@ class Scene:
 
     def heard(self) -> list[Json]:
         """What the agent got for its question."""
-        heard = self.rig.agent("k").heard
+        heard = self.rig.agent("k").received
         found = [message for message in heard if "method" not in message and message["id"] == "the ask"]
         return [{name: one[name] for name in ("result", "error") if name in one} for one in found]
 

@@ -88,7 +88,7 @@ async def scene(**answers: str) -> AsyncGenerator[tuple[Rig, User, MemoryAgent],
             await agent.answer(asked["id"], **body("NewSessionResponse"))
             assert await opening.wait() == body("NewSessionResponse")
             yield rig, user, agent
-            for message in [message for one in rig.agents.spawned for message in one.heard]:
+            for message in [message for one in rig.agents.spawned for message in one.received]:
                 check(message)
             for said in user.messages:
                 check(json.loads(said.raw))

@@ -138,7 +138,7 @@ async def test_c6_a_signal_and_the_last_words_are_told(autojump_clock: MockClock
         async with open_rig() as rig, rig.connect() as user:
             turn = user.later(user.prompt, await user.open("k"), "hang")
             await user.wait_phase("k", "working")
-            await rig.agent("k").complain("out of memory")
+            await rig.agent("k").write_stderr("out of memory")
             rig.agent("k").kill(9)
             error = await turn.fails()
             assert isinstance(error, AgentGone) and error.details["signal"] == "SIGKILL"
@@ -341,7 +341,7 @@ async def test_d2_a_prompt_cancelled_in_the_moment_it_came_is_never_sent(autojum
 
 async def test_a_prompt_for_an_agent_that_shut_its_ear_fails_at_once(autojump_clock: MockClock) -> None:
     with trio.fail_after(60):
-        async with open_rig(habits=Habits(deaf=True)) as rig, rig.connect() as user:
+        async with open_rig(habits=Habits(stops_reading=True)) as rig, rig.connect() as user:
             session = await user.open("k")
             rig.agent("k")._in[1].close()
             user.later(user.call, "session/set_mode", sessionId=session, modeId="fast")

@@ -181,16 +181,16 @@ async def neighboured(**listen: Any) -> AsyncGenerator[tuple[Web, User], None]:
             web.rig.agents.habits = Habits(session_id="neighbour")
             session = await owner.open(NEIGHBOUR)
             web.rig.agents.habits = Habits()
-            before = web.belongings()
+            before = web.resource_counts()
             yield web, owner
-            await web.settled({name: before[name] for name in OF_CLIENTS})
+            await web.wait_settled({name: before[name] for name in OF_CLIENTS})
             assert await owner.prompt(session, "say hello") == "end_turn"
             assert owner.said(session).endswith("hello")
             for view in (await owner.status())["sessions"]:
                 if view["key"] != NEIGHBOUR:
                     await owner.call("_trio_broker/close", key=view["key"])
             await trio.sleep(LATER)
-            await web.settled(before)
+            await web.wait_settled(before)
             assert (await owner.status())["clients"] == 1
 
 

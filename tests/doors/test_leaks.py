@@ -137,14 +137,14 @@ async def test_ten_thousand_connections_opened_and_dropped_leave_nothing(
     with trio.fail_after(LIMIT):
         async with open_web_rig(max_handshakes=AT_ONCE + 10) as web, web.rig.connect() as owner:
             session = await owner.open("k")
-            before = web.belongings()
+            before = web.resource_counts()
             pairs = ((how, rude) for rude in (False, True) for how in VISITS)
             visits = islice(cycle(pairs), number)
             async with trio.open_nursery() as nursery:
                 for _ in range(AT_ONCE):
                     nursery.start_soon(visitor, web, session, visits)
             await owner.wait_phase("k", "idle")
-            await web.settled(before)
+            await web.wait_settled(before)
             assert await owner.prompt(session, "say still here") == "end_turn"
             async with web.connect(token=await web.new_token("new", Scope.OBSERVE)) as user:
                 assert (await user.status())["clients"] == 2

@@ -73,7 +73,7 @@ async def test_f1_nothing_is_left_when_the_broker_is_cancelled() -> None:
         async with open_real() as rig, rig.connect() as user:
             session = await user.open("a", command=fake(*STUBBORN))
             pids = [await agent_pid(user, "a"), await prompt_for_number(user, session, "fork-child")]
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             await rig.ended.wait()
             assert not is_running(pids[0])
             await wait_until(lambda: not is_running(pids[1]))

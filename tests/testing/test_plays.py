@@ -26,7 +26,7 @@ async def act(play: Play, data: bytes = b"", *, hang_up: bool = False) -> list[A
         nursery.start_soon(answer, theirs, data, hang_up)
         await trio.testing.wait_all_tasks_blocked()
         await play.act(ours)
-    return play.heard
+    return play.received
 
 
 async def failure(play: Play, data: bytes = b"", *, hang_up: bool = False) -> str:

@@ -154,7 +154,10 @@ def test_a_leak_at_a_few_steps_only_is_found(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(MemoryAgent, "end", end)
     with pytest.raises(BaseException) as caught:  # noqa: PT011  # of whatever shape: it has a note
         sweep(
-            until_it_ends, around=partial(sound_rig, habits=STUBBORN), victim=lambda rig: rig.axe, limit=200
+            until_it_ends,
+            around=partial(sound_rig, habits=STUBBORN),
+            victim=lambda rig: rig.cancel_scope,
+            limit=200,
         )
     assert "sweep: cancelled at step" in caught.value.__notes__[0]
     assert "was left behind" in "".join(traceback.format_exception(caught.value))

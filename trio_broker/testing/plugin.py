@@ -87,7 +87,7 @@ async def broker(
     from trio_broker.testing.in_process.rig import open_rig
 
     async with open_rig(broker_config, agent_habits) as rig:
-        rig.nursery.start_soon(rig.give_up)
+        rig.nursery.start_soon(rig.fail_when_stuck)
         yield rig
 
 

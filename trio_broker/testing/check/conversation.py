@@ -236,12 +236,12 @@ class Conversation:
         """The updates of a session, from a frame on."""
         found = [frame.message for frame in self.frames[since:] if frame.direction is Direction.RECEIVED]
         params = [one["params"] for one in found if is_message(one) and one.get("method") == "session/update"]
-        wanted = session or self.session
+        session_id = session or self.session
         return [
             one["update"]
             for one in params
             if isinstance(one, dict)
-            and one.get("sessionId") == wanted
+            and one.get("sessionId") == session_id
             and isinstance(one.get("update"), dict)
         ]
 

@@ -128,16 +128,16 @@ def _nearest(
         yield _located(at, f"{word}; there are {', '.join(str(one) for one in tags if one)}")
 
 
-def _has_type(value: object, wanted: str | Sequence[str]) -> bool:
-    if not isinstance(wanted, str):
-        return any(_has_type(value, one) for one in wanted)
-    if wanted == "null":
+def _has_type(value: object, type_name: str | Sequence[str]) -> bool:
+    if not isinstance(type_name, str):
+        return any(_has_type(value, one) for one in type_name)
+    if type_name == "null":
         return value is None
     if isinstance(value, bool):
-        return wanted == "boolean"
-    if wanted == "integer" and isinstance(value, float):
+        return type_name == "boolean"
+    if type_name == "integer" and isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, TYPES[wanted])
+    return isinstance(value, TYPES[type_name])
 
 
 def _equal(value: object, constant: object) -> bool:

@@ -75,7 +75,7 @@ class Play:
 
     patience: float = 10.0
     title: str = "play"
-    heard: list[Any] = attrs.field(factory=list)
+    received: list[Any] = attrs.field(factory=list)
     failed: bool = False
     _steps: list[_Step] = attrs.field(factory=list)
     _transcript: list[str] = attrs.field(factory=list)
@@ -125,7 +125,7 @@ class Play:
             step = self._steps[self._at]
             await getattr(self, f"_{step.kind}")(stream, step)
             self._at += 1
-        return self.heard
+        return self.received
 
     async def _feed(self, stream: trio.abc.Stream, step: _Step) -> None:
         data = (
@@ -168,7 +168,7 @@ class Play:
         if (line := await self._line_in_time(stream)) is None:
             self._fail("the stream ended")
         message = parse_line(line)
-        self.heard.append(message)
+        self.received.append(message)
         self._transcript.append(f"{RECEIVED} {to_text(message)}")
         return message
 

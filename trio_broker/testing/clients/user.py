@@ -138,9 +138,9 @@ class User:
 
     def updates(self, session: str) -> list[Json]:
         """The `update` of every session/update of a session, in order."""
-        heard = [message for message in self.messages if message.method == "session/update"]
+        received = [message for message in self.messages if message.method == "session/update"]
         return [
-            jsonrpc.decode(message.params)["update"] for message in heard if message.session_id == session
+            jsonrpc.decode(message.params)["update"] for message in received if message.session_id == session
         ]
 
     def said(self, session: str) -> str:

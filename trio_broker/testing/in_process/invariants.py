@@ -53,7 +53,7 @@ async def assert_sound(rig: Rig, before: ResourceCount | None = None) -> None:
 
 async def broken(rig: Rig, before: ResourceCount | None = None) -> list[str]:
     """Every broken promise of a rig's broker; its agents, and nothing else, are ended by asking."""
-    if rig.broker.stopping.is_set() or rig.broker.draining or rig.axe.cancel_called:
+    if rig.broker.stopping.is_set() or rig.broker.draining or rig.cancel_scope.cancel_called:
         sessions = rig.broker.pool.snapshot()
         found = [*await _check_ended(rig), *_check_logs(rig, sessions)]
     else:
@@ -162,10 +162,10 @@ def _check_updates(rig: Rig, sessions: Iterable[Session]) -> Iterable[str]:
         agents = [agent for agent in rig.agents.spawned if agent.settings is session.settings]
         in_log = logged_updates(log_records(session))
         for agent in agents:
-            spoken = agent.spoken
-            count = len(spoken) if agent.alive() else _common_prefix(spoken, in_log)
-            if in_log[:count] != spoken[:count]:
-                yield f"{session.key}: its agent said {_short_texts(spoken)}, its log has {_short_texts(in_log)}"
+            sent = agent.sent_updates
+            count = len(sent) if agent.alive() else _common_prefix(sent, in_log)
+            if in_log[:count] != sent[:count]:
+                yield f"{session.key}: its agent said {_short_texts(sent)}, its log has {_short_texts(in_log)}"
             in_log = in_log[count:]
         if in_log:
             yield f"{session.key}: its log has {_short_texts(in_log)} more than its agents said"
@@ -173,11 +173,11 @@ def _check_updates(rig: Rig, sessions: Iterable[Session]) -> Iterable[str]:
             yield from _check_client_updates(session, user.updates(session.session_id or ""))
 
 
-def _common_prefix(spoken: list[Json], in_log: list[Json]) -> int:
+def _common_prefix(sent: list[Json], in_log: list[Json]) -> int:
     """How much of what was said is in the log, as far as both agree."""
-    pairs = zip(spoken, in_log, strict=False)
+    pairs = zip(sent, in_log, strict=False)
     return next(
-        (at for at, (said, logged) in enumerate(pairs) if said != logged), min(len(spoken), len(in_log))
+        (at for at, (said, logged) in enumerate(pairs) if said != logged), min(len(sent), len(in_log))
     )
 
 

@@ -37,9 +37,8 @@ class Habits:
     never_starts: bool = False
     ignores_eof: bool = False
     ignores_term: bool = False
-    deaf: bool = (
-        False  # reads nothing after session/new until `listens` is set; its stdin holds nothing either
-    )
+    # Reads nothing after session/new until `reading_resumed` is set; its stdin holds nothing either.
+    stops_reading: bool = False
     dies: int | None = None  # exits with this code instead of answering `initialize`
     load: bool = False  # can session/load, and replays one thing that was said before
     resume: bool = False  # can session/resume
@@ -79,7 +78,7 @@ def _pipe() -> tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveSt
 class MemoryAgent:
     """One agent: the broker's side is `process.Agent`.
 
-    `heard` has what it was sent, `spoken` its updates in this life, `signals` what ended it.
+    `received` has what it was sent, `sent_updates` its updates in this life, `signals` what ended it.
     """
 
     pid: int
@@ -87,10 +86,10 @@ class MemoryAgent:
     habits: Habits = Habits()
     exit: Exit | None = None
     exited: trio.Event = attrs.field(factory=trio.Event)
-    heard: list[Json] = attrs.field(factory=list)
-    spoken: list[Json] = attrs.field(factory=list)
+    received: list[Json] = attrs.field(factory=list)
+    sent_updates: list[Json] = attrs.field(factory=list)
     signals: list[int] = attrs.field(factory=list)
-    listens: trio.Event = attrs.field(factory=trio.Event)
+    reading_resumed: trio.Event = attrs.field(factory=trio.Event)
     session_id: str = ""
     turns: dict[object, trio.Event] = attrs.field(factory=dict)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -101,7 +100,7 @@ class MemoryAgent:
     _err: tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream] = attrs.field(factory=_pipe)
 
     def __attrs_post_init__(self) -> None:
-        self._in = trio.testing.lockstep_stream_one_way_pair() if self.habits.deaf else _pipe()
+        self._in = trio.testing.lockstep_stream_one_way_pair() if self.habits.stops_reading else _pipe()
         self.session_id = self.habits.session_id or f"memory-{self.pid}"
 
     # The broker's side
@@ -162,7 +161,7 @@ class MemoryAgent:
         async with self._writing:
             await self._out[0].send_all(data)
 
-    async def complain(self, text: str) -> None:
+    async def write_stderr(self, text: str) -> None:
         """A line on its stderr."""
         await self._err[0].send_all(text.encode() + b"\n")
 
@@ -171,14 +170,14 @@ class MemoryAgent:
         await self.send(
             {"method": "session/update", "params": {"sessionId": self.session_id, "update": update}}
         )
-        self.spoken.append(update)
+        self.sent_updates.append(update)
 
     async def say(self, text: str) -> None:
         await self.update("agent_message_chunk", content={"type": "text", "text": text})
 
     async def request(self, method: str, params: Json, id: object = None, *, of_session: bool = True) -> Json:
         """Ask the broker something, under an id of the agent's own choice; the response, whole."""
-        id = f"ask-{len(self._answers) + len(self.heard)}" if id is None else id
+        id = f"ask-{len(self._answers) + len(self.received)}" if id is None else id
         event, response = self._answers[id] = trio.Event(), {}
         session = {"sessionId": self.session_id} if of_session else {}
         await self.send({"id": id, "method": method, "params": {**session, **params}})
@@ -200,7 +199,7 @@ class MemoryAgent:
 
     def got(self, method: str) -> list[Json]:
         """The messages of that method that it was sent, in order."""
-        return [message for message in self.heard if message.get("method") == method]
+        return [message for message in self.received if message.get("method") == method]
 
     def prompts(self) -> list[str]:
         """The texts of the prompts it was sent, in order."""
@@ -208,7 +207,7 @@ class MemoryAgent:
 
     def methods(self) -> list[str]:
         """The methods it was sent, in order; "" for a response."""
-        return [message.get("method", "") for message in self.heard]
+        return [message.get("method", "") for message in self.received]
 
     # Its life
 
@@ -237,7 +236,7 @@ class MemoryAgent:
                 await self._receive(json.loads(line), nursery)
 
     async def _receive(self, message: Json, nursery: trio.Nursery) -> None:
-        self.heard.append(message)
+        self.received.append(message)
         method = message.get("method")
         if method is None:
             event, response = self._answers.pop(message["id"])
@@ -274,8 +273,8 @@ class MemoryAgent:
 
     async def _new(self, message: Json) -> None:
         await self.send({"id": message["id"], "result": {"sessionId": self.session_id, **self._modes()}})
-        if self.habits.deaf:
-            await self.listens.wait()
+        if self.habits.stops_reading:
+            await self.reading_resumed.wait()
 
     async def _load_or_resume(self, message: Json) -> None:
         if self.habits.forgets:
@@ -285,7 +284,7 @@ class MemoryAgent:
         self.session_id = message["params"]["sessionId"]
         if message["method"] == "session/load":
             await self.say("said before")
-            self.spoken.clear()  # nothing of it is new
+            self.sent_updates.clear()  # nothing of it is new
         await self.send({"id": message["id"], "result": self._modes()})
 
     def _modes(self) -> Json:

@@ -47,15 +47,15 @@ class Rig:
     nursery: trio.Nursery
     broker: Broker
     agents: MemoryAgents
-    axe: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    cancel_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
     users: list[User] = attrs.field(factory=list)  # those who are connected
 
     async def run(  # noqa: ASYNC128  # the broker calls started()
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Run the broker; `axe` cancels it, as a second Ctrl-C does, and `ended` is set when it is over."""
-        with self.axe:
+        """Run the broker; `cancel_scope` cancels it, as a second Ctrl-C does, and `ended` is set when it is over."""
+        with self.cancel_scope:
             await self.broker.run(task_status=task_status)
         self.ended.set()
 
@@ -82,7 +82,7 @@ class Rig:
     def session(self, key: str) -> Session:
         return self.broker.find(key=key)
 
-    async def give_up(self) -> None:
+    async def fail_when_stuck(self) -> None:
         """Raise AssertionError after a week, which is nothing in virtual time, with what every session is doing."""
         await trio.sleep(FOREVER)
         lines = [

@@ -85,7 +85,7 @@ def sweep(
 
     For each step: open what is `around` (by default a broker that has to be sound when it is over), run the scenario on
     it, cancelled at that step, and `await check(…)`. `victim`: the scope that is cancelled, if not the scenario's own,
-    such as `lambda rig: rig.axe`. The last time the scenario runs to its end.
+    such as `lambda rig: rig.cancel_scope`. The last time the scenario runs to its end.
 
     Blocks, and calls trio.run itself: for tests that are no async functions. Whatever is raised says at which step.
     """

@@ -87,7 +87,7 @@ class Web:
             assert peer.handshake.status == 101, peer.handshake
             yield peer
 
-    def belongings(self) -> dict[str, int]:
+    def resource_counts(self) -> dict[str, int]:
         """What this process has of everything that a client which is gone could leave behind."""
         sessions, door = self.rig.broker.sessions(), self.door
         return {
@@ -104,7 +104,7 @@ class Web:
             "asked": sum(len(ask.asked) for session in sessions for ask in open_requests(session)),
         }
 
-    async def settled(self, before: dict[str, int]) -> None:
+    async def wait_settled(self, before: dict[str, int]) -> None:
         """Wait until there is as much of everything as `before`; a difference that stays is told."""
         with trio.move_on_after(SETTLE_TIMEOUT) as scope:
             while more := self._differences(before):  # noqa: ASYNC110  # seen from outside only
@@ -112,7 +112,7 @@ class Web:
         assert not scope.cancelled_caught, more
 
     def _differences(self, before: dict[str, int]) -> dict[str, tuple[int, int]]:
-        now = self.belongings()
+        now = self.resource_counts()
         return {name: (count, now[name]) for name, count in before.items() if now[name] != count}
 
     @property

@@ -221,11 +221,11 @@ class Agent:
         return {}
 
     def list(self, params: Json) -> object:
-        wanted = params.get("cwd")
+        cwd_filter = params.get("cwd")
         found = {one.id: one.params.get("cwd", "/") for one in self.sessions.values()}
         found |= self.store.sessions() if self.store else {}
         infos = [{"sessionId": id, "cwd": cwd} for id, cwd in found.items()]
-        return {"sessions": [info for info in infos if wanted in (None, info["cwd"])]}
+        return {"sessions": [info for info in infos if cwd_filter in (None, info["cwd"])]}
 
     def echo(self, params: Json) -> object:
         return params

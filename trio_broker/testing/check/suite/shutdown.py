@@ -13,7 +13,7 @@ from trio_broker.testing.check.target import ProcessConversation
 
 RULE = f"{ACP}transports"
 AFTER = 2.0  # seconds for what it had started to end with it
-LOOK = 0.05
+POLL_INTERVAL = 0.05
 
 
 async def idle(context: CheckContext) -> str:
@@ -59,7 +59,7 @@ async def children(context: CheckContext) -> str:
         await conversation.wait_exit(context.settings.exit_within, "the end of its stdin")
         with trio.move_on_after(AFTER):
             while conversation.remaining_processes():  # noqa: ASYNC110  # nothing tells of the end of others' children
-                await trio.sleep(LOOK)
+                await trio.sleep(POLL_INTERVAL)
         if left := conversation.remaining_processes():
             named = "; ".join(f"{process.pid} {process.command[:100]}" for process in left)
             raise Failed(f"{AFTER:g} s after its end there still run: {named}")
