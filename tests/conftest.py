@@ -51,7 +51,16 @@ EXEMPT = ("process", "slow", "node")
 
 # Who has one of these starts programs, and waits for them on the clock on the wall.
 STARTERS = {
-    *("Home", "Program", "AgentProcess", "Terminal", "home_with", "open_real", "serving"),
+    *(
+        "Home",
+        "Program",
+        "AgentProcess",
+        "Terminal",
+        "open_scripted_agent",
+        "home_with",
+        "open_real",
+        "serving",
+    ),
     *("TRIO_BROKER", "multiprocessing", "subprocess"),
 }
 STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}  # Python's audit events

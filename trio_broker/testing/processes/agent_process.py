@@ -8,12 +8,15 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Self
 
 Json = dict[str, Any]
 
+SCRIPTED_AGENT = (sys.executable, "-m", "trio_broker.testing.agent")  # coverage sees it, which -S keeps out
+BRIEFLY = 0.5  # seconds for an agent that may ignore the end of its stdin
 LIMIT = 20.0  # seconds for each single step: far more than it takes, far less than a hanging test would
 
 
@@ -116,10 +119,24 @@ class AgentProcess:
     def cancel(self) -> None:
         self.notify("session/cancel", sessionId=self.session)
 
-    def hang_up(self) -> int:
-        """Close the agent's stdin; its exit code."""
+    def hang_up(self, seconds: float = LIMIT) -> int:
+        """Close the agent's stdin; its exit code. Raises TimeoutExpired if it does not end in time."""
         self._stdin.close()
-        return self.process.wait(LIMIT)
+        return self.process.wait(seconds)
+
+    @property
+    def hung_up(self) -> bool:
+        return self._stdin.closed
+
+
+@contextlib.contextmanager
+def open_scripted_agent(*flags: str, **popen: Any) -> Iterator[AgentProcess]:
+    """The scripted agent with these flags. Leaving ends it by the end of its stdin first: a kill loses its coverage."""
+    with AgentProcess([*SCRIPTED_AGENT, *flags], **popen) as agent:
+        yield agent
+        if not agent.hung_up:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                agent.hang_up(BRIEFLY)
 
 
 def updates(messages: Iterable[Json]) -> list[Json]:
@@ -131,3 +148,8 @@ def said(messages: Iterable[Json]) -> str:
     """The agent's words, put together."""
     chunks = [one for one in updates(messages) if one["sessionUpdate"] == "agent_message_chunk"]
     return "".join(chunk["content"]["text"] for chunk in chunks)
+
+
+def stop_reason(messages: Sequence[Json]) -> object:
+    """Why the turn ended whose messages these are."""
+    return messages[-1]["result"]["stopReason"]

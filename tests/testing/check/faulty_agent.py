@@ -1,4 +1,4 @@
-"""The scripted agent with one fault, named after the check that is to find it: `faulty.py FAULT [flags]`."""
+"""The scripted agent with one fault, named after the check that is to find it: `faulty_agent.py FAULT [flags]`."""
 
 from __future__ import annotations
 

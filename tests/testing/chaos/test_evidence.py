@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from trio_broker.testing.chaos.evidence import Evidence, Prompt, ReceivedLog, violations
-from trio_broker.testing.chaos.faults import WEIGHTS, schedule
-from trio_broker.testing.chaos.garbage import garbage
-from trio_broker.testing.scripted_agent.script import ACTIONS
 
 Json = dict[str, Any]
 
@@ -187,33 +182,6 @@ def test_late_words_of_an_agent_and_what_is_no_update_break_no_promise() -> None
     evidence.received[0].add_update(None)
     evidence.received[0].events = {11: evidence.received[0].events.popitem()[1]}
     assert violations(evidence) == []
-
-
-def test_garbage_comes_between_the_words_and_none_of_it_is_cut_in_two() -> None:
-    acts = garbage("s", "t", random.Random(1))
-    assert acts == garbage("s", "t", random.Random(1)) != garbage("s", "t", random.Random(2))
-    prompt = Prompt("p1", "s", 2, garbage=acts)
-    pieces = prompt.text.split("; ")
-    assert sorted(pieces) == sorted([*acts, "say p1.0", "say p1.1"]) and pieces[0] == "say p1.0"
-
-
-def test_every_piece_of_garbage_is_an_act_of_the_scripted_agent() -> None:
-    every = {act for seed in range(300) for act in garbage("s", "t", random.Random(seed))}
-    assert len(every) > 50
-    for act in every:
-        word, _, rest = act.partition(" ")
-        assert ";" not in act and re.fullmatch(ACTIONS[word], rest.strip()), act
-
-
-def test_one_kind_of_fault_can_be_all_that_comes() -> None:
-    assert {fault.name for fault in schedule(1, 60, 0.5, ("rude_agent",))} == {"rude_agent"}
-
-
-def test_a_seed_repeats_the_schedule() -> None:
-    one, same, other = (list(schedule(seed, 600, 0.5)) for seed in (1, 1, 2))
-    assert one == same and one != other
-    assert {fault.name for fault in one} == set(WEIGHTS)
-    assert [fault.at for fault in one] == sorted(fault.at for fault in one)
 
 
 def test_a_number_that_was_told_and_is_lost_is_in_a_gap_and_never_another_events() -> None:

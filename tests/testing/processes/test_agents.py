@@ -1,4 +1,4 @@
-"""What tests of real processes look with."""
+"""Agents that are processes: how they are started alone, and what the system says of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-from trio_broker.testing import agent
 from trio_broker.testing.processes.agents import zombie_children
 
 
@@ -16,10 +15,3 @@ def test_zombies_are_the_children_that_have_ended_and_were_not_reaped() -> None:
         assert child.pid in zombie_children(os.getpid())
         assert zombie_children(child.pid) == []
     assert child.pid not in zombie_children(os.getpid())
-
-
-def test_the_scripted_agent_is_started_by_its_path_too() -> None:
-    done = subprocess.run(
-        [sys.executable, agent.__file__, "--help"], capture_output=True, text=True, check=True
-    )
-    assert "flood" in done.stdout
