@@ -31,7 +31,7 @@ import trio
 from trio._core._run import SystemClock  # not public, nor is the next:
 from trio._core._thread_cache import ThreadCache  # the test of this file fails when it is another one
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 # A deadline per example would make tests depend on what else the machine does.
 hypothesis.settings.register_profile("house", hypothesis.settings(), deadline=None)

@@ -13,21 +13,17 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
-from trio_broker.testing.home import Home, Terminal, lives
-from trio_broker.testing.real import (
+from trio_broker.testing.processes.agents import agent_pid, environment_of, prompt_for_number, zombie_children
+from trio_broker.testing.processes.daemon import (
     READY,
-    come_true,
-    environment_of,
-    fake,
     home_with,
-    instance_of,
-    number_said,
-    pid_of,
+    instance_tag,
     serving,
     visit,
-    wait_ended,
-    zombies,
+    wait_exit,
+    wait_until,
 )
+from trio_broker.testing.processes.home import Home, Terminal, fake_command_line, is_running
 
 pytestmark = pytest.mark.process
 
@@ -65,12 +61,15 @@ WAYS = {
 async def family(home: Home) -> list[int]:
     """A busy agent, one that heeds nothing, and their children, in their groups and outside."""
     async with visit(home) as user:
-        polite, stubborn = await user.open("polite"), await user.open("stubborn", command=fake(*STUBBORN))
-        pids = [await pid_of(user, "polite"), await pid_of(user, "stubborn")]
+        polite, stubborn = (
+            await user.open("polite"),
+            await user.open("stubborn", command=fake_command_line(*STUBBORN)),
+        )
+        pids = [await agent_pid(user, "polite"), await agent_pid(user, "stubborn")]
         for session in (polite, stubborn):
-            pids += [await number_said(user, session, act) for act in ("fork-child", "setsid-child")]
+            pids += [await prompt_for_number(user, session, act) for act in ("fork-child", "setsid-child")]
         await user.submit(polite, "hang-hard")
-        assert all(lives(pid) for pid in pids)
+        assert all(is_running(pid) for pid in pids)
         return pids
 
 
@@ -101,12 +100,12 @@ def ctrl_c_twice(terminal: Terminal) -> int:
 @pytest.mark.parametrize("way", WAYS)
 async def test_f1_f2_f3_nothing_is_left_when_the_daemon_has_ended(way: str) -> None:
     with trio.fail_after(60), home_with(close_grace=0.3, term_grace=0.3) as home, serving(home) as daemon:
-        pids, instance = await family(home), instance_of(home)
+        pids, instance = await family(home), instance_tag(home)
         await WAYS[way](home, daemon)
-        assert await wait_ended(daemon) == 0, home.log
-        assert [pid for pid in pids if lives(pid)] == []
+        assert await wait_exit(daemon) == 0, home.log
+        assert [pid for pid in pids if is_running(pid)] == []
         assert not home.socket.exists()
-        await come_true(lambda: guardians(instance) == [])
+        await wait_until(lambda: guardians(instance) == [])
 
 
 @pytest.mark.parametrize("leave", [ctrl_c, ctrl_c_twice, Terminal.close_window])
@@ -119,40 +118,40 @@ async def test_f1_nothing_is_left_when_the_daemons_terminal_says_so(leave: Calla
         home.terminal("serve") as terminal,
     ):
         await trio.to_thread.run_sync(terminal.see, READY)
-        pids, instance = await family(home), instance_of(home)
+        pids, instance = await family(home), instance_tag(home)
         assert await trio.to_thread.run_sync(leave, terminal) == 0, terminal.screen
-        assert [pid for pid in pids if lives(pid)] == []
+        assert [pid for pid in pids if is_running(pid)] == []
         assert not home.socket.exists()
-        await come_true(lambda: guardians(instance) == [])
+        await wait_until(lambda: guardians(instance) == [])
 
 
 @pytest.mark.slow
 async def test_f4_nothing_is_left_of_a_daemon_that_was_killed_and_the_next_one_starts() -> None:
     with trio.fail_after(60), home_with() as home:
         with serving(home) as daemon:
-            pids, instance = await family(home), instance_of(home)
+            pids, instance = await family(home), instance_tag(home)
             daemon.kill()
-            await wait_ended(daemon)
-            await come_true(lambda: not any(lives(pid) for pid in pids))
+            await wait_exit(daemon)
+            await wait_until(lambda: not any(is_running(pid) for pid in pids))
             assert home.socket.exists()
         with serving(home) as second:
             async with visit(home) as user:
                 assert (await user.status())["pid"] == second.pid
                 assert await user.prompt(await user.open("new"), "say hello") == "end_turn"
             second.terminate()
-            assert await wait_ended(second) == 0
-        await come_true(lambda: guardians(instance) == [])
+            assert await wait_exit(second) == 0
+        await wait_until(lambda: guardians(instance) == [])
 
 
 async def test_f2_a_child_that_left_the_group_is_gone_when_close_is_answered() -> None:
     with trio.fail_after(60), home_with() as home, serving(home):
         async with visit(home) as user, visit(home) as other:
             neighbour = await other.open("neighbour")
-            theirs = await number_said(other, neighbour, "setsid-child")
+            theirs = await prompt_for_number(other, neighbour, "setsid-child")
             session = await user.open("a")
-            child = await number_said(user, session, "setsid-child")
+            child = await prompt_for_number(user, session, "setsid-child")
             await user.call("_trio_broker/close", sessionId=session)
-            assert not lives(child) and lives(theirs)
+            assert not is_running(child) and is_running(theirs)
 
 
 @pytest.mark.slow
@@ -167,8 +166,8 @@ async def test_f6_b10_a_daemon_keeps_no_zombie_and_no_file_of_sessions_that_left
                 session = await user.open(f"s{number}")
                 await user.prompt(session, "fork-child; setsid-child")
                 await user.call("_trio_broker/close", sessionId=session)
-            await come_true(lambda: zombies(daemon.pid) == [])
-            await come_true(lambda: open_files(daemon.pid) == files)
+            await wait_until(lambda: zombie_children(daemon.pid) == [])
+            await wait_until(lambda: open_files(daemon.pid) == files)
 
 
 def open_files(pid: int) -> int:
@@ -187,10 +186,10 @@ ESCAPES = "\x1b]0;title\x07\x1b[2J\x1b[31mred\x9b31m\r words"
 
 def test_f9_control_characters_of_an_agent_do_not_reach_the_terminal() -> None:
     with home_with() as home:
-        command = shlex.join(fake("--stderr", ESCAPES, "--exit-at-start", "3"))
+        command = shlex.join(fake_command_line("--stderr", ESCAPES, "--exit-at-start", "3"))
         failed = home.run("prompt", "--command", command, "-s", "a", "hello")
         assert failed.returncode == 1 and "red" in failed.stderr and "words" in failed.stderr
-        talker = shlex.join(fake("--stderr", ESCAPES))
+        talker = shlex.join(fake_command_line("--stderr", ESCAPES))
         said = home.run("prompt", "--command", talker, "-s", "b", f"say {ESCAPES}; tool {ESCAPES}; die 1")
         assert said.returncode == 1 and "red" in said.stdout and "words" in said.stderr
         status, shown = home.run("status"), home.run("sessions", "show", "-s", "b")
@@ -203,8 +202,8 @@ async def test_f10_under_a_daemon_only_the_marks_are_added_to_the_environment() 
         assert environment_of(daemon.pid)["SECRET_TOKEN"] == "secret"
         async with visit(home) as user:
             await user.open("a")
-            found = environment_of(await pid_of(user, "a"))
-            marks = {"TRIO_BROKER_INSTANCE": instance_of(home), "TRIO_BROKER_SESSION": "a"}
+            found = environment_of(await agent_pid(user, "a"))
+            marks = {"TRIO_BROKER_INSTANCE": instance_tag(home), "TRIO_BROKER_SESSION": "a"}
             assert {name: found.pop(name) for name in marks} == marks
             assert found == {name: home.env[name] for name in found}
             assert set(found) <= {"HOME", "PATH", "USER", "LANG", "TERM"}
@@ -215,14 +214,14 @@ async def test_g5_twenty_agents_that_heed_nothing_are_ended_together() -> None:
     with trio.fail_after(120), home_with(close_grace=1, term_grace=1) as home, serving(home) as daemon:
         async with visit(home) as user:
             for number in range(20):
-                session = await user.open(f"s{number}", command=fake(*STUBBORN))
+                session = await user.open(f"s{number}", command=fake_command_line(*STUBBORN))
                 await user.submit(session, "hang-hard")
             pids = [view["pid"] for view in (await user.status())["sessions"]]
         assert len(set(pids)) == 20
         daemon.terminate()
         with trio.fail_after(BUDGET):
-            assert await wait_ended(daemon) == 0
-        assert [pid for pid in pids if lives(pid)] == []
+            assert await wait_exit(daemon) == 0
+        assert [pid for pid in pids if is_running(pid)] == []
         with serving(home):
             sessions = await trio.to_thread.run_sync(home.status)
             phases = {view["key"]: view["phase"] for view in sessions["sessions"]}
@@ -238,17 +237,17 @@ async def test_g7_a_second_signal_ends_what_the_first_one_waits_for(number: Sign
     ):
         pids = await family(home)
         daemon.send_signal(number)
-        await come_true(lambda: "stopping=False" in home.log)
-        assert lives(pids[1])
+        await wait_until(lambda: "stopping=False" in home.log)
+        assert is_running(pids[1])
         daemon.send_signal(number)
-        assert await wait_ended(daemon) == 0, home.log
-        assert [pid for pid in pids if lives(pid)] == []
+        assert await wait_exit(daemon) == 0, home.log
+        assert [pid for pid in pids if is_running(pid)] == []
 
 
 async def test_g6_a_daemon_that_stops_opens_nothing_and_says_so() -> None:
     with trio.fail_after(60), home_with(close_grace=MINUTES) as home, serving(home) as daemon:
         async with visit(home) as user:
-            session = await user.open("a", command=fake(*STUBBORN))
+            session = await user.open("a", command=fake_command_line(*STUBBORN))
             running = user.later(user.prompt, session, "hang-hard")
             await user.wait_phase("a", "working")
             daemon.terminate()
@@ -257,4 +256,4 @@ async def test_g6_a_daemon_that_stops_opens_nothing_and_says_so() -> None:
             assert error.code == "draining" and "stopping" in error.message
             assert (await user.status())["sessions"][0]["key"] == "a"
         daemon.terminate()
-        assert await wait_ended(daemon) == 0
+        assert await wait_exit(daemon) == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from trio_broker.testing.talk import Json, Talk, said, updates
+from trio_broker.testing.processes.agent_process import AgentProcess, Json, said, updates
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "tests" / "protocol" / "schema" / "schema.json"
@@ -21,13 +21,13 @@ FAST = {**os.environ, "TRIO_BROKER_DEMO_SPEED": "50"}
 
 
 @pytest.fixture
-def talk() -> Iterator[Talk]:
-    with Talk(ARGV, FAST, cwd=ROOT) as talk:
+def talk() -> Iterator[AgentProcess]:
+    with AgentProcess(ARGV, FAST, cwd=ROOT) as talk:
         talk.start()
         yield talk
 
 
-def play(talk: Talk, text: str, option: str | None) -> list[Json]:
+def play(talk: AgentProcess, text: str, option: str | None) -> list[Json]:
     """A turn whose question is answered with that option, or cancelled; every message of it."""
     prompt = talk.prompt(text)
     seen: list[Json] = []
@@ -44,7 +44,7 @@ def questions(messages: list[Json]) -> list[Json]:
     return [message for message in messages if message.get("method") == "session/request_permission"]
 
 
-def test_a_turn_has_all_there_is_to_see(talk: Talk) -> None:
+def test_a_turn_has_all_there_is_to_see(talk: AgentProcess) -> None:
     turn = play(talk, "type the greeting", "apply")
     tags = {update["sessionUpdate"] for update in updates(turn)}
     assert tags >= {"agent_thought_chunk", "agent_message_chunk", "plan", "tool_call", "tool_call_update"}
@@ -60,7 +60,7 @@ def test_a_turn_has_all_there_is_to_see(talk: Talk) -> None:
     assert turn[-1]["result"] == {"stopReason": "end_turn"}
 
 
-def test_its_messages_fit_the_published_schema(talk: Talk) -> None:
+def test_its_messages_fit_the_published_schema(talk: AgentProcess) -> None:
     definitions = json.loads(SCHEMA.read_text())["$defs"]
     names = {
         "session/update": "SessionNotification",
@@ -72,22 +72,22 @@ def test_its_messages_fit_the_published_schema(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("option", ["leave", None])
-def test_a_no_is_respected(talk: Talk, option: str | None) -> None:
+def test_a_no_is_respected(talk: AgentProcess, option: str | None) -> None:
     turn = play(talk, "type it", option)
     assert "left greet.py as it was" in said(turn)
     assert [one["status"] for one in updates(turn) if "status" in one][-1] == "failed"
 
 
-def test_always_and_the_mode_code_ask_no_more(talk: Talk) -> None:
+def test_always_and_the_mode_code_ask_no_more(talk: AgentProcess) -> None:
     assert len(questions(play(talk, "one", "apply-always"))) == 1
     assert questions(play(talk, "two", "leave")) == []
-    with Talk(ARGV, FAST, cwd=ROOT) as other:
+    with AgentProcess(ARGV, FAST, cwd=ROOT) as other:
         other.start()
         assert other.call("session/set_mode", sessionId=other.session, modeId="code")["result"] == {}
         assert questions(play(other, "one", "leave")) == []
 
 
-def test_a_build_is_silent_and_cancelled_at_once(talk: Talk) -> None:
+def test_a_build_is_silent_and_cancelled_at_once(talk: AgentProcess) -> None:
     prompt = talk.prompt("please build it all")
     while talk.message().get("params", {}).get("update", {}).get("status") != "in_progress":
         pass
@@ -98,7 +98,7 @@ def test_a_build_is_silent_and_cancelled_at_once(talk: Talk) -> None:
     assert talk.call("session/close", sessionId=talk.session)["result"] == {}
 
 
-def test_a_build_of_so_many_seconds(talk: Talk) -> None:
+def test_a_build_of_so_many_seconds(talk: AgentProcess) -> None:
     begin = time.monotonic()
     turn = talk.turn("build 0.5")
     assert time.monotonic() - begin > 0.5
@@ -106,14 +106,14 @@ def test_a_build_of_so_many_seconds(talk: Talk) -> None:
 
 
 def test_without_hurry_it_can_be_watched() -> None:
-    with Talk(ARGV, {**os.environ, "TRIO_BROKER_DEMO_SPEED": "nonsense"}, cwd=ROOT) as talk:
+    with AgentProcess(ARGV, {**os.environ, "TRIO_BROKER_DEMO_SPEED": "nonsense"}, cwd=ROOT) as talk:
         talk.start()
         begin = time.monotonic()
         play(talk, "go fast", "apply")
         assert 0.4 < time.monotonic() - begin < 6  # a tenth of these six seconds
 
 
-def test_it_ends_with_stdin_even_in_the_middle_of_a_turn(talk: Talk) -> None:
+def test_it_ends_with_stdin_even_in_the_middle_of_a_turn(talk: AgentProcess) -> None:
     talk.prompt("build")
     talk.message()
     assert talk.hang_up() == 0
@@ -122,7 +122,7 @@ def test_it_ends_with_stdin_even_in_the_middle_of_a_turn(talk: Talk) -> None:
     assert talk.stderr == b""
 
 
-def test_what_it_does_not_know(talk: Talk) -> None:
+def test_what_it_does_not_know(talk: AgentProcess) -> None:
     assert talk.call("session/fork")["error"]["code"] == -32601
     assert talk.call("session/prompt", sessionId="x", prompt=[])["error"]["code"] == -32002
     assert talk.call("session/set_mode", sessionId=talk.session, modeId="x")["error"]["code"] == -32602

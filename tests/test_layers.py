@@ -40,13 +40,12 @@ MAY_IMPORT = {
     # the other side of the socket
     "client": "errors protocol transport",
     "tui": "errors protocol client",
-    "cli": "errors model protocol auth.policy config agent.catalog agent.installed agent.process_tags client "
-    "demo_agent",
-    "cli.daily.status": "errors client tui",  # `top`
-    "cli.agents.probe": "errors config agent.catalog agent.probe",  # it starts an agent itself: no broker need run
-    "cli.daemon.doctor": "errors config agent.catalog agent.probe agent.spawn agent.process_tags client",  # as above
+    "cli": "errors protocol auth.policy config agent.catalog agent.installed agent.process_tags client demo_agent",
+    "cli.daily.status": "errors tui",  # `top`
+    "cli.agents.probe": "agent.catalog agent.probe",  # it starts an agent itself: no broker need run
+    "cli.daemon.doctor": "errors config agent.catalog agent.probe agent.process_tags",  # as above
     "cli.daemon.config_check": "errors config agent.installed agent.catalog transport.listeners",  # the daemon's checks
-    "cli.daemon.serve": "errors model protocol config client ioutil daemon",  # `serve` is the daemon
+    "cli.daemon.serve": "errors config ioutil daemon",  # `serve` is the daemon
     "cli.remote.websocket_pump": "errors model transport",
     "cli.testing.check": "errors agent.catalog agent.spawn testing",
     "cli.testing.chaos": "testing",
@@ -54,15 +53,16 @@ MAY_IMPORT = {
     # run by agents' own processes, hundreds of which are started in a test: they import hardly anything
     "demo_agent": "testing",
     "testing": "",
-    "testing.memory": "model agent",
-    "testing.rig": "errors model supervision protocol auth config journal agent session broker server transport client",
-    "testing.invariants": "errors protocol journal session",
-    "testing.faults": "errors agent",
     "testing.chaos": "errors protocol client",
     "testing.check": "errors protocol agent.process_tags transport",
-    "testing.peer": "protocol",
-    "testing.web": "protocol auth config session server transport client",
-    "testing.real": "protocol config agent.spawn transport",
+    "testing.clients.user": "errors protocol client transport",
+    "testing.clients.websocket_peer": "protocol",
+    "testing.in_process.memory_agent": "model agent",
+    "testing.in_process.rig": "supervision auth config journal agent session broker server transport client",
+    "testing.in_process.websocket": "auth config session server transport client",
+    "testing.in_process.invariants": "errors protocol journal session",
+    "testing.in_process.faults": "errors agent",
+    "testing.processes.daemon": "transport",
     "testing.plugin": "config",
 }
 
@@ -71,14 +71,17 @@ ONLY_STANDARD_LIBRARY = (
     "agent.guardian",
     "client.blocking",
     "demo_agent",
-    "testing.acts",
     "testing.agent",
-    "testing.remembered",
-    "testing.scripted",
-    "testing.stdio",
-    "testing.talk",
-    "testing.warden",
-    "testing.words",
+    "testing.processes",
+    "testing.processes.agent_process",
+    "testing.processes.watchdog",
+    "testing.scripted_agent",
+    "testing.scripted_agent.actions",
+    "testing.scripted_agent.agent",
+    "testing.scripted_agent.help_text",
+    "testing.scripted_agent.script",
+    "testing.scripted_agent.session_store",
+    "testing.scripted_agent.stdio",
     "__main__",
     "__init__",
 )

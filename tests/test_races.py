@@ -16,8 +16,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "trio_broker"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker.config.config import load
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 LIMIT = 120

@@ -18,7 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 from trio_broker import __version__
-from trio_broker.testing.stdio import Json, Link, RpcError, new_session_id, prompt_text, text_block
+from trio_broker.testing.scripted_agent.stdio import (
+    Json,
+    RpcError,
+    StdioConnection,
+    new_session_id,
+    prompt_text,
+    text_block,
+)
 
 BUILD = re.compile(r"\b(build|compile|test suite)\b", re.IGNORECASE)
 BUILD_SECONDS = 60.0
@@ -58,7 +65,7 @@ class Session:
 class Turn:
     """One prompt, played in a thread of its own; every pause in it ends at once on a cancel."""
 
-    def __init__(self, link: Link, session: Session, message: Json) -> None:
+    def __init__(self, link: StdioConnection, session: Session, message: Json) -> None:
         self.link, self.session, self.id = link, session, message["id"]
         self.text = prompt_text(message.get("params") or {}).strip()
         self.cancelled = threading.Event()
@@ -212,7 +219,7 @@ def _short(text: str) -> str:
 
 class Agent:
     def __init__(self) -> None:
-        self.link = Link()
+        self.link = StdioConnection()
         self.sessions: dict[str, Session] = {}
 
     def handle(self, message: Json) -> object:

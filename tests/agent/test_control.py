@@ -9,25 +9,25 @@ import pytest
 import trio
 
 from trio_broker.agent import process_tags
-from trio_broker.testing.home import Home
-from trio_broker.testing.real import come_true, fake, home_with, instance_of, serving, visit
-from trio_broker.testing.rig import Later, User
+from trio_broker.testing.clients.user import BackgroundCall, User
+from trio_broker.testing.processes.daemon import home_with, instance_tag, serving, visit, wait_until
+from trio_broker.testing.processes.home import Home, fake_command_line
 
 pytestmark = pytest.mark.process
 
 Json = dict[str, object]
 
 
-async def introduce(user: User, *flags: str) -> Later[Json]:
+async def introduce(user: User, *flags: str) -> BackgroundCall[Json]:
     """Ask for what an agent says of itself; all of these are the same program, as with `npx`."""
-    await user.call("_trio_broker/bind", command=fake(*flags))
+    await user.call("_trio_broker/bind", command=fake_command_line(*flags))
     return user.later(user.call, "initialize", protocolVersion=1, clientCapabilities={})
 
 
 async def marked(home: Home, number: int) -> None:
     """Wait until so many processes are marked by that daemon."""
-    instance = instance_of(home)
-    await come_true(lambda: len(process_tags.find(lambda kin: kin.instance == instance)) == number)
+    instance = instance_tag(home)
+    await wait_until(lambda: len(process_tags.find(lambda kin: kin.instance == instance)) == number)
 
 
 async def test_f1_the_end_of_one_program_ends_no_other_of_its_name() -> None:

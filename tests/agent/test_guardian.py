@@ -17,8 +17,8 @@ import pytest
 import trio
 
 from trio_broker.agent import guardian, orphans, process_tags
-from trio_broker.testing.home import LIMIT, eventually, lives
-from trio_broker.testing.real import come_true, wait_ended
+from trio_broker.testing.processes.daemon import wait_exit, wait_until
+from trio_broker.testing.processes.home import LIMIT, eventually, is_running
 
 pytestmark = pytest.mark.process
 
@@ -45,7 +45,7 @@ class Guarded:
     def settled(self) -> bool:
         """Whether every agent lives, and its grandchild, and nobody in between."""
         pids = self.pids()
-        strays = [pid for pid in pids if lives(pid) and os.getsid(pid) not in pids]
+        strays = [pid for pid in pids if is_running(pid) and os.getsid(pid) not in pids]
         return len(pids) == 2 * AGENTS and len(strays) == AGENTS
 
     def guardians(self) -> list[int]:
@@ -110,8 +110,8 @@ async def test_f4_nothing_is_left_of_a_broker_that_was_killed(guarded: Guarded, 
     with trio.fail_after(60), guarded.broker(tmp_path / "log") as broker:
         (guard,) = guarded.guardians()
         broker.kill()
-        await wait_ended(broker)
-        await come_true(lambda: not lives(guard))
+        await wait_exit(broker)
+        await wait_until(lambda: not is_running(guard))
         assert guarded.pids() == []
 
 
@@ -121,7 +121,7 @@ async def test_f4_the_end_in_good_order_takes_the_guardian_along_and_nobody_else
     with trio.fail_after(60), guarded.broker(tmp_path / "log") as broker:
         assert len(guarded.guardians()) == 1 and broker.stdin is not None
         broker.stdin.close()
-        assert await wait_ended(broker) == 0
+        assert await wait_exit(broker) == 0
         assert guarded.guardians() == [] and guarded.settled()
 
 
@@ -130,10 +130,10 @@ async def test_f4_a_guardian_that_died_has_a_successor(guarded: Guarded, tmp_pat
         for _ in range(2):
             (guard,) = guarded.guardians()
             os.kill(guard, signal.SIGKILL)
-            await come_true(partial(guarded.another_than, guard))
+            await wait_until(partial(guarded.another_than, guard))
         assert guarded.settled()
         broker.kill()
-        await come_true(lambda: guarded.pids() == [])
+        await wait_until(lambda: guarded.pids() == [])
 
 
 async def test_f4_a_broker_that_can_start_no_guardian_goes_on_and_tries_again(
@@ -144,12 +144,12 @@ async def test_f4_a_broker_that_can_start_no_guardian_goes_on_and_tries_again(
         soft, hard = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (3, hard))
         os.kill(guarded.guardians()[0], signal.SIGKILL)
-        await come_true(lambda: log.read_text().count("guardian_not_started") >= 2)
+        await wait_until(lambda: log.read_text().count("guardian_not_started") >= 2)
         resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (soft, hard))
-        await come_true(guarded.guardians)
+        await wait_until(guarded.guardians)
         assert broker.poll() is None and guarded.settled() and broker.stdin is not None
         broker.stdin.close()
-        assert await wait_ended(broker) == 0 and guarded.guardians() == []
+        assert await wait_exit(broker) == 0 and guarded.guardians() == []
 
 
 async def test_f4_a_stopped_guardian_does_not_hold_up_the_end(guarded: Guarded, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_f4_a_stopped_guardian_does_not_hold_up_the_end(guarded: Guarded, 
         os.kill(guard, signal.SIGSTOP)
         assert broker.stdin is not None
         broker.stdin.close()
-        assert await wait_ended(broker) == 0
+        assert await wait_exit(broker) == 0
         assert guarded.guardians() == []
 
 
@@ -179,7 +179,7 @@ async def test_f4_a_guardian_heeds_no_signal(guarded: Guarded) -> None:
             guard.send_signal(number)
         assert guarded.pids() != [] and guard.stdin is not None
         guard.stdin.close()
-        await come_true(lambda: guard.poll() is not None)
+        await wait_until(lambda: guard.poll() is not None)
         assert guard.returncode == 0 and guarded.pids() == []
 
 
@@ -192,7 +192,7 @@ async def test_f4_a_guardian_outlives_the_files_it_came_from(guarded: Guarded, t
         (tmp_path / "process_tags.py").unlink()
         assert guard.stdin is not None
         guard.stdin.close()
-        await come_true(lambda: guarded.pids() == [])
+        await wait_until(lambda: guarded.pids() == [])
 
 
 async def test_f4_a_guardian_that_is_told_so_ends_nobody(guarded: Guarded) -> None:
@@ -200,7 +200,7 @@ async def test_f4_a_guardian_that_is_told_so_ends_nobody(guarded: Guarded) -> No
         assert guard.stdin is not None
         guard.stdin.write(b"q")
         guard.stdin.close()
-        await come_true(lambda: guard.poll() is not None)
+        await wait_until(lambda: guard.poll() is not None)
         assert guard.returncode == 0 and len(guarded.pids()) == 1
 
 
@@ -243,7 +243,7 @@ async def test_a_guardian_lives_in_a_session_of_its_own(guarded: Guarded) -> Non
             pid = await nursery.start(orphans.run_watchdog, guarded.instance)
             assert os.getsid(pid) == pid
             nursery.cancel_scope.cancel()
-        assert not lives(pid)
+        assert not is_running(pid)
 
 
 async def test_f6_an_adopted_orphan_is_reaped_and_the_exit_code_of_ours_is_not_lost() -> None:

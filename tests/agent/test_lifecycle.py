@@ -10,8 +10,10 @@ import pytest
 import trio
 
 from trio_broker.errors import AgentGone, SessionOver
-from trio_broker.testing.home import lives
-from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, wait_queued
+from trio_broker.testing.in_process.rig import open_real
+from trio_broker.testing.processes.agents import agent_pid, prompt_for_number
+from trio_broker.testing.processes.daemon import wait_queue_length, wait_until
+from trio_broker.testing.processes.home import fake_command_line, is_running
 
 pytestmark = pytest.mark.process
 
@@ -32,12 +34,12 @@ async def test_c5_an_agent_killed_in_mid_turn_is_told_at_once_with_signal_and_la
         async with open_real(liveness=FOR_EVER) as rig, rig.connect() as user, rig.connect() as other:
             neighbour = await other.open("neighbour")
             busy = other.later(other.prompt, neighbour, "wait 1; say undisturbed")
-            session = await user.open("a", command=fake("--stderr", "my last words"))
+            session = await user.open("a", command=fake_command_line("--stderr", "my last words"))
             running = user.later(user.prompt, session, "say begun; hang")
-            await come_true(lambda: user.said(session))
+            await wait_until(lambda: user.said(session))
             queued = [user.later(user.prompt, session, f"say {number}") for number in range(2)]
-            await wait_queued(user, "a", 2)
-            os.kill(await pid_of(user, "a"), signal.SIGKILL)
+            await wait_queue_length(user, "a", 2)
+            os.kill(await agent_pid(user, "a"), signal.SIGKILL)
             error = await running.fails()
             assert isinstance(error, AgentGone) and error.details["signal"] == "SIGKILL"
             assert "SIGKILL" in error.message and "my last words" in error.details["stderrTail"]
@@ -74,21 +76,21 @@ async def test_c7_a_grandchild_that_holds_stdout_does_not_hide_the_death() -> No
     with trio.fail_after(60):
         async with open_real(liveness=FOR_EVER) as rig, rig.connect() as user:
             session = await user.open("a")
-            child = await number_said(user, session, "fork-child")
+            child = await prompt_for_number(user, session, "fork-child")
             error = await user.later(user.prompt, session, "die 3").fails()
             assert isinstance(error, AgentGone) and error.details["exitCode"] == 3
-            await come_true(lambda: not lives(child))
+            await wait_until(lambda: not is_running(child))
 
 
 async def test_c7_nor_does_one_that_left_the_group(stray: list[int]) -> None:
     with trio.fail_after(60):
         async with open_real(liveness=FOR_EVER) as rig, rig.connect() as user:
             session = await user.open("a")
-            child = await number_said(user, session, "setsid-child")
+            child = await prompt_for_number(user, session, "setsid-child")
             stray.append(child)
             error = await user.later(user.prompt, session, "kill SEGV").fails()
             assert isinstance(error, AgentGone) and error.details["signal"] == "SIGSEGV"
-            assert (await user.wait_phase("a", "dead"))["error"] and lives(child)
+            assert (await user.wait_phase("a", "dead"))["error"] and is_running(child)
 
 
 async def test_c7_an_agent_that_closes_its_stdout_and_lives_is_told_as_such_and_ended() -> None:
@@ -97,11 +99,11 @@ async def test_c7_an_agent_that_closes_its_stdout_and_lives_is_told_as_such_and_
             open_real(liveness=FOR_EVER, close_grace=0.1, term_grace=0.1) as rig,
             rig.connect() as user,
         ):
-            session = await user.open("a", command=fake("--ignore-eof", "--ignore-term"))
-            pid = await pid_of(user, "a")
+            session = await user.open("a", command=fake_command_line("--ignore-eof", "--ignore-term"))
+            pid = await agent_pid(user, "a")
             error = await user.later(user.prompt, session, "say bye; close-stdout; hang-hard").fails()
             assert isinstance(error, AgentGone) and "closed its stdout while its process" in error.message
-            await come_true(lambda: not lives(pid))
+            await wait_until(lambda: not is_running(pid))
             assert user.said(session) == "bye"
 
 
@@ -109,6 +111,6 @@ async def test_c5_an_agent_that_dies_while_idle_is_seen_and_its_key_is_free() ->
     with trio.fail_after(60):
         async with open_real(liveness=FOR_EVER) as rig, rig.connect() as user:
             await user.open("a")
-            os.kill(await pid_of(user, "a"), signal.SIGKILL)
+            os.kill(await agent_pid(user, "a"), signal.SIGKILL)
             await user.wait_phase("a", "dead")
             assert await user.prompt(await user.open("a"), "say again") == "end_turn"

@@ -11,9 +11,11 @@ import pytest
 import trio
 
 from trio_broker.errors import NoSession
-from trio_broker.testing.home import lives
-from trio_broker.testing.real import come_true, fake, number_said, open_real, pid_of, zombies
-from trio_broker.testing.rig import Rig, User
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.rig import Rig, open_real
+from trio_broker.testing.processes.agents import agent_pid, prompt_for_number, zombie_children
+from trio_broker.testing.processes.daemon import wait_until
+from trio_broker.testing.processes.home import fake_command_line, is_running
 
 pytestmark = pytest.mark.process
 
@@ -31,7 +33,7 @@ async def test_f8_a_polite_agent_ends_by_itself_when_its_stdin_does() -> None:
 async def test_f8_one_that_does_not_heed_it_gets_sigterm() -> None:
     with trio.fail_after(60):
         async with open_real(close_grace=0.2, term_grace=30) as rig, rig.connect() as user:
-            session = await user.open("a", command=fake("--ignore-eof"))
+            session = await user.open("a", command=fake_command_line("--ignore-eof"))
             closed = await user.call("_trio_broker/close", sessionId=session)
             assert closed["exit"]["signal"] == "SIGTERM"
 
@@ -40,7 +42,7 @@ async def test_f8_one_that_does_not_heed_it_gets_sigterm() -> None:
 async def test_f8_one_that_heeds_nothing_gets_sigkill(flags: tuple[str, ...]) -> None:
     with trio.fail_after(60):
         async with open_real(close_grace=0.2, term_grace=0.2) as rig, rig.connect() as user:
-            session = await user.open("a", command=fake(*flags))
+            session = await user.open("a", command=fake_command_line(*flags))
             closed = await user.call("_trio_broker/close", sessionId=session)
             assert closed["exit"]["signal"] == "SIGKILL"
 
@@ -51,11 +53,11 @@ async def test_f1_children_of_an_agent_are_gone_when_its_end_is_answered(verb: s
     with trio.fail_after(60):
         async with open_real(close_grace=30) as rig, rig.connect() as user:
             session = await user.open("a")
-            pid, child = await pid_of(user, "a"), await number_said(user, session, "fork-child")
-            assert lives(child)
+            pid, child = await agent_pid(user, "a"), await prompt_for_number(user, session, "fork-child")
+            assert is_running(child)
             await user.call(f"_trio_broker/{verb}", sessionId=session)
-            assert not lives(pid)
-            await come_true(lambda: not lives(child))
+            assert not is_running(pid)
+            await wait_until(lambda: not is_running(child))
 
 
 @pytest.mark.parametrize("how", ["kill KILL", "die 1"])
@@ -63,34 +65,34 @@ async def test_f1_children_of_an_agent_that_broke_down_are_gone(how: str) -> Non
     with trio.fail_after(60):
         async with open_real(close_grace=0.2, term_grace=0.2) as rig, rig.connect() as user:
             session = await user.open("a")
-            child = await number_said(user, session, "fork-child")
+            child = await prompt_for_number(user, session, "fork-child")
             await user.later(user.prompt, session, how).fails()
-            await come_true(lambda: not lives(child))
+            await wait_until(lambda: not is_running(child))
 
 
 async def test_f1_nothing_is_left_when_the_broker_is_cancelled() -> None:
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake(*STUBBORN))
-            pids = [await pid_of(user, "a"), await number_said(user, session, "fork-child")]
-            rig.axe.cancel()
+            session = await user.open("a", command=fake_command_line(*STUBBORN))
+            pids = [await agent_pid(user, "a"), await prompt_for_number(user, session, "fork-child")]
+            rig.cancel_scope.cancel()
             await rig.ended.wait()
-            assert not lives(pids[0])
-            await come_true(lambda: not lives(pids[1]))
+            assert not is_running(pids[0])
+            await wait_until(lambda: not is_running(pids[1]))
 
 
 async def test_f7_a_session_stuck_in_every_way_is_killed_and_its_key_is_free() -> None:
     """It reads nothing, writes to it are stuck in the pipe, a cancel is under way, another prompt waits."""
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake("--deaf", *STUBBORN))
-            pid = await pid_of(user, "a")
+            session = await user.open("a", command=fake_command_line("--deaf", *STUBBORN))
+            pid = await agent_pid(user, "a")
             stuck = user.later(user.prompt, session, "x" * 1_000_000)
             await user.wait_phase("a", "working")
             await user.submit(session, "and this")
             await user.cancel(session)
             await user.call("_trio_broker/kill", sessionId=session)
-            assert not lives(pid) and await stuck.wait() == "cancelled"
+            assert not is_running(pid) and await stuck.wait() == "cancelled"
             assert await user.prompt(await user.open("a"), "say free") == "end_turn"
 
 
@@ -98,7 +100,7 @@ async def test_f7_an_agent_that_was_stopped_is_ended_as_well() -> None:
     with trio.fail_after(60):
         async with open_real(close_grace=0.1, term_grace=0.1) as rig, rig.connect() as user:
             session = await user.open("a")
-            os.kill(await pid_of(user, "a"), signal.SIGSTOP)
+            os.kill(await agent_pid(user, "a"), signal.SIGSTOP)
             closed = await user.call("_trio_broker/close", sessionId=session)
             assert closed["exit"]["signal"] == "SIGKILL"
 
@@ -106,7 +108,7 @@ async def test_f7_an_agent_that_was_stopped_is_ended_as_well() -> None:
 async def test_f9_megabytes_on_stderr_hold_up_nothing_and_the_end_of_them_is_kept() -> None:
     with trio.fail_after(60):
         async with open_real(stderr_ring=1000) as rig, rig.connect() as user:
-            session = await user.open("a", command=fake("--stderr", "the very first"))
+            session = await user.open("a", command=fake_command_line("--stderr", "the very first"))
             assert await user.prompt(session, "stderr 10000000; say done") == "end_turn"
             assert user.said(session) == "done"
             logs = await user.call("_trio_broker/logs", sessionId=session)
@@ -150,7 +152,7 @@ async def test_b9_b10_f6_two_hundred_one_shot_sessions_leave_no_file_no_entry_an
             for batch in range(20):
                 await all_together(user, [f"{batch}/{number}" for number in range(10)])
             assert more(files) == set()
-            assert zombies(os.getpid()) == []
+            assert zombie_children(os.getpid()) == []
             assert tables(rig) == {"sessions": 0, "ids": 0, "controls": 0, "starting": 0}
             error = await user.later(user.call, "_trio_broker/cancel", key="0/0").fails()
             assert isinstance(error, NoSession)
@@ -180,9 +182,9 @@ async def test_b10_f6_nor_do_a_hundred_that_died_or_never_started_leave_files_or
                 session = await user.open(f"s{number}")
                 await user.later(user.prompt, session, "fork-child; kill KILL").fails()
                 await user.later(user.open, f"f{number}", command=[f"no-such-agent-{number}"]).fails()
-            await come_true(lambda: rig.broker.pool.live() == 0)
+            await wait_until(lambda: rig.broker.pool.live() == 0)
             with trio.move_on_after(30):
-                await come_true(lambda: not more(files))
+                await wait_until(lambda: not more(files))
             assert more(files) == set()
-            assert zombies(os.getpid()) == []
+            assert zombie_children(os.getpid()) == []
             assert rig.broker.registry.starting.borrowed_tokens == 0

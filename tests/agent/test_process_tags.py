@@ -14,7 +14,7 @@ import pytest
 
 from trio_broker.agent import process_tags
 from trio_broker.agent.process_tags import TaggedProcess
-from trio_broker.testing.home import LIMIT, eventually, lives
+from trio_broker.testing.processes.home import LIMIT, eventually, is_running
 
 NOBODY = 65534
 SLEEP = ("sleep", "600")
@@ -106,7 +106,7 @@ def test_f2_a_grandchild_that_left_group_and_parent_is_found_and_ended(marked: M
         eventually(marked.strays)
         pids = [kin.pid for kin in marked.find()]
         assert len(pids) == 2 and process_tags.end_all(marked.mine, LIMIT) == 2
-        assert not any(lives(pid) for pid in pids) and marked.find() == []
+        assert not any(is_running(pid) for pid in pids) and marked.find() == []
         assert parent.wait() == -signal.SIGKILL
 
 
@@ -205,7 +205,7 @@ def spared(process: subprocess.Popen[bytes]) -> bool:
     pending = [
         int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))
     ]
-    return pending == [0, 0] and lives(process.pid)
+    return pending == [0, 0] and is_running(process.pid)
 
 
 def start_time_of(pid: int) -> int:

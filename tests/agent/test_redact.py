@@ -13,8 +13,8 @@ from trio.testing import MockClock
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.redact import Redactor, is_secret
-from trio_broker.testing.home import CONFIG, FAKE, Home
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
+from trio_broker.testing.processes.home import CONFIG, FAKE, Home
 
 SECRET, LIKE_A_KEY = 'pass"wörd/1', "sk0123456789abcdefghijkl"
 SECRETS = st.text(min_size=8).filter(lambda text: text.isprintable() and "redacted" not in text)
@@ -73,7 +73,7 @@ async def test_what_is_for_mcp_servers_is_no_ones_but_the_agents(autojump_clock:
         async with open_rig() as rig, rig.connect() as user:
             session = await user.open("k", mcpServers=[programs, remote])
             assert SECRET in str(rig.agent("k").got("session/new")[0]["params"])
-            await rig.agent("k").complain(f"no way in with {SECRET}")
+            await rig.agent("k").write_stderr(f"no way in with {SECRET}")
             await user.prompt(session, f"say {SECRET}; say Bearer {LIKE_A_KEY}")
             said = user.said(session) + str(await user.call("_trio_broker/logs", key="k"))
             assert SECRET not in said and LIKE_A_KEY not in said

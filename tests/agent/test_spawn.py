@@ -13,9 +13,11 @@ from trio.testing import MockClock
 from trio_broker.agent.spawn import BASE_ENVIRONMENT
 from trio_broker.config.config import AgentConfig
 from trio_broker.errors import Misuse, SpawnFailed
-from trio_broker.testing.home import FAKE, lives
-from trio_broker.testing.real import LOOK, come_true, environment_of, fake, open_real, pid_of
-from trio_broker.testing.rig import Rig, User
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.rig import Rig, open_real
+from trio_broker.testing.processes.agents import agent_pid, environment_of
+from trio_broker.testing.processes.daemon import POLL_INTERVAL, wait_until
+from trio_broker.testing.processes.home import FAKE, fake_command_line, is_running
 
 pytestmark = pytest.mark.process
 
@@ -35,7 +37,7 @@ async def test_f10_an_agent_gets_the_named_environment_and_nothing_else(
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
             await user.open("a")
-            assert environment_of(await pid_of(user, "a")) == base()
+            assert environment_of(await agent_pid(user, "a")) == base()
             assert base()["LANG"] == "C.UTF-8"
 
 
@@ -49,7 +51,7 @@ async def test_f10_configuration_and_client_add_to_the_environment_by_name(
         async with open_real({"own": own}) as rig, rig.connect() as user:
             await user.open("a", agent="own", env={"TEST_SESSION": "1", "TEST_MODE": "off"})
             wanted = {"TEST_KEY": "key", "TEST_MODE": "off", "LANG": "C", "TEST_SESSION": "1"}
-            assert environment_of(await pid_of(user, "a")) == base() | wanted
+            assert environment_of(await agent_pid(user, "a")) == base() | wanted
 
 
 async def test_f11_an_agent_has_three_open_files(tmp_path: Path) -> None:
@@ -59,7 +61,7 @@ async def test_f11_an_agent_has_three_open_files(tmp_path: Path) -> None:
             for key in ("a", "b"):
                 session = await user.open(key)
                 await user.prompt(session, "fds")
-                fds = sorted(os.listdir(f"/proc/{await pid_of(user, key)}/fd"), key=int)
+                fds = sorted(os.listdir(f"/proc/{await agent_pid(user, key)}/fd"), key=int)
                 assert fds == ["0", "1", "2"], user.said(session)
 
 
@@ -68,7 +70,7 @@ async def test_an_agent_leads_a_session_of_its_own() -> None:
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
             await user.open("a")
-            pid = await pid_of(user, "a")
+            pid = await agent_pid(user, "a")
             assert os.getsid(pid) == os.getpgid(pid) == pid != os.getpid()
 
 
@@ -84,12 +86,15 @@ FAILURES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no program": ({"command": ["/"]}, ["could not be started", "'/'"]),
     "bad cwd": ({"agent": "lost"}, ["its directory /no/such/place does not exist"]),
     "exit at start": (
-        {"command": fake("--stderr", "no license found", "--exit-at-start", "3")},
+        {"command": fake_command_line("--stderr", "no license found", "--exit-at-start", "3")},
         ["exit code 3", "before it had a session", "no license found"],
     ),
     "exit 0 at start": ({"command": ["true"]}, ["exit code 0", "before it had a session"]),
     "killed at start": ({"command": ["sh", "-c", "kill -9 $$"]}, ["SIGKILL", "before it had a session"]),
-    "other version": ({"command": fake("--protocol", "2")}, ["ACP version 2", "the broker version 1"]),
+    "other version": (
+        {"command": fake_command_line("--protocol", "2")},
+        ["ACP version 2", "the broker version 1"],
+    ),
 }
 
 
@@ -102,7 +107,7 @@ async def test_f12_a_start_that_fails_says_why_and_frees_its_slot(failure: str) 
             error = await user.later(user.open, "a", **asked).fails()
             assert isinstance(error, SpawnFailed)
             assert [word for word in words if word not in error.message] == []
-            await come_true(lambda: rig.broker.pool.live() == 0)
+            await wait_until(lambda: rig.broker.pool.live() == 0)
             await slot_is_free(rig, user)
 
 
@@ -113,7 +118,7 @@ async def until_it_spoke(user: User, key: str) -> None:
     while not spoken:  # seen from outside only
         logs = await user.call("_trio_broker/logs", key=key)
         spoken = logs["stderr"] or logs["rejected"]
-        await trio.sleep(LOOK)
+        await trio.sleep(POLL_INTERVAL)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,7 @@ async def test_f12_one_that_gives_no_session_in_time_is_told_so(
             error = await start.fails()
             assert isinstance(error, SpawnFailed) and f"no session within {PATIENCE:g} s" in error.message
             assert [word for word in words if word not in error.message] == []
-            await come_true(lambda: rig.broker.pool.live() == 0)
+            await wait_until(lambda: rig.broker.pool.live() == 0)
             await slot_is_free(rig, user)
 
 
@@ -166,17 +171,17 @@ async def test_f12_an_agent_that_never_answers_is_ended(mock_clock: MockClock) -
         ):
             start = user.later(user.open, "a", agent="silent")
             await user.wait_phase("a", "starting")
-            while (pid := await pid_of(user, "a")) is None:  # noqa: ASYNC110  # seen from outside only
-                await trio.sleep(LOOK)
+            while (pid := await agent_pid(user, "a")) is None:  # noqa: ASYNC110  # seen from outside only
+                await trio.sleep(POLL_INTERVAL)
             mock_clock.jump(PATIENCE)
             assert isinstance(await start.fails(), SpawnFailed)
-            await come_true(lambda: not lives(pid))
+            await wait_until(lambda: not is_running(pid))
 
 
 async def test_f12_a_banner_before_the_first_message_is_passed_over() -> None:
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake("--banner"))
+            session = await user.open("a", command=fake_command_line("--banner"))
             assert await user.prompt(session, "say hello") == "end_turn"
             logs = await user.call("_trio_broker/logs", sessionId=session)
             assert logs["rejected"] == ["Welcome to the fake agent! An update is available."]

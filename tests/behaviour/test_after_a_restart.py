@@ -9,14 +9,14 @@ import sqlite3
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, is_running
 
 
 def kill_daemon(home: Home) -> None:
     """`kill -9`, and wait until it is gone."""
     pid = home.status()["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
+    eventually(lambda: not is_running(pid))
 
 
 def test_what_became_of_a_session_is_said_in_words(home: Home) -> None:
@@ -43,7 +43,7 @@ def test_after_a_kill_the_next_prompt_says_what_happened_and_history_shows_all(h
     home.until("k", "working")
     agent = home.session("k")["pid"]
     kill_daemon(home)
-    eventually(lambda: not lives(agent))
+    eventually(lambda: not is_running(agent))
     done = home.run("prompt", "-a", "demo", "-s", "k", "fast: again", "--approve-all")
     assert done.returncode == 0
     assert "[before] the last turn: unknown: the broker ended while this turn ran" in done.stderr

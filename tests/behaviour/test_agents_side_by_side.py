@@ -11,17 +11,11 @@ import trio
 
 from trio_broker.errors import BrokerError, SpawnFailed
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.real import (
-    come_true,
-    fake,
-    home_with,
-    open_real,
-    pid_of,
-    serving,
-    visit,
-    wait_queued,
-)
-from trio_broker.testing.rig import Rig, User, allow
+from trio_broker.testing.clients.user import User, allow
+from trio_broker.testing.in_process.rig import Rig, open_real
+from trio_broker.testing.processes.agents import agent_pid
+from trio_broker.testing.processes.daemon import home_with, serving, visit, wait_queue_length, wait_until
+from trio_broker.testing.processes.home import fake_command_line
 
 pytestmark = pytest.mark.process
 
@@ -37,7 +31,7 @@ async def test_main_job_with_real_processes_a_build_holds_up_nothing() -> None:
         async with visit(home) as user, visit(home) as other:
             a, b = await user.open("a"), await other.open("b")
             build = user.later(user.prompt, a, f"tool Build {MINUTES}")
-            await come_true(lambda: len(user.updates(a)) == 2)
+            await wait_until(lambda: len(user.updates(a)) == 2)
             with trio.fail_after(PROMPTLY):
                 assert await other.prompt(b, "say hello") == "end_turn"
                 c = await other.open("c")
@@ -47,7 +41,7 @@ async def test_main_job_with_real_processes_a_build_holds_up_nothing() -> None:
                 assert (await other.submit(a, "say follow-up"))["position"] == 1
                 assert await other.cancel(a) == "turn"
                 assert await build.wait() == "cancelled"
-                await come_true(lambda: user.said(a) == "follow-up")
+                await wait_until(lambda: user.said(a) == "follow-up")
             assert user.updates(a)[2]["status"] == "failed"
 
 
@@ -64,14 +58,14 @@ class Neighbour:
             for number in range(times):
                 assert await self.user.prompt(self.session, f"say {number}.") == "end_turn"
             assert self.user.said(self.session).endswith("".join(f"{number}." for number in range(times)))
-            assert await pid_of(self.user, "neighbour") == self.pid
+            assert await agent_pid(self.user, "neighbour") == self.pid
 
 
 @asynccontextmanager
 async def neighbour_of(rig: Rig) -> AsyncGenerator[Neighbour, None]:
     """A session of another client; it answers before and after the block."""
     async with rig.connect() as user:
-        neighbour = Neighbour(user, await user.open("neighbour"), await pid_of(user, "neighbour"))
+        neighbour = Neighbour(user, await user.open("neighbour"), await agent_pid(user, "neighbour"))
         await neighbour.answers()
         yield neighbour
         await neighbour.answers()
@@ -99,7 +93,7 @@ async def test_an_agent_that_misbehaves_harms_no_other_session(what: str) -> Non
             neighbour_of(rig) as neighbour,
             rig.connect() as user,
         ):
-            session = await user.open("bad", command=fake(*flags))
+            session = await user.open("bad", command=fake_command_line(*flags))
             turn = user.later(user.prompt, session, text)
             await user.wait_phase("bad", "working", "waiting", "dead", "suspended")
             await neighbour.answers()
@@ -114,7 +108,7 @@ async def test_an_agent_that_heeds_no_end_harms_no_other_session() -> None:
             neighbour_of(rig) as neighbour,
             rig.connect() as user,
         ):
-            session = await user.open("bad", command=fake(*STUBBORN))
+            session = await user.open("bad", command=fake_command_line(*STUBBORN))
             closing = user.later(user.call, "_trio_broker/close", sessionId=session)
             await neighbour.answers()
             assert not closing.done
@@ -129,10 +123,12 @@ async def test_an_agent_that_never_starts_harms_no_other_session() -> None:
             neighbour_of(rig) as neighbour,
             rig.connect() as user,
         ):
-            start = user.later(user.open, "bad", command=fake("--no-start"))
+            start = user.later(user.open, "bad", command=fake_command_line("--no-start"))
             await user.wait_phase("bad", "starting")
             await neighbour.answers()
-            error = await user.later(user.open, "worse", command=fake("--exit-at-start", "1")).fails()
+            error = await user.later(
+                user.open, "worse", command=fake_command_line("--exit-at-start", "1")
+            ).fails()
             assert isinstance(error, SpawnFailed)
             await neighbour.answers()
             assert not start.done
@@ -147,7 +143,7 @@ async def test_c19_a_flood_of_two_hundred_thousand_updates_harms_no_other_sessio
             turn = user.later(user.prompt, session, f"flood {count}; hang")
             while len(user.messages) < count // 2:
                 await neighbour.answers(1)
-            await come_true(lambda: len(user.messages) >= count)
+            await wait_until(lambda: len(user.messages) >= count)
             assert await user.cancel(session) == "turn"
             assert await turn.wait() == "cancelled"
             numbers = [int(update["content"]["text"].split()[0]) for update in user.updates(session)]
@@ -191,7 +187,7 @@ async def test_prompts_from_many_clients_for_one_session_are_answered_each_once(
                 for number in range(5)
                 for client in (user, other)
             ]
-            await wait_queued(user, "a", 10)
+            await wait_queue_length(user, "a", 10)
             await other.cancel(session)
             assert await first.wait() == "cancelled"
             assert [await later.wait() for later in queued] == ["end_turn"] * 10

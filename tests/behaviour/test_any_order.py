@@ -19,10 +19,11 @@ from trio_broker.model import Answered, Failed, Outcome
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn, TurnQueue
-from trio_broker.testing.invariants import records_of
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Later, settings
-from trio_broker.testing.stage import Stage
+from trio_broker.testing.clients.user import BackgroundCall
+from trio_broker.testing.in_process.invariants import log_records
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import settings
+from trio_broker.testing.in_process.thread_rig import ThreadRig
 
 KEYS = st.sampled_from(["a", "b"])
 TEXTS = st.sampled_from(["say x", "wait 5; say y", "hang", "hang-hard", "die 3", "say z; late 3"])
@@ -34,9 +35,9 @@ SEARCH = hypothesis.settings(hypothesis.settings.get_profile("search"), stateful
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage({"config": CONFIG, "habits": Habits(resume=True)})
-        self.prompts: list[tuple[str, str, Later[str]]] = []  # key, text, and what came of it
-        self.ended: dict[Later[str], object] = {}
+        self.stage = ThreadRig({"config": CONFIG, "habits": Habits(resume=True)})
+        self.prompts: list[tuple[str, str, BackgroundCall[str]]] = []  # key, text, and what came of it
+        self.ended: dict[BackgroundCall[str], object] = {}
         self.hurt: set[str] = set()
         self.cancelled: set[str] = set()
         self.sessions: set[Session] = set()  # closed ones, too
@@ -46,7 +47,7 @@ class Machine(RuleBasedStateMachine):
         for text in texts:
             self.prompts.append((key, text, self.stage.do(self._prompt, key, text)))
 
-    async def _prompt(self, key: str, text: str) -> Later[str]:  # noqa: ASYNC124  # it is run in Trio
+    async def _prompt(self, key: str, text: str) -> BackgroundCall[str]:  # noqa: ASYNC124  # it is run in Trio
         return self.stage.user.later(self._open_and_prompt, key, text)
 
     async def _open_and_prompt(self, key: str, text: str) -> str:
@@ -103,7 +104,7 @@ class Machine(RuleBasedStateMachine):
     def what_was_queued_runs_in_that_order(self) -> None:
         self.sessions |= set(self.stage.rig.broker.pool.snapshot())
         for session in self.sessions:
-            queued, started = (prompts_in(records_of(session), kind) for kind in ("queued", "started"))
+            queued, started = (prompts_in(log_records(session), kind) for kind in ("queued", "started"))
             waited = [prompt for prompt in started if prompt in queued]
             assert waited == [prompt for prompt in queued if prompt in waited], session
 

@@ -16,9 +16,10 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, allow, settings
-from trio_broker.testing.sweeps import sound_rig, sweep
+from trio_broker.testing.clients.user import allow
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, settings
+from trio_broker.testing.in_process.sweep import sound_rig, sweep
 
 RESUMES = Habits(resume=True)
 CLOSELY = int(os.environ.get("SWEEP_EVERY", "3"))  # the distance of two steps in the slow suite
@@ -216,7 +217,7 @@ async def tolerant(scenario: Callable[[Rig], Awaitable[None]], rig: Rig, nursery
     try:
         await scenario(rig)
     except* (BrokerError, AssertionError):
-        if not rig.axe.cancel_called:
+        if not rig.cancel_scope.cancel_called:
             raise
     nursery.cancel_scope.cancel()
 

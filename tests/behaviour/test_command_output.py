@@ -16,7 +16,7 @@ import pytest
 
 from trio_broker import __version__
 from trio_broker.cli.output import safe
-from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
+from trio_broker.testing.processes.home import CONFIG, FAKE, Home, eventually
 
 GOLDEN = Path(__file__).parent / "golden"
 EVIL = "\x1b[2J\x1b]0:owned\x07\x9b"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, Home, Terminal, eventually, fake
+from trio_broker.testing.processes.home import CONFIG, Home, Terminal, eventually, fake_command_line
 
 
 def at_work(shared: Home, key: str, person: Terminal) -> None:
@@ -78,7 +78,9 @@ def test_a_second_ctrl_c_in_exec_kills_the_agent(shared: Home, tmp_path: Path) -
 def test_ctrl_c_before_the_session_has_started(shared: Home, tmp_path: Path, command: str) -> None:
     """A prompt leaves it to start, and tells how to end it; an exec ends what is its own."""
     key = f"early {command}"
-    with shared.terminal(command, "hi", "-s", key, "--command", fake("--no-start"), cwd=tmp_path) as person:
+    with shared.terminal(
+        command, "hi", "-s", key, "--command", fake_command_line("--no-start"), cwd=tmp_path
+    ) as person:
         person.see("[starting] python")
         person.ctrl_c()
         person.see("sessions close -s 'early" if command == "prompt" else "the session has ended")

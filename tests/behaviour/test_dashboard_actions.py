@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import Home, eventually
-from trio_broker.testing.window import Window
+from trio_broker.testing.processes.home import Home, eventually
+from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 ENTER, CLEAR = "\r", "\x15"
 
@@ -28,7 +28,7 @@ def prompt(home: Home, key: str, text: str, *options: str) -> None:
 def test_a_permission_is_answered_by_a_key(home: Home) -> None:
     prompt(home, "quiet", "say hello")
     prompt(home, "asks", "ask Delete it; say done", "--ask")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("▲ 1 waiting", "Delete it", " 1  Allow", " 3  Reject")
         window.type("a")
         window.see("▌ asks")
@@ -44,7 +44,7 @@ def test_what_is_queued_is_moved_edited_and_dropped(home: Home) -> None:
     prompt(home, "busy", "hang")
     for text in ("say first", "say second", "say third"):
         prompt(home, "busy", text)
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("● 1 working")
         window.type(ENTER + "\t")
         window.see("▌  1  say first", "   3  say third")
@@ -72,7 +72,7 @@ def test_what_is_queued_is_moved_edited_and_dropped(home: Home) -> None:
 def test_a_turn_is_interrupted_and_the_prompt_runs_before_those_that_wait(home: Home) -> None:
     prompt(home, "busy", "hang")
     prompt(home, "busy", "say later")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("● 1 working")
         window.type("i")
         window.see("interrupt busy >")
@@ -89,7 +89,7 @@ def test_an_agent_is_restarted_and_what_waits_runs_in_the_new_one(home: Home) ->
     prompt(home, "one", "hang")
     prompt(home, "one", "say afterwards")
     before = home.session("one")["pid"]
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("● 1 working")
         window.type("R")
         window.see("restart the agent of one?")
@@ -103,7 +103,7 @@ def test_an_agent_is_restarted_and_what_waits_runs_in_the_new_one(home: Home) ->
 
 def test_who_observes_does_nothing_and_who_takes_part_is_a_client(home: Home) -> None:
     prompt(home, "one", "say hello", "--ask")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("hello")
         window.type("r")
         window.see("one: you observe")
@@ -128,7 +128,7 @@ def test_who_observes_does_nothing_and_who_takes_part_is_a_client(home: Home) ->
 
 def test_roles_outlive_a_restart_of_the_broker(home: Home) -> None:
     prompt(home, "one", "say hello")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("hello")
         window.type("r")
         window.see(" you observe ")
@@ -144,7 +144,7 @@ def test_roles_outlive_a_restart_of_the_broker(home: Home) -> None:
 
 def test_earlier_prompts_come_back_with_the_arrow_and_lines_are_several(home: Home) -> None:
     prompt(home, "one", "say from elsewhere")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("> say from elsewhere", "○ 1 idle")
         window.type("p\x1b[A")
         window.see("one > say from elsewhere")
@@ -161,7 +161,7 @@ def test_earlier_prompts_come_back_with_the_arrow_and_lines_are_several(home: Ho
 
 def test_what_one_has_scrolled_back_to_stands_still(home: Home) -> None:
     prompt(home, "one", "; ".join(f"tool Number{number:02}" for number in range(60)))
-    with Window(home.env, "top", lines=30) as window:
+    with TerminalEmulator(home.env, "top", lines=30) as window:
         window.see("○ 1 idle", "Number59")
         window.type("\x1b[5~")
         window.see("lines, End follows")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually
-from trio_broker.testing.window import Window
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually
+from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 ENTER = "\r"
 
@@ -26,7 +26,7 @@ def prompt(home: Home, key: str, text: str) -> None:
 def test_it_shows_every_session_and_what_was_said(home: Home) -> None:
     prompt(home, "one", "say hello there")
     prompt(home, "two", "hang")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("● 1 working", "○ 1 idle", "hello there", "● working")
         window.type("q")
         assert window.end() == 0
@@ -34,7 +34,7 @@ def test_it_shows_every_session_and_what_was_said(home: Home) -> None:
 
 def test_a_session_is_prompted_cancelled_and_killed_by_keys(home: Home) -> None:
     prompt(home, "one", "say ready")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("ready")
         window.type("p")
         window.see("one >")
@@ -57,7 +57,7 @@ def test_a_session_is_prompted_cancelled_and_killed_by_keys(home: Home) -> None:
 
 
 def test_a_new_session_is_opened_in_a_directory(home: Home) -> None:
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("No session yet.")
         window.type("n")
         window.see("new session, agent:")
@@ -76,7 +76,7 @@ def test_a_new_session_is_opened_in_a_directory(home: Home) -> None:
 
 def test_what_is_typed_while_no_broker_is_there_waits_for_it(home: Home) -> None:
     prompt(home, "one", "say ready")
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("ready")
         window.type("p")
         window.see("one >")
@@ -123,7 +123,7 @@ def test_over_a_websocket_it_is_the_same(far: tuple[Home, str, str]) -> None:
     home, url, token = far
     assert home.run("prompt", "-s", "one", "--no-wait", "say hello").returncode == 0
     elsewhere = {**home.env, "TRIO_BROKER_HOME": str(home.path / "elsewhere")}
-    with Window(elsewhere, "--url", url, "--token", token, "top") as window:
+    with TerminalEmulator(elsewhere, "--url", url, "--token", token, "top") as window:
         window.see("○ 1 idle", "hello")
         window.type("psay from afar\r")
         window.see("prompted")
@@ -150,17 +150,17 @@ def test_one_picture_over_a_websocket(far: tuple[Home, str, str]) -> None:
 
 def test_a_wrong_token_is_told_before_the_screen_is_taken(far: tuple[Home, str, str]) -> None:
     home, url, _ = far
-    with Window(home.env, "--url", url, "--token", "tb_wrong", "top") as window:
+    with TerminalEmulator(home.env, "--url", url, "--token", "tb_wrong", "top") as window:
         assert window.process.wait(LIMIT) == 6
-        window.rest()
+        window.drain()
         assert "401" in window.text and "--token" in window.text
         assert b"\x1b[?1049h" not in window.raw
 
 
 def test_a_terminal_that_can_place_no_cursor_is_refused(home: Home) -> None:
-    with Window(home.env, "top", TERM="dumb") as window:
+    with TerminalEmulator(home.env, "top", TERM="dumb") as window:
         assert window.process.wait(LIMIT) == 2
-        window.rest()
+        window.drain()
         assert b"set TERM" in window.raw
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, eventually
+from trio_broker.testing.processes.home import LIMIT, Home, eventually
 
 
 def of_this_home(home: Home) -> Iterator[int]:

@@ -12,15 +12,16 @@ from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, BrokerError, Draining, SessionOver, SpawnFailed
 from trio_broker.model import Exit
 from trio_broker.protocol.jsonrpc import Kind
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Json, Later, Rig, User, open_rig, settings
+from trio_broker.testing.clients.user import BackgroundCall, Json, User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 STUBBORN = Habits(ignores_eof=True, ignores_term=True)
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 MEGABYTE = 1_000_000
 
 
-async def outcome(call: Later[str]) -> str:
+async def outcome(call: BackgroundCall[str]) -> str:
     """The stop reason, or the code of the error."""
     try:
         return await call.wait()
@@ -34,7 +35,7 @@ def answers(user: User) -> list[bytes]:
 
 
 STAGES = {
-    "writing": ("x" * MEGABYTE, Habits(deaf=True), "agent_gone"),
+    "writing": ("x" * MEGABYTE, Habits(stops_reading=True), "agent_gone"),
     "streaming": ("say a; wait 50; say b", Habits(), "agent_gone"),
     "silent": ("hang", Habits(), "agent_gone"),
     "asking": ("ask go", Habits(), "agent_gone"),
@@ -264,7 +265,7 @@ async def test_g6_messages_that_race_the_end_are_served_or_told(
     with trio.fail_after(600):
         async with open_rig() as rig, rig.connect() as user:
             session = await user.open("k")
-            calls: list[Later[str]] = []
+            calls: list[BackgroundCall[str]] = []
             for number in range(10):
                 calls.append(user.later(user.open, f"new{number}"))
                 calls.append(user.later(user.prompt, session, "say hello"))
@@ -279,7 +280,7 @@ async def test_g6_messages_that_race_the_end_are_served_or_told(
             assert rig.agents.alive() == []
 
 
-async def ended(call: Later[str]) -> BrokerError | None:
+async def ended(call: BackgroundCall[str]) -> BrokerError | None:
     try:
         await call.wait()
     except BrokerError as error:
@@ -290,7 +291,7 @@ async def ended(call: Later[str]) -> BrokerError | None:
 async def test_g6_a_broker_that_was_cancelled_says_that_it_stops(autojump_clock: MockClock) -> None:
     with trio.fail_after(600):
         async with open_rig() as rig, rig.connect() as user:
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             await rig.ended.wait()
             assert (await user.later(user.open, "k").fails()).code == "draining"
 
@@ -307,7 +308,7 @@ async def test_g7_the_axe_ends_everything_at_once(stopping: bool, autojump_clock
                 rig.broker.stop()
                 await trio.sleep(1)
             begun = trio.current_time()
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             await rig.ended.wait()
             for turn in turns:
                 assert isinstance(await turn.fails(), SessionOver)

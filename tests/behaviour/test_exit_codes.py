@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, besides_starts, eventually, fake, lives
+from trio_broker.testing.processes.home import (
+    LIMIT,
+    Home,
+    eventually,
+    fake_command_line,
+    is_running,
+    without_start_progress,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +70,11 @@ def test_the_next_prompt_after_a_death_starts_anew(shared: Home, tmp_path: Path)
             "could not be started: [Errno 2] No such file or directory: 'no-such-program'; check that command",
         ),
         (
-            fake("--exit-at-start", "3", "--stderr", "no key found"),
+            fake_command_line("--exit-at-start", "3", "--stderr", "no key found"),
             "3 before it had a session; its last words: no",
         ),
-        (fake("--protocol", "7"), "speaks ACP version 7"),
-        (fake("--auth"), "\nLog in with the agent's own program"),
+        (fake_command_line("--protocol", "7"), "speaks ACP version 7"),
+        (fake_command_line("--auth"), "\nLog in with the agent's own program"),
     ],
 )
 def test_an_agent_that_does_not_start_is_exit_1_with_its_last_words(
@@ -76,7 +83,7 @@ def test_an_agent_that_does_not_start_is_exit_1_with_its_last_words(
     done = shared.run("exec", "hi", "--command", command, cwd=tmp_path)
     assert done.returncode == 1
     assert says in done.stderr
-    assert besides_starts(done.stderr).count("\n") == 2, "what happened, and what to do"
+    assert without_start_progress(done.stderr).count("\n") == 2, "what happened, and what to do"
 
 
 def test_an_agent_that_is_not_installed_is_told_so(home: Home, tmp_path: Path) -> None:
@@ -117,7 +124,7 @@ for line in sys.stdin:
     "words", [["prompt", "-a", "fake"], ["fake", "prompt"], ["sessions", "new", "-a", "fake"]]
 )
 def test_an_agent_and_a_command_are_one_too_many(shared: Home, words: list[str]) -> None:
-    done = shared.run(*words, "--command", fake(), "-s", "both", input="say hi")
+    done = shared.run(*words, "--command", fake_command_line(), "-s", "both", input="say hi")
     assert (done.returncode, done.stdout) == (2, "")
     assert "give the agent 'fake' or --command, not both" in done.stderr
     assert shared.session("both") is None
@@ -136,7 +143,7 @@ def test_a_broker_that_died_is_told_apart_from_none(home: Home) -> None:
     home.run("up")
     pid = home.status()["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
+    eventually(lambda: not is_running(pid))
     for words in (["status"], ["watch"], ["prompt", "--no-autostart", "hi"]):
         done = home.run(*words)
         assert done.returncode == 6
@@ -176,10 +183,10 @@ def test_a_timeout_cancels_the_turn(shared: Home, text: str, how: str) -> None:
 
 
 def test_a_timeout_holds_while_the_session_starts(shared: Home, tmp_path: Path) -> None:
-    slow = fake("--no-start")
+    slow = fake_command_line("--no-start")
     done = shared.run("prompt", "hi", "-s", "slow", "--command", slow, "--timeout", "0.3", cwd=tmp_path)
     assert done.returncode == 3
-    assert besides_starts(done.stderr) == (
+    assert without_start_progress(done.stderr) == (
         "timed out after 0.3 s, before the session had started (--timeout); "
         "it goes on starting, to end it: `trio-broker sessions close -s slow`\n"
     )
@@ -254,7 +261,7 @@ def test_a_broker_that_dies_under_a_prompt_is_exit_6_at_once(home: Home, command
         daemon, agent = home.status()["pid"], home.session("mine")["pid"]
         os.kill(daemon, signal.SIGKILL)
         _, stderr = process.communicate(timeout=LIMIT)
-    eventually(lambda: not lives(agent))  # its stdin has ended
+    eventually(lambda: not is_running(agent))  # its stdin has ended
     assert process.returncode == 6
     assert "the broker closed the connection; look at its log, then `trio-broker up`" in stderr
 

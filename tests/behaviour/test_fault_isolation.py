@@ -17,8 +17,9 @@ from trio_broker.errors import BrokerError
 from trio_broker.journal.keeper import Keeper
 from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.session.session import Session
-from trio_broker.testing.memory import FIRST_PID, Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, open_rig, settings
+from trio_broker.testing.clients.user import BackgroundCall
+from trio_broker.testing.in_process.memory_agent import FIRST_PID, Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 
 class Fault(Exception):
@@ -126,7 +127,7 @@ async def open_faulty(rig: Rig, settings: SessionSettings) -> FaultyAgent:
     return agent
 
 
-async def outcome(call: Later[str]) -> str:
+async def outcome(call: BackgroundCall[str]) -> str:
     try:
         return await call.wait()
     except BrokerError as error:

@@ -19,7 +19,8 @@ from trio.testing import MockClock
 from trio_broker.errors import BrokerError
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.rig import Json, Rig, User, open_rig
+from trio_broker.testing.clients.user import Json, User
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 PERMISSION = "session/request_permission"
@@ -171,7 +172,7 @@ class Scene:
 
     def heard(self) -> list[Json]:
         """What the agent got for its question."""
-        heard = self.rig.agent("k").heard
+        heard = self.rig.agent("k").received
         found = [message for message in heard if "method" not in message and message["id"] == "the ask"]
         return [{name: one[name] for name in ("result", "error") if name in one} for one in found]
 

@@ -25,10 +25,16 @@ from trio_broker.broker.status import ProcessTree
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.methods.scopes import NOTIFICATIONS, REQUESTS
 from trio_broker.server.serve import HANDLERS
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade
-from trio_broker.testing.rig import User
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.clients.websocket_peer import (
+    CLOSE,
+    TEXT,
+    WebSocketPeer,
+    encode_frame,
+    upgrade_request,
+)
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.websocket import Web, open_web_rig
 
 EXAMPLES = int(os.environ.get("FUZZ", "50"))
 BOUND = 3600  # virtual seconds
@@ -72,7 +78,9 @@ lines = st.sampled_from(
 )
 words = lines | st.text(max_size=20)
 heads = st.lists(words, max_size=14).map(lambda found: "\r\n".join(found).encode("utf-8", "surrogatepass"))
-strangers = st.lists(st.one_of(heads, st.binary(max_size=200), st.just(upgrade())), min_size=1, max_size=3)
+strangers = st.lists(
+    st.one_of(heads, st.binary(max_size=200), st.just(upgrade_request())), min_size=1, max_size=3
+)
 
 # What a client sends: any method with any parameters, answers to nothing, text and frames that are none.
 
@@ -135,24 +143,26 @@ messages = st.one_of(
         {"id": st.integers(1, 3)},
         optional={"result": st.just({"outcome": {"outcome": "selected", "optionId": "allow"}})},
     ),
-).map(lambda message: frame(TEXT, jsonrpc.encode({"jsonrpc": "2.0", **message})))
+).map(lambda message: encode_frame(TEXT, jsonrpc.encode({"jsonrpc": "2.0", **message})))
 odd = st.one_of(
     st.builds(
-        frame,
+        encode_frame,
         st.integers(0, 15),
         st.binary(max_size=130),
         final=st.booleans(),
         masked=st.booleans(),
         rsv=st.sampled_from([0, 0, 0, 1, 4, 7]),
     ),
-    st.text(max_size=20).map(lambda text: frame(TEXT, text.encode("utf-8", "replace"))),
+    st.text(max_size=20).map(lambda text: encode_frame(TEXT, text.encode("utf-8", "replace"))),
     st.binary(min_size=1, max_size=20),
     messages.map(lambda data: data[: len(data) // 2]),
 )
-OPEN = frame(
+OPEN = encode_frame(
     TEXT, b'{"jsonrpc":"2.0","id":"o","method":"_trio_broker/open","params":{"key":"k","cwd":"/tmp"}}'
 )
-INTRODUCE = frame(TEXT, b'{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":1}}')
+INTRODUCE = encode_frame(
+    TEXT, b'{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":1}}'
+)
 clients = st.tuples(
     st.lists(st.sampled_from([OPEN, INTRODUCE]), unique=True),
     st.lists(messages, max_size=12),
@@ -166,23 +176,23 @@ endings = st.sampled_from(["close", "reset", "eof", "goodbye"])
 async def neighboured(**listen: Any) -> AsyncGenerator[tuple[Web, User], None]:
     """A door, and a neighbour with a session who is served before, and after, and for whom nothing is left."""
     with trio.fail_after(BOUND):
-        async with open_door(**listen) as web, web.rig.connect() as owner:
+        async with open_web_rig(**listen) as web, web.rig.connect() as owner:
             web.rig.broker.snapshots.meter.measure_trees = (
                 nothing  # a clock that jumps does not wait for threads
             )
             web.rig.agents.habits = Habits(session_id="neighbour")
             session = await owner.open(NEIGHBOUR)
             web.rig.agents.habits = Habits()
-            before = web.belongings()
+            before = web.resource_counts()
             yield web, owner
-            await web.settled({name: before[name] for name in OF_CLIENTS})
+            await web.wait_settled({name: before[name] for name in OF_CLIENTS})
             assert await owner.prompt(session, "say hello") == "end_turn"
             assert owner.said(session).endswith("hello")
             for view in (await owner.status())["sessions"]:
                 if view["key"] != NEIGHBOUR:
                     await owner.call("_trio_broker/close", key=view["key"])
             await trio.sleep(LATER)
-            await web.settled(before)
+            await web.wait_settled(before)
             assert (await owner.status())["clients"] == 1
 
 
@@ -197,7 +207,7 @@ async def leave(stream: trio.SocketStream, how: str) -> None:
     elif how == "eof":
         await stream.send_eof()
     elif how == "goodbye":
-        await stream.send_all(frame(CLOSE, b"\x03\xe8"))
+        await stream.send_all(encode_frame(CLOSE, b"\x03\xe8"))
     await trio.aclose_forcefully(stream)
 
 
@@ -227,8 +237,8 @@ async def as_a_client(scope: Scope, pieces: Sequence[bytes], ending: str, compre
         token = await web.new_token("fuzz", scope, **roots)
         stream = await web.dial()
         offer = {"Sec_WebSocket_Extensions": "permessage-deflate"} if compression else {}
-        await stream.send_all(upgrade(Authorization=f"Bearer {token}", **offer))
-        assert b" 101 " in await Peer(stream).read_until(b"\r\n\r\n")
+        await stream.send_all(upgrade_request(Authorization=f"Bearer {token}", **offer))
+        assert b" 101 " in await WebSocketPeer(stream).read_until(b"\r\n\r\n")
         await send(stream, pieces, ending)
 
 

@@ -9,8 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import AgentGone
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, User, open_rig, settings
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 AT_ONCE = 0.5  # virtual seconds: nothing that is answered from memory takes longer
 MEGABYTE = 1_000_000
@@ -155,7 +156,7 @@ async def test_a1_status_is_answered_while_every_lock_is_held(autojump_clock: Mo
 async def test_a8_an_agent_that_writes_before_it_reads_makes_no_deadlock(autojump_clock: MockClock) -> None:
     """A prompt of a megabyte, stuck in a full stdin; meanwhile a megabyte of updates, a permission in its middle."""
     with trio.fail_after(60):
-        async with open_rig(habits=Habits(deaf=True)) as rig, rig.connect() as user:
+        async with open_rig(habits=Habits(stops_reading=True)) as rig, rig.connect() as user:
             session = await user.open("a", policy="approve-all")
             end = user.later(user.prompt, session, "say " + "x" * MEGABYTE)
             await user.wait_phase("a", "working")
@@ -166,7 +167,7 @@ async def test_a8_an_agent_that_writes_before_it_reads_makes_no_deadlock(autojum
             while len(user.said(session)) < MEGABYTE:  # noqa: ASYNC110  # on its way through a socket
                 await trio.sleep(0.01)
             assert agent.prompts() == [] and not permission.done
-            agent.listens.set()
+            agent.reading_resumed.set()
             assert await end.wait() == "end_turn"
             assert (await permission.wait())["result"]["outcome"]["optionId"] == "allow"
 
@@ -176,7 +177,10 @@ async def test_a9_an_agent_that_never_reads_is_ended_when_it_does_not_heed_a_can
 ) -> None:
     config = settings(cancel_grace=30, close_grace=2, term_grace=2)
     with trio.fail_after(120):
-        async with open_rig(config, Habits(deaf=True, ignores_term=True)) as rig, rig.connect() as user:
+        async with (
+            open_rig(config, Habits(stops_reading=True, ignores_term=True)) as rig,
+            rig.connect() as user,
+        ):
             session = await user.open("a")
             end = user.later(user.prompt, session, "x" * MEGABYTE)
             await user.wait_phase("a", "working")
@@ -193,7 +197,7 @@ async def test_a9_an_agent_that_does_not_read_is_given_up_when_its_outbox_is_ful
     autojump_clock: MockClock,
 ) -> None:
     with trio.fail_after(120):
-        async with open_rig(habits=Habits(deaf=True)) as rig, rig.connect() as user:
+        async with open_rig(habits=Habits(stops_reading=True)) as rig, rig.connect() as user:
             session = await user.open("a")
             end = user.later(user.prompt, session, "x")
             await user.wait_phase("a", "working")

@@ -21,7 +21,7 @@ from trio_broker.client import Client, open_client
 from trio_broker.errors import BrokerError
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.home import Home, lives
+from trio_broker.testing.processes.home import Home, is_running
 
 pytestmark = pytest.mark.process
 
@@ -162,7 +162,7 @@ async def test_b13_whatever_the_moment_of_the_kill_nothing_is_lost_and_nothing_i
             assert home.run("up").returncode == 0
             witness, pids = await one_round(home, number, rng.uniform(0, LONGEST))
             assert home.run("up").returncode == 0
-            assert [pid for pid in pids if lives(pid)] == [], "the new broker ends what the old one left"
+            assert [pid for pid in pids if is_running(pid)] == [], "the new broker ends what the old one left"
             log = await log_since(home, since)
             outcomes += check(witness, log, since)
             since, events = max(log[-1]["seq"], log[-1].get("to", 0)) + 1, events + len(log)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually
 
 pytestmark = pytest.mark.process
 

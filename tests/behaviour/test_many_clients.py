@@ -14,9 +14,10 @@ from trio_broker.config.config import Config, ListenConfig
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.connection import Connection
-from trio_broker.testing.peer import TEXT, Peer, upgrade
-from trio_broker.testing.rig import Rig, User, open_rig, prompt_params
-from trio_broker.testing.web import Web, open_web
+from trio_broker.testing.clients.user import User, prompt_params
+from trio_broker.testing.clients.websocket_peer import TEXT, WebSocketPeer, upgrade_request
+from trio_broker.testing.in_process.rig import Rig, open_rig
+from trio_broker.testing.in_process.websocket import Web, open_web
 
 BOUND = 600  # virtual seconds
 
@@ -111,8 +112,8 @@ async def stall(web: Web, stack: AsyncExitStack, door: str, *requests: bytes) ->
     sock = trio.socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await sock.connect(("127.0.0.1", web.port))
-    peer = Peer(await stack.enter_async_context(trio.SocketStream(sock)))
-    await peer.stream.send_all(upgrade(Authorization=f"Bearer {web.token}"))
+    peer = WebSocketPeer(await stack.enter_async_context(trio.SocketStream(sock)))
+    await peer.stream.send_all(upgrade_request(Authorization=f"Bearer {web.token}"))
     await peer.read_until(b"\r\n\r\n")
     for request in requests:
         await peer.send(TEXT, request.strip())

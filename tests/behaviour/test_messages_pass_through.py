@@ -17,8 +17,9 @@ from trio.testing import MockClock
 
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Json, Rig, User, open_rig
+from trio_broker.testing.clients.user import Json, User
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 WIRE = Path(__file__).parents[1] / "protocol"
 DEFS = json.loads((WIRE / "schema" / "schema.json").read_text(encoding="utf-8"))["$defs"]
@@ -87,7 +88,7 @@ async def scene(**answers: str) -> AsyncGenerator[tuple[Rig, User, MemoryAgent],
             await agent.answer(asked["id"], **body("NewSessionResponse"))
             assert await opening.wait() == body("NewSessionResponse")
             yield rig, user, agent
-            for message in [message for one in rig.agents.spawned for message in one.heard]:
+            for message in [message for one in rig.agents.spawned for message in one.received]:
                 check(message)
             for said in user.messages:
                 check(json.loads(said.raw))

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import SessionOver
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 
 async def test_d6_d9_what_was_queued_before_is_told_its_end_and_never_runs(autojump_clock: MockClock) -> None:
@@ -32,7 +32,7 @@ async def test_d8_a_wedged_agent_does_not_hold_up_a_new_beginning_for_longer_tha
     autojump_clock: MockClock,
 ) -> None:
     with trio.fail_after(600):
-        habits = Habits(ignores_eof=True, ignores_term=True, deaf=True)
+        habits = Habits(ignores_eof=True, ignores_term=True, stops_reading=True)
         async with open_rig(settings(close_grace=3, term_grace=4), habits) as rig, rig.connect() as user:
             await user.submit(await user.open("k"), "hang-hard")
             rig.agents.habits = Habits()

@@ -13,9 +13,15 @@ import trio
 
 from trio_broker.auth.grant import Scope
 from trio_broker.protocol import jsonrpc
-from trio_broker.testing.peer import CLOSE, TEXT, Peer, frame, upgrade
-from trio_broker.testing.rig import prompt_params
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.clients.user import prompt_params
+from trio_broker.testing.clients.websocket_peer import (
+    CLOSE,
+    TEXT,
+    WebSocketPeer,
+    encode_frame,
+    upgrade_request,
+)
+from trio_broker.testing.in_process.websocket import Web, open_web_rig
 
 LIMIT = 240
 AT_ONCE = 40
@@ -32,19 +38,19 @@ async def says_nothing(web: Web, stream: trio.SocketStream, session: str) -> Non
 
 
 async def half_a_head(web: Web, stream: trio.SocketStream, session: str) -> None:
-    await stream.send_all(upgrade(**bearer(web.token))[:60])
+    await stream.send_all(upgrade_request(**bearer(web.token))[:60])
 
 
 async def does_not_wait(web: Web, stream: trio.SocketStream, session: str) -> None:
-    await stream.send_all(upgrade(**bearer(web.token)))
+    await stream.send_all(upgrade_request(**bearer(web.token)))
 
 
 async def wrong_token(web: Web, stream: trio.SocketStream, session: str) -> None:
-    await stream.send_all(upgrade(**bearer("wrong")))
+    await stream.send_all(upgrade_request(**bearer("wrong")))
 
 
 async def refused(web: Web, stream: trio.SocketStream, session: str) -> None:
-    await stream.send_all(upgrade(**bearer(web.token), Origin="https://evil.example"))
+    await stream.send_all(upgrade_request(**bearer(web.token), Origin="https://evil.example"))
     assert b" 403 " in await stream.receive_some(4096)
 
 
@@ -53,16 +59,16 @@ async def looks_whether_all_is_well(web: Web, stream: trio.SocketStream, session
     assert b" 200 " in await stream.receive_some(4096)
 
 
-async def let_in(web: Web, stream: trio.SocketStream) -> Peer:
-    peer = Peer(stream)
-    await stream.send_all(upgrade(**bearer(web.token)))
+async def let_in(web: Web, stream: trio.SocketStream) -> WebSocketPeer:
+    peer = WebSocketPeer(stream)
+    await stream.send_all(upgrade_request(**bearer(web.token)))
     assert b" 101 " in await peer.read_until(b"\r\n\r\n")
     return peer
 
 
 async def half_a_frame(web: Web, stream: trio.SocketStream, session: str) -> None:
     await let_in(web, stream)
-    await stream.send_all(frame(TEXT, b"x" * 100)[:50])
+    await stream.send_all(encode_frame(TEXT, b"x" * 100)[:50])
 
 
 async def says_goodbye(web: Web, stream: trio.SocketStream, session: str) -> None:
@@ -75,8 +81,8 @@ async def in_the_middle_of_a_turn(web: Web, stream: trio.SocketStream, session: 
     await peer.call(1, "initialize", protocolVersion=1)
     for id in (2, 3):
         prompt = {"method": "session/prompt", "params": prompt_params(session, "say a; wait 0.01; say b")}
-        await peer.say({"jsonrpc": "2.0", "id": id, **prompt})
-    await peer.hear()
+        await peer.send_message({"jsonrpc": "2.0", "id": id, **prompt})
+    await peer.receive()
 
 
 async def asks_for_much_and_reads_nothing(web: Web, stream: trio.SocketStream, session: str) -> None:
@@ -129,16 +135,16 @@ async def test_ten_thousand_connections_opened_and_dropped_leave_nothing(
     number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with trio.fail_after(LIMIT):
-        async with open_door(max_handshakes=AT_ONCE + 10) as web, web.rig.connect() as owner:
+        async with open_web_rig(max_handshakes=AT_ONCE + 10) as web, web.rig.connect() as owner:
             session = await owner.open("k")
-            before = web.belongings()
+            before = web.resource_counts()
             pairs = ((how, rude) for rude in (False, True) for how in VISITS)
             visits = islice(cycle(pairs), number)
             async with trio.open_nursery() as nursery:
                 for _ in range(AT_ONCE):
                     nursery.start_soon(visitor, web, session, visits)
             await owner.wait_phase("k", "idle")
-            await web.settled(before)
+            await web.wait_settled(before)
             assert await owner.prompt(session, "say still here") == "end_turn"
             async with web.connect(token=await web.new_token("new", Scope.OBSERVE)) as user:
                 assert (await user.status())["clients"] == 2

@@ -13,8 +13,9 @@ import trio
 
 from trio_broker.errors import NoAsk
 from trio_broker.journal.keeper import Keeper
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, User, open_rig
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 LOAD = Habits(load=True)
 Json = dict[str, Any]

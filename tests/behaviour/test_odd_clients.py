@@ -21,9 +21,10 @@ from trio_broker.errors import BrokerRuns, ConfigError, JournalError, Misuse
 from trio_broker.journal.store import Journal
 from trio_broker.server.connection import Connection
 from trio_broker.server.unix import open_unix_listener
-from trio_broker.testing.home import Home
-from trio_broker.testing.real import come_true, home_with, open_real, serving, visit
-from trio_broker.testing.rig import prompt_params
+from trio_broker.testing.clients.user import prompt_params
+from trio_broker.testing.in_process.rig import open_real
+from trio_broker.testing.processes.daemon import home_with, serving, visit, wait_until
+from trio_broker.testing.processes.home import Home
 from trio_broker.transport.outbox import LIMIT
 
 pytestmark = pytest.mark.process
@@ -249,10 +250,10 @@ async def test_a_client_that_never_reads_is_cut_off_without_harm_to_others() -> 
             others = set(rig.broker.clients)
             async with rig.raw() as stream:
                 await stream.send_all(request(0, "_trio_broker/open", key="a", agent="demo", cwd="/tmp"))
-                await come_true(lambda: len(rig.broker.clients) == 2)
+                await wait_until(lambda: len(rig.broker.clients) == 2)
                 [greedy] = rig.broker.clients - others
                 assert isinstance(greedy, Connection)
-                await come_true(lambda: greedy.initialized)
+                await wait_until(lambda: greedy.initialized)
                 sent = 0
                 try:
                     for sent in range(1, LINES):

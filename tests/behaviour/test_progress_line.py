@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, fake
+from trio_broker.testing.processes.home import LIMIT, Home, fake_command_line
 
 PAGES = [
     {"lines": ["{}"] * 3, "next": 4, "items": [], "deleted": 0},
@@ -83,7 +83,7 @@ def test_a_person_sees_how_long_it_takes(words: list[str], sees: tuple[str, ...]
 
 
 def test_a_slow_start_is_told_with_the_agents_last_line(shared: Home, tmp_path: Path) -> None:
-    slow = fake("--slow-start", "1.5", "--stderr", "fetching\x1b[2J 3 packages")
+    slow = fake_command_line("--slow-start", "1.5", "--stderr", "fetching\x1b[2J 3 packages")
     with shared.terminal("exec", "say up", "--command", slow, cwd=tmp_path) as person:
         person.see(" s: fetching\\x1b[2J 3 packages")
         person.see("up\r\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.home import Home, besides_starts
+from trio_broker.testing.processes.home import Home, without_start_progress
 
 SCENE = "think hm; plan; tool read it; say one; say two"
 
@@ -25,7 +25,7 @@ def lines(stdout: str) -> list[Any]:
 
 def test_text_has_everything_on_stdout_as_it_came(shared: Home, tmp_path: Path) -> None:
     done = shared.run("prompt", SCENE, cwd=tmp_path)
-    assert (done.returncode, besides_starts(done.stderr)) == (0, "")
+    assert (done.returncode, without_start_progress(done.stderr)) == (0, "")
     assert done.stdout == (
         "[thinking] hm\n[plan]\n  - [completed] step 0\n  - [in_progress] step 1\n  - [pending] step 2\n"
         "[tool] read it (pending)\n[tool] read it (completed)\n"
@@ -57,7 +57,7 @@ def test_json_of_a_failure_ends_with_the_error(shared: Home, tmp_path: Path) -> 
 
 def test_quiet_is_the_answer_alone(shared: Home, tmp_path: Path) -> None:
     done = shared.run("prompt", SCENE, "--format", "quiet", cwd=tmp_path)
-    assert (done.stdout, besides_starts(done.stderr)) == ("onetwo\n", "")
+    assert (done.stdout, without_start_progress(done.stderr)) == ("onetwo\n", "")
 
 
 @pytest.mark.parametrize("style", ["text", "json", "quiet"])

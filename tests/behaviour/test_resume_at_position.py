@@ -10,8 +10,9 @@ import trio
 
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import INVALID_PARAMS
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import User, open_rig
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig
 
 
 async def plain(user: User, session: str, **place: object) -> None:

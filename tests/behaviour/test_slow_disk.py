@@ -24,8 +24,9 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn, TurnQueue
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, User, open_rig
+from trio_broker.testing.clients.user import BackgroundCall, User
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 LADDER = 10.0  # seconds that a stubborn agent takes to end
@@ -74,7 +75,7 @@ def ends(user: User) -> list[str]:
     return [event["promptId"] for event in user.events if event["kind"] == "ended"]
 
 
-async def begin_held(user: User, session: str, words: str) -> Later[str]:
+async def begin_held(user: User, session: str, words: str) -> BackgroundCall[str]:
     """Prompt, and have what comes a moment later stand behind an end that is not on disk: that of a queued prompt."""
     turn = user.later(user.prompt, session, words, promptId="first")
     await trio.sleep(MOMENT)
@@ -330,7 +331,7 @@ async def test_g7_at_the_axe_each_is_told_how_the_turn_ended_and_the_journal_has
             turn = user.later(user.prompt, await user.open("k"), "hang", promptId="p")
             await user.wait_phase("k", "working")
             await user.submit(rig.session("k").session_id or "", "say later", promptId="later")
-            rig.axe.cancel()
+            rig.cancel_scope.cancel()
             with pytest.raises(SessionOver):
                 await turn.wait()
     journal = Journal.open(path)

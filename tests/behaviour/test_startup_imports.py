@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home
+from trio_broker.testing.processes.home import LIMIT, Home
 
 HEAVY = {
     *("trio", "trio_websocket", "trio_util", "rich", "msgspec", "cattrs", "platformdirs", "psutil"),

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import QueueFull
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 

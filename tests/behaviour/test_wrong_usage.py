@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home
+from trio_broker.testing.processes.home import LIMIT, Home
 
 
 @pytest.mark.parametrize(

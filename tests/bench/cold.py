@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 
-from trio_broker.testing.home import TRIO_BROKER, Home
+from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
 RUNS = 15
 SESSIONS = 20

@@ -24,7 +24,7 @@ import psutil
 import trio
 
 from trio_broker.client import open_client
-from trio_broker.testing.home import TRIO_BROKER, Home, eventually
+from trio_broker.testing.processes.home import TRIO_BROKER, Home, eventually
 
 SETTLE = 4.0  # seconds after the dashboard has started: its imports and its first pages are not what is asked
 FRAME = b"\x1b[?2026h"

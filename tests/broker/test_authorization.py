@@ -11,8 +11,9 @@ from trio.testing import MockClock
 
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import BrokerError, Forbidden, NoSession
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Json, Rig, User, open_rig
+from trio_broker.testing.clients.user import Json, User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 BOUND = 600  # virtual seconds
 STDIO: Json = {"name": "x", "command": "/bin/sh", "args": ["-c", "id"], "env": []}

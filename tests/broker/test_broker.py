@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from trio_broker.model import Answered
 from trio_broker.session.turn_queue import Turn
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 TTL = 40.0
 RESUMABLE = Habits(resume=True)

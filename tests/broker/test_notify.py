@@ -14,8 +14,8 @@ from trio.testing import MockClock
 from trio_broker.auth.policy import Unattended
 from trio_broker.broker.notify import MAX_RUNNING, MAX_WAITING, NotifyHook
 from trio_broker.config.config import Config, PolicyConfig
-from trio_broker.testing.home import lives
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
+from trio_broker.testing.processes.home import is_running
 
 pytestmark = pytest.mark.process
 
@@ -84,7 +84,7 @@ async def test_whatever_way_it_ends_its_group_ends(
                 nursery.cancel_scope.cancel()
             elif how == "time":
                 mock_clock.jump(LIMIT)
-        while any(map(lives, pids)):  # noqa: ASYNC110  # init reaps them
+        while any(map(is_running, pids)):  # noqa: ASYNC110  # init reaps them
             await trio.sleep(0.02)
     assert ["took more than 60 s and was ended" in message for message in caplog.messages] == (
         [True] if how == "time" else []

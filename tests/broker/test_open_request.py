@@ -7,8 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import Misuse, NoSession, PoolFull, SessionOver, SpawnFailed
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Json, open_rig, settings
+from trio_broker.testing.clients.user import Json
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 STUBBORN = Habits(ignores_eof=True, ignores_term=True)
 LADDER = 10.0  # seconds such an agent lives on, by default

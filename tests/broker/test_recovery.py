@@ -14,8 +14,9 @@ from trio.testing import MockClock
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Forbidden, Misuse, NoSession
 from trio_broker.journal.store import Journal
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import User, open_rig, settings
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 LOAD = Habits(load=True)
 

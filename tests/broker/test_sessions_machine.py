@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from trio_broker.broker.sessions import SessionPool
 from trio_broker.errors import BrokerError
 from trio_broker.session.session import Session
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import settings
-from trio_broker.testing.stage import Stage
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import settings
+from trio_broker.testing.in_process.thread_rig import ThreadRig
 
 LIMIT = 2
 KEYS = st.sampled_from("abcd")
@@ -44,7 +44,7 @@ class Entry:
 class PoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage({"config": CONFIG, "habits": Habits(resume=True)})
+        self.stage = ThreadRig({"config": CONFIG, "habits": Habits(resume=True)})
         self.there: dict[str, Entry] = {}
         self.ids: set[str] = set()  # all there ever were
         self.now = 0

@@ -17,7 +17,8 @@ from trio_broker.auth.grant import Grant, Scope
 from trio_broker.broker.status import MEASURE_INTERVAL, Meter, ProcessTree, Usage, measure_trees
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.rig import Rig, User, open_rig
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 NOBODY = ProcessTree(0, {})
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from trio_broker.cli.app import COMMANDS, cli
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def commands() -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ import pytest
 from trio_broker.cli.background import wait_ended
 from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerError
-from trio_broker.testing.home import LIMIT, Home, besides_starts, eventually, lives
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, is_running, without_start_progress
 
 
 def test_a_broker_that_an_agent_starts_is_not_the_agents(home: Home) -> None:
@@ -28,7 +28,7 @@ def test_a_broker_that_an_agent_starts_is_not_the_agents(home: Home) -> None:
 def test_the_first_prompt_starts_a_daemon_that_stays(home: Home, tmp_path: Path) -> None:
     assert home.run("say hello there", cwd=tmp_path).stdout == "hello there\n[done] end_turn\n"
     pid = home.status()["pid"]
-    assert lives(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert is_running(pid) and os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/cwd") == "/"
     assert stat.S_IMODE(home.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.socket.parent.stat().st_mode) == 0o700
 
@@ -41,7 +41,7 @@ def test_five_first_prompts_at_once_start_one_daemon(home: Home, tmp_path: Path)
     answers = [process.communicate(timeout=LIMIT) for process in processes]
     assert [process.returncode for process in processes] == [0] * 5, answers
     assert len({stdout for stdout, _ in answers}) == 5
-    assert {besides_starts(stderr) for _, stderr in answers} == {""}
+    assert {without_start_progress(stderr) for _, stderr in answers} == {""}
     status = home.status()
     assert sorted(view["key"] for view in status["sessions"]) == ["0", "1", "2", "3", "4"]
     assert home.log.count("Ctrl-C ends it") == 1
@@ -112,7 +112,7 @@ def test_down_waits_for_a_daemon_that_starts(home: Home, tmp_path: Path) -> None
             assert not _has_ended(down)
             slow.go()
             assert down.communicate(timeout=LIMIT)[1] == "the broker has ended, and its agents with it\n"
-    assert not any(lives(pid) for pid in slow.pids())
+    assert not any(is_running(pid) for pid in slow.pids())
 
 
 def test_a_broker_that_is_about_to_end_is_waited_for(home: Home) -> None:
@@ -162,7 +162,7 @@ def test_a_daemon_killed_by_force_is_replaced_by_the_next_prompt(home: Home) -> 
     home.run("up")
     pid = home.status()["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid))
+    eventually(lambda: not is_running(pid))
     assert home.socket.exists()
     assert home.run("prompt", "say back", "--format", "quiet").stdout == "back\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import TRIO_BROKER, Home, Terminal
+from trio_broker.testing.processes.home import TRIO_BROKER, Home, Terminal
 
 KEYS = ("plain", "claude:/work/a b", "claude:/work/c")
 SHELLS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def test_an_agent_without_models_says_so(shared: Home) -> None:

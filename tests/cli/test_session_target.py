@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def test_what_is_said_of_a_session_that_is_there_has_to_fit(shared: Home, tmp_path: Path) -> None:

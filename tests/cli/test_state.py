@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trio_broker.testing.home import CONFIG, Home
+from trio_broker.testing.processes.home import CONFIG, Home
 
 
 def test_a_broken_configuration_is_told_at_once_and_starts_nothing(home: Home) -> None:

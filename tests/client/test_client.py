@@ -11,7 +11,7 @@ import trio.testing
 from trio_broker.client import client_over
 from trio_broker.errors import BrokerGone
 from trio_broker.protocol import jsonrpc
-from trio_broker.testing.rig import allow
+from trio_broker.testing.clients.user import allow
 from trio_broker.transport.base import NdjsonTransport
 
 

@@ -20,8 +20,8 @@ from trio_broker.journal import schema
 from trio_broker.journal.record import Record
 from trio_broker.journal.schema import VERSION
 from trio_broker.journal.store import Append, Delete, Journal, Reserve, Save, SavedSession
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig
 
 
 def record(first: int, count: int = 1, kind: str = "note") -> Record:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, Home
+from trio_broker.testing.processes.home import CONFIG, Home
 
 PACKAGE = "@agentclientprotocol/sdk"
 PINNED = {PACKAGE: "2.4.0", "zod": "4.4.3", "ws": "8.18.3"}

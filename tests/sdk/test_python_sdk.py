@@ -18,8 +18,8 @@ import pytest
 from acp import schema
 from acp.ws import create_websocket_stream
 
-from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
-from trio_broker.testing.home import FAKE, LIMIT, TRIO_BROKER, Home
+from trio_broker.testing.check import Endpoint, Program, Report, Settings, Verdict, run, select_checks
+from trio_broker.testing.processes.home import FAKE, LIMIT, TRIO_BROKER, Home
 
 HERE = Path(__file__).parent
 
@@ -274,7 +274,7 @@ def test_its_client_and_its_agent_with_the_broker_between_them(play: Play, tmp_p
 
 
 # Starting it takes most of a second: what SDKs may differ in, and the standing rules.
-CHECKED = chosen(
+CHECKED = select_checks(
     [
         "initialize.newer",
         "ids.digits",
@@ -291,14 +291,18 @@ CHECKED = chosen(
 async def test_its_agent_and_the_battery(home: Home, tmp_path: Path) -> None:
     """What the SDK itself does not survive, the broker keeps away from it."""
     wanted = Settings(str(tmp_path), long="wait", quiet=0.1)
-    alone = await run(Program(shlex.split(AGENT)), wanted, CHECKED, over=CHECKED, jobs=2)
+    alone = await run(Program(shlex.split(AGENT)), wanted, CHECKED, observed=CHECKED, jobs=2)
     assert failed(alone) == {
         "lines.batch",
         "lines.no-object",
     }  # the SDK's reader raises, and the process ends
     assert home.run("up").returncode == 0
     behind = await run(
-        Door(str(home.socket), bind={"command": shlex.split(AGENT)}), wanted, CHECKED, over=CHECKED, jobs=2
+        Endpoint(str(home.socket), bind={"command": shlex.split(AGENT)}),
+        wanted,
+        CHECKED,
+        observed=CHECKED,
+        jobs=2,
     )
     assert failed(behind) == set()
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from trio_broker.testing.check import Door, Program, Report, Settings, Verdict, chosen, run
-from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home
+from trio_broker.testing.check import Endpoint, Program, Report, Settings, Verdict, run, select_checks
+from trio_broker.testing.processes.home import LIMIT, TRIO_BROKER, Home
 
 pytestmark = pytest.mark.node
 
@@ -131,7 +131,7 @@ def test_its_agent_under_the_broker(home: Home, agent: str, tmp_path: Path) -> N
 
 
 # Starting it takes most of a second: what SDKs may differ in, and the standing rules.
-CHECKED = chosen(
+CHECKED = select_checks(
     [
         "initialize.newer",
         "ids.digits",
@@ -148,10 +148,12 @@ CHECKED = chosen(
 async def test_its_agent_and_the_battery(home: Home, node_sdk: Path, tmp_path: Path) -> None:
     argv = ["node", str(HERE / "agent.mjs"), str(node_sdk)]
     wanted = Settings(str(tmp_path), long="wait", quiet=0.1)
-    alone = await run(Program(argv), wanted, CHECKED, over=CHECKED, jobs=2)
+    alone = await run(Program(argv), wanted, CHECKED, observed=CHECKED, jobs=2)
     assert failed(alone) == set()
     assert home.run("up").returncode == 0
-    behind = await run(Door(str(home.socket), bind={"command": argv}), wanted, CHECKED, over=CHECKED, jobs=2)
+    behind = await run(
+        Endpoint(str(home.socket), bind={"command": argv}), wanted, CHECKED, observed=CHECKED, jobs=2
+    )
     assert failed(behind) == set()
 
 

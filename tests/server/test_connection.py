@@ -13,8 +13,9 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.errors import RemoteError
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Json, Rig, open_rig
+from trio_broker.testing.clients.user import Json
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 

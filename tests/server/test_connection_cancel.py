@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.protocol import jsonrpc
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
 
 
 async def test_waiting_that_its_client_gives_up_takes_no_room(autojump_clock: MockClock) -> None:

@@ -13,8 +13,9 @@ from trio_broker.errors import NoPrompt, NoSession
 from trio_broker.journal import log as logs
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, User, open_rig
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 
 class Follower:

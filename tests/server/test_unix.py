@@ -16,8 +16,9 @@ import trio
 
 from trio_broker.errors import BrokerGone
 from trio_broker.server.unix import open_unix_listener, serve_unix
-from trio_broker.testing.peer import read_all
-from trio_broker.testing.rig import Rig, User, connected, open_rig, settings
+from trio_broker.testing.clients.user import User, open_user
+from trio_broker.testing.clients.websocket_peer import read_all
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 from trio_broker.transport.base import NdjsonTransport
 
 LIMIT = 60
@@ -44,7 +45,7 @@ async def open_unix(path: Path, **broker: int) -> AsyncGenerator[Rig, None]:
 
 @asynccontextmanager
 async def visit(path: Path) -> AsyncGenerator[User, None]:
-    async with NdjsonTransport(await trio.open_unix_socket(str(path))) as link, connected(link) as user:
+    async with NdjsonTransport(await trio.open_unix_socket(str(path))) as link, open_user(link) as user:
         yield user
 
 

@@ -12,8 +12,8 @@ from trio_broker.auth.grant import Scope
 from trio_broker.config.config import Config, ListenConfig
 from trio_broker.errors import BrokerGone, NoBroker
 from trio_broker.model import CloseReason
-from trio_broker.testing.rig import open_rig, settings
-from trio_broker.testing.web import open_web
+from trio_broker.testing.in_process.rig import open_rig, settings
+from trio_broker.testing.in_process.websocket import open_web
 from trio_broker.transport.connect import connect_websocket as dialled
 
 BOUND = 60

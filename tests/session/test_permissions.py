@@ -14,8 +14,9 @@ from trio_broker.config.config import Config, PolicyConfig
 from trio_broker.errors import RemoteError
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.session.permissions import UNATTENDED_AFTER
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Json, Rig, User, open_rig
+from trio_broker.testing.clients.user import Json, User
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 PERMISSION = "session/request_permission"

@@ -10,8 +10,9 @@ from trio.testing import MockClock
 
 from trio_broker.config.config import Restart
 from trio_broker.errors import AgentGone, PoolFull, SpawnFailed
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, User, open_rig, settings
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 WAYS = {
     "exact": Habits(resume=True, load=True),

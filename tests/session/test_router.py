@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.rig import Json, open_rig
+from trio_broker.testing.clients.user import Json
+from trio_broker.testing.in_process.rig import open_rig
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 

@@ -10,8 +10,9 @@ from trio_broker.errors import Draining, SessionOver
 from trio_broker.model import Answered, Phase
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.turn_queue import Turn
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Rig, User, open_rig, prompt_params, settings
+from trio_broker.testing.clients.user import User, prompt_params
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 STUBBORN = Habits(resume=True, ignores_eof=True, ignores_term=True)
 LADDER = 10.0  # seconds that a stubborn agent takes to end

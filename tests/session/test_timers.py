@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.config.config import Quiet
-from trio_broker.testing.rig import User, open_rig, prompt_params, settings
+from trio_broker.testing.clients.user import User, prompt_params
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 CHATTY = ";".join(["say x; wait 1"] * 1000)
 MOMENT = 0.1  # virtual seconds

@@ -12,14 +12,15 @@ from trio_broker.errors import AgentGone, BrokerError, Misuse, RemoteError, Spaw
 from trio_broker.model import Cancelled, Exit
 from trio_broker.session.turn_queue import Turn
 from trio_broker.supervision import LAST_WORDS
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.testing.clients.user import BackgroundCall, User
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 
 
-async def begin(rig: Rig, user: User, **more: Any) -> tuple[str, MemoryAgent, Later[str], int]:
+async def begin(rig: Rig, user: User, **more: Any) -> tuple[str, MemoryAgent, BackgroundCall[str], int]:
     """A session whose first turn the test is to answer: its id, its agent, the prompt, and the agent's id for that."""
     session = await user.open("k", **more)
     turn = user.later(user.prompt, session, "one")
@@ -137,7 +138,7 @@ async def test_c6_a_signal_and_the_last_words_are_told(autojump_clock: MockClock
         async with open_rig() as rig, rig.connect() as user:
             turn = user.later(user.prompt, await user.open("k"), "hang")
             await user.wait_phase("k", "working")
-            await rig.agent("k").complain("out of memory")
+            await rig.agent("k").write_stderr("out of memory")
             rig.agent("k").kill(9)
             error = await turn.fails()
             assert isinstance(error, AgentGone) and error.details["signal"] == "SIGKILL"
@@ -340,7 +341,7 @@ async def test_d2_a_prompt_cancelled_in_the_moment_it_came_is_never_sent(autojum
 
 async def test_a_prompt_for_an_agent_that_shut_its_ear_fails_at_once(autojump_clock: MockClock) -> None:
     with trio.fail_after(60):
-        async with open_rig(habits=Habits(deaf=True)) as rig, rig.connect() as user:
+        async with open_rig(habits=Habits(stops_reading=True)) as rig, rig.connect() as user:
             session = await user.open("k")
             rig.agent("k")._in[1].close()
             user.later(user.call, "session/set_mode", sessionId=session, modeId="fast")

@@ -9,8 +9,9 @@ from trio.testing import MockClock
 from trio_broker.config.config import Restart
 from trio_broker.errors import SessionOver
 from trio_broker.session.turn_queue import Turn
-from trio_broker.testing.memory import Habits, MemoryAgent
-from trio_broker.testing.rig import Later, Rig, User, open_rig, settings
+from trio_broker.testing.clients.user import BackgroundCall, User
+from trio_broker.testing.in_process.memory_agent import Habits, MemoryAgent
+from trio_broker.testing.in_process.rig import Rig, open_rig, settings
 
 BY_HAND = Habits(mute=frozenset({"session/prompt"}))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
@@ -26,7 +27,7 @@ async def think(message: object) -> object:
     await trio.sleep_forever()
 
 
-async def begin(user: User, text: str) -> tuple[str, Later[str]]:
+async def begin(user: User, text: str) -> tuple[str, BackgroundCall[str]]:
     """A session with a running turn."""
     session = await user.open("k")
     turn = user.later(user.prompt, session, text, promptId="first")
@@ -98,7 +99,7 @@ async def test_d2_c22_a_cancel_while_the_prompt_is_written_follows_it_whole(
 ) -> None:
     """The client that prompted leaves as well, in the middle of its own megabyte: the line stays whole."""
     with trio.fail_after(60):
-        async with open_rig(habits=Habits(deaf=True)) as rig, rig.connect() as user:
+        async with open_rig(habits=Habits(stops_reading=True)) as rig, rig.connect() as user:
             async with rig.connect() as leaver:
                 session = await leaver.open("k")
                 leaver.later(leaver.prompt, session, "hang " + " " * MEGABYTE)
@@ -107,7 +108,7 @@ async def test_d2_c22_a_cancel_while_the_prompt_is_written_follows_it_whole(
             assert rig.agent("k").prompts() == []
             await user.open("k")
             assert await user.cancel(session) == "turn"
-            rig.agent("k").listens.set()
+            rig.agent("k").reading_resumed.set()
             await user.wait_phase("k", "idle")
             assert rig.agent("k").methods()[-2:] == ["session/prompt", "session/cancel"]
             assert await user.prompt(session, "say next") == "end_turn" and user.said(session) == "next"
@@ -279,7 +280,7 @@ async def test_d4_a_cancel_answers_an_open_permission_as_cancelled(
             assert (await user.view("k"))["phase"] == "waiting"
             assert await user.cancel(session) == "turn"
             assert await turn.wait() == "cancelled"
-            responses = [message for message in rig.agent("k").heard if "result" in message]
+            responses = [message for message in rig.agent("k").received if "result" in message]
             assert [response["result"] for response in responses] == [{"outcome": {"outcome": "cancelled"}}]
             assert asked is any(message.method == "$/cancel_request" for message in user.messages)
             assert (await user.view("k"))["asks"] == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import eventually, lives
+from trio_broker.testing.processes.home import eventually, is_running
 
 EXAMPLE = Path(__file__).parent.parent / "example"
 LIMIT = 120
@@ -130,27 +130,12 @@ def test_a_run_that_is_killed_leaves_no_daemon(tmp_path: Path, number: signal.Si
         try:
             eventually(lambda: told.exists() or process.poll() is not None)
             left = json.loads(told.read_text(encoding="utf-8"))
-            assert all(map(lives, left["pids"]))
+            assert all(map(is_running, left["pids"]))
         finally:
             os.killpg(process.pid, number)
     try:
-        eventually(lambda: not any(map(lives, left["pids"])))
+        eventually(lambda: not any(map(is_running, left["pids"])))
         eventually(lambda: not Path(left["home"]).exists())
     finally:
-        for pid in filter(lives, left["pids"]):
+        for pid in filter(is_running, left["pids"]):
             os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("name", __import__("trio_broker.testing").testing.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    from trio_broker import testing
-
-    assert getattr(testing, name) is not None and name in dir(testing)
-    assert f"{name}" in (testing.__doc__ or ""), "and is documented"
-
-
-def test_another_name_is_an_attribute_error() -> None:
-    from trio_broker import testing
-
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        testing.nonsense  # noqa: B018  # the access is the test

@@ -10,8 +10,8 @@ import trio
 
 from trio_broker.auth.grant import Scope
 from trio_broker.config.config import BrokerConfig
-from trio_broker.testing.peer import TEXT, upgrade
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.clients.websocket_peer import TEXT, upgrade_request
+from trio_broker.testing.in_process.websocket import Web, open_web_rig
 
 LIMIT = 60
 
@@ -32,7 +32,7 @@ async def alone(web: Web) -> None:
 
 async def test_the_upgrade_carries_a_connection_id_of_its_own() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web, web.peer() as one, web.peer() as other:
+        async with open_web_rig() as web, web.peer() as one, web.peer() as other:
             answers = [peer.handshake.headers for peer in (one, other)]
             ids = {uuid.UUID(headers["acp-connection-id"]) for headers in answers}
             assert len(ids) == 2 and {found.version for found in ids} == {4}
@@ -43,7 +43,7 @@ async def test_the_upgrade_carries_a_connection_id_of_its_own() -> None:
 @pytest.mark.parametrize("way", ["header", "lower-case scheme", "query", "sub-protocol"])
 async def test_a_token_comes_in_one_of_three_ways(way: str) -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             headers, target = {"Authorization": ""}, "/acp"
             if way == "header":
                 headers = bearer(web.token)
@@ -64,17 +64,17 @@ async def test_a_token_is_never_echoed_nor_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             offer = {"Sec_WebSocket_Protocol": f"bearer.{web.token}", "Authorization": ""}
             async with web.peer(**offer) as peer:
                 assert "sec-websocket-protocol" not in peer.handshake.headers
             async with web.peer(f"/acp?token={web.token}", Authorization="") as peer:
                 await peer.call(1, "_trio_broker/status")
             for head in (
-                upgrade(f"/nothing?token={web.token}", **bearer(web.token)),
-                upgrade(f"/acp/nobody?token={web.token}", **bearer(web.token)),
-                upgrade("/acp", **bearer("tb_wrong-and-secret"), Origin="https://evil.example"),
-                upgrade("/acp?token=tb_wrong-and-secret"),
+                upgrade_request(f"/nothing?token={web.token}", **bearer(web.token)),
+                upgrade_request(f"/acp/nobody?token={web.token}", **bearer(web.token)),
+                upgrade_request("/acp", **bearer("tb_wrong-and-secret"), Origin="https://evil.example"),
+                upgrade_request("/acp?token=tb_wrong-and-secret"),
                 f"GET /acp?token={web.token} and spaces HTTP/1.1\r\n\r\n".encode(),
                 f"GET /acp HTTP/1.1\r\nAuthorization Bearer {web.token}\r\n\r\n".encode(),
             ):
@@ -110,8 +110,8 @@ async def test_a_refusal_is_plain_http_with_a_sentence(
     headers: dict[str, str], status: int, words: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
-            answer = await web.answer(upgrade(**headers))
+        async with open_web_rig() as web:
+            answer = await web.answer(upgrade_request(**headers))
             assert (answer.status, answer.headers["content-type"]) == (status, "text/plain; charset=utf-8")
             assert words in answer.body and answer.body.count("\n") == 1
             assert ("www-authenticate" in answer.headers) == (status == 401)
@@ -124,7 +124,7 @@ async def test_a_refusal_is_plain_http_with_a_sentence(
 async def test_names_and_origins_that_are_let_in(host: str) -> None:
     with trio.fail_after(LIMIT):
         async with (
-            open_door(hosts=("Broker.lan",), origins=("https://Editor.example/",)) as web,
+            open_web_rig(hosts=("Broker.lan",), origins=("https://Editor.example/",)) as web,
             web.peer(Host=host, Origin="https://editor.example") as peer,
         ):
             assert "result" in await peer.call(1, "_trio_broker/status")
@@ -150,9 +150,9 @@ async def test_names_and_origins_that_are_let_in(host: str) -> None:
 async def test_an_odd_head_gets_in_or_gets_an_answer_and_leaves_nothing(headers: dict[str, str]) -> None:
     """trio-websocket waits for ever for a handshake that wsproto did not take."""
     with trio.fail_after(LIMIT):
-        async with open_door(compression=True, max_per_token=1) as web:
+        async with open_web_rig(compression=True, max_per_token=1) as web:
             async with await web.dial() as stream:
-                await stream.send_all(upgrade(**bearer(web.token), **headers))
+                await stream.send_all(upgrade_request(**bearer(web.token), **headers))
                 first = bytes(await stream.receive_some(12))
                 assert first[9:12] in (b"101", b"400", b"403", b"426"), first
             await alone(web)
@@ -162,42 +162,42 @@ async def test_an_odd_head_gets_in_or_gets_an_answer_and_leaves_nothing(headers:
 
 async def test_a_client_may_speak_before_its_upgrade_is_answered() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             async with web.peer() as peer:
                 pass
             async with await web.dial() as stream:
-                from trio_broker.testing.peer import Peer, frame
+                from trio_broker.testing.clients.websocket_peer import WebSocketPeer, encode_frame
 
-                first = frame(TEXT, b'{"jsonrpc":"2.0","id":1,"method":"_trio_broker/status"}')
-                await stream.send_all(upgrade(**bearer(web.token)) + first)
-                peer = Peer(stream)
+                first = encode_frame(TEXT, b'{"jsonrpc":"2.0","id":1,"method":"_trio_broker/status"}')
+                await stream.send_all(upgrade_request(**bearer(web.token)) + first)
+                peer = WebSocketPeer(stream)
                 await peer.read_until(b"\r\n\r\n")
-                assert (await peer.hear())["id"] == 1
+                assert (await peer.receive())["id"] == 1
 
 
 async def test_what_the_path_names() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             for target in ("/", "/acp", "/acp/", "/acp/demo", "/acp?agent=demo&other=1", "/?session=s"):
                 async with web.peer(target) as peer:
                     assert "result" in await peer.call(1, "_trio_broker/status")
             for target in ("/other", "/acp/demo/more", "//acp", "/demo"):
-                assert (await web.answer(upgrade(target, **bearer(web.token)))).status == 404
-            answer = await web.answer(upgrade("/acp/nobody", **bearer(web.token)))
+                assert (await web.answer(upgrade_request(target, **bearer(web.token)))).status == 404
+            answer = await web.answer(upgrade_request("/acp/nobody", **bearer(web.token)))
             assert answer.status == 404 and "nobody" in answer.body
-            answer = await web.answer(upgrade("/acp/no%0abody", **bearer(web.token)))
+            answer = await web.answer(upgrade_request("/acp/no%0abody", **bearer(web.token)))
             assert answer.status == 404 and answer.body.count("\n") == 1
 
 
 async def test_a_session_in_the_url_is_the_one_that_session_new_gets() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             async with web.connect(query="/demo?session=phone") as user:
                 await user.call("initialize", protocolVersion=1)
                 opened = await user.call("session/new", cwd="/tmp", mcpServers=[])
                 assert (await user.view("phone"))["sessionId"] == opened["sessionId"]
             token = await web.new_token("robot", Scope.PROMPT, sessions=("robot:*",))
-            answer = await web.answer(upgrade("/acp?session=phone", **bearer(token)))
+            answer = await web.answer(upgrade_request("/acp?session=phone", **bearer(token)))
             assert answer.status == 403 and "phone" in answer.body
             async with web.peer("/acp?session=robot:1", **bearer(token)):
                 pass
@@ -205,16 +205,16 @@ async def test_a_session_in_the_url_is_the_one_that_session_new_gets() -> None:
 
 async def test_the_limits_say_which_they_are() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door(BrokerConfig(max_clients=3), max_per_token=2) as web:
+        async with open_web_rig(BrokerConfig(max_clients=3), max_per_token=2) as web:
             async with web.peer() as one, web.peer() as two:
                 for peer in (one, two):
                     await peer.call(1, "_trio_broker/status")
-                answer = await web.answer(upgrade(**bearer(web.token)))
+                answer = await web.answer(upgrade_request(**bearer(web.token)))
                 assert answer.status == 503 and "max_per_token in [listen]" in answer.body
                 other = bearer(await web.new_token("other", Scope.OBSERVE))
                 async with web.peer(**other) as three:
                     await three.call(1, "_trio_broker/status")
-                    answer = await web.answer(upgrade(**other))
+                    answer = await web.answer(upgrade_request(**other))
                     assert answer.status == 503 and "max_clients in [broker]" in answer.body
             await alone(web)
             async with web.peer(), web.peer():
@@ -225,12 +225,12 @@ async def test_a_slow_head_ends_and_only_so_many_stand_at_the_door(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with trio.fail_after(LIMIT):
-        async with open_door(max_handshakes=2) as web:
+        async with open_web_rig(max_handshakes=2) as web:
             async with await web.dial() as slow, await web.dial() as slower:
                 for stream in (slow, slower):
                     await stream.send_all(b"GET /acp HTTP/1.1\r\n")
                 await trio.testing.wait_all_tasks_blocked(0.01)
-                answer = await web.answer(upgrade(**bearer(web.token)))
+                answer = await web.answer(upgrade_request(**bearer(web.token)))
                 assert answer.status == 503 and "max_handshakes in [listen]" in answer.body
                 begun = trio.current_time()
                 for stream in (slow, slower):
@@ -242,7 +242,7 @@ async def test_a_slow_head_ends_and_only_so_many_stand_at_the_door(
 
 async def test_plain_http_gets_an_answer() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             for path in ("/healthz", "/readyz"):
                 answer = await web.answer(request(f"GET {path} HTTP/1.1", host="balancer"))
                 assert (answer.status, answer.body) == (200, "ok\n")
@@ -253,7 +253,7 @@ async def test_plain_http_gets_an_answer() -> None:
             web.rig.broker.stopping.set()
             assert (await web.answer(request("GET /readyz HTTP/1.1"))).status == 503
             assert (await web.answer(request("GET /healthz HTTP/1.1"))).status == 200
-            answer = await web.answer(upgrade(**bearer(web.token)))
+            answer = await web.answer(upgrade_request(**bearer(web.token)))
             assert answer.status == 503 and "stopping" in answer.body
 
 
@@ -264,12 +264,12 @@ async def test_plain_http_gets_an_answer() -> None:
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"GET /acp HTTP/1.1\r\n\r\n", 400),
         (b"GET http://[::1/acp HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-        (upgrade().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
-        (upgrade(X="x" * 17_000), 431),
-        (upgrade(X="x" * 200_000), 431),
-        (upgrade(**{f"X{number}": "x" for number in range(3000)}), 431),
-        (upgrade("/acp?" + "&".join("a=1" for _ in range(1000))), 400),
-        (upgrade(Authorization="Bearer a\r\nAuthorization: Bearer b"), 401),
+        (upgrade_request().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
+        (upgrade_request(X="x" * 17_000), 431),
+        (upgrade_request(X="x" * 200_000), 431),
+        (upgrade_request(**{f"X{number}": "x" for number in range(3000)}), 431),
+        (upgrade_request("/acp?" + "&".join("a=1" for _ in range(1000))), 400),
+        (upgrade_request(Authorization="Bearer a\r\nAuthorization: Bearer b"), 401),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -277,7 +277,7 @@ async def test_a_head_that_is_none_or_too_large(
     head: bytes, status: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             assert (await web.answer(head)).status == status
 
 
@@ -285,11 +285,11 @@ async def test_a_wrong_token_waits_longer_each_time_and_a_right_one_never(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with trio.fail_after(600):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             waits = []
             for _ in range(12):
                 begun = trio.current_time()
-                assert (await web.answer(upgrade(**bearer("wrong")))).status == 401
+                assert (await web.answer(upgrade_request(**bearer("wrong")))).status == 401
                 waits.append(trio.current_time() - begun)
                 begun = trio.current_time()
                 async with web.peer():
@@ -297,5 +297,5 @@ async def test_a_wrong_token_waits_longer_each_time_and_a_right_one_never(
             assert waits[0] < 0.5 and waits[-1] > 2 and max(waits) < 15
             await trio.sleep(300)
             begun = trio.current_time()
-            assert (await web.answer(upgrade(**bearer("wrong")))).status == 401
+            assert (await web.answer(upgrade_request(**bearer("wrong")))).status == 401
             assert trio.current_time() - begun < 0.5, "forgotten"

@@ -12,9 +12,10 @@ import trio
 
 from trio_broker.config.config import ListenConfig
 from trio_broker.errors import ConfigError, NoBroker
-from trio_broker.testing.peer import parsed, read_all
-from trio_broker.testing.rig import connected
-from trio_broker.testing.web import open_door
+from trio_broker.testing.check.conversation import parsed
+from trio_broker.testing.clients.user import open_user
+from trio_broker.testing.clients.websocket_peer import read_all
+from trio_broker.testing.in_process.websocket import open_web_rig
 from trio_broker.transport.connect import connect_websocket as dialled
 from trio_broker.transport.listeners import open_listeners, url_of
 
@@ -43,7 +44,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 async def test_over_tls_all_is_as_without(pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     cert, key = pair
     with trio.fail_after(LIMIT):
-        async with open_door(tls_cert=cert, tls_key=key) as web:
+        async with open_web_rig(tls_cert=cert, tls_key=key) as web:
             assert web.url.startswith("wss://127.0.0.1:")
             with pytest.raises(NoBroker, match=r"TLS failed: .* is trusted when SSL_CERT_FILE names a copy"):
                 async with dialled(web.url, web.token):
@@ -53,7 +54,7 @@ async def test_over_tls_all_is_as_without(pair: tuple[str, str], monkeypatch: py
                 async with dialled(web.url, web.token):
                     pytest.fail("it trusts anybody")
             monkeypatch.setenv("SSL_CERT_FILE", cert)
-            async with dialled(web.url, web.token) as link, connected(link) as user:
+            async with dialled(web.url, web.token) as link, open_user(link) as user:
                 session = await user.open("a")
                 assert await user.prompt(session, f"say {'x' * 300_000}; say hello") == "end_turn"
                 assert user.said(session).endswith("xhello")
@@ -68,7 +69,7 @@ async def test_over_tls_all_is_as_without(pair: tuple[str, str], monkeypatch: py
 async def test_who_speaks_no_tls_there_is_let_go_and_no_harm_done(pair: tuple[str, str]) -> None:
     cert, key = pair
     with trio.fail_after(LIMIT):
-        async with open_door(tls_cert=cert, tls_key=key) as web, web.rig.connect() as owner:
+        async with open_web_rig(tls_cert=cert, tls_key=key) as web, web.rig.connect() as owner:
             async with await web.dial() as stream:
                 await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"HTTP" not in await read_all(stream)
@@ -113,7 +114,7 @@ async def test_what_is_no_address_is_told(address: str) -> None:
 
 async def test_a_port_that_is_taken_and_a_key_without_certificate_are_told() -> None:
     with trio.fail_after(LIMIT):
-        async with open_door() as web:
+        async with open_web_rig() as web:
             with pytest.raises(ConfigError, match="can't be bound"):
                 await open_listeners(ListenConfig(websocket=f"127.0.0.1:{web.port}"))
         with pytest.raises(ConfigError, match="tls_cert is missing"):

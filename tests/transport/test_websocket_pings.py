@@ -6,12 +6,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.testing.peer import PING, PONG, TEXT, Peer
-from trio_broker.testing.web import Web, open_door
+from trio_broker.testing.clients.websocket_peer import PING, PONG, TEXT, WebSocketPeer
+from trio_broker.testing.in_process.websocket import Web, open_web_rig
 from trio_broker.transport.websocket import PING_EVERY, PINGS_MISSED
 
 
-async def introduced(peer: Peer) -> None:
+async def introduced(peer: WebSocketPeer) -> None:
     await peer.call(1, "_trio_broker/status")
 
 
@@ -24,11 +24,11 @@ async def alone(web: Web) -> float:
 
 async def test_who_answers_pings_stays_for_hours(autojump_clock: MockClock) -> None:
     with trio.fail_after(3 * 3600):
-        async with open_door() as web, web.peer() as peer:
+        async with open_web_rig() as web, web.peer() as peer:
             await introduced(peer)
             begun = trio.current_time()
             for number in range(1, 200):
-                opcode, payload = await peer.next()
+                opcode, payload = await peer.receive_frame()
                 assert opcode == PING
                 assert trio.current_time() - begun == pytest.approx(number * PING_EVERY, abs=1)
                 await peer.send(PONG, payload)
@@ -41,7 +41,7 @@ async def test_who_misses_two_pings_is_gone_and_its_turn_goes_on(
 ) -> None:
     offer = {"Sec_WebSocket_Extensions": "permessage-deflate"} if compression else {}
     with trio.fail_after(600):
-        async with open_door(compression=compression) as web, web.rig.connect() as owner:
+        async with open_web_rig(compression=compression) as web, web.rig.connect() as owner:
             session = await owner.open("k")
             turn = owner.later(owner.prompt, session, "wait 200; say still at it")
             async with web.peer(**offer) as peer:
@@ -57,7 +57,7 @@ async def test_who_misses_two_pings_is_gone_and_its_turn_goes_on(
 
 async def test_any_sign_of_life_will_do(autojump_clock: MockClock) -> None:
     with trio.fail_after(3600):
-        async with open_door() as web, web.peer() as peer:
+        async with open_web_rig() as web, web.peer() as peer:
             await introduced(peer)
             for _ in range(40):
                 await trio.sleep(PING_EVERY * PINGS_MISSED - 1)
@@ -67,7 +67,7 @@ async def test_any_sign_of_life_will_do(autojump_clock: MockClock) -> None:
 
 async def test_a_word_a_minute_is_too_little_when_pings_are_ignored(autojump_clock: MockClock) -> None:
     with trio.fail_after(3600):
-        async with open_door() as web, web.peer() as peer:
+        async with open_web_rig() as web, web.peer() as peer:
             await introduced(peer)
             begun = trio.current_time()
             assert (await alone(web)) - begun <= (PINGS_MISSED + 1) * PING_EVERY + 1

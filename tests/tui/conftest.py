@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 from trio_broker.tui.input import Key
 from trio_broker.tui.keymap import handle_key
 from trio_broker.tui.screen import Screen, render_screen

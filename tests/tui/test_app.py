@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from trio_broker.testing.home import Home
-from trio_broker.testing.window import Window
+from trio_broker.testing.processes.home import Home
+from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_with_the_terminal_as_it_was(number: signal.Signals, home: Home) -> None:
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("No session yet.")
         os.kill(window.process.pid, number)
         assert window.end() == 128 + number
@@ -54,7 +54,7 @@ def _serve(server: socket.socket) -> None:
 
 
 def test_a_crash_of_its_own_is_told_on_a_terminal_that_is_as_it_was() -> None:
-    with Home() as home, broker_of_another_kind(home), Window(home.env, "top") as window:
+    with Home() as home, broker_of_another_kind(home), TerminalEmulator(home.env, "top") as window:
         assert window.end() == 1
         left = window.raw.rpartition(b"\x1b[?1049l")[2].decode()
         assert "KeyError: 'sessions'" in left
@@ -62,7 +62,7 @@ def test_a_crash_of_its_own_is_told_on_a_terminal_that_is_as_it_was() -> None:
 
 def test_a_restart_of_the_broker_is_told_and_survived(home: Home) -> None:
     assert home.run("prompt", "-s", "one", "--no-wait", "say hello").returncode == 0
-    with Window(home.env, "top") as window:
+    with TerminalEmulator(home.env, "top") as window:
         window.see("hello")
         assert home.run("down").returncode == 0
         window.see("no broker for")

@@ -31,47 +31,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trio_broker.testing.faults import Fault as Fault
-    from trio_broker.testing.faults import Faulty as Faulty
-    from trio_broker.testing.faults import never as never
-    from trio_broker.testing.faults import refused as refused
-    from trio_broker.testing.faults import slowly as slowly
-    from trio_broker.testing.faults import stillborn as stillborn
-    from trio_broker.testing.home import Home as Home
-    from trio_broker.testing.invariants import assert_sound as assert_sound
-    from trio_broker.testing.invariants import broken as broken
-    from trio_broker.testing.memory import Habits as Habits
-    from trio_broker.testing.memory import MemoryAgent as MemoryAgent
-    from trio_broker.testing.memory import MemoryAgents as MemoryAgents
-    from trio_broker.testing.plays import Blank as Blank
-    from trio_broker.testing.plays import Play as Play
-    from trio_broker.testing.plays import Unplayed as Unplayed
-    from trio_broker.testing.plays import notification as notification
-    from trio_broker.testing.plays import request as request
-    from trio_broker.testing.program import open_agent as open_agent
-    from trio_broker.testing.real import fake as fake
-    from trio_broker.testing.real import open_real as open_real
-    from trio_broker.testing.real import visit as visit
-    from trio_broker.testing.rig import Rig as Rig
-    from trio_broker.testing.rig import User as User
-    from trio_broker.testing.rig import allow as allow
-    from trio_broker.testing.rig import open_rig as open_rig
-    from trio_broker.testing.rig import settings as settings
-    from trio_broker.testing.sweeps import sweep as sweep
-    from trio_broker.testing.web import Web as Web
-    from trio_broker.testing.web import open_web as open_web
+    from trio_broker.testing.clients.play import Blank as Blank
+    from trio_broker.testing.clients.play import Play as Play
+    from trio_broker.testing.clients.play import Unplayed as Unplayed
+    from trio_broker.testing.clients.play import notification as notification
+    from trio_broker.testing.clients.play import request as request
+    from trio_broker.testing.clients.user import User as User
+    from trio_broker.testing.clients.user import allow as allow
+    from trio_broker.testing.in_process.faults import Fault as Fault
+    from trio_broker.testing.in_process.faults import Faulty as Faulty
+    from trio_broker.testing.in_process.faults import never as never
+    from trio_broker.testing.in_process.faults import refused as refused
+    from trio_broker.testing.in_process.faults import slowly as slowly
+    from trio_broker.testing.in_process.faults import stillborn as stillborn
+    from trio_broker.testing.in_process.invariants import assert_sound as assert_sound
+    from trio_broker.testing.in_process.invariants import broken as broken
+    from trio_broker.testing.in_process.memory_agent import Habits as Habits
+    from trio_broker.testing.in_process.memory_agent import MemoryAgent as MemoryAgent
+    from trio_broker.testing.in_process.memory_agent import MemoryAgents as MemoryAgents
+    from trio_broker.testing.in_process.rig import Rig as Rig
+    from trio_broker.testing.in_process.rig import open_real as open_real
+    from trio_broker.testing.in_process.rig import open_rig as open_rig
+    from trio_broker.testing.in_process.rig import settings as settings
+    from trio_broker.testing.in_process.sweep import sweep as sweep
+    from trio_broker.testing.in_process.websocket import Web as Web
+    from trio_broker.testing.in_process.websocket import open_web as open_web
+    from trio_broker.testing.processes.agents import fake as fake
+    from trio_broker.testing.processes.agents import open_agent as open_agent
+    from trio_broker.testing.processes.daemon import visit as visit
+    from trio_broker.testing.processes.home import Home as Home
 
 _PUBLIC = {
-    "faults": "Fault Faulty never refused slowly stillborn",
-    "home": "Home",
-    "invariants": "assert_sound broken",
-    "memory": "Habits MemoryAgent MemoryAgents",
-    "plays": "Blank Play Unplayed notification request",
-    "program": "open_agent",
-    "real": "fake open_real visit",
-    "rig": "Rig User allow open_rig settings",
-    "sweeps": "sweep",
-    "web": "Web open_web",
+    "clients.play": "Blank Play Unplayed notification request",
+    "clients.user": "User allow",
+    "in_process.faults": "Fault Faulty never refused slowly stillborn",
+    "in_process.invariants": "assert_sound broken",
+    "in_process.memory_agent": "Habits MemoryAgent MemoryAgents",
+    "in_process.rig": "Rig open_real open_rig settings",
+    "in_process.sweep": "sweep",
+    "in_process.websocket": "Web open_web",
+    "processes.agents": "fake open_agent",
+    "processes.daemon": "visit",
+    "processes.home": "Home",
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = sorted(_WHERE)  # noqa: PLE0605  # computed

@@ -24,10 +24,11 @@ import pytest
 
 if TYPE_CHECKING:
     from trio_broker.config.config import Config
-    from trio_broker.testing.home import Home
-    from trio_broker.testing.memory import Habits
-    from trio_broker.testing.plays import Play
-    from trio_broker.testing.rig import Rig, User
+    from trio_broker.testing.clients.play import Play
+    from trio_broker.testing.clients.user import User
+    from trio_broker.testing.in_process.memory_agent import Habits
+    from trio_broker.testing.in_process.rig import Rig
+    from trio_broker.testing.processes.home import Home
 
 
 def _check_trio(request: pytest.FixtureRequest) -> None:
@@ -83,10 +84,10 @@ async def broker(
     The test runs in virtual time, and fails when it has not ended within a week of that. At its end the broker is
     cancelled, whatever it is at.
     """
-    from trio_broker.testing.rig import open_rig
+    from trio_broker.testing.in_process.rig import open_rig
 
     async with open_rig(broker_config, agent_habits) as rig:
-        rig.nursery.start_soon(rig.give_up)
+        rig.nursery.start_soon(rig.fail_when_stuck)
         yield rig
 
 
@@ -98,7 +99,7 @@ def daemon() -> Iterator[Home]:
     of 127.0.0.1: `daemon.status()` has both, as `socket` and `websocket`. The end of the test ends it, and finds fault
     if that leaves a process behind.
     """
-    from trio_broker.testing.home import CONFIG, Home
+    from trio_broker.testing.processes.home import CONFIG, Home
 
     with Home(f'{CONFIG}\n[listen]\nwebsocket = "127.0.0.1:0"\n') as home:
         done = home.run("up")
@@ -108,44 +109,44 @@ def daemon() -> Iterator[Home]:
 
 
 @pytest.fixture
-def _aim(request: pytest.FixtureRequest) -> Any:
+def _client_broker(request: pytest.FixtureRequest) -> Any:
     """The broker that the test's clients are clients of."""
     _check_trio(request)
     return request.getfixturevalue("daemon" if "daemon" in request.fixturenames else "broker")
 
 
 @pytest.fixture
-async def acp_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
+async def acp_client(_client_broker: Rig | Home) -> AsyncGenerator[User, None]:
     """A client that is connected: to the `daemon` if the test has one, else to a `broker`.
 
     `acp_client.on_request = allow` answers what agents ask; without it the client abstains.
     """
-    from trio_broker.testing.rig import Rig
+    from trio_broker.testing.in_process.rig import Rig
 
-    if isinstance(_aim, Rig):
-        async with _aim.connect() as user:
+    if isinstance(_client_broker, Rig):
+        async with _client_broker.connect() as user:
             yield user
     else:
-        from trio_broker.testing.real import visit
+        from trio_broker.testing.processes.daemon import visit
 
-        async with visit(_aim) as user:
+        async with visit(_client_broker) as user:
             yield user
 
 
 @pytest.fixture
-async def ws_client(_aim: Rig | Home) -> AsyncGenerator[User, None]:
+async def ws_client(_client_broker: Rig | Home) -> AsyncGenerator[User, None]:
     """The same over a WebSocket, with a token that allows everything: in virtual time, or to the real `daemon`."""
-    from trio_broker.testing.rig import Rig
+    from trio_broker.testing.in_process.rig import Rig
 
-    if isinstance(_aim, Rig):
-        from trio_broker.testing.web import open_web
+    if isinstance(_client_broker, Rig):
+        from trio_broker.testing.in_process.websocket import open_web
 
-        async with open_web(_aim) as web, web.connect() as user:
+        async with open_web(_client_broker) as web, web.connect() as user:
             yield user
     else:
-        from trio_broker.testing.real import visit_web
+        from trio_broker.testing.processes.daemon import visit_web
 
-        async with visit_web(_aim) as user:
+        async with visit_web(_client_broker) as user:
             yield user
 
 
@@ -155,7 +156,7 @@ def fake_agent() -> Callable[..., list[str]]:
 
     `python -m trio_broker.testing.agent --help` lists the flags, and the words of prompts.
     """
-    from trio_broker.testing.real import fake
+    from trio_broker.testing.processes.agents import fake
 
     return fake
 
@@ -163,7 +164,7 @@ def fake_agent() -> Callable[..., list[str]]:
 @pytest.fixture
 def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Play]]:
     """Begins a play: `play(patience=10.0)`. The test fails if it ends before every play of it has."""
-    from trio_broker.testing.plays import Play
+    from trio_broker.testing.clients.play import Play
 
     plays: list[Play] = []
 
@@ -173,15 +174,15 @@ def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Play]]:
 
     failed = request.session.testsfailed
     yield begin
-    told = request.session.testsfailed > failed  # the test has said already what went wrong
+    already_failed = request.session.testsfailed > failed  # the test has said already what went wrong
     for one in plays:
-        if not one.failed and not told:
+        if not one.failed and not already_failed:
             one.check_finished()
 
 
 @pytest.fixture
 def sweep() -> Callable[..., int]:
-    """`sweep(scenario)`: see trio_broker.testing.sweeps. For tests that are plain functions."""
-    from trio_broker.testing.sweeps import sweep
+    """`sweep(scenario)`: see trio_broker.testing.in_process.sweep. For tests that are plain functions."""
+    from trio_broker.testing.in_process.sweep import sweep
 
     return sweep

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from trio_broker.agent import catalog
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def test_show_tells_how_an_agent_is_started_and_hides_its_keys(home: Home) -> None:

@@ -18,7 +18,7 @@ import trio
 from trio_broker.agent.installed import InstalledAgents, Package
 from trio_broker.cli.agents.install import InstallFailed, install
 from trio_broker.errors import Misuse
-from trio_broker.testing.home import FAKE, Home, lives
+from trio_broker.testing.processes.home import FAKE, Home, is_running
 
 PACKAGE = Package("npm", "@me/tiny", "1.2.3")
 
@@ -97,7 +97,7 @@ async def test_a_cancel_kills_the_installer(
             while not pid.exists():  # noqa: ASYNC110  # the system gives no event for it
                 await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
-    assert not lives(int(pid.read_text()))
+    assert not is_running(int(pid.read_text()))
     assert list(installed.directory.iterdir()) == []
 
 

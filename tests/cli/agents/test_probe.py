@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import FAKE, Home, eventually, lives
+from trio_broker.testing.processes.home import FAKE, Home, eventually, is_running
 
 
 def test_test_shows_what_an_agent_offers(home: Home, tmp_path: Path) -> None:
@@ -63,4 +63,4 @@ def test_test_leaves_no_process_behind(home: Home, tmp_path: Path) -> None:
     home.run("agents", "test", "--", *FAKE, "--ignore-eof", "--ignore-term", "--log", str(log))
     pids = {int(line.split()[0]) for line in log.read_text(encoding="utf-8").splitlines()}
     assert len(pids) == 1
-    eventually(lambda: not any(map(lives, pids)))
+    eventually(lambda: not any(map(is_running, pids)))

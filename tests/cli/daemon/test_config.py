@@ -20,7 +20,7 @@ from trio_broker.config.config import (
     PolicyConfig,
     loads,
 )
-from trio_broker.testing.home import CONFIG, FAKE, Home
+from trio_broker.testing.processes.home import CONFIG, FAKE, Home
 
 
 def test_show_is_toml_that_says_where_everything_is(home: Home) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 WRONG = """
 default_agnet = "x"

@@ -15,7 +15,7 @@ from trio_broker import __version__
 from trio_broker.agent import process_tags
 from trio_broker.cli.daemon import doctor
 from trio_broker.cli.state import State
-from trio_broker.testing.home import FAKE, LIMIT, Home, eventually
+from trio_broker.testing.processes.home import FAKE, LIMIT, Home, eventually
 
 NO_PROGRAMS = "/nonexistent"  # a PATH without agents, so that a test looks at its own only
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def test_orphans_needs_no_broker_and_finds_none_where_all_is_well(home: Home) -> None:

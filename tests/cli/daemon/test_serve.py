@@ -13,7 +13,7 @@ import trio
 from click.testing import CliRunner
 
 from trio_broker.cli.app import cli
-from trio_broker.testing.home import LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, is_running
 
 
 def test_up_twice_and_down_twice(home: Home) -> None:
@@ -30,9 +30,9 @@ def test_down_ends_sessions_at_work_and_their_children(home: Home, tmp_path: Pat
     child = int(home.run("prompt", "fork-child", "--format", "quiet", cwd=tmp_path).stdout)
     home.run("prompt", "hang-hard", "--no-wait", cwd=tmp_path)
     pids = [home.status()["pid"], *(view["pid"] for view in home.status()["sessions"]), child]
-    assert all(lives(pid) for pid in pids)
+    assert all(is_running(pid) for pid in pids)
     assert home.json("down") == {"action": "broker_stopped", "socket": str(home.socket), "kept": 0}
-    eventually(lambda: not any(lives(pid) for pid in pids))
+    eventually(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_what_is_queued_and_waited_for_by_nobody_runs_after_down_and_up(home: Home, tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_a_broker_whose_runtime_directory_is_gone_is_not_joined_by_another(
     done = home.run("serve")
     assert done.returncode == 1
     assert f"a broker (pid {pid}) already serves" in done.stderr and "trio-broker down" in done.stderr
-    assert "0 orphans, 0 ended" in home.run("orphans", "--end").stderr and lives(agent)
+    assert "0 orphans, 0 ended" in home.run("orphans", "--end").stderr and is_running(agent)
     done = home.run("down")
     assert done.returncode == 0 and f"a broker (pid {pid}) lives" in done.stderr, done.stderr
-    eventually(lambda: not lives(int(pid)) and not lives(agent))
+    eventually(lambda: not is_running(int(pid)) and not is_running(agent))
     assert home.run("up").returncode == 0
     assert home.session("k")["phase"] == "suspended"
 
@@ -78,7 +78,7 @@ def test_a_broker_whose_socket_is_gone_can_be_ended(home: Home) -> None:
     pid = home.status()["pid"]
     home.socket.unlink()
     assert home.run("down").returncode == 0
-    eventually(lambda: not lives(pid))
+    eventually(lambda: not is_running(pid))
     assert home.run("up").returncode == 0
 
 
@@ -102,7 +102,7 @@ def test_serve_in_the_foreground_ends_with_a_signal(home: Home, number: signal.S
         stdout, stderr = daemon.communicate(timeout=LIMIT)
     assert (daemon.returncode, stdout) == (0, ""), stderr
     assert "Traceback" not in stderr
-    assert not lives(pid) and not home.socket.exists()
+    assert not is_running(pid) and not home.socket.exists()
 
 
 def test_a_broker_that_fails_says_in_its_log_where(

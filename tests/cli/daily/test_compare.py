@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, FAKE, Home, eventually
+from trio_broker.testing.processes.home import CONFIG, FAKE, Home, eventually
 
 OTHERS = f"""
 [agents.other]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from trio_broker.testing.home import CONFIG, Home, besides_starts, eventually
+from trio_broker.testing.processes.home import CONFIG, Home, eventually, without_start_progress
 
 ID = re.compile(r"[0-9a-f]{32}\n")
 
@@ -32,7 +32,7 @@ def test_exec_does_not_end_a_session_that_is_there(shared: Home, tmp_path: Path)
 def test_no_wait_queues_and_comes_back_with_an_id(shared: Home, tmp_path: Path) -> None:
     first = shared.run("prompt", "hang", "--no-wait", "-s", "queue", cwd=tmp_path)
     assert ID.fullmatch(first.stdout)
-    assert besides_starts(first.stderr) == "queued in session queue: it runs next\n"
+    assert without_start_progress(first.stderr) == "queued in session queue: it runs next\n"
     second = shared.json("prompt", "say second", "--no-wait", "-s", "queue", "--cwd", str(tmp_path))
     assert (second["action"], second["position"], second["key"]) == ("prompt_queued", 1, "queue")
     third = shared.run("prompt", "say third", "--no-wait", "-s", "queue", "--format", "quiet", cwd=tmp_path)

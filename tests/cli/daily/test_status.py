@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from trio_broker import __version__
-from trio_broker.testing.home import Home, eventually, fake, lives
+from trio_broker.testing.processes.home import Home, eventually, fake_command_line, is_running
 
 ID = re.compile(r"[0-9a-f]{32}\n")
 
@@ -18,7 +18,7 @@ def test_status_has_what_programs_need(home: Home, tmp_path: Path) -> None:
     home.run("prompt", "die 3", "-s", "two", cwd=tmp_path)
     eventually(lambda: home.status()["clients"] == 1)  # the last command's connection has ended
     status = home.json("status")
-    assert lives(status["pid"]) and status["version"] == __version__ and status["uptime"] > 0
+    assert is_running(status["pid"]) and status["version"] == __version__ and status["uptime"] > 0
     assert status["socket"] == str(home.socket) and status["clients"] == 1
     assert (status["counts"]["working"], status["counts"]["dead"], status["counts"]["idle"]) == (1, 1, 0)
     one, two = status["sessions"]
@@ -52,7 +52,7 @@ def test_status_is_a_table_for_people(home: Home, tmp_path: Path) -> None:
 
 
 def test_status_marks_what_it_leaves_out(home: Home, tmp_path: Path) -> None:
-    noisy = fake("--exit-at-start", "3", "--stderr", "no key " * 30)
+    noisy = fake_command_line("--exit-at-start", "3", "--stderr", "no key " * 30)
     home.run("prompt", "hi", "-s", "k", "--command", noisy, cwd=tmp_path)
     row = home.run("status").stdout.splitlines()[2]
     assert "ended with exit code 3 before it had a session; its last words: no key" in row and row.endswith(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_broker.testing.home import LIMIT, Home, eventually
+from trio_broker.testing.processes.home import LIMIT, Home, eventually
 
 
 def test_wait_until_an_agent_says_something_from_now_on(shared: Home) -> None:

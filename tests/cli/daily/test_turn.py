@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, besides_starts, eventually
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, without_start_progress
 
 
 def head(home: Home, *words: str, cwd: Path) -> tuple[str, int, str]:
@@ -17,7 +17,7 @@ def head(home: Home, *words: str, cwd: Path) -> tuple[str, int, str]:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         process.stdout.close()
-        return line, process.wait(LIMIT), besides_starts(process.stderr.read())
+        return line, process.wait(LIMIT), without_start_progress(process.stderr.read())
 
 
 def test_when_nobody_reads_on_a_prompt_detaches_and_says_so(shared: Home, tmp_path: Path) -> None:

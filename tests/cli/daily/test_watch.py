@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, Home, eventually
+from trio_broker.testing.processes.home import LIMIT, Home, eventually
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually, is_running
 
 
 def ask(home: Home, key: str, text: str = "ask edit it; say done") -> str:
@@ -152,7 +152,7 @@ def test_a_restart_turns_what_is_open_into_expired(home: Home, how: str) -> None
         os.kill(pid, signal.SIGKILL)
     else:
         assert home.run("down").returncode == 0
-    eventually(lambda: not lives(pid) and not lives(agent))
+    eventually(lambda: not is_running(pid) and not is_running(agent))
     home.run("up")
     assert home.json("pending") == {"asks": []}
     text = home.run("sessions", "history", "-s", "k").stdout

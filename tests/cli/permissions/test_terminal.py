@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def test_a_question_is_asked_with_the_agents_options_and_answered_by_typing(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import FAKE, TRIO_BROKER, Home
-from trio_broker.testing.talk import Talk, said
+from trio_broker.testing.processes.agent_process import AgentProcess, said
+from trio_broker.testing.processes.home import FAKE, TRIO_BROKER, Home
 
-Editor = Callable[..., AbstractContextManager[Talk]]
+Editor = Callable[..., AbstractContextManager[AgentProcess]]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_any_agent_can_be_behind_it(editor: Editor, shared: Home, tmp_path: Path
 
 
 def test_the_agents_name_may_stand_before_it(shared: Home, tmp_path: Path) -> None:
-    with Talk([*TRIO_BROKER, "fake", "acp"], shared.env) as talk:
+    with AgentProcess([*TRIO_BROKER, "fake", "acp"], shared.env) as talk:
         talk.start(str(tmp_path))
         assert said(talk.turn("say hello")) == "hello"
 

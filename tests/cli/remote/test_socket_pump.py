@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from trio_broker.cli.remote.bridge import BROKER_GONE, RECONNECTED
-from trio_broker.testing.home import LIMIT, Home, eventually, lives
-from trio_broker.testing.talk import Talk, said, updates
+from trio_broker.testing.processes.agent_process import AgentProcess, said, updates
+from trio_broker.testing.processes.home import LIMIT, Home, eventually, is_running
 
-Editor = Callable[..., AbstractContextManager[Talk]]
+Editor = Callable[..., AbstractContextManager[AgentProcess]]
 
 
 def test_it_is_an_agent_and_its_session_is_the_brokers(editor: Editor, shared: Home, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_it_outlives_a_broker_that_dies_with_its_session_and_tells_what_became_o
         assert home.run("sessions", "export", "-s", "outlives").returncode == 0  # from disk: it is there now
         status = home.status()
         os.kill(status["pid"], signal.SIGKILL)
-        eventually(lambda: not lives(status["sessions"][0]["pid"]))  # its stdin has ended
+        eventually(lambda: not is_running(status["sessions"][0]["pid"]))  # its stdin has ended
         assert home.run("up").returncode == 0
         assert "not sent again" in talk.until(running)[-1]["error"]["message"]
         assert said(talk.turn("say hello")) == "hello"

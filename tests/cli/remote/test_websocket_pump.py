@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from trio_broker.cli.remote.bridge import RECONNECTED
-from trio_broker.testing.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
-from trio_broker.testing.talk import Talk, said
+from trio_broker.testing.processes.agent_process import AgentProcess, said
+from trio_broker.testing.processes.home import CONFIG, LIMIT, TRIO_BROKER, Home, eventually
 
 WEBSOCKET = CONFIG + '\n[listen]\nwebsocket = "127.0.0.1:0"\n'
 
@@ -99,8 +99,8 @@ def _break(end: socket.socket) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-def editor(home: Home, remote: list[str], *words: str) -> Talk:
-    return Talk([*TRIO_BROKER, *remote, "acp", *words], home.env, cwd=home.path)
+def editor(home: Home, remote: list[str], *words: str) -> AgentProcess:
+    return AgentProcess([*TRIO_BROKER, *remote, "acp", *words], home.env, cwd=home.path)
 
 
 def test_it_is_an_agent_and_its_session_is_the_brokers(home: Home, remote: list[str], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trio_broker.testing.home import Home
+from trio_broker.testing.processes.home import Home
 
 
 def test_export_import_close_delete_and_prune(home: Home, tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import signal
 
-from trio_broker.testing.home import CONFIG, LIMIT, Home, fake
+from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, fake_command_line
 
 EVIL = "\x1b[2Jowned\x9b"
 
 
 def test_logs_are_stderr_and_what_was_rejected(shared: Home) -> None:
-    loud = fake("--stderr", f"starting {EVIL}")
+    loud = fake_command_line("--stderr", f"starting {EVIL}")
     shared.run("prompt", "garbage; say hi", "-s", "loud", "--command", loud)
     found = shared.json("logs", "-s", "loud")
     assert (found["key"], found["stderr"], len(found["rejected"])) == ("loud", f"starting {EVIL}\n", 1)
@@ -22,7 +22,7 @@ def test_logs_are_stderr_and_what_was_rejected(shared: Home) -> None:
 
 
 def test_logs_follow_over_a_restart_of_the_agent(shared: Home) -> None:
-    shared.run("sessions", "new", "-s", "follow", "--command", fake("--stderr", "up"))
+    shared.run("sessions", "new", "-s", "follow", "--command", fake_command_line("--stderr", "up"))
     with shared.start("logs", "-s", "follow", "--follow", "--format", "json") as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == {"stderr": "up\n", "rejected": []}
@@ -37,7 +37,9 @@ def test_logs_follow_over_a_restart_of_the_agent(shared: Home) -> None:
 
 def test_logs_follow_while_the_next_process_waits_for_the_end_of_the_last(shared: Home) -> None:
     """There is none then, and "another process: None" was told."""
-    shared.run("sessions", "new", "-s", "between", "--command", fake("--stderr", "up", "--ignore-eof"))
+    shared.run(
+        "sessions", "new", "-s", "between", "--command", fake_command_line("--stderr", "up", "--ignore-eof")
+    )
     with shared.start("logs", "-s", "between", "--follow", "--format", "quiet") as process:
         assert process.stdout is not None
         said = [process.stdout.readline()]
@@ -51,5 +53,5 @@ def test_logs_follow_while_the_next_process_waits_for_the_end_of_the_last(shared
 
 def test_a_ring_of_no_bytes_keeps_none(home: Home) -> None:
     home.config.write_text(f"{CONFIG}\n[broker]\nstderr_ring = 0\n", encoding="utf-8")
-    home.run("sessions", "new", "-s", "k", "--command", fake("--stderr", "words"))
+    home.run("sessions", "new", "-s", "k", "--command", fake_command_line("--stderr", "words"))
     assert home.json("logs", "-s", "k")["stderr"] == ""

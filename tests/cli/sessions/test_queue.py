@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import LIMIT, TRIO_BROKER, Home, eventually
+from trio_broker.testing.processes.home import LIMIT, TRIO_BROKER, Home, eventually
 
 
 def fill(home: Home, key: str, *words: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from trio_broker.testing.home import Home, besides_starts, fake, lives
+from trio_broker.testing.processes.home import Home, fake_command_line, is_running, without_start_progress
 
 ID = re.compile(r"[0-9a-f]{32}\n")
 
@@ -13,7 +13,7 @@ ID = re.compile(r"[0-9a-f]{32}\n")
 def test_new_ensure_list_show_close(shared: Home, tmp_path: Path) -> None:
     new = shared.run("sessions", "new", cwd=tmp_path)
     assert ID.fullmatch(new.stdout)
-    assert besides_starts(new.stderr) == f"session fake:{tmp_path} of fake in {tmp_path}: created\n"
+    assert without_start_progress(new.stderr) == f"session fake:{tmp_path} of fake in {tmp_path}: created\n"
     ensured = shared.run("sessions", "ensure", cwd=tmp_path)
     assert ensured.stdout == new.stdout and "there already" in ensured.stderr
     listed = shared.run("sessions", "list", "--cwd", str(tmp_path))
@@ -24,7 +24,7 @@ def test_new_ensure_list_show_close(shared: Home, tmp_path: Path) -> None:
     pid = shared.session(f"fake:{tmp_path}")["pid"]
     closed = shared.run("sessions", "close", cwd=tmp_path)
     assert (closed.stdout, closed.stderr) == ("", f"session fake:{tmp_path} is closed\n")
-    assert not lives(pid)
+    assert not is_running(pid)
     assert shared.run("sessions", "show", cwd=tmp_path).returncode == 4
 
 
@@ -34,7 +34,7 @@ def test_new_replaces_and_ensure_does_not(shared: Home, tmp_path: Path) -> None:
     assert shared.run("sessions", "ensure", "-s", "same", "--format", "quiet", cwd=tmp_path).stdout == first
     second = shared.run("sessions", "new", "-s", "same", "--format", "quiet", cwd=tmp_path).stdout
     assert ID.fullmatch(second) and second != first
-    assert not lives(pid)
+    assert not is_running(pid)
 
 
 def test_json_of_each(shared: Home, tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_json_of_each(shared: Home, tmp_path: Path) -> None:
 
 def test_close_by_force_asks_nobody(shared: Home, tmp_path: Path) -> None:
     """This one would not go for less than SIGKILL."""
-    deaf = fake("--ignore-eof", "--ignore-term")
+    deaf = fake_command_line("--ignore-eof", "--ignore-term")
     shared.run("prompt", "hang-hard", "--no-wait", "-s", "deaf", "--command", deaf, cwd=tmp_path)
     pid = shared.session("deaf")["pid"]
     assert shared.json("sessions", "close", "-s", "deaf", "--kill")["exit"]["signal"] == "SIGKILL"
-    assert not lives(pid)
+    assert not is_running(pid)
 
 
 def test_quiet_and_text_of_an_empty_list(home: Home) -> None:
@@ -80,11 +80,11 @@ def test_quiet_and_text_of_an_empty_list(home: Home) -> None:
 
 
 def test_a_restart_from_the_command_line(shared: Home) -> None:
-    shared.run("prompt", "say hi", "-s", "again", "--command", fake("--load"))
+    shared.run("prompt", "say hi", "-s", "again", "--command", fake_command_line("--load"))
     before = shared.session("again")["pid"]
     done = shared.run("sessions", "restart", "-s", "again")
     after = shared.session("again")["pid"]
-    assert (done.returncode, done.stdout) == (0, "") and not lives(before)
+    assert (done.returncode, done.stdout) == (0, "") and not is_running(before)
     loaded = "the agent has loaded the conversation"
     assert done.stderr == f"session again has a new process (pid {after}): {loaded}\n"
     found = shared.json("sessions", "restart", "-s", "again", "--kill")

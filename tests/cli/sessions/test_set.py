@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.home import Home, fake
+from trio_broker.testing.processes.home import Home, fake_command_line
 
 OPTIONS = "KEY    NOW    CHOICES\nmode   ask    ask, code\nmodel  small  small, large\n"
 
@@ -93,7 +93,7 @@ def test_the_model_of_prompts_and_of_sessions(shared: Home, tmp_path: Path) -> N
 
 
 def test_settings_are_kept_over_a_crash(home: Home) -> None:
-    command = ["--command", fake("--load")]
+    command = ["--command", fake_command_line("--load")]
     home.run("prompt", "say hi", "-s", "k", "--model", "large", *command)
     home.run("prompt", "die 3", "-s", "k")
     assert values(home, "k")["model"] == "large"

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from trio_broker.testing.check import CHECKS
-from trio_broker.testing.home import FAKE, LIMIT, Home, eventually, lives
+from trio_broker.testing.processes.home import FAKE, LIMIT, Home, eventually, is_running
 
 # An agent that says something with which a terminal could be led astray, and ends its turns as nobody may.
 RUDE = """
@@ -160,7 +160,7 @@ def test_what_starts_an_agent_and_is_ended_leaves_none_behind(
     checking.send_signal(number)
     checking.communicate(timeout=LIMIT)
     assert checking.returncode == 130
-    assert not lives(int(pid.read_text(encoding="utf-8")))
+    assert not is_running(int(pid.read_text(encoding="utf-8")))
 
 
 def test_an_agent_by_its_name(home: Home) -> None:

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.config.config import AgentConfig, BrokerConfig, Config, JournalConfig
 from trio_broker.errors import ConfigError, Draining, Forbidden, Misuse, NoSession, SessionOver
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import open_rig, settings
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 RESUMABLE = Habits(resume=True)
 MOMENT = 0.1  # virtual seconds

@@ -9,7 +9,7 @@ import trio
 
 from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay
-from trio_broker.testing.rig import open_rig
+from trio_broker.testing.in_process.rig import open_rig
 
 ENOUGH = 60.0  # seconds
 

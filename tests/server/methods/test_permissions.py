@@ -11,8 +11,9 @@ from trio.testing import MockClock
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Misuse, NoAsk
 from trio_broker.protocol.jsonrpc import Message
-from trio_broker.testing.memory import OPTIONS
-from trio_broker.testing.rig import Json, Rig, User, open_rig
+from trio_broker.testing.clients.user import Json, User
+from trio_broker.testing.in_process.memory_agent import OPTIONS
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 FORM = {"mode": "form", "message": "name?", "requestedSchema": {"type": "object", "properties": {}}}
 

@@ -11,8 +11,9 @@ from trio.testing import MockClock
 from trio_broker.errors import BrokerError, NoPrompt, SessionOver
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.connection import Connection
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import User, open_rig, prompt_params
+from trio_broker.testing.clients.user import User, prompt_params
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import open_rig
 
 
 async def again(user: User, session: str, id: str) -> str:

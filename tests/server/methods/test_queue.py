@@ -12,7 +12,8 @@ from trio.testing import MockClock
 from trio_broker.auth.grant import Grant, Scope
 from trio_broker.errors import Busy, Forbidden, Misuse, NoPrompt, QueueFull
 from trio_broker.protocol import jsonrpc
-from trio_broker.testing.rig import User, open_rig, settings
+from trio_broker.testing.clients.user import User
+from trio_broker.testing.in_process.rig import open_rig, settings
 
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 

@@ -19,8 +19,9 @@ from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.protocol import jsonrpc
 from trio_broker.server.methods import scopes
 from trio_broker.server.serve import HANDLERS
-from trio_broker.testing.memory import Habits
-from trio_broker.testing.rig import Json, Rig, User, open_rig
+from trio_broker.testing.clients.user import Json, User
+from trio_broker.testing.in_process.memory_agent import Habits
+from trio_broker.testing.in_process.rig import Rig, open_rig
 
 OBSERVE, PROMPT, ANSWER, ADMIN = Scope
 TEXT = [{"type": "text", "text": "say hi"}]
@@ -151,14 +152,14 @@ async def test_a_method_is_refused_below_its_scope_and_not_at_it(
             for scope in Scope:  # admin is the last: it may end everything
                 async with rig.connect(grant=grant_of(scope)) as user:
                     await user.call("initialize", **INITIALIZE)
-                    heard = len(rig.agent("k").heard)
+                    heard = len(rig.agent("k").received)
                     error = await outcome(user, method, NEEDS[SCOPE_OF[method]][method])
                     allowed = SCOPE_OF[method] in MAY[scope]
                     assert isinstance(error, Forbidden) is not allowed, (scope, error)
                     if error is not None and not allowed:
                         assert f"--scope {SCOPE_OF[method].value}" in error.message
                         assert error.rpc_code == -32003
-                        assert len(rig.agent("k").heard) == heard
+                        assert len(rig.agent("k").received) == heard
 
 
 @pytest.mark.parametrize("scope", Scope)

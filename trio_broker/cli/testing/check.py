@@ -98,9 +98,9 @@ def check_command(
       trio-broker check -a claude --only cancel
       trio-broker check --url ws://127.0.0.1:8765/claude
     """
-    from trio_broker.testing.check import chosen
+    from trio_broker.testing.check import select_checks
 
-    checks = chosen(only)
+    checks = select_checks(only)
     if not checks:
         raise Misuse(f"no check is called {' or '.join(only)}; `trio-broker check --list` shows them")
     if listing:
@@ -141,7 +141,7 @@ def _target(
     token: str | None,
     command: Sequence[str],
 ) -> Target:
-    from trio_broker.testing.check import Door, Program
+    from trio_broker.testing.check import Endpoint, Program
 
     given = [name for name, value in (("-- COMMAND", command), ("--socket", socket), ("--url", url)) if value]
     if len(given) > 1 or (agent and given and given != ["--socket"]):
@@ -149,9 +149,9 @@ def _target(
     if command:
         return Program(list(command))
     if url:
-        return Door(url, token)
+        return Endpoint(url, token)
     if socket:
-        return Door(os.path.abspath(socket), bind={"agent": agent} if agent else {})
+        return Endpoint(os.path.abspath(socket), bind={"agent": agent} if agent else {})
     if agent:
         return _agent_program(state, agent)
     raise Misuse("say what to check: `-- COMMAND …`, -a NAME, --socket PATH or --url URL")
@@ -180,7 +180,7 @@ def _run_checks(
     given = {names.get(name, name): value for name, value in options.items() if value is not None}
     settings = check.Settings(cwd, **given)
     on_result = partial(_print_result, verbose) if style == "text" else lambda _: None
-    return run_until_signal(partial(check.run, jobs=jobs, tell=on_result), target, settings, checks)
+    return run_until_signal(partial(check.run, jobs=jobs, on_result=on_result), target, settings, checks)
 
 
 def _list(checks: Sequence[Check]) -> None:
@@ -198,7 +198,7 @@ def _print_result(verbose: bool, result: Result) -> None:
         frames = result.frames if verbose else result.frames[-MAX_FRAMES:]
         for frame in frames:
             text = safe(frame.text())
-            click.echo(f"     {frame.at:7.3f} {frame.way} {text if verbose else _truncate(text)}")
+            click.echo(f"     {frame.at:7.3f} {frame.direction} {text if verbose else _truncate(text)}")
         lines = [line for line in result.stderr if line not in result.why]
         for line in lines if verbose else lines[-MAX_STDERR:]:
             click.echo(f"     stderr: {safe(line) if verbose else _truncate(safe(line))}")
@@ -210,13 +210,11 @@ def _truncate(text: str) -> str:
 
 def _print_report(report: Report, style: str, not_tried: int) -> None:
     """The report on stdout; how it went in a line on stderr, where stdout does not say it to people."""
-    from trio_broker.testing.check.verdict import NOT_STARTED, number_of
+    from trio_broker.testing.check.report import NOT_STARTED, as_junit, check_count
 
     if style == "json":
         print_json(report.as_json())
     elif style == "junit":
-        from trio_broker.testing.check.junit import as_junit
-
         click.echo(as_junit(report))
     counted = report.counts()
     verbs = {"pass": "passed", "fail": "failed"}
@@ -225,10 +223,10 @@ def _print_report(report: Report, style: str, not_tried: int) -> None:
     )
     if report.untried and style == "text":
         verb = "was" if len(report.untried) == 1 else "were"
-        click.echo(f"{number_of(report.untried)} {verb} not tried: {NOT_STARTED}")
+        click.echo(f"{check_count(report.untried)} {verb} not tried: {NOT_STARTED}")
     cause = f": {safe(report.results[0].why)}" if report.untried and style != "text" else ""
     click.echo(f"{summary}{cause}", err=style != "text")
-    for option, ids in report.wanted().items():
+    for option, ids in report.needed_options().items():
         verb = "wants" if len(ids) == 1 else "want"
         click.echo(f"{len(ids)} {verb} {option}: {', '.join(ids)}", err=style != "text")
     if not_tried:

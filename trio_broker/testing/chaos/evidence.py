@@ -14,7 +14,7 @@ import attrs
 Json = dict[str, Any]
 LATE = ":late"
 FOREIGN = "foreign"  # the first word of what an agent says in the name of another's session
-LONGEST = 200  # characters of a word that are kept
+MAX_TEXT = 200  # characters of a word that are kept
 
 
 @attrs.define(eq=False)
@@ -44,65 +44,65 @@ class Prompt:
 
 
 @attrs.define(eq=False)
-class Told:
+class ReceivedLog:
     """What one client was told of one session, in one life of the broker: by number, from `first` on."""
 
     session: str
     life: int
     next: int
     events: dict[int, str] = attrs.field(factory=dict)
-    sure: int = 0  # up to here it has to outlive even a kill
-    wrong: list[str] = attrs.field(factory=list)
+    durable: int = 0  # up to here it has to outlive even a kill
+    errors: list[str] = attrs.field(factory=list)
 
-    def hear_update(self, update: object) -> None:
-        self._add(f"update {word_of(update)}")
+    def add_update(self, update: object) -> None:
+        self._append(f"update {update_text(update)}")
 
-    def hear_event(self, event: Json) -> None:
+    def add_event(self, event: Json) -> None:
         if event["seq"] != self.next:
-            self.wrong.append(f"{self.session}: event {event['seq']} came where {self.next} was due")
+            self.errors.append(f"{self.session}: event {event['seq']} came where {self.next} was due")
             self.next = event["seq"]
-        self._add(_named(event))
-        self.next = after(event)
+        self._append(_event_text(event))
+        self.next = next_number(event)
         if event["kind"] == "ended":
-            self.sure = event["seq"]
+            self.durable = event["seq"]
 
-    def _add(self, what: str) -> None:
+    def _append(self, what: str) -> None:
         self.events[self.next] = what
         self.next += 1
 
 
-def after(event: Json) -> int:
+def next_number(event: Json) -> int:
     """The number that comes next: a gap has those of all that is lost in it."""
     seq: int = event["seq"]
     return max(seq, event.get("to", 0) if event["kind"] == "gap" else 0) + 1
 
 
-def word_of(update: object) -> str:
+def update_text(update: object) -> str:
     """What an agent said, or which kind of update it is; an agent may write what is no update at all."""
     if not isinstance(update, dict):
         return f"no update: {update!r}"
     content = update.get("content")
     text = content.get("text") if isinstance(content, dict) else None
-    return text.strip()[:LONGEST] if isinstance(text, str) else str(update.get("sessionUpdate"))
+    return text.strip()[:MAX_TEXT] if isinstance(text, str) else str(update.get("sessionUpdate"))
 
 
-def _named(event: Json) -> str:
+def _event_text(event: Json) -> str:
     if event["kind"] == "update":
-        return f"update {word_of(event.get('update'))}"
+        return f"update {update_text(event.get('update'))}"
     return f"{event['kind']} {event.get('promptId') or event.get('why') or ''}".strip()
 
 
 @attrs.define(eq=False)
 class Evidence:
-    """`logs`: each session's events at the end. `hurt`: what was done to a session's agent. `kills`: of the broker."""
+    """`logs`: each session's events at the end. `harmed`: faults of a session's agent. `restarts`: of the broker."""
 
     prompts: list[Prompt] = attrs.field(factory=list)
-    told: list[Told] = attrs.field(factory=list)
+    received: list[ReceivedLog] = attrs.field(factory=list)
     logs: dict[str, list[Json]] = attrs.field(factory=dict)
-    hurt: Counter[str] = attrs.field(factory=Counter)
+    harmed: Counter[str] = attrs.field(factory=Counter)
     killed_lives: set[int] = attrs.field(factory=set)
     restarts: int = 0
-    left: list[str] = attrs.field(factory=list)  # processes that nobody owns any more
+    leftovers: list[str] = attrs.field(factory=list)  # processes that nobody owns any more
     unanswered: list[str] = attrs.field(factory=list)  # sentences about calls
     cut_short: str = ""  # why there are no logs
     growth: dict[str, tuple[float, float]] = attrs.field(factory=dict)  # what there is at rest, and its bound
@@ -113,13 +113,13 @@ def violations(evidence: Evidence) -> list[str]:
     if evidence.cut_short:
         return [evidence.cut_short, *evidence.unanswered]
     return [
-        *_numbers(evidence.logs),
-        *_settled(evidence),
-        *_words(evidence),
-        *_places(evidence),
-        *_outcomes(evidence),
-        *_heard(evidence),
-        *(f"left behind: {process}" for process in evidence.left),
+        *_check_numbers(evidence.logs),
+        *_check_ends(evidence),
+        *_check_words(evidence),
+        *_check_places(evidence),
+        *_check_outcomes(evidence),
+        *_check_received(evidence),
+        *(f"left behind: {process}" for process in evidence.leftovers),
         *evidence.unanswered,
         *(
             f"{what} at rest: {is_} (bound {bound})"
@@ -129,17 +129,17 @@ def violations(evidence: Evidence) -> list[str]:
     ]
 
 
-def _numbers(logs: Mapping[str, list[Json]]) -> Iterable[str]:
+def _check_numbers(logs: Mapping[str, list[Json]]) -> Iterable[str]:
     for session, events in logs.items():
         due = 1
         for event in events:
             if event["seq"] != due:
                 yield f"{session}: its log has number {event['seq']} where {due} is due"
                 break
-            due = after(event)
+            due = next_number(event)
 
 
-def _settled(evidence: Evidence) -> Iterable[str]:
+def _check_ends(evidence: Evidence) -> Iterable[str]:
     for prompt in evidence.prompts:
         kinds = Counter(event["kind"] for event in _of_prompt(evidence, prompt))
         if kinds["started"] > 1:
@@ -159,11 +159,11 @@ def outcome_of(evidence: Evidence, prompt: Prompt) -> str | None:
     return ends[0] if ends else None
 
 
-def _words(evidence: Evidence) -> Iterable[str]:
+def _check_words(evidence: Evidence) -> Iterable[str]:
     said: dict[str, list[int]] = {}
     for events in evidence.logs.values():
         for event in events:
-            id, number = _said(event)
+            id, number = _word_number(event)
             if number is not None:
                 said.setdefault(id, []).append(number)
     for prompt in evidence.prompts:
@@ -176,14 +176,14 @@ def _words(evidence: Evidence) -> Iterable[str]:
             yield f"{prompt.id}: completed with {len(numbers)} of {prompt.words} words"
 
 
-def _said(event: Json) -> tuple[str, int | None]:
+def _word_number(event: Json) -> tuple[str, int | None]:
     """Whose word it is, and which of them."""
-    word = word_of(event.get("update")) if event["kind"] == "update" else ""
+    word = update_text(event.get("update")) if event["kind"] == "update" else ""
     id, _, number = word.rpartition(".")
     return id, int(number) if id and number.isdigit() else None
 
 
-def _places(evidence: Evidence) -> Iterable[str]:
+def _check_places(evidence: Evidence) -> Iterable[str]:
     """Each word stands in its own session's log, and on the right side of its turn's end."""
     prompts = {prompt.id: prompt for prompt in evidence.prompts}
     for session, events in evidence.logs.items():
@@ -191,7 +191,7 @@ def _places(evidence: Evidence) -> Iterable[str]:
         for event in events:
             if event["kind"] == "ended":
                 ended[event["promptId"]] = event["outcome"]
-            word, (id, number) = _named(event), _said(event)
+            word, (id, number) = _event_text(event), _word_number(event)
             if word.split()[:2] == ["update", FOREIGN]:
                 yield f"{session}: its log has what was said in its name by another's agent, or to another: {word!r}"
             own = id.removesuffix(LATE)
@@ -205,10 +205,10 @@ def _places(evidence: Evidence) -> Iterable[str]:
                 yield f"{own}: completed, and {word!r} came behind its end"
 
 
-def _outcomes(evidence: Evidence) -> Iterable[str]:
+def _check_outcomes(evidence: Evidence) -> Iterable[str]:
     for prompt in evidence.prompts:
         outcome = outcome_of(evidence, prompt)
-        if outcome == "failed" and not evidence.hurt[prompt.session] and not evidence.restarts:
+        if outcome == "failed" and not evidence.harmed[prompt.session] and not evidence.restarts:
             yield f"{prompt.id}: failed, and nothing was done to its agent"
         if outcome == "unknown" and not evidence.killed_lives:
             yield f"{prompt.id}: unknown, and no broker was killed"
@@ -218,20 +218,20 @@ def _outcomes(evidence: Evidence) -> Iterable[str]:
             yield f"{prompt.id}: its client was told {prompt.reply}, its log says {outcome}"
 
 
-def _heard(evidence: Evidence) -> Iterable[str]:
-    for told in evidence.told:
-        yield from told.wrong
-        log = evidence.logs.get(told.session, [])
-        upto = told.sure if told.life in evidence.killed_lives else max(told.events, default=0)
-        for number, what in told.events.items():
-            there = _at(log, number)
+def _check_received(evidence: Evidence) -> Iterable[str]:
+    for received in evidence.received:
+        yield from received.errors
+        log = evidence.logs.get(received.session, [])
+        upto = received.durable if received.life in evidence.killed_lives else max(received.events, default=0)
+        for number, what in received.events.items():
+            there = _event_at(log, number)
             lost = number > upto and (there is None or there.startswith("gap"))
             if there != what and not lost:
-                yield f"{told.session}: a client was told {what!r} as {number}, the log has {there!r}"
+                yield f"{received.session}: a client was told {what!r} as {number}, the log has {there!r}"
                 break
 
 
-def _at(log: list[Json], number: int) -> str | None:
+def _event_at(log: list[Json], number: int) -> str | None:
     """What has that number in a log; all that are lost in a gap are that gap."""
     place = bisect_right(log, number, key=itemgetter("seq")) - 1
-    return _named(log[place]) if place >= 0 and number < after(log[place]) else None
+    return _event_text(log[place]) if place >= 0 and number < next_number(log[place]) else None

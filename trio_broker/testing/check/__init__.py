@@ -4,20 +4,26 @@
     assert report.passed, report.as_json()
 
 `trio-broker check -- my-agent --acp` is the same from a shell. `CHECKS` is the table: each `Check` has an id, a title,
-and the page that makes a rule of it; `chosen(["session", "cancel.*"])` picks from it. A check has a process, or a
-connection, of its own; its `Result` is a `Verdict` with the frames that led to it.
+and the page that makes a rule of it; `select_checks(["session", "cancel.*"])` picks from it. A check has a process, or
+a connection, of its own; its `Result` is a `Verdict` with the frames that led to it.
+
+The folder owns the checks, their run and its report. It must not know the broker or the command line: a broker is one
+more thing that speaks ACP. Read `outcomes`, `conversation`, `target` and `base`, then `suite` with the checks, then
+`report` and `runner`. `schema` compares values with the published schema of ACP, for `suite.invariants`.
 """
 
-from trio_broker.testing.check.bench import Settings
-from trio_broker.testing.check.run import run
-from trio_broker.testing.check.table import CHECKS, chosen
-from trio_broker.testing.check.target import Door, Program, Target
-from trio_broker.testing.check.verdict import Check, Frame, Report, Result, Verdict, Way
+from trio_broker.testing.check.base import Check, Settings
+from trio_broker.testing.check.conversation import Direction, Frame
+from trio_broker.testing.check.outcomes import Verdict
+from trio_broker.testing.check.report import Report, Result
+from trio_broker.testing.check.runner import CHECKS, run, select_checks
+from trio_broker.testing.check.target import Endpoint, Program, Target
 
 __all__ = [
     "CHECKS",
     "Check",
-    "Door",
+    "Direction",
+    "Endpoint",
     "Frame",
     "Program",
     "Report",
@@ -25,7 +31,6 @@ __all__ = [
     "Settings",
     "Target",
     "Verdict",
-    "Way",
-    "chosen",
     "run",
+    "select_checks",
 ]

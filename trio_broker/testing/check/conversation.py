@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import attrs
 import trio
 
 from trio_broker.protocol.jsonrpc import LineTooLong
-from trio_broker.testing.check.verdict import Failed, Frame, Unsupported, Untried, Way, parsed
+from trio_broker.testing.check.outcomes import Failed, Unsupported, Untried
 from trio_broker.transport.base import Transport
 
 T = TypeVar("T")
@@ -19,9 +20,33 @@ Json = dict[str, Any]
 METHOD_NOT_FOUND, AUTH_REQUIRED = -32601, -32000
 CLIENT = {"name": "trio-broker check", "version": "1"}
 TOO_LONG = "a line of more than 64 MiB"
+KEPT = 2000  # characters of one frame that a report keeps
 
 
-def blocks(text: str) -> list[Json]:
+class Direction(enum.StrEnum):
+    """Of a frame, as a client sees it. `EVENT`: no frame, but something that happened, in words."""
+
+    SENT = "->"
+    RECEIVED = "<-"
+    EVENT = "--"
+
+
+@attrs.frozen
+class Frame:
+    """One line of a conversation, `at` seconds after its beginning."""
+
+    at: float
+    direction: Direction
+    raw: bytes
+    message: Any = None  # what it is as JSON; None if it is none
+
+    def text(self) -> str:
+        """The line as it went over the wire, cut if it is long. It may hold anything: clean it for a terminal."""
+        text = self.raw[: KEPT + 1].decode("utf-8", "backslashreplace")
+        return text if len(text) <= KEPT else f"{text[:KEPT]}… ({len(self.raw)} bytes)"
+
+
+def text_blocks(text: str) -> list[Json]:
     """The content of a prompt that is only text."""
     return [{"type": "text", "text": text}]
 
@@ -36,7 +61,7 @@ class Conversation:
 
     link: Transport
     patience: float
-    begun: float = attrs.field(factory=trio.current_time)
+    started_at: float = attrs.field(factory=trio.current_time)
     frames: list[Frame] = attrs.field(factory=list)
     ended: str = ""  # how, if it has
     session: str = ""
@@ -54,13 +79,13 @@ class Conversation:
         Nor is one that does not read: that costs its patience once, for the link is broken then.
         """
         for line in data.splitlines() or [data]:
-            self._note(Way.SENT, line, parsed(line))
+            self._record(Direction.SENT, line, parsed(line))
         try:
             with trio.fail_after(self.patience):
                 async with self._writing:
                     await self.link.send(self.link.encode(data))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            self.event("it does not read any more")
+            self.record_event("it does not read any more")
 
     async def send(self, message: Json) -> None:
         await self.write(line_of(message))
@@ -87,20 +112,26 @@ class Conversation:
         sent = max(
             index
             for index, frame in enumerate(self.frames)
-            if frame.way is Way.SENT and _is(frame.message, id)
+            if frame.direction is Direction.SENT and _is(frame.message, id)
         )
         try:
-            return await self.until(lambda: self._reply(id, sent), f"answer to {method}")
+            return await self.wait_for(lambda: self._reply(id, sent), f"answer to {method}")
         except Failed as failure:
-            raise Failed(f"{failure}{self._stray(id, sent)}") from failure
+            raise Failed(f"{failure}{self._unexpected_response(id, sent)}") from failure
 
-    def _stray(self, id: object, since: int) -> str:
+    def _unexpected_response(self, id: object, since: int) -> str:
         """Words for a response under an id that nobody has used: it is likely the one that is missed."""
         used = [
-            frame.message["id"] for frame in self.frames if frame.way is Way.SENT and _has_id(frame.message)
+            frame.message["id"]
+            for frame in self.frames
+            if frame.direction is Direction.SENT and _has_id(frame.message)
         ]
         for frame in self.frames[since:]:
-            if frame.way is Way.CAME and _has_id(frame.message) and "method" not in frame.message:
+            if (
+                frame.direction is Direction.RECEIVED
+                and _has_id(frame.message)
+                and "method" not in frame.message
+            ):
                 found = frame.message["id"]
                 if found is not None and not any(same_id(found, one) for one in used):
                     return f"; a response came with id {json.dumps(found)}, and {json.dumps(id)} was asked"
@@ -108,42 +139,46 @@ class Conversation:
 
     def _reply(self, id: object, since: int) -> Json | None:
         for frame in self.frames[since:]:
-            if frame.way is Way.CAME and _is(frame.message, id) and "method" not in frame.message:
+            if (
+                frame.direction is Direction.RECEIVED
+                and _is(frame.message, id)
+                and "method" not in frame.message
+            ):
                 found: Json = frame.message
                 return found
         return None
 
     async def result(self, method: str, params: object = None) -> Json:
         """What a request is answered with. Raises Failed for an error, and Untried if it is that of a login."""
-        return self.good(await self.call(method, params), method)
+        return self.result_of(await self.call(method, params), method)
 
-    def good(self, reply: Json, method: str) -> Json:
+    def result_of(self, reply: Json, method: str) -> Json:
         if (error := reply.get("error")) is not None:
             if isinstance(error, dict) and error.get("code") == AUTH_REQUIRED:
                 words = f"{method} needs a login: log in with the agent's own program, or --login METHOD"
                 raise Untried(words, "--login")
-            raise Failed(f"{method} was answered with an error: {words_of(error)}")
+            raise Failed(f"{method} was answered with an error: {error_text(error)}")
         result = reply.get("result")
         return result if isinstance(result, dict) else {}
 
-    async def refused(self, method: str, params: object = None) -> Json:
+    async def expect_error(self, method: str, params: object = None) -> Json:
         """The error that a request is answered with. Raises Failed for a result."""
         reply = await self.call(method, params)
         error = reply.get("error")
         if isinstance(error, dict):
             return error
         if error is not None:
-            raise Failed(f"{method} was answered with an error that is no object: {words_of(error)}")
+            raise Failed(f"{method} was answered with an error that is no object: {error_text(error)}")
         raise Failed(f"{method} was answered with a result: {json.dumps(reply.get('result'))[:200]}")
 
-    async def alive(self, after: str) -> None:
+    async def check_alive(self, after: str) -> None:
         """See that it still answers. Raises Failed."""
         try:
             await self.call("_trio_broker_check/alive")
         except Failed as failure:
             raise Failed(f"after {after}: {failure}") from failure
 
-    async def until(self, found: Callable[[], T | None], what: str) -> T:
+    async def wait_for(self, found: Callable[[], T | None], what: str) -> T:
         """Wait until `found` gives something; Failed when the agent is gone, or all patience."""
         with trio.move_on_after(self.patience):
             while (value := found()) is None and not self.ended:
@@ -151,7 +186,7 @@ class Conversation:
             if value is not None:
                 return value
             raise Failed(f"no {what}: {self.ended}")
-        raise Failed(f"no {what} within {self.patience:g} s{self.last_words()}")
+        raise Failed(f"no {what} within {self.patience:g} s{self.stderr_tail()}")
 
     # the protocol
 
@@ -172,12 +207,12 @@ class Conversation:
 
     async def prompt(self, text: str, session: str = "") -> object:
         """Send a prompt; the id of the request, at once."""
-        params = {"sessionId": session or self.session, "prompt": blocks(text)}
+        params = {"sessionId": session or self.session, "prompt": text_blocks(text)}
         return await self.request("session/prompt", params)
 
     async def stop_reason(self, prompt: object) -> str:
         """Why a turn ended. Raises Failed if it ended otherwise."""
-        result = self.good(await self.reply(prompt, "session/prompt"), "session/prompt")
+        result = self.result_of(await self.reply(prompt, "session/prompt"), "session/prompt")
         reason = result.get("stopReason")
         if not isinstance(reason, str):
             raise Failed(f"session/prompt was answered without a stopReason: {json.dumps(result)[:200]}")
@@ -190,7 +225,7 @@ class Conversation:
             found = found.get(name) if isinstance(found, dict) else None
         return found
 
-    def needs(self, *path: str) -> None:
+    def require_capability(self, *path: str) -> None:
         """Raises Unsupported unless the agent said that it can do this."""
         if self.capability(*path) in (None, False):
             raise Unsupported(f"initialize did not say agentCapabilities.{'.'.join(path)}")
@@ -199,59 +234,59 @@ class Conversation:
 
     def updates(self, session: str = "", since: int = 0) -> list[Json]:
         """The updates of a session, from a frame on."""
-        found = [frame.message for frame in self.frames[since:] if frame.way is Way.CAME]
+        found = [frame.message for frame in self.frames[since:] if frame.direction is Direction.RECEIVED]
         params = [one["params"] for one in found if is_message(one) and one.get("method") == "session/update"]
-        wanted = session or self.session
+        session_id = session or self.session
         return [
             one["update"]
             for one in params
             if isinstance(one, dict)
-            and one.get("sessionId") == wanted
+            and one.get("sessionId") == session_id
             and isinstance(one.get("update"), dict)
         ]
 
-    def asked(self, since: int = 0) -> Json | None:
+    def permission_request(self, since: int = 0) -> Json | None:
         """The first permission question from a frame on."""
         for frame in self.frames[since:]:
-            if frame.way is Way.CAME and is_message(frame.message):
+            if frame.direction is Direction.RECEIVED and is_message(frame.message):
                 found: Json = frame.message
                 if found.get("method") == "session/request_permission":
                     return found
         return None
 
-    def event(self, words: str) -> None:
+    def record_event(self, words: str) -> None:
         """Write down what happened."""
-        self._note(Way.EVENT, words.encode())
+        self._record(Direction.EVENT, words.encode())
 
     def end(self, how: str) -> None:
         """It is over: nothing more will come."""
         if not self.ended:
             self.ended = how
-            self.event(how)
+            self.record_event(how)
 
-    async def read(self) -> None:
+    async def run_reader(self) -> None:
         """Hear the agent out. One reader a connection; ends with it."""
         try:
             while (lines := await self.link.receive()) is not None:
                 for line in lines:
                     message = parsed(line)
-                    self._note(Way.CAME, line, message)
+                    self._record(Direction.RECEIVED, line, message)
                     if is_message(message) and "method" in message and "id" in message:
                         await self._answer(message)
         except LineTooLong:
-            self._note(Way.CAME, TOO_LONG.encode())
-        self.end(await self.how_ended())
+            self._record(Direction.RECEIVED, TOO_LONG.encode())
+        self.end(await self.end_reason())
 
     def stderr_lines(self) -> list[str]:
         """What it said on stderr, the last of it; only a program has one."""
         return []
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """The last line of its stderr, to be put behind a sentence; nothing if there is none."""
         lines = self.stderr_lines()
         return f"; stderr: {lines[-1][:300]}" if lines else ""
 
-    async def how_ended(self) -> str:  # noqa: ASYNC124  # that of a process waits for its exit
+    async def end_reason(self) -> str:  # noqa: ASYNC124  # that of a process waits for its exit
         """What to say of the end of its output."""
         return f"it closed the connection{self.link.close_reason_text()}"
 
@@ -266,13 +301,13 @@ class Conversation:
         error = {"code": METHOD_NOT_FOUND, "message": f"Method not found: {message['method']}"}
         await self.send({"id": message["id"], "error": error})
 
-    async def choose(self, asked: Json, option: str) -> None:
+    async def choose(self, request: Json, option: str) -> None:
         """Answer a permission question; "" is the answer of a client that has cancelled the turn."""
         outcome = {"outcome": "selected", "optionId": option} if option else {"outcome": "cancelled"}
-        await self.send({"id": asked["id"], "result": {"outcome": outcome}})
+        await self.send({"id": request["id"], "result": {"outcome": outcome}})
 
-    def _note(self, way: Way, raw: bytes, message: Any = None) -> None:
-        self.frames.append(Frame(trio.current_time() - self.begun, way, raw, message))
+    def _record(self, direction: Direction, raw: bytes, message: Any = None) -> None:
+        self.frames.append(Frame(trio.current_time() - self.started_at, direction, raw, message))
         news, self._news = self._news, trio.Event()
         news.set()
 
@@ -282,6 +317,14 @@ def line_of(message: Mapping[str, object]) -> bytes:
     return (
         json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
     )
+
+
+def parsed(raw: bytes) -> Any:
+    """The JSON value of a line, None if it is none; null is none too, for it is no message."""
+    try:
+        return json.loads(raw.decode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_message(value: object) -> bool:
@@ -303,10 +346,10 @@ def same_id(one: object, other: object) -> bool:
 
 def allow(options: list[Json]) -> str | None:
     """The option that allows once, else the first one."""
-    return of_kind(options, "allow_once") or of_kind(options, "")
+    return option_of_kind(options, "allow_once") or option_of_kind(options, "")
 
 
-def of_kind(options: list[Any], kind: str) -> str | None:
+def option_of_kind(options: list[Any], kind: str) -> str | None:
     """The id of the first option whose kind begins so."""
     for option in options:
         if isinstance(option, dict) and str(option.get("kind", "")).startswith(kind):
@@ -315,7 +358,7 @@ def of_kind(options: list[Any], kind: str) -> str | None:
     return None
 
 
-def words_of(error: object) -> str:
+def error_text(error: object) -> str:
     """A JSON-RPC error in a few words."""
     if not isinstance(error, dict):
         return json.dumps(error)[:200]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 Schema = Mapping[str, Any]
-PLACE = Path(__file__).parent / "schema" / "acp-v1.json"
-SHOWN = 60  # characters of a value that does not fit
+SCHEMA_FILE = Path(__file__).parent / "schema" / "acp-v1.json"
+MAX_SHOWN = 60  # characters of a value that does not fit
 TYPES: Mapping[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,
@@ -30,7 +30,7 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
 @cache
 def definitions() -> Mapping[str, Schema]:
     """The types of the schema, by name."""
-    found: Mapping[str, Schema] = json.loads(PLACE.read_text(encoding="utf-8"))["$defs"]
+    found: Mapping[str, Schema] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))["$defs"]
     return found
 
 
@@ -53,12 +53,12 @@ def _problems(value: object, schema: Schema, at: str) -> Iterator[str]:
     if "$ref" in schema:
         yield from _problems(value, definitions()[schema["$ref"].rpartition("/")[2]], at)
     if "type" in schema and not _has_type(value, schema["type"]):
-        yield _told(at, f"{_shown(value)} is no {_either(schema['type'])}")
+        yield _located(at, f"{_short(value)} is no {_type_names(schema['type'])}")
         return  # the rest would say so too
-    if "const" in schema and not _same(value, schema["const"]):
-        yield _told(at, f"{_shown(value)} is not {_shown(schema['const'])}")
-    if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
-        yield _told(at, f"{_shown(value)} is none of {', '.join(map(_shown, schema['enum']))}")
+    if "const" in schema and not _equal(value, schema["const"]):
+        yield _located(at, f"{_short(value)} is not {_short(schema['const'])}")
+    if "enum" in schema and not any(_equal(value, one) for one in schema["enum"]):
+        yield _located(at, f"{_short(value)} is none of {', '.join(map(_short, schema['enum']))}")
     yield from _in_bounds(value, schema, at)
     if isinstance(value, dict):
         yield from _in_object(value, schema, at)
@@ -71,17 +71,17 @@ def _problems(value: object, schema: Schema, at: str) -> Iterator[str]:
 def _in_bounds(value: object, schema: Schema, at: str) -> Iterator[str]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if value < schema.get("minimum", value):
-            yield _told(at, f"{value} is less than {schema['minimum']}")
+            yield _located(at, f"{value} is less than {schema['minimum']}")
         if value > schema.get("maximum", value):
-            yield _told(at, f"{value} is more than {schema['maximum']}")
+            yield _located(at, f"{value} is more than {schema['maximum']}")
     if isinstance(value, str) and len(value) < schema.get("minLength", 0):
-        yield _told(at, f"{_shown(value)} is too short")
+        yield _located(at, f"{_short(value)} is too short")
 
 
 def _in_object(value: dict[str, object], schema: Schema, at: str) -> Iterator[str]:
     for name in schema.get("required", ()):
         if name not in value:
-            yield _told(at, f"{name} is missing")
+            yield _located(at, f"{name} is missing")
     known = schema.get("properties", {})
     more = schema.get("additionalProperties", True)
     for name, item in value.items():
@@ -90,14 +90,14 @@ def _in_object(value: dict[str, object], schema: Schema, at: str) -> Iterator[st
         elif isinstance(more, dict):
             yield from _problems(item, more, f"{at}.{name}" if at else name)
         elif not more:
-            yield _told(at, f"{name} is not allowed here")
+            yield _located(at, f"{name} is not allowed here")
 
 
 def _in_unions(value: object, schema: Schema, at: str) -> Iterator[str]:
     for part in schema.get("allOf", ()):
         yield from _problems(value, part, at)
     if "not" in schema and not list(_problems(value, schema["not"], at)):
-        yield _told(at, f"{_shown(value)} is what it must not be")
+        yield _located(at, f"{_short(value)} is what it must not be")
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
             found = [list(_problems(value, part, at)) for part in schema[keyword]]
@@ -105,7 +105,7 @@ def _in_unions(value: object, schema: Schema, at: str) -> Iterator[str]:
             if not fitting:
                 yield from _nearest(value, schema, schema[keyword], found, at)
             elif fitting > 1 and keyword == "oneOf":
-                yield _told(at, f"{_shown(value)} fits {fitting} types that exclude each other")
+                yield _located(at, f"{_short(value)} fits {fitting} types that exclude each other")
 
 
 def _nearest(
@@ -116,7 +116,7 @@ def _nearest(
     if tag is None or not isinstance(value, dict):
         constants = [part["const"] for part in parts if "const" in part]
         if len(constants) == len(parts):
-            yield _told(at, f"{_shown(value)} is none of {', '.join(map(_shown, constants))}")
+            yield _located(at, f"{_short(value)} is none of {', '.join(map(_short, constants))}")
         else:
             yield from min(found, key=len)
         return
@@ -124,34 +124,34 @@ def _nearest(
     if value.get(tag) in tags:
         yield from found[tags.index(value[tag])]
     else:
-        word = f"{tag} is missing" if tag not in value else f"{_shown(value[tag])} is no {tag} of ACP v1"
-        yield _told(at, f"{word}; there are {', '.join(str(one) for one in tags if one)}")
+        word = f"{tag} is missing" if tag not in value else f"{_short(value[tag])} is no {tag} of ACP v1"
+        yield _located(at, f"{word}; there are {', '.join(str(one) for one in tags if one)}")
 
 
-def _has_type(value: object, wanted: str | Sequence[str]) -> bool:
-    if not isinstance(wanted, str):
-        return any(_has_type(value, one) for one in wanted)
-    if wanted == "null":
+def _has_type(value: object, type_name: str | Sequence[str]) -> bool:
+    if not isinstance(type_name, str):
+        return any(_has_type(value, one) for one in type_name)
+    if type_name == "null":
         return value is None
     if isinstance(value, bool):
-        return wanted == "boolean"
-    if wanted == "integer" and isinstance(value, float):
+        return type_name == "boolean"
+    if type_name == "integer" and isinstance(value, float):
         return value.is_integer()
-    return isinstance(value, TYPES[wanted])
+    return isinstance(value, TYPES[type_name])
 
 
-def _same(value: object, constant: object) -> bool:
+def _equal(value: object, constant: object) -> bool:
     return value == constant and isinstance(value, bool) == isinstance(constant, bool)
 
 
-def _either(types: str | Sequence[str]) -> str:
+def _type_names(types: str | Sequence[str]) -> str:
     return types if isinstance(types, str) else " or ".join(types)
 
 
-def _told(at: str, what: str) -> str:
+def _located(at: str, what: str) -> str:
     return f"{at}: {what}" if at else what
 
 
-def _shown(value: object) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

@@ -1,4 +1,4 @@
-"""What a battery is aimed at: a program that speaks ACP on stdio, or a door behind which something does."""
+"""The target of the checks: a program that speaks ACP on stdio, or an endpoint that listens."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import trio
 from trio_broker.agent import process_tags
 from trio_broker.errors import NoBroker, SpawnFailed
 from trio_broker.testing.check.conversation import Conversation
-from trio_broker.testing.check.verdict import Failed
+from trio_broker.testing.check.outcomes import Failed
 from trio_broker.transport.base import READ, NdjsonTransport, Transport
 from trio_broker.transport.connect import connect_websocket, redact_url
 
-LEAVING = 1.0  # seconds for a program to end by itself when a check is over, and again to heed SIGTERM
+STOP_GRACE = 1.0  # seconds for a program to end by itself when a check is over, and again to heed SIGTERM
 DRAIN = 1.0  # seconds for the last words of one that has ended
 STDERR = 2000  # bytes of its last words on stderr that are shown
 MARK = "trio-broker check"
@@ -37,25 +37,27 @@ class Target(Protocol):
 
 
 @attrs.frozen
-class Door:
-    """Something that listens: `where` is a Unix socket's path, or a ws:// or wss:// URL, which may want a token.
+class Endpoint:
+    """Something that listens: `address` is a Unix socket's path, or a ws:// or wss:// URL, which may want a token.
 
     `bind`: what a trio-broker on a socket is asked to use for this connection, as `{"agent": "claude"}`.
     """
 
-    where: str
+    address: str
     token: str | None = None
     bind: Mapping[str, object] = attrs.field(factory=dict)
 
     @property
     def name(self) -> str:
-        return redact_url(self.where) if "://" in self.where else self.where
+        return redact_url(self.address) if "://" in self.address else self.address
 
     @asynccontextmanager
     async def open(self, patience: float) -> AsyncGenerator[Conversation, None]:
         """Raises NoBroker, and Misuse for a bad URL."""
-        way = connect_websocket(self.where, self.token) if "://" in self.where else _socket(self.where)
-        async with way as link, talking(Conversation(link, patience)) as conversation:
+        transport = (
+            connect_websocket(self.address, self.token) if "://" in self.address else _socket(self.address)
+        )
+        async with transport as link, with_reader(Conversation(link, patience)) as conversation:
             if self.bind:
                 await conversation.result("_trio_broker/bind", self.bind)
             yield conversation
@@ -72,10 +74,10 @@ async def _socket(path: str) -> AsyncGenerator[Transport, None]:
 
 
 @asynccontextmanager
-async def talking(conversation: Conversation) -> AsyncGenerator[Conversation, None]:
+async def with_reader(conversation: Conversation) -> AsyncGenerator[Conversation, None]:
     """A conversation with its reader at work."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(conversation.read)
+        nursery.start_soon(conversation.run_reader)
         yield conversation
         nursery.cancel_scope.cancel()
 
@@ -93,23 +95,23 @@ class Program:
         return shlex.join(self.argv)
 
     @asynccontextmanager
-    async def open(self, patience: float) -> AsyncGenerator[Run, None]:
+    async def open(self, patience: float) -> AsyncGenerator[ProcessConversation, None]:
         """Raises SpawnFailed. Afterwards nothing that it started is left, what has left its group included (Linux)."""
         mark = process_tags.new_instance_tag(MARK)
         process = await self._spawn(mark)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         link = NdjsonTransport(trio.StapledStream(process.stdin, process.stdout))
-        run = Run(link, patience, process=process, mark=mark)
+        conversation = ProcessConversation(link, patience, process=process, mark=mark)
         try:
-            async with talking(run), trio.open_nursery() as nursery:
-                nursery.start_soon(run.watch)
-                nursery.start_soon(run.hear_stderr)
-                yield run
-                await run.leave()
+            async with with_reader(conversation), trio.open_nursery() as nursery:
+                nursery.start_soon(conversation.watch)
+                nursery.start_soon(conversation.read_stderr)
+                yield conversation
+                await conversation.stop()
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):  # bounded: SIGKILL can't be refused
-                run.kill()
+                conversation.kill()
                 await process.wait()
                 for stream in (process.stdin, process.stdout, process.stderr):
                     await trio.aclose_forcefully(stream)
@@ -133,7 +135,7 @@ class Program:
 
 
 @attrs.define(eq=False)
-class Run(Conversation):
+class ProcessConversation(Conversation):
     """A conversation with a process of our own, whose end is a part of it."""
 
     process: trio.Process = attrs.field(kw_only=True)
@@ -143,7 +145,7 @@ class Run(Conversation):
 
     async def hang_up(self) -> None:
         """Close its stdin."""
-        self.event("its stdin is closed")
+        self.record_event("its stdin is closed")
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
 
@@ -158,30 +160,30 @@ class Run(Conversation):
     async def watch(self) -> None:
         await self.process.wait()
         with trio.move_on_after(DRAIN):
-            await self.until(lambda: self.ended or None, "end")
+            await self.wait_for(lambda: self.ended or None, "end")
         self.exited.set()
-        if self.ended != self.exit_words():
-            self.ended = self.exit_words()
-            self.event(self.ended)
+        if self.ended != self.exit_text():
+            self.ended = self.exit_text()
+            self.record_event(self.ended)
 
-    async def how_ended(self) -> str:
+    async def end_reason(self) -> str:
         """The exit tells more than the end of stdout, and is hardly ever later."""
         with trio.move_on_after(DRAIN):
             await self.process.wait()
-        return "it closed its stdout" if self.process.returncode is None else self.exit_words()
+        return "it closed its stdout" if self.process.returncode is None else self.exit_text()
 
-    def exit_words(self) -> str:
+    def exit_text(self) -> str:
         """How the process ended, and its last words."""
         code = self.process.returncode
         if code is None:
             return "it runs"
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"the process ended with {how}{self.last_words()}"
+        return f"the process ended with {how}{self.stderr_tail()}"
 
     def stderr_lines(self) -> list[str]:
         return self.stderr.decode("utf-8", "replace").strip().splitlines()
 
-    async def hear_stderr(self) -> None:
+    async def read_stderr(self) -> None:
         assert self.process.stderr is not None
         try:
             while data := await self.process.stderr.receive_some(READ):
@@ -189,15 +191,15 @@ class Run(Conversation):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it has ended
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """Close its stdin, and end it in good order if it does not end by itself."""
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
-        with trio.move_on_after(LEAVING):
+        with trio.move_on_after(STOP_GRACE):
             await self.exited.wait()
             return
         self.signal(signal.SIGTERM)
-        with trio.move_on_after(LEAVING):
+        with trio.move_on_after(STOP_GRACE):
             await self.exited.wait()
 
     def signal(self, number: signal.Signals) -> None:
@@ -207,8 +209,8 @@ class Run(Conversation):
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        process_tags.end_all(lambda kin: kin.instance == self.mark, LEAVING)
+        process_tags.end_all(lambda process: process.instance == self.mark, STOP_GRACE)
 
-    def left(self) -> list[process_tags.TaggedProcess]:
+    def remaining_processes(self) -> list[process_tags.TaggedProcess]:
         """The processes that it started and that live, itself included."""
-        return process_tags.find(lambda kin: kin.instance == self.mark)
+        return process_tags.find(lambda process: process.instance == self.mark)
