@@ -121,8 +121,8 @@ async def open_rig(
 ) -> AsyncGenerator[Rig, None]:
     """A broker, running; its agents live in memory with these `habits`, unless `spawn` makes others.
 
-    Where `config` names no default agent, it is `demo`. With a `journal` it keeps its logs there, and takes up what it finds. Leaving the block ends it at once, as a second
-    Ctrl-C would; what is journalled at that moment is on disk.
+    Where `config` names no default agent, it is `demo`. With a `journal` it keeps its logs there, and takes up what it
+    finds. Leaving the block ends it at once, as a second Ctrl-C would; what is journalled at that moment is on disk.
     """
     config = config or Config()
     if config.default_agent is None:
