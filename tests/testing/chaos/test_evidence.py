@@ -176,6 +176,18 @@ def test_a_planted_fault_is_found(plant: Callable[[Evidence], None], words: str)
     assert any(words in violation for violation in violations(evidence)), violations(evidence)
 
 
+def test_a_prompt_that_was_queued_again_before_it_was_sent_is_started_again_and_breaks_no_promise() -> None:
+    evidence = sound()
+    evidence.told.clear()
+    log = evidence.logs["s"]
+    log[:0] = [{"kind": kind, "promptId": "p1"} for kind in ("queued", "started", "queued")]
+    renumber(log)
+    assert violations(evidence) == []
+    del log[2]  # its being queued again
+    renumber(log)
+    assert violations(evidence) == ["p1: started 2 times"]
+
+
 def test_late_words_of_an_agent_and_what_is_no_update_break_no_promise() -> None:
     evidence = sound()
     evidence.logs["s"] += [said(10, "p2:late.0"), {"seq": 11, "kind": "update", "update": None}]
