@@ -19,9 +19,10 @@ BLOCK = 64 * 1024
 CODE = """
 import gc
 from trio_broker import ioutil
-before = gc.get_threshold()[0] < ioutil.GC_THRESHOLD, gc.get_freeze_count()  # 700 to Python 3.12, then 2000
+before = gc.get_freeze_count()  # 375 in Python 3.12, 0 in others
+print(gc.get_threshold()[0] < ioutil.GC_THRESHOLD)  # it is 700 up to Python 3.12, 2000 from 3.13 on
 ioutil.tune_gc()
-print(before, gc.get_threshold()[0], gc.get_freeze_count() > 1000)
+print(gc.get_threshold()[0], gc.get_freeze_count() - before > 1000)
 """
 
 
@@ -51,7 +52,7 @@ def test_whoever_is_gone_is_told_of_as_trio_does() -> None:
 
 def test_garbage_is_looked_for_seldom_and_not_among_the_modules() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert done.stdout == f"(True, 0) {GC_THRESHOLD} True\n"
+    assert done.stdout == f"True\n{GC_THRESHOLD} True\n"
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="has no glibc")
