@@ -178,7 +178,7 @@ def test_a_planted_fault_is_found(plant: Callable[[Evidence], None], words: str)
 
 def test_a_prompt_that_was_queued_again_before_it_was_sent_is_started_again_and_breaks_no_promise() -> None:
     evidence = sound()
-    evidence.told.clear()
+    evidence.received.clear()
     log = evidence.logs["s"]
     log[:0] = [{"kind": kind, "promptId": "p1"} for kind in ("queued", "started", "queued")]
     renumber(log)
