@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
+from trio_broker.auth.grant import Scope
 from trio_broker.errors import BrokerError
-from trio_broker.grant import Scope
 from trio_broker.testing.clients.websocket_peer import upgrade_request
 from trio_broker.testing.in_process.websocket import open_web_rig
 
