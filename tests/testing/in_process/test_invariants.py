@@ -67,7 +67,7 @@ def repeat_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forget_a_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "settle", lambda *args: None)
+    monkeypatch.setattr(Connection, "reply_outcome", lambda *args: None)
 
 
 def leak_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
