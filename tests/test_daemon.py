@@ -13,7 +13,13 @@ import pytest
 import trio
 
 from trio_broker.errors import BrokerError
-from trio_broker.testing.processes.agents import agent_pid, environment_of, prompt_for_number, zombie_children
+from trio_broker.testing.processes.agents import (
+    agent_pid,
+    environment_of,
+    fake,
+    prompt_for_number,
+    zombie_children,
+)
 from trio_broker.testing.processes.daemon import (
     READY,
     home_with,
@@ -23,7 +29,7 @@ from trio_broker.testing.processes.daemon import (
     wait_exit,
     wait_until,
 )
-from trio_broker.testing.processes.home import Home, Terminal, fake_command_line, is_running
+from trio_broker.testing.processes.home import Home, Terminal, is_running
 
 pytestmark = pytest.mark.process
 
@@ -63,7 +69,7 @@ async def family(home: Home) -> list[int]:
     async with visit(home) as user:
         polite, stubborn = (
             await user.open("polite"),
-            await user.open("stubborn", command=fake_command_line(*STUBBORN)),
+            await user.open("stubborn", command=fake(*STUBBORN)),
         )
         pids = [await agent_pid(user, "polite"), await agent_pid(user, "stubborn")]
         for session in (polite, stubborn):
@@ -186,10 +192,10 @@ ESCAPES = "\x1b]0;title\x07\x1b[2J\x1b[31mred\x9b31m\r words"
 
 def test_f9_control_characters_of_an_agent_do_not_reach_the_terminal() -> None:
     with home_with() as home:
-        command = shlex.join(fake_command_line("--stderr", ESCAPES, "--exit-at-start", "3"))
+        command = shlex.join(fake("--stderr", ESCAPES, "--exit-at-start", "3"))
         failed = home.run("prompt", "--command", command, "-s", "a", "hello")
         assert failed.returncode == 1 and "red" in failed.stderr and "words" in failed.stderr
-        talker = shlex.join(fake_command_line("--stderr", ESCAPES))
+        talker = shlex.join(fake("--stderr", ESCAPES))
         said = home.run("prompt", "--command", talker, "-s", "b", f"say {ESCAPES}; tool {ESCAPES}; die 1")
         assert said.returncode == 1 and "red" in said.stdout and "words" in said.stderr
         status, shown = home.run("status"), home.run("sessions", "show", "-s", "b")
@@ -214,7 +220,7 @@ async def test_g5_twenty_agents_that_heed_nothing_are_ended_together() -> None:
     with trio.fail_after(120), home_with(close_grace=1, term_grace=1) as home, serving(home) as daemon:
         async with visit(home) as user:
             for number in range(20):
-                session = await user.open(f"s{number}", command=fake_command_line(*STUBBORN))
+                session = await user.open(f"s{number}", command=fake(*STUBBORN))
                 await user.submit(session, "hang-hard")
             pids = [view["pid"] for view in (await user.status())["sessions"]]
         assert len(set(pids)) == 20
@@ -247,7 +253,7 @@ async def test_g7_a_second_signal_ends_what_the_first_one_waits_for(number: Sign
 async def test_g6_a_daemon_that_stops_opens_nothing_and_says_so() -> None:
     with trio.fail_after(60), home_with(close_grace=MINUTES) as home, serving(home) as daemon:
         async with visit(home) as user:
-            session = await user.open("a", command=fake_command_line(*STUBBORN))
+            session = await user.open("a", command=fake(*STUBBORN))
             running = user.later(user.prompt, session, "hang-hard")
             await user.wait_phase("a", "working")
             daemon.terminate()

@@ -13,9 +13,9 @@ import trio
 from trio_broker.errors import AgentGone
 from trio_broker.testing.clients.user import allow
 from trio_broker.testing.in_process.rig import open_real
-from trio_broker.testing.processes.agents import agent_pid
+from trio_broker.testing.processes.agents import agent_pid, fake
 from trio_broker.testing.processes.daemon import wait_until
-from trio_broker.testing.processes.home import fake_command_line, is_running
+from trio_broker.testing.processes.home import is_running
 
 pytestmark = pytest.mark.process
 
@@ -73,7 +73,7 @@ async def test_a8_everybody_writes_and_nobody_reads_for_a_while() -> None:
     """The agent reads on only when its stdout was consumed, in mid-prompt, and asks for a permission meanwhile."""
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect(allow) as user:
-            session = await user.open("a", command=fake_command_line("--ask-late"))
+            session = await user.open("a", command=fake("--ask-late"))
             assert await user.prompt(session, "say " + "x" * MEGABYTE) == "end_turn"
             assert user.said(session).endswith("x" * MEGABYTE)
             assert [asked["toolCall"]["title"] for asked in user.asked()] == ["late"]
@@ -85,7 +85,7 @@ async def test_a9_a_cancel_of_an_agent_that_never_reads_is_escalated() -> None:
             open_real(cancel_grace=0.2, close_grace=0.1, term_grace=0.1) as rig,
             rig.connect() as user,
         ):
-            session = await user.open("a", command=fake_command_line("--deaf", "--ignore-term"))
+            session = await user.open("a", command=fake("--deaf", "--ignore-term"))
             pid = await agent_pid(user, "a")
             turn = user.later(user.prompt, session, "say " + "x" * MEGABYTE)
             await user.wait_phase("a", "working")
@@ -98,7 +98,7 @@ async def test_a9_a_cancel_of_an_agent_that_never_reads_is_escalated() -> None:
 async def test_c22_a_caller_cancelled_in_mid_write_leaves_the_stream_whole(tmp_path: Path) -> None:
     """The agent is stopped, so that the prompt is stuck in its pipe when the caller goes away."""
     log, text = tmp_path / "log", "x" * FAR_ABOVE_A_PIPE
-    command = fake_command_line("--log", str(log))
+    command = fake("--log", str(log))
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
             session = await user.open("a", command=command)
@@ -123,7 +123,7 @@ async def test_c22_a_client_that_leaves_in_the_middle_of_its_line_leaves_nothing
     log = tmp_path / "log"
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line("--log", str(log)))
+            session = await user.open("a", command=fake("--log", str(log)))
             async with rig.raw() as raw:
                 await raw.send_all(b'{"jsonrpc":"2.0","id":1,"method":"session/prompt","params":{"sess')
             await wait_until(lambda: len(rig.broker.clients) == 1)

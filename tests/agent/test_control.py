@@ -10,8 +10,9 @@ import trio
 
 from trio_broker.agent import process_tags
 from trio_broker.testing.clients.user import BackgroundCall, User
+from trio_broker.testing.processes.agents import fake
 from trio_broker.testing.processes.daemon import home_with, instance_tag, serving, visit, wait_until
-from trio_broker.testing.processes.home import Home, fake_command_line
+from trio_broker.testing.processes.home import Home
 
 pytestmark = pytest.mark.process
 
@@ -20,7 +21,7 @@ Json = dict[str, object]
 
 async def introduce(user: User, *flags: str) -> BackgroundCall[Json]:
     """Ask for what an agent says of itself; all of these are the same program, as with `npx`."""
-    await user.call("_trio_broker/bind", command=fake_command_line(*flags))
+    await user.call("_trio_broker/bind", command=fake(*flags))
     return user.later(user.call, "initialize", protocolVersion=1, clientCapabilities={})
 
 

@@ -11,9 +11,9 @@ import trio
 
 from trio_broker.errors import AgentGone, SessionOver
 from trio_broker.testing.in_process.rig import open_real
-from trio_broker.testing.processes.agents import agent_pid, prompt_for_number
+from trio_broker.testing.processes.agents import agent_pid, fake, prompt_for_number
 from trio_broker.testing.processes.daemon import wait_queue_length, wait_until
-from trio_broker.testing.processes.home import fake_command_line, is_running
+from trio_broker.testing.processes.home import is_running
 
 pytestmark = pytest.mark.process
 
@@ -34,7 +34,7 @@ async def test_c5_an_agent_killed_in_mid_turn_is_told_at_once_with_signal_and_la
         async with open_real(liveness=FOR_EVER) as rig, rig.connect() as user, rig.connect() as other:
             neighbour = await other.open("neighbour")
             busy = other.later(other.prompt, neighbour, "wait 1; say undisturbed")
-            session = await user.open("a", command=fake_command_line("--stderr", "my last words"))
+            session = await user.open("a", command=fake("--stderr", "my last words"))
             running = user.later(user.prompt, session, "say begun; hang")
             await wait_until(lambda: user.said(session))
             queued = [user.later(user.prompt, session, f"say {number}") for number in range(2)]
@@ -99,7 +99,7 @@ async def test_c7_an_agent_that_closes_its_stdout_and_lives_is_told_as_such_and_
             open_real(liveness=FOR_EVER, close_grace=0.1, term_grace=0.1) as rig,
             rig.connect() as user,
         ):
-            session = await user.open("a", command=fake_command_line("--ignore-eof", "--ignore-term"))
+            session = await user.open("a", command=fake("--ignore-eof", "--ignore-term"))
             pid = await agent_pid(user, "a")
             error = await user.later(user.prompt, session, "say bye; close-stdout; hang-hard").fails()
             assert isinstance(error, AgentGone) and "closed its stdout while its process" in error.message

@@ -13,9 +13,9 @@ import trio
 from trio_broker.errors import NoSession
 from trio_broker.testing.clients.user import User
 from trio_broker.testing.in_process.rig import Rig, open_real
-from trio_broker.testing.processes.agents import agent_pid, prompt_for_number, zombie_children
+from trio_broker.testing.processes.agents import agent_pid, fake, prompt_for_number, zombie_children
 from trio_broker.testing.processes.daemon import wait_until
-from trio_broker.testing.processes.home import fake_command_line, is_running
+from trio_broker.testing.processes.home import is_running
 
 pytestmark = pytest.mark.process
 
@@ -33,7 +33,7 @@ async def test_f8_a_polite_agent_ends_by_itself_when_its_stdin_does() -> None:
 async def test_f8_one_that_does_not_heed_it_gets_sigterm() -> None:
     with trio.fail_after(60):
         async with open_real(close_grace=0.2, term_grace=30) as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line("--ignore-eof"))
+            session = await user.open("a", command=fake("--ignore-eof"))
             closed = await user.call("_trio_broker/close", sessionId=session)
             assert closed["exit"]["signal"] == "SIGTERM"
 
@@ -42,7 +42,7 @@ async def test_f8_one_that_does_not_heed_it_gets_sigterm() -> None:
 async def test_f8_one_that_heeds_nothing_gets_sigkill(flags: tuple[str, ...]) -> None:
     with trio.fail_after(60):
         async with open_real(close_grace=0.2, term_grace=0.2) as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line(*flags))
+            session = await user.open("a", command=fake(*flags))
             closed = await user.call("_trio_broker/close", sessionId=session)
             assert closed["exit"]["signal"] == "SIGKILL"
 
@@ -73,7 +73,7 @@ async def test_f1_children_of_an_agent_that_broke_down_are_gone(how: str) -> Non
 async def test_f1_nothing_is_left_when_the_broker_is_cancelled() -> None:
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line(*STUBBORN))
+            session = await user.open("a", command=fake(*STUBBORN))
             pids = [await agent_pid(user, "a"), await prompt_for_number(user, session, "fork-child")]
             rig.cancel_scope.cancel()
             await rig.ended.wait()
@@ -85,7 +85,7 @@ async def test_f7_a_session_stuck_in_every_way_is_killed_and_its_key_is_free() -
     """It reads nothing, writes to it are stuck in the pipe, a cancel is under way, another prompt waits."""
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line("--deaf", *STUBBORN))
+            session = await user.open("a", command=fake("--deaf", *STUBBORN))
             pid = await agent_pid(user, "a")
             stuck = user.later(user.prompt, session, "x" * 1_000_000)
             await user.wait_phase("a", "working")
@@ -108,7 +108,7 @@ async def test_f7_an_agent_that_was_stopped_is_ended_as_well() -> None:
 async def test_f9_megabytes_on_stderr_hold_up_nothing_and_the_end_of_them_is_kept() -> None:
     with trio.fail_after(60):
         async with open_real(stderr_ring=1000) as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line("--stderr", "the very first"))
+            session = await user.open("a", command=fake("--stderr", "the very first"))
             assert await user.prompt(session, "stderr 10000000; say done") == "end_turn"
             assert user.said(session) == "done"
             logs = await user.call("_trio_broker/logs", sessionId=session)

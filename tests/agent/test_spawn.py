@@ -15,9 +15,9 @@ from trio_broker.config.config import AgentConfig
 from trio_broker.errors import Misuse, SpawnFailed
 from trio_broker.testing.clients.user import User
 from trio_broker.testing.in_process.rig import Rig, open_real
-from trio_broker.testing.processes.agents import agent_pid, environment_of
+from trio_broker.testing.processes.agents import agent_pid, environment_of, fake
 from trio_broker.testing.processes.daemon import POLL_INTERVAL, wait_until
-from trio_broker.testing.processes.home import FAKE, fake_command_line, is_running
+from trio_broker.testing.processes.home import FAKE, is_running
 
 pytestmark = pytest.mark.process
 
@@ -86,13 +86,13 @@ FAILURES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no program": ({"command": ["/"]}, ["could not be started", "'/'"]),
     "bad cwd": ({"agent": "lost"}, ["its directory /no/such/place does not exist"]),
     "exit at start": (
-        {"command": fake_command_line("--stderr", "no license found", "--exit-at-start", "3")},
+        {"command": fake("--stderr", "no license found", "--exit-at-start", "3")},
         ["exit code 3", "before it had a session", "no license found"],
     ),
     "exit 0 at start": ({"command": ["true"]}, ["exit code 0", "before it had a session"]),
     "killed at start": ({"command": ["sh", "-c", "kill -9 $$"]}, ["SIGKILL", "before it had a session"]),
     "other version": (
-        {"command": fake_command_line("--protocol", "2")},
+        {"command": fake("--protocol", "2")},
         ["ACP version 2", "the broker version 1"],
     ),
 }
@@ -181,7 +181,7 @@ async def test_f12_an_agent_that_never_answers_is_ended(mock_clock: MockClock) -
 async def test_f12_a_banner_before_the_first_message_is_passed_over() -> None:
     with trio.fail_after(60):
         async with open_real() as rig, rig.connect() as user:
-            session = await user.open("a", command=fake_command_line("--banner"))
+            session = await user.open("a", command=fake("--banner"))
             assert await user.prompt(session, "say hello") == "end_turn"
             logs = await user.call("_trio_broker/logs", sessionId=session)
             assert logs["rejected"] == ["Welcome to the fake agent! An update is available."]

@@ -13,9 +13,8 @@ from trio_broker.errors import BrokerError, SpawnFailed
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.clients.user import User, allow
 from trio_broker.testing.in_process.rig import Rig, open_real
-from trio_broker.testing.processes.agents import agent_pid
+from trio_broker.testing.processes.agents import agent_pid, fake
 from trio_broker.testing.processes.daemon import home_with, serving, visit, wait_queue_length, wait_until
-from trio_broker.testing.processes.home import fake_command_line
 
 pytestmark = pytest.mark.process
 
@@ -93,7 +92,7 @@ async def test_an_agent_that_misbehaves_harms_no_other_session(what: str) -> Non
             neighbour_of(rig) as neighbour,
             rig.connect() as user,
         ):
-            session = await user.open("bad", command=fake_command_line(*flags))
+            session = await user.open("bad", command=fake(*flags))
             turn = user.later(user.prompt, session, text)
             await user.wait_phase("bad", "working", "waiting", "dead", "suspended")
             await neighbour.answers()
@@ -108,7 +107,7 @@ async def test_an_agent_that_heeds_no_end_harms_no_other_session() -> None:
             neighbour_of(rig) as neighbour,
             rig.connect() as user,
         ):
-            session = await user.open("bad", command=fake_command_line(*STUBBORN))
+            session = await user.open("bad", command=fake(*STUBBORN))
             closing = user.later(user.call, "_trio_broker/close", sessionId=session)
             await neighbour.answers()
             assert not closing.done
@@ -123,12 +122,10 @@ async def test_an_agent_that_never_starts_harms_no_other_session() -> None:
             neighbour_of(rig) as neighbour,
             rig.connect() as user,
         ):
-            start = user.later(user.open, "bad", command=fake_command_line("--no-start"))
+            start = user.later(user.open, "bad", command=fake("--no-start"))
             await user.wait_phase("bad", "starting")
             await neighbour.answers()
-            error = await user.later(
-                user.open, "worse", command=fake_command_line("--exit-at-start", "1")
-            ).fails()
+            error = await user.later(user.open, "worse", command=fake("--exit-at-start", "1")).fails()
             assert isinstance(error, SpawnFailed)
             await neighbour.answers()
             assert not start.done

@@ -232,7 +232,7 @@ def test_f1_the_broker_may_be_cancelled_at_any_moment(one: Sweep) -> None:
     sweep(
         partial(until_it_ends, one.scenario),
         around=partial(sound_rig, **one.options),
-        victim=lambda rig: rig.axe,
+        victim=lambda rig: rig.cancel_scope,
         every=one.every * 3,
     )
 

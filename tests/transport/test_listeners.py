@@ -12,9 +12,8 @@ import trio
 
 from trio_broker.config.config import ListenConfig
 from trio_broker.errors import ConfigError, NoBroker
-from trio_broker.testing.check.conversation import parsed
 from trio_broker.testing.clients.user import open_user
-from trio_broker.testing.clients.websocket_peer import read_all
+from trio_broker.testing.clients.websocket_peer import parse_response, read_all
 from trio_broker.testing.in_process.websocket import open_web_rig
 from trio_broker.transport.connect import connect_websocket as dialled
 from trio_broker.transport.listeners import open_listeners, url_of
@@ -63,7 +62,7 @@ async def test_over_tls_all_is_as_without(pair: tuple[str, str], monkeypatch: py
                 await web.dial(), tls, server_hostname="127.0.0.1", https_compatible=True
             ) as stream:
                 await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-                assert parsed(await read_all(stream)).body == "ok\n"
+                assert parse_response(await read_all(stream)).body == "ok\n"
 
 
 async def test_who_speaks_no_tls_there_is_let_go_and_no_harm_done(pair: tuple[str, str]) -> None:

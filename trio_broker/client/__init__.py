@@ -6,7 +6,6 @@ This folder owns the client's side of a connection. It knows nothing of the daem
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,4 +23,6 @@ def __getattr__(name: str) -> Any:
     """Import `client` when one of its names is first used: commands that use `blocking` do without Trio."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.client"), name)
+    import trio_broker.client.client as client  # a statement: `-X importtime` does not see import_module
+
+    return getattr(client, name)

@@ -81,7 +81,7 @@ def test_with_every_setting_taken_out_of_its_comment_the_defaults_are_still_in_f
     assert said.agents.keys() == {"mine"} and len(said.policy.rules) == 1
     plain = attrs.evolve(said, agents={}, policy=attrs.evolve(said.policy, rules=()))
     listen = attrs.evolve(plain.listen, websocket=None, tls_cert=None, tls_key=None)  # examples: no default
-    assert attrs.evolve(plain, listen=listen) == Config()
+    assert attrs.evolve(plain, listen=listen, default_agent=None) == Config()  # the agent is an example, too
 
 
 @pytest.mark.parametrize("table", [BrokerConfig, PolicyConfig, ListenConfig, JournalConfig, AgentConfig])

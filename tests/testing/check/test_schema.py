@@ -14,7 +14,9 @@ from jsonschema import Draft202012Validator
 
 from trio_broker.testing.check import schema
 
-PUBLISHED = json.loads((Path(__file__).parents[2] / "wire/schema/schema.json").read_text(encoding="utf-8"))
+PUBLISHED = json.loads(
+    (Path(__file__).parents[2] / "protocol/schema/schema.json").read_text(encoding="utf-8")
+)
 PROSE = ("description", "title", "default")
 KEPT = ("x-side", "x-method")
 
@@ -39,7 +41,7 @@ def test_it_is_the_published_one_without_its_prose() -> None:
 
 
 def write() -> None:
-    """Make the package's copy anew after tests/wire/schema was: a type a line, so that a change can be read."""
+    """Make the package's copy anew after tests/protocol/schema was: a type a line, so that a change can be read."""
     types = without_prose(PUBLISHED)["$defs"].items()
     lines = [f"{json.dumps(name)}: {json.dumps(one, separators=(',', ':'))}" for name, one in types]
     schema.SCHEMA_FILE.write_text('{"$defs": {\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-SCHEMA = Path(__file__).parents[2] / "wire" / "schema" / "schema.json"
+SCHEMA = Path(__file__).parents[2] / "protocol" / "schema" / "schema.json"
 
 
 @pytest.fixture
