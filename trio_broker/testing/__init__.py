@@ -23,6 +23,10 @@ On any stream:
 * `sweep(scenario)`: cancelled at every step.
 
 All of this is imported when it is first used. The fixtures of the pytest plugin are in `trio_broker.testing.plugin`.
+
+The folders, in the order to read them: `scripted_agent` is the program of `fake`, and `agent` starts it. `clients` has
+what sends and receives, `processes` the daemons and agents that are started, and `in_process` the broker of `open_rig`.
+`check` and `chaos` are the commands of these names. The harness must not know the command line or the dashboard.
 """
 
 from __future__ import annotations

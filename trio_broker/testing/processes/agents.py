@@ -16,11 +16,14 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_broker.testing.clients.user import User
 from trio_broker.testing.processes.home import FAKE
+
+if TYPE_CHECKING:
+    from trio_broker.testing.clients.user import User
 
 GRACE = 2.0  # seconds for it to end by itself when its stdin does
 
