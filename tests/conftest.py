@@ -53,7 +53,16 @@ EXEMPT = ("process", "slow", "node")
 
 # Who has one of these starts programs, and waits for them on the clock on the wall.
 STARTERS = {
-    *("AgentProcess", "Home", "Program", "Terminal", "home_with", "open_real", "open_scripted_agent", "serving"),
+    *(
+        "AgentProcess",
+        "Home",
+        "Program",
+        "Terminal",
+        "home_with",
+        "open_real",
+        "open_scripted_agent",
+        "serving",
+    ),
     *("TRIO_BROKER", "multiprocessing", "subprocess"),
 }
 STARTS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}  # Python's audit events

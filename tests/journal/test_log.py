@@ -301,10 +301,3 @@ async def test_a_reader_for_whom_the_journal_was_closed_is_told_of_no_gap(
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     assert told == []
-
-
-def test_a_record_is_cut_at_any_of_its_numbers() -> None:
-    record = Record(5, 3, 0.0, "update", lines(5, 3))
-    assert [record.slice_from(number).data for number in (1, 5, 6, 7)] == [
-        lines(5, 3), lines(5, 3), lines(6, 2), lines(7, 1),
-    ]  # fmt: skip
