@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 import trio_broker
-from trio_broker.auth.grant import OWNER, Grant, Scope
+from trio_broker.auth.grant import Grant, Scope
 from trio_broker.broker.status import ProcessTree
 from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.protocol import jsonrpc
@@ -206,14 +206,6 @@ def test_handlers_look_for_sessions_through_the_grant_only() -> None:
     for file in handlers:
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             assert not PAST_THE_GRANT.search(line), f"{file}:{number}: looks past the client's grant"
-
-
-def test_the_owner_may_everything() -> None:
-    assert all(OWNER.may(scope) for scope in Scope) and OWNER.can_see("any", "/") and OWNER.may_open_in("/")
-
-
-def test_a_grant_without_a_scope_may_nothing() -> None:
-    assert not any(grant_of().may(scope) for scope in Scope)
 
 
 async def test_what_is_refused_leaves_the_connection_as_it_was(autojump_clock: MockClock) -> None:
