@@ -49,7 +49,7 @@ async def test_no_conversation_is_opened_unless_wanted() -> None:
     with trio.fail_after(60):
         await found.run()
     assert found.initialize_result is not None and found.error is None
-    assert found.session_result is found.session_after is None
+    assert found.session_result is None and found.session_after is None
 
 
 async def test_an_agent_that_wants_a_login_is_recognised() -> None:
