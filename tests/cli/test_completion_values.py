@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 import pytest
 
@@ -24,12 +22,12 @@ def context(*words: str) -> click.Context:
 
 
 @pytest.fixture
-def in_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def in_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home that is that of this very process, too."""
     for name, value in home.env.items():
         if name.startswith("TRIO_BROKER"):
             monkeypatch.setenv(name, value)
-    yield home
+    return home
 
 
 def test_keys_names_and_ids_are_offered_by_their_beginning(in_home: Home) -> None:
