@@ -39,7 +39,8 @@ def test_every_module_has_a_test_file_of_its_name() -> None:
 
 
 def test_every_test_file_is_named_after_a_module_or_an_aspect_of_one() -> None:
-    known = modules()
+    packages = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*/__init__.py")}
+    known = modules() | {f"{package}/init" for package in packages}
     assert [
         name
         for name in sorted(names_of_tests())
