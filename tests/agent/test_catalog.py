@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.agent.catalog import ALIASES, BUILTIN, AgentSpec, from_command, names, resolve
+from trio_broker.agent.catalog import (
+    ALIASES,
+    BUILTIN,
+    AgentSpec,
+    from_command,
+    installed_names,
+    names,
+    no_default_agent,
+    resolve,
+)
 from trio_broker.config.config import AgentConfig, Config
 from trio_broker.errors import Misuse, UnknownAgent
 
@@ -93,3 +102,19 @@ def test_a_command_given_on_the_spot() -> None:
     )
     with pytest.raises(Misuse, match="empty"):
         from_command([])
+
+
+def test_those_to_offer_are_the_configured_and_those_whose_program_is_here(tmp_path: Path) -> None:
+    assert installed_names(Config(), path=NOWHERE) == []
+    program = tmp_path / "opencode"
+    program.write_text("")
+    program.chmod(0o755)
+    (tmp_path / "npx").symlink_to(program)
+    assert installed_names(Config(), path=str(tmp_path)) == ["opencode"]  # npx would have to fetch the others
+    assert installed_names(configured(zed="mine"), path=str(tmp_path)) == ["zed", "opencode"]
+
+
+def test_the_error_for_who_named_no_agent_offers_them() -> None:
+    assert "installed are a, b; name one (-a NAME)" in str(no_default_agent(["a", "b"]))
+    assert no_default_agent(["a", "b"]).details == {"agents": ["a", "b"]}
+    assert "-a demo needs no keys" in str(no_default_agent([]))

@@ -62,6 +62,22 @@ async def test_without_a_token_of_ours_nobody_gets_in(
             assert web.door.throttle.total == (1 if token else 0)
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("?agent=nosuch", "404: there is no agent 'nosuch'"), ("?session=a", "404: no agent was named")],
+)
+async def test_an_agent_that_is_not_known_is_named_before_the_connection_is_open(
+    query: str, message: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    with trio.fail_after(BOUND):
+        async with open_rig() as rig, open_web(rig) as web:
+            rig.broker.registry.config = attrs.evolve(rig.broker.config, default_agent=None)
+            with pytest.raises(NoBroker, match=message):
+                async with dialled(web.url + query, web.token):
+                    pytest.fail("it got in")
+            assert rig.broker.clients == set()
+
+
 async def test_a_token_that_is_revoked_ends_its_connections_and_not_their_turns(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -60,9 +60,9 @@ def may_edit(grant: Grant, turn: Turn) -> bool:
     return grant.admin or (grant.may(Scope.PROMPT) and own)
 
 
-def check_program(grant: Grant, spec: AgentSpec, env: Env) -> None:
+def check_program(grant: Grant, spec: AgentSpec | None, env: Env) -> None:
     """Raises Forbidden for a command, or an environment, of the client's own. The configured agents are for all."""
-    if spec.source == "command":
+    if spec is not None and spec.source == "command":
         require_scope(grant, Scope.ADMIN, "params.command")
     if env:  # PATH, LD_PRELOAD, NODE_OPTIONS: as good as a command
         require_scope(grant, Scope.ADMIN, "params.env")

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from trio_broker import __version__
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.control import ControlAgent
 from trio_broker.agent.installed import InstalledAgents
 from trio_broker.agent.lifecycle import SessionSettings, Spawn
@@ -198,7 +199,7 @@ class Broker:
         One that is suspended, or whose agent died, is woken. One that is being closed is waited for, so that no two
         processes ever serve one key (RACES B11); `fresh` closes the present one first. Cancelling it leaves what was
         begun. Raises Draining, PoolFull, SpawnFailed (the agent rests after failures), NoSession (nothing there and not
-        `create`), Misuse (another agent's session, or no directory), Forbidden.
+        `create`), Misuse (another agent's session, or no directory), NoDefaultAgent, Forbidden.
         """
         self.check_accepting()
         request.check_allowed()
@@ -207,6 +208,7 @@ class Broker:
         while (there := self.pool.get(request.key)) is not None and (create or can_see(request.grant, there)):
             if fresh or there.never_started:
                 request.check_can_replace(there)
+                self._agent_of(request)  # raises before anything is ended
                 there.end(close=True)
                 fresh = False
             if not there.ending:
@@ -220,9 +222,12 @@ class Broker:
             raise NoSession(f"there is no session {request.key!r}; create it first", key=request.key)
         return self._claim(request), CREATED
 
+    def _agent_of(self, request: OpenRequest) -> AgentSpec:
+        return request.spec if request.spec is not None else self.registry.resolve(None)
+
     def _claim(self, request: OpenRequest) -> Session:
         # `claim` and `start_soon` in one step: what stands in the map has an owner (RACES B1, B5).
-        settings = request.settings(self.config)
+        settings = request.settings(self.config, self._agent_of(request))
         session = self._make_session(
             settings, Log(self.keeper, self.archive.next_number()), ConversationState()
         )

@@ -45,19 +45,22 @@ class SessionDefaults:
 
 @attrs.frozen
 class OpenRequest:
-    """`params`: the raw `session/new` parameters. The broker asks it what its grant allows where that matters."""
+    """`params`: the raw `session/new` parameters. The broker asks it what its grant allows where that matters.
+
+    `spec`: the agent that the client named, so another one's session will not do. None: the agent of the session that
+    is there, or the default one for a new session.
+    """
 
     key: str
-    spec: AgentSpec
+    spec: AgentSpec | None
     cwd: str
     params: bytes = b"{}"
     policy: Policy | None = None
     env: Env = ()
-    agent_named: bool = True  # the client said which agent it wants, so another one's session will not do
     grant: Grant = OWNER
 
-    def settings(self, config: Config) -> SessionSettings:
-        """Those of a new session. Raises Forbidden outside the grant's roots, Misuse where there is no directory.
+    def settings(self, config: Config, spec: AgentSpec) -> SessionSettings:
+        """Those of a new session of this agent. Raises Forbidden outside the roots, Misuse where there is no directory.
 
         Raises Misuse for a key that no agent could carry: as a failed start it would count against the agent, for all.
         """
@@ -68,7 +71,7 @@ class OpenRequest:
                 key=self.key[:100],
             )
         chosen = self.policy or config.policy.default
-        found = SessionSettings.of(config, self.key, self.spec, cwd, params, chosen)
+        found = SessionSettings.of(config, self.key, spec, cwd, params, chosen)
         return attrs.evolve(found, env=self.env, opened_by=self.grant.name)
 
     def _directories(self) -> tuple[str, bytes]:
@@ -121,7 +124,7 @@ class OpenRequest:
         """That the session of this key will do. Raises Misuse (another agent's), Forbidden (outside the roots)."""
         has, wants = session.settings.spec, self.spec
         self._check_can_see(session)
-        if self.agent_named and has.argv != wants.argv:
+        if wants is not None and has.argv != wants.argv:
             raise Misuse(
                 f"session {session.key!r} belongs to agent {has.name!r}, not {wants.name!r}; "
                 "choose another key, or close it first",

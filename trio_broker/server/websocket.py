@@ -19,7 +19,7 @@ from trio_broker.auth.grant import Grant
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import SessionDefaults
 from trio_broker.config.config import ListenConfig
-from trio_broker.errors import UnknownAgent
+from trio_broker.errors import NoDefaultAgent, UnknownAgent
 from trio_broker.model import CloseReason
 from trio_broker.server.connection import Connection
 from trio_broker.server.serve import serve
@@ -187,7 +187,7 @@ class WebSocketServer:
             return None
         try:
             return SessionDefaults(self.broker.registry.resolve(upgrade.agent), upgrade.key)
-        except UnknownAgent as error:
+        except (UnknownAgent, NoDefaultAgent) as error:
             raise HttpError(HTTPStatus.NOT_FOUND, " ".join(error.message.split())) from error
 
     async def _refuse(self, stream: trio.abc.Stream, error: HttpError) -> None:

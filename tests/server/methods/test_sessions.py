@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_broker.errors import Misuse, NoSession
+from trio_broker.errors import Misuse, NoDefaultAgent, NoSession
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.server.methods.sessions import ASYNC_METHODS, REPORT_INTERVAL, SYNC_METHODS
 from trio_broker.testing.in_process.memory_agent import Habits
@@ -40,6 +41,24 @@ async def test_a_session_is_created_once_and_found_again(autojump_clock: MockClo
             found = await user.call("_trio_broker/open", **asked, create=False)
             assert (made["created"], found["created"]) == (True, False)
             assert made["sessionId"] == found["sessionId"] and found["phase"] == "idle"
+            assert len(rig.agents.spawned) == 1
+
+
+async def test_without_a_default_agent_only_a_session_that_is_there_is_opened(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as user:
+            rig.broker.registry.config = attrs.evolve(rig.broker.config, default_agent=None)
+            with pytest.raises(NoDefaultAgent, match="no agent was named, and there is no default"):
+                await user.open("k")
+            with pytest.raises(NoDefaultAgent):
+                await user.call("initialize", protocolVersion=1)
+            session = await user.open("k", agent="demo")
+            assert await user.open("k") == session
+            with pytest.raises(NoDefaultAgent):
+                await user.open("k", fresh=True)
+            assert await user.prompt(session, "say still here") == "end_turn"
             assert len(rig.agents.spawned) == 1
 
 

@@ -81,12 +81,11 @@ async def open_session(connection: Connection, message: Message) -> None:
     """Get or create a session by key, attached; while it starts, the client is told how it goes."""
     asked = structure(message.params, OpenParams)
     enable_extensions(connection)
-    spec = connection.broker.registry.resolve(asked.agent, asked.command)
+    named = asked.agent is not None or asked.command is not None
+    spec = connection.broker.registry.resolve(asked.agent, asked.command) if named else None
     params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
     chosen = allowed_policy(connection.grant, asked.policy)
-    named = asked.agent is not None or asked.command is not None
-    env, grant = _env(asked.env), connection.grant
-    request = OpenRequest(asked.key, spec, asked.cwd, params, chosen, env, named, grant)
+    request = OpenRequest(asked.key, spec, asked.cwd, params, chosen, _env(asked.env), connection.grant)
     session, was = await connection.broker.open(request, create=asked.create, fresh=asked.fresh)
     await _wait_reporting(connection, session)
     connection.reply(message, jsonrpc.encode(_opened(session, was)))
