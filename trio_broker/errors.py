@@ -165,6 +165,9 @@ class AgentGone(SessionOver):
     code = "agent_gone"
 
 
+AUTH_REQUIRED = -32000  # ACP: the agent wants a login first
+
+
 class RemoteError(BrokerError):
     """The peer's own JSON-RPC error."""
 

@@ -23,11 +23,18 @@ from trio_broker.agent.redact import Redactor
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.config.config import Config, PolicyConfig, Quiet, Restart
-from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError, SessionOver, SpawnFailed
+from trio_broker.errors import (
+    AUTH_REQUIRED,
+    AgentGone,
+    BadMessage,
+    BrokerError,
+    RemoteError,
+    SessionOver,
+    SpawnFailed,
+)
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure
 
-AUTH_REQUIRED = -32000
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
 EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdin or stdout is expected
 STDERR_SHOWN = 300  # characters of stderr in a message; the rest is in its details

@@ -20,11 +20,10 @@ from trio_broker.agent.lifecycle import AgentRun, SessionSettings
 from trio_broker.agent.process import Ladder
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.config.config import PolicyConfig
-from trio_broker.errors import BrokerError, RemoteError
+from trio_broker.errors import AUTH_REQUIRED, BrokerError, RemoteError
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 
-AUTH_REQUIRED = -32000
 LADDER = Ladder(1.0, 1.0)
 KEY = "probe"
 

@@ -8,9 +8,8 @@ import re
 import click
 
 from trio_broker.cli.output import safe, safe_lines
-from trio_broker.errors import BrokerError, RemoteError
+from trio_broker.errors import AUTH_REQUIRED, BrokerError, RemoteError
 
-AUTH_REQUIRED = -32000
 EXIT_CODES = {
     "misuse": 2,
     "config": 2,

@@ -79,27 +79,6 @@ class NewSessionResponse:
 
 
 @attrs.frozen
-class PromptRequest:
-    session_id: str
-    prompt: list[Object]
-
-
-@attrs.frozen
-class PromptResponse:
-    stop_reason: str
-
-
-@attrs.frozen
-class CancelNotification:
-    session_id: str
-
-
-@attrs.frozen
-class CloseSessionRequest:
-    session_id: str
-
-
-@attrs.frozen
 class ListSessionsRequest:
     cwd: str | None = None
     cursor: str | None = None

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 
 from trio_broker.agent.connection import AgentConnection
-from trio_broker.agent.lifecycle import AUTH_REQUIRED, AgentRun
-from trio_broker.errors import RemoteError
+from trio_broker.agent.lifecycle import AgentRun
+from trio_broker.errors import AUTH_REQUIRED, RemoteError
 from trio_broker.journal.log import Log
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure
