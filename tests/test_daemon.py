@@ -219,9 +219,11 @@ async def test_f10_under_a_daemon_only_the_marks_are_added_to_the_environment() 
 async def test_g5_twenty_agents_that_heed_nothing_are_ended_together() -> None:
     with trio.fail_after(120), home_with(close_grace=1, term_grace=1) as home, serving(home) as daemon:
         async with visit(home) as user:
-            for number in range(20):
-                session = await user.open(f"s{number}", command=fake(*STUBBORN))
-                await user.submit(session, "hang-hard")
+            opened = [await user.open(f"s{number}", command=fake(*STUBBORN)) for number in range(20)]
+            for session in opened:
+                await user.submit(session, "say busy; hang-hard")
+            # A prompt that no agent has got yet would be queued again by the next daemon.
+            await wait_until(lambda: all(user.said(session) == "busy" for session in opened))
             pids = [view["pid"] for view in (await user.status())["sessions"]]
         assert len(set(pids)) == 20
         daemon.terminate()

@@ -189,15 +189,16 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
         return [styled((" any key goes back", Theme.DIM))], None
     if state.mode in INPUT_LABELS:
         lines, (column, row) = _render_input(state, width)
-        above = [] if state.notice is None else _render_notice(*state.notice, width)[:1]
+        above = [] if state.notice is None else _render_notice(state.notice, width)[:1]
         return [*above, *lines], (column, row + len(above))
     if state.notice is not None:
-        return _render_notice(*state.notice, width), None
+        return _render_notice(state.notice, width), None
     return [render_key_hints(state, width)], None
 
 
-def _render_notice(text: str, until: float, error: bool, width: int) -> list[Line]:
+def _render_notice(notice: tuple[str, float, bool], width: int) -> list[Line]:
     """A line, or for what went wrong as many as it takes, within reason: its end says what to do."""
+    text, _, error = notice
     style = Theme.ERROR if error else Theme.SUCCESS
     lines = _wrap_at_most(visible(text), width - 2, MAX_NOTICE_LINES if error else 1)
     return [styled((f" {line}", style)) for line in lines]

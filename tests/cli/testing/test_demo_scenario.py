@@ -34,7 +34,7 @@ def scenario() -> DemoScenario:
     return DemoScenario(names={"s": "build"}, started_at=0.0)
 
 
-def test_words_are_put_together_until_a_tool_or_the_end(
+async def test_words_are_put_together_until_a_tool_or_the_end(  # noqa: ASYNC124  # it reads Trio's clock
     scenario: DemoScenario, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for message in (
@@ -62,14 +62,16 @@ async def test_a_question_is_shown_and_answered_after_a_moment(
     assert lines(capsys)[0] == "build  | [asks] Edit it?"
 
 
-def test_the_place_in_the_queue_is_shown(scenario: DemoScenario, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_place_in_the_queue_is_shown(  # noqa: ASYNC124  # it reads Trio's clock
+    scenario: DemoScenario, capsys: pytest.CaptureFixture[str]
+) -> None:
     for kind in ("started", "queued"):
         assert not scenario.queued.is_set()
         scenario.event({"kind": kind, "sessionId": "s", "position": 1})
     assert scenario.queued.is_set() and lines(capsys) == ["build  | [queued] 1 before this one"]
 
 
-def test_no_escape_of_an_agent_reaches_the_terminal(
+async def test_no_escape_of_an_agent_reaches_the_terminal(  # noqa: ASYNC124  # it reads Trio's clock
     scenario: DemoScenario, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scenario.print_line("build", "\x1b[2Jgone")
