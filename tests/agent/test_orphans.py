@@ -89,7 +89,7 @@ async def test_a_guardian_that_died_is_replaced_and_leaves_with_the_watchdog(ins
             first: int = await nursery.start(run_watchdog, instance)
             await wait_until(lambda: guardians() == {first})
             os.kill(first, signal.SIGKILL)
-            await wait_until(lambda: guardians() and first not in guardians())
+            await wait_until(lambda: guardians() - {first})
             (second,) = guardians()
             nursery.cancel_scope.cancel()
         assert not is_running(first) and not is_running(second)
