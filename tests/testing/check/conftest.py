@@ -14,6 +14,8 @@ FAULTY_AGENT = Path(__file__).with_name("faulty_agent.py")
 OBSERVED = ["prompt.reply", "cancel.turn"]  # the conversations that standing rules judge here
 
 CheckFaulty = Callable[..., Awaitable[Result]]
+AssertFound = Callable[[Check], Awaitable[None]]
+AssertVerdict = Callable[[str, Verdict, str], Awaitable[None]]
 
 
 @pytest.fixture
@@ -29,3 +31,27 @@ def check_faulty(tmp_path: Path) -> CheckFaulty:
         return result
 
     return check_it
+
+
+@pytest.fixture
+def assert_found(check_faulty: CheckFaulty) -> AssertFound:
+    """`await assert_found(check)`: the check fails the agent that has its fault, and shows why."""
+
+    async def assert_it(check: Check) -> None:
+        result = await check_faulty(check.id, check)
+        assert result.verdict is Verdict.FAIL, f"{result.verdict}: {result.why}"
+        assert result.why and (result.frames or check.judge)
+
+    return assert_it
+
+
+@pytest.fixture
+def assert_verdict(check_faulty: CheckFaulty) -> AssertVerdict:
+    """`await assert_verdict("id/variant", verdict, words)`: what the check `id` says of the agent with that fault."""
+
+    async def assert_it(fault: str, verdict: Verdict, words: str) -> None:
+        [check] = select_checks([fault.partition("/")[0]])
+        result = await check_faulty(fault, check, exit_within=4.0)
+        assert result.verdict is verdict and words in result.why, f"{result.verdict}: {result.why}"
+
+    return assert_it
