@@ -28,7 +28,7 @@ async def introduce(user: User, *flags: str) -> BackgroundCall[Json]:
 async def marked(home: Home, number: int) -> None:
     """Wait until so many processes are marked by that daemon."""
     instance = instance_tag(home)
-    await wait_until(lambda: len(process_tags.find(lambda kin: kin.instance == instance)) == number)
+    await wait_until(lambda: len(process_tags.find(lambda tagged: tagged.instance == instance)) == number)
 
 
 async def test_f1_the_end_of_one_program_ends_no_other_of_its_name() -> None:

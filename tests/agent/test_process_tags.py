@@ -46,8 +46,8 @@ class Marked:
     def __init__(self, runtime: str) -> None:
         self.instance = process_tags.new_instance_tag(runtime)
 
-    def mine(self, kin: TaggedProcess) -> bool:
-        return kin.instance == self.instance
+    def mine(self, tagged: TaggedProcess) -> bool:
+        return tagged.instance == self.instance
 
     def env(self, session: str = "s") -> dict[str, str]:
         return {
@@ -71,7 +71,7 @@ class Marked:
 
     def strays(self) -> list[int]:
         """Those whose session's leader has gone."""
-        pids = [kin.pid for kin in self.find()]
+        pids = [tagged.pid for tagged in self.find()]
         return [pid for pid in pids if os.getsid(pid) not in pids]
 
 
@@ -94,17 +94,17 @@ def test_brokers_of_one_runtime_directory_share_a_home_and_no_mark(tmp_path: Pat
     )
 
 
-def test_a_kin_is_told_as_it_is(marked: Marked) -> None:
+def test_a_tagged_process_is_reported_as_it_is(marked: Marked) -> None:
     with marked.run(*SLEEP, session="a") as process:
-        (kin,) = marked.find()
-        assert (kin.pid, kin.session, kin.command) == (process.pid, "a", "sleep 600")
-        assert kin.start_time > 0 and kin in marked.find()
+        (tagged,) = marked.find()
+        assert (tagged.pid, tagged.session, tagged.command) == (process.pid, "a", "sleep 600")
+        assert tagged.start_time > 0 and tagged in marked.find()
 
 
 def test_f2_a_grandchild_that_left_group_and_parent_is_found_and_ended(marked: Marked) -> None:
     with marked.run(*PYTHON, FAMILY) as parent:
         eventually(marked.strays)
-        pids = [kin.pid for kin in marked.find()]
+        pids = [tagged.pid for tagged in marked.find()]
         assert len(pids) == 2 and process_tags.end_all(marked.mine, LIMIT) == 2
         assert not any(is_running(pid) for pid in pids) and marked.find() == []
         assert parent.wait() == -signal.SIGKILL
@@ -120,37 +120,41 @@ def test_f2_one_that_executes_programs_all_the_time_is_not_overlooked(marked: Ma
     """In an execve a process has no environment for a moment."""
     with marked.run("sh", "-c", EXECUTOR, EXECUTOR) as one, marked.run("sh", "-c", EXECUTOR, EXECUTOR) as two:
         for _ in range(100):
-            assert {kin.pid for kin in marked.find()} == {one.pid, two.pid}
+            assert {tagged.pid for tagged in marked.find()} == {one.pid, two.pid}
 
 
 def test_only_what_matches_is_ended(marked: Marked) -> None:
     with marked.run(*SLEEP, session="a") as ended, marked.run(*SLEEP, session="b") as spared:
-        assert process_tags.end_all(lambda kin: marked.mine(kin) and kin.session == "a", LIMIT) == 1
+        assert process_tags.end_all(lambda tagged: marked.mine(tagged) and tagged.session == "a", LIMIT) == 1
         assert ended.wait() == -signal.SIGKILL and spared.poll() is None
 
 
 WRONG: dict[str, Callable[[TaggedProcess], TaggedProcess]] = {
-    "start time": lambda kin: kin._replace(start_time=kin.start_time - 1),
-    "instance": lambda kin: kin._replace(instance=f"{kin.instance}0"),
-    "session": lambda kin: kin._replace(session="another"),
+    "start time": lambda tagged: tagged._replace(start_time=tagged.start_time - 1),
+    "instance": lambda tagged: tagged._replace(instance=f"{tagged.instance}0"),
+    "session": lambda tagged: tagged._replace(session="another"),
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_f5_a_process_that_has_only_the_number_of_a_kin_is_not_touched(marked: Marked, what: str) -> None:
+def test_f5_a_process_that_has_only_the_number_of_a_tagged_process_is_not_touched(
+    marked: Marked, what: str
+) -> None:
     with marked.run(*SLEEP) as process:
-        (kin,) = marked.find()
-        assert not process_tags.end(WRONG[what](kin)) and spared(process)
-        assert process_tags.end(kin) and process.wait() == -signal.SIGKILL
+        (tagged,) = marked.find()
+        assert not process_tags.end(WRONG[what](tagged)) and spared(process)
+        assert process_tags.end(tagged) and process.wait() == -signal.SIGKILL
 
 
 def test_f5_an_unmarked_process_is_neither_found_nor_touched(marked: Marked) -> None:
-    with marked.run(*SLEEP) as kin_process, subprocess.Popen(SLEEP, env={}) as process:
+    with marked.run(*SLEEP) as tagged_process, subprocess.Popen(SLEEP, env={}) as process:
         try:
-            (kin,) = marked.find()
-            assert kin.pid == kin_process.pid
+            (tagged,) = marked.find()
+            assert tagged.pid == tagged_process.pid
             started = start_time_of(process.pid)
-            assert not process_tags.end(kin._replace(pid=process.pid, start_time=started)) and spared(process)
+            assert not process_tags.end(tagged._replace(pid=process.pid, start_time=started)) and spared(
+                process
+            )
             assert process.pid not in [found.pid for found in process_tags.find(lambda _: True)]
         finally:
             process.kill()
@@ -158,19 +162,19 @@ def test_f5_an_unmarked_process_is_neither_found_nor_touched(marked: Marked) -> 
 
 def test_f5_a_process_that_is_gone_or_not_reaped_is_no_kin(marked: Marked) -> None:
     with marked.run(*SLEEP) as process:
-        (kin,) = marked.find()
+        (tagged,) = marked.find()
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert marked.find() == [] and not process_tags.end(kin)
+        assert marked.find() == [] and not process_tags.end(tagged)
         process.wait()
-        assert not process_tags.end(kin)
+        assert not process_tags.end(tagged)
 
 
 def test_f5_a_process_that_changed_its_command_is_still_the_same(marked: Marked) -> None:
     with marked.run("sh", "-c", "read go; exec sleep 600") as process:
-        (kin,) = marked.find()
+        (tagged,) = marked.find()
         assert (
-            process_tags.end(kin._replace(command="what it was called before"))
+            process_tags.end(tagged._replace(command="what it was called before"))
             and process.wait() == -signal.SIGKILL
         )
 
@@ -178,7 +182,7 @@ def test_f5_a_process_that_changed_its_command_is_still_the_same(marked: Marked)
 def test_a_broker_that_an_agent_started_does_not_sweep_itself(marked: Marked) -> None:
     sweep = (
         "from trio_broker.agent.process_tags import end_all; "
-        "end_all(lambda kin: kin.instance == {!r}, 0); print('lives')"
+        "end_all(lambda tagged: tagged.instance == {!r}, 0); print('lives')"
     )
     done = subprocess.run(
         [sys.executable, "-c", sweep.format(marked.instance)],
@@ -195,8 +199,8 @@ def test_a_broker_that_an_agent_started_does_not_sweep_itself(marked: Marked) ->
 def test_another_users_process_is_no_kin(marked: Marked) -> None:
     with marked.run(*SLEEP, user=NOBODY) as process:
         assert marked.find() == []
-        kin = TaggedProcess(process.pid, start_time_of(process.pid), marked.instance, "s", "sleep 600")
-        assert not process_tags.end(kin) and spared(process)
+        tagged = TaggedProcess(process.pid, start_time_of(process.pid), marked.instance, "s", "sleep 600")
+        assert not process_tags.end(tagged) and spared(process)
 
 
 def spared(process: subprocess.Popen[bytes]) -> bool:

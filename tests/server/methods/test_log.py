@@ -32,7 +32,7 @@ async def test_a_past_is_gone_through_in_as_many_steps_as_it_has_records(
     steps, looked = Steps(), list[int]()
     feed = Replay.feed
 
-    def heed(replay: Replay, record: Record) -> None:
+    def recorded_feed(replay: Replay, record: Record) -> None:
         looked.append(steps.number)
         feed(replay, record)
 
@@ -41,7 +41,7 @@ async def test_a_past_is_gone_through_in_as_many_steps_as_it_has_records(
             session = await user.open("k")
             for number in range(20):
                 await user.prompt(session, f"say {number}")
-            monkeypatch.setattr(Replay, "feed", heed)
+            monkeypatch.setattr(Replay, "feed", recorded_feed)
             trio.lowlevel.add_instrument(steps)
             await user.call(method, sessionId=session, cwd="/tmp", mcpServers=[])
             trio.lowlevel.remove_instrument(steps)
@@ -56,7 +56,7 @@ async def test_one_client_has_one_past_gone_through_at_a_time(
     looked = list[Replay]()
     feed = Replay.feed
 
-    def heed(replay: Replay, record: Record) -> None:
+    def recorded_feed(replay: Replay, record: Record) -> None:
         looked.append(replay)
         feed(replay, record)
 
@@ -64,7 +64,7 @@ async def test_one_client_has_one_past_gone_through_at_a_time(
         async with open_rig() as rig, rig.connect() as user:
             session = await user.open("k")
             await user.prompt(session, "say a; say b; say c")
-            monkeypatch.setattr(Replay, "feed", heed)
+            monkeypatch.setattr(Replay, "feed", recorded_feed)
             asked = [
                 user.later(user.call, method, sessionId=session, cwd="/tmp", mcpServers=[]) for _ in range(5)
             ]

@@ -102,7 +102,7 @@ async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
         return None
     found: list[dict[str, Any]] = []
 
-    def heed(record: Record) -> None:
+    def collect(record: Record) -> None:
         event = jsonrpc.decode(record.data) if record.kind in ("answer", "gap") else {}
         if event.get("askId") == id or (record.kind == "gap" and record.first == int(first)):
             found.append(event)
@@ -110,7 +110,7 @@ async def _settled(connection: Connection, id: str) -> dict[str, Any] | None:
     for session in connection.sessions():
         if session.log.number == int(log_number):
             last = min(session.log.last, int(first) + SEARCHED)
-            await read_range(session.log, int(first), last, heed)
+            await read_range(session.log, int(first), last, collect)
     return found[0] if found else None
 
 
