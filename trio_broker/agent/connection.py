@@ -187,8 +187,8 @@ class AgentConnection:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
         if block and self._batch_decoder is not None:
             batch = self._batch_decoder.classify(block)
-            if batch.count:
-                handler.receive_updates(batch.count, block, plain=batch.plain, tool_calls=batch.tool_calls)
+            if batch.updates:
+                handler.receive_updates(batch.updates, block, plain=batch.plain, tool_calls=batch.tool_calls)
                 return
         updates: list[bytes] = []
         for line in lines_of(block):

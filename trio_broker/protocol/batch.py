@@ -20,11 +20,11 @@ CACHED_SIZES = range(
 class Batch(NamedTuple):
     """The contents of a block of lines.
 
-    `count`: the number of updates, 0 if any line is something else. `plain`: each is of a PLAIN kind. `tool_calls`:
+    `updates`: how many there are, 0 if any line is something else. `plain`: each is of a PLAIN kind. `tool_calls`:
     some may be about a tool call.
     """
 
-    count: int
+    updates: int
     plain: bool
     tool_calls: bool
 
