@@ -228,8 +228,8 @@ async def test_logging_in_and_out_go_to_the_control_session(method: str, autojum
             assert await call.wait() == {"done": True}
 
 
-async def test_c13_what_an_agent_asks_before_there_is_a_session_is_answered(
-    autojump_clock: MockClock,
+async def test_c13_what_an_agent_asks_before_there_is_a_session_is_answered_and_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with trio.fail_after(60):
         async with open_rig(habits=Habits(mute=frozenset({"authenticate"}))) as rig, rig.connect() as user:
@@ -242,6 +242,8 @@ async def test_c13_what_an_agent_asks_before_there_is_a_session_is_answered(
             read = await control.request("fs/read_text_file", {"path": "/x"}, of_session=False)
             assert read["error"]["code"] == -32601
             assert read["error"]["message"].endswith("before there is a session: fs/read_text_file")
+            for said in ("'elicitation/create' params='{\"message\": \"which?\"}'", "'fs/read_text_file'"):
+                assert f"request_refused agent=demo method={said}" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["session/fork", "_trio_broker/invented"])

@@ -100,6 +100,32 @@ def test_a_form_is_accepted_with_its_fields_only() -> None:
         asked(UNKNOWN).decide(allow=True, always=False)
 
 
+def test_a_single_choice_is_chosen_by_its_options_and_converted_back() -> None:
+    schema = {"properties": {"ok": {"type": "boolean"}}}
+    form = asked(ELICITATION, sessionId="s", mode="form", message="Go on?", requestedSchema=schema)
+    assert [option["optionId"] for option in form.options] == ["true", "false", "decline"]
+    sent = json.loads(form.as_permission("public"))
+    assert (sent["sessionId"], sent["toolCall"]["toolCallId"]) == ("public", "elicitation-1-2")
+    accepted = form.parse_reply(reply(outcome(outcome="selected", optionId="false")), PERMISSION)
+    assert accepted is not None and (accepted.outcome, accepted.option_id) == ("accept", "false")
+    assert json.loads(accepted.result) == {"action": "accept", "content": {"ok": False}}
+    declined = form.parse_reply(reply(outcome(outcome="selected", optionId="decline")), PERMISSION)
+    assert declined is not None and json.loads(declined.result) == {"action": "decline"}
+    closed = form.parse_reply(reply(outcome(outcome="cancelled")), PERMISSION)
+    assert closed is not None and closed.dismisses and json.loads(closed.result) == {"action": "cancel"}
+    assert form.parse_reply(reply(outcome(outcome="selected", optionId="other")), PERMISSION) is None
+    assert form.parse_reply(reply(outcome(outcome="selected", optionId="true"))) is None, "asked as a form"
+    with pytest.raises(Misuse, match="offers no option 'yes'; it offers true"):
+        form.choose("yes")
+
+
+def test_closing_a_question_is_no_decision() -> None:
+    assert json.loads(asked(ELICITATION, mode="url").dismiss().result) == {"action": "cancel"}
+    assert permission().dismiss().outcome == "cancelled"
+    with pytest.raises(Misuse, match="only the client that was asked"):
+        asked(UNKNOWN).dismiss()
+
+
 def test_a_refusal_and_a_withdrawal_fit_the_kind_of_the_question() -> None:
     assert permission().refusal("expired").option_id == "no"
     assert permission(OPTIONS[:1]).refusal().outcome == "cancelled"

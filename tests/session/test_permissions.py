@@ -396,26 +396,201 @@ ABLE: Json = {"clientCapabilities": {"elicitation": {"form": {}}}}
 ACCEPTED = {"action": "accept", "content": {"name": "x"}}
 
 
+URL = {"mode": "url", "message": "log in", "url": "https://x", "elicitationId": "e1"}
+
+
 @pytest.mark.parametrize(
-    ("params", "capabilities", "clients", "expected"),
-    [
-        (FORM, ABLE, 1, ACCEPTED),
-        (FORM, {}, 1, {"action": "decline"}),
-        (FORM, ABLE, 0, {"action": "decline"}),
-        ({**FORM, "mode": "url"}, ABLE, 1, {"action": "decline"}),
-        ({**FORM, "mode": 7}, ABLE, 1, {"action": "decline"}),
-    ],
+    ("params", "capabilities", "clients"),
+    [(FORM, {}, 1), (FORM, ABLE, 0), (URL, ABLE, 1), ({**FORM, "mode": None}, {}, 1)],
 )
-async def test_an_elicitation_is_declined_when_nobody_can_answer_it(
-    params: Json, capabilities: Json, clients: int, expected: Json, autojump_clock: MockClock
+async def test_an_elicitation_that_nobody_can_show_is_held_and_listed_for_anybody_to_answer(
+    params: Json, capabilities: Json, clients: int, autojump_clock: MockClock
 ) -> None:
-    with trio.fail_after(60):
-        async with open_rig() as rig, rig.connect(says(ACCEPTED)) as user:
+    with trio.fail_after(10_000):
+        async with open_rig() as rig, rig.connect(think) as user, rig.connect() as other:
             await user.call("initialize", protocolVersion=1, **capabilities)
             await user.open("k")
             if not clients:
                 await leave(rig, user)
+            asking = user.later(rig.agent("k").request, ELICITATION, params)
+            await user.wait_phase("k", "waiting")
+            await trio.sleep(7200)
+            (ask,) = (await other.call("_trio_broker/asks"))["asks"]
+            assert (ask["method"], ask["asked"], ask["title"]) == (ELICITATION, [], params["message"])
+            content: Json = {} if params is URL else {"content": {}}
+            await other.call("_trio_broker/answer", askId=ask["askId"], answer="allow", **content)
+            assert (await asking.wait())["result"] == {"action": "accept", **content}
+            (answer,) = await answers(other)
+            assert (answer["method"], answer["outcome"], answer["askId"]) == (
+                ELICITATION,
+                "accept",
+                ask["askId"],
+            )
+            assert answer["by"].startswith("owner (client-") and user.asked(ELICITATION) == []
+
+
+@pytest.mark.parametrize("mode", [7, "_new", ["form"], {}])
+async def test_an_elicitation_of_a_mode_that_was_not_offered_is_an_error_in_the_log(
+    mode: object, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(think) as user:
+            await able(rig, user, form={}, url={})
+            response = await rig.agent("k").request(ELICITATION, {**FORM, "mode": mode})
+            assert response["error"]["code"] == -32602
+            assert "params.mode: expected form or url" in response["error"]["message"]
+            (answer,) = await answers(user)
+            assert (answer["by"], answer["outcome"], answer["method"]) == ("broker", "refused", ELICITATION)
+
+
+async def test_a_client_that_knows_another_mode_is_asked_in_it(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(says({"action": "later"})) as user:
+            await able(rig, user, _new={})
+            response = await rig.agent("k").request(ELICITATION, {**FORM, "mode": "_new"})
+            assert response["result"] == {"action": "later"}
+
+
+async def test_a_held_form_goes_to_a_client_that_can_show_it_as_soon_as_one_comes(
+    autojump_clock: MockClock,
+) -> None:
+    with trio.fail_after(10_000):
+        async with open_rig() as rig, rig.connect() as first, rig.connect(says(ACCEPTED)) as late:
+            await first.open("k")
+            asking = first.later(rig.agent("k").request, ELICITATION, FORM)
+            await first.wait_phase("k", "waiting")
+            await trio.sleep(3600)
+            await able(rig, late, form={})
+            assert (await asking.wait())["result"] == ACCEPTED
+
+
+@pytest.mark.parametrize("how", ["leaves", "abstains"])
+async def test_a_form_is_held_when_the_only_client_that_can_show_it_is_no_help(
+    how: str, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(10_000):
+        async with open_rig() as rig, rig.connect() as watcher:
+            async with rig.connect(think if how == "leaves" else says({"neither": "nor"})) as user:
+                await able(rig, user, form={})
+                await watcher.open("k")
+                asking = watcher.later(rig.agent("k").request, ELICITATION, FORM)
+                await watcher.wait_phase("k", "waiting")
+                await trio.sleep(MOMENT)
+            await trio.sleep(3600)
+            (ask,) = (await watcher.call("_trio_broker/asks"))["asks"]
+            await watcher.call("_trio_broker/answer", askId=ask["askId"], answer="deny")
+            assert (await asking.wait())["result"] == {"action": "decline"}
+
+
+@pytest.mark.parametrize("params", [FORM, URL])
+async def test_unattended_deny_cancels_an_elicitation_that_nobody_sees_and_says_so(
+    params: Json, autojump_clock: MockClock
+) -> None:
+    asking = PolicyConfig(unattended=Unattended.DENY)
+    with trio.fail_after(60):
+        async with open_rig(Config(policy=asking)) as rig, rig.connect(think) as user:
+            await user.open("k")
+            response = await rig.agent("k").request(ELICITATION, params)
+            assert response["result"] == {"action": "cancel"}
+            (answer,) = await answers(user)
+            assert (answer["by"], answer["outcome"]) == ("policy:unattended", "cancel")
+            assert "nobody was there" in answer["note"]
+
+
+async def test_an_elicitation_expires(autojump_clock: MockClock) -> None:
+    with trio.fail_after(6000):
+        async with open_rig(Config(policy=PolicyConfig(expire=600.0))) as rig, rig.connect(think) as user:
+            await able(rig, user, form={})
+            response = await rig.agent("k").request(ELICITATION, FORM)
+            assert response["result"] == {"action": "cancel"}
+            (answer,) = await answers(user)
+            assert (answer["by"], answer["outcome"]) == ("expiry", "expired")
+
+
+# A single choice
+
+
+def choice(**schema: object) -> Json:
+    properties = {"pick": schema or {"type": "string", "enum": ["red", "green"]}}
+    return {**FORM, "requestedSchema": {"type": "object", "properties": properties, "required": ["pick"]}}
+
+
+def selected(option: str) -> Json:
+    return {"outcome": {"outcome": "selected", "optionId": option}}
+
+
+@pytest.mark.parametrize(
+    ("params", "answer", "expected"),
+    [
+        (choice(), selected("green"), {"action": "accept", "content": {"pick": "green"}}),
+        (choice(type="boolean"), selected("false"), {"action": "accept", "content": {"pick": False}}),
+        (choice(type="boolean"), selected("decline"), {"action": "decline"}),
+        (choice(), CANCELLED, {"action": "cancel"}),
+        (choice(type="integer", enum=[1, 2]), selected("2"), {"action": "accept", "content": {"pick": 2}}),
+    ],
+)
+async def test_a_single_choice_is_a_permission_request_for_a_client_without_forms(
+    params: Json, answer: Json, expected: Json, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(says(answer)) as user:
+            session = await user.open("k")
             assert (await rig.agent("k").request(ELICITATION, params))["result"] == expected
+            (asked,) = user.asked(PERMISSION)
+            assert asked["sessionId"] == session and asked["toolCall"]["title"] == "name?"
+            (event,) = [event for event in user.events if event["kind"] == "ask"]
+            assert asked["toolCall"]["toolCallId"] == f"elicitation-{event['askId']}"
+            assert user.asked(ELICITATION) == []
+            (logged,) = await answers(user)
+            assert logged["outcome"] == expected["action"] and logged["method"] == ELICITATION
+
+
+@pytest.mark.parametrize("answer", [selected("blue"), {"action": "accept", "content": {"pick": "red"}}, None])
+async def test_what_is_no_answer_to_a_single_choice_leaves_it_held(
+    answer: object, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(4000):
+        async with open_rig() as rig, rig.connect(says(answer)) as user:
+            await user.open("k")
+            asking = user.later(rig.agent("k").request, ELICITATION, choice())
+            await trio.sleep(3600)
+            (ask,) = (await user.call("_trio_broker/asks"))["asks"]
+            assert [option["optionId"] for option in ask["options"]] == ["red", "green", "decline"]
+            answered = await user.call("_trio_broker/answer", askId=ask["askId"], optionId="red")
+            assert (answered["outcome"], answered["option"]) == ("accept", "red")
+            assert (await asking.wait())["result"] == {"action": "accept", "content": {"pick": "red"}}
+
+
+@pytest.mark.parametrize("first", ["form", "permission"])
+async def test_the_first_answer_wins_over_both_kinds_of_dialogs(
+    first: str, autojump_clock: MockClock
+) -> None:
+    by_form = after(1 if first == "form" else 9, {"action": "accept", "content": {"pick": "red"}})
+    by_option = after(9 if first == "form" else 1, selected("green"))
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(by_form) as forms, rig.connect(by_option) as plain:
+            await able(rig, forms, form={})
+            await plain.open("k")
+            answer = (await rig.agent("k").request(ELICITATION, choice()))["result"]
+            assert answer["content"] == {"pick": "red" if first == "form" else "green"}
+            await trio.sleep(20)
+            assert (len(forms.asked(ELICITATION)), len(forms.asked(PERMISSION))) == (1, 0)
+            assert (len(plain.asked(ELICITATION)), len(plain.asked(PERMISSION))) == (0, 1)
+            assert [withdrawn(forms), withdrawn(plain)] == ([0, 1] if first == "form" else [1, 0])
+
+
+async def test_a_form_that_is_no_single_choice_is_not_turned_into_a_permission_request(
+    autojump_clock: MockClock,
+) -> None:
+    two = {"a": {"type": "boolean"}, "b": {"type": "boolean"}}
+    params = {**FORM, "requestedSchema": {"type": "object", "properties": two}}
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(think) as user:
+            await user.open("k")
+            user.later(rig.agent("k").request, ELICITATION, params)
+            await user.wait_phase("k", "waiting")
+            await trio.sleep(MOMENT)
+            assert user.asked(PERMISSION) == user.asked(ELICITATION) == []
 
 
 async def test_d4_a_cancel_cancels_an_open_elicitation(autojump_clock: MockClock) -> None:
@@ -446,10 +621,12 @@ async def test_c13_unknown_requests_of_the_agent_are_answered(
             assert response["error"]["code"] == -32601
             off = method.startswith(("fs/", "terminal/"))
             assert bool(user.asked(method)) is (clients == 1 and not off)
+            (answer,) = await answers(user)
+            assert answer["method"] == method and answer["outcome"] in ("refused", "error")
 
 
 @pytest.mark.parametrize("method", ["x/unknown", PERMISSION, ELICITATION])
-async def test_c13_requests_before_there_is_a_session_are_answered(
+async def test_c13_requests_before_there_is_a_session_are_answered_and_logged(
     method: str, autojump_clock: MockClock
 ) -> None:
     with trio.fail_after(60):
@@ -463,6 +640,9 @@ async def test_c13_requests_before_there_is_a_session_are_answered(
             assert response.get("result") == {"action": "decline"} or response["error"]["code"] == -32601
             await agent.answer(agent.got("session/new")[0]["id"], sessionId="own")
             assert await opening.wait() == "own"
+            (answer,) = await answers(user)
+            assert (answer["method"], answer["by"]) == (method, "broker")
+            assert "before it had opened the session" in answer["note"]
 
 
 async def test_c13_a_malformed_permission_is_refused(autojump_clock: MockClock) -> None:
@@ -471,6 +651,9 @@ async def test_c13_a_malformed_permission_is_refused(autojump_clock: MockClock) 
             await user.open("k")
             response = await rig.agent("k").request(PERMISSION, {"options": "none"})
             assert response["error"]["code"] == -32602 and user.asked() == []
+            (answer,) = await answers(user)
+            assert (answer["by"], answer["outcome"]) == ("broker", "refused")
+            assert answer["note"] == response["error"]["message"]
 
 
 async def test_an_unknown_request_passes_to_the_client_and_its_answer_back(autojump_clock: MockClock) -> None:
@@ -547,13 +730,19 @@ async def test_a_url_goes_to_the_primary_only_and_its_completion_to_who_opened_i
             assert [len(messages) for messages in told] == [0, 1] and other.asked(ELICITATION) == []
 
 
-async def test_a_url_that_the_primary_can_not_open_is_declined(autojump_clock: MockClock) -> None:
-    url = {"mode": "url", "message": "log in", "url": "https://x", "elicitationId": "e1"}
+async def test_a_url_that_the_primary_can_not_open_is_held_until_the_primary_can(
+    autojump_clock: MockClock,
+) -> None:
     with trio.fail_after(60):
-        async with open_rig() as rig, rig.connect(think) as other, rig.connect(think) as primary:
+        async with open_rig() as rig, rig.connect(says({"action": "accept"})) as other:
             await able(rig, other, url={})
-            await able(rig, primary, form={})
-            assert (await rig.agent("k").request(ELICITATION, url))["result"] == {"action": "decline"}
+            async with rig.connect(think) as primary:
+                await able(rig, primary, form={})
+                asking = other.later(rig.agent("k").request, ELICITATION, URL)
+                await other.wait_phase("k", "waiting")
+                await trio.sleep(MOMENT)
+                assert other.asked(ELICITATION) == primary.asked(ELICITATION) == []
+            assert (await asking.wait())["result"] == {"action": "accept"}
 
 
 async def test_an_elicitation_of_a_request_goes_to_whose_request_it_is_under_its_own_id(
@@ -583,15 +772,43 @@ async def test_an_elicitation_of_a_request_goes_to_whose_request_it_is_under_its
 
 
 @pytest.mark.parametrize("number", [77, True, "1"])
-async def test_an_elicitation_of_nobodys_request_is_declined(
+async def test_an_elicitation_of_nobodys_request_is_held_and_shown_to_no_client(
     number: object, autojump_clock: MockClock
 ) -> None:
     with trio.fail_after(60):
         async with open_rig() as rig, rig.connect(think) as user:
             await able(rig, user, form={})
+            params = {**FORM, "requestId": number}
+            asking = user.later(rig.agent("k").request, ELICITATION, params, of_session=False)
+            await user.wait_phase("k", "waiting")
+            (ask,) = (await user.call("_trio_broker/asks"))["asks"]
+            assert user.asked(ELICITATION) == []
+            await user.call("_trio_broker/answer", askId=ask["askId"], answer="deny")
+            assert (await asking.wait())["result"] == {"action": "decline"}
+
+
+@pytest.mark.parametrize(("params", "shown"), [(FORM, False), (choice(), True)])
+async def test_an_elicitation_of_a_request_whose_client_can_not_show_it_is_held_or_a_permission_for_it(
+    params: Json, shown: bool, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(60):
+        habits = Habits(mute=frozenset({"_vendor/login"}))
+        async with open_rig(habits=habits) as rig, rig.connect(think) as owner, rig.connect(think) as other:
+            session = await owner.open("k")
+            await able(rig, other, form={})
+            owner.later(owner.call, "_vendor/login", sessionId=session)
+            await trio.sleep(MOMENT)
             agent = rig.agent("k")
-            response = await agent.request(ELICITATION, {**FORM, "requestId": number}, of_session=False)
-            assert response["result"] == {"action": "decline"} and user.asked(ELICITATION) == []
+            (request,) = agent.got("_vendor/login")
+            bound = {**params, "requestId": request["id"]}
+            asking = owner.later(agent.request, ELICITATION, bound, of_session=False)
+            await owner.wait_phase("k", "waiting")
+            await trio.sleep(MOMENT)
+            assert other.asked(ELICITATION) == other.asked(PERMISSION) == []
+            assert [asked["sessionId"] for asked in owner.asked(PERMISSION)] == [session] * shown
+            (ask,) = (await other.call("_trio_broker/asks"))["asks"]
+            await other.call("_trio_broker/answer", askId=ask["askId"], answer="cancel")
+            assert (await asking.wait())["result"] == {"action": "cancel"}
 
 
 async def test_an_unknown_request_goes_to_the_primary_and_to_the_next_when_that_leaves(

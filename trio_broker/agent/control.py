@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import attrs
@@ -12,6 +13,8 @@ from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.protocol.pending import OnReply
+
+log = logging.getLogger(__name__)
 
 
 def refuse_request(connection: AgentConnection, message: Message) -> None:
@@ -87,6 +90,12 @@ class ControlAgent:
 
     def receive(self, message: Message) -> None:
         if message.kind is Kind.REQUEST and self.agent_run.connection is not None:
+            log.warning(
+                "request_refused agent=%s method=%.100r params=%.500r why=no session, so nobody to ask",
+                self.settings.spec.name,
+                message.method,
+                message.params.decode("utf-8", "replace"),
+            )
             refuse_request(self.agent_run.connection, message)
 
     def receive_updates(

@@ -165,7 +165,14 @@ class _OpenTurns:
         log.skip_told()
         for id, ask in self.asks.items():
             log.append(
-                "answer", askId=id, by=RESTART, outcome="expired", title=ask.get("title"), note=EXPIRED
+                "answer",
+                askId=id,
+                method=ask.get("method"),
+                by=RESTART,
+                outcome="expired",
+                title=ask.get("title"),
+                childSessionId=ask.get("childSessionId"),
+                note=EXPIRED,
             )
         for id in self.running:
             self._end(log, id, {"outcome": "unknown", "note": UNKNOWN})

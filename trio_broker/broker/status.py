@@ -80,8 +80,8 @@ def ask_view(session: Session, request: AgentRequest) -> dict[str, Any]:
     """One open request of an agent as JSON values.
 
     `at`: seconds since the epoch, `since`: seconds that it waits. `toolCall`: the whole tool call of a permission
-    request, else null; `elicitation`: the question of an elicitation, else null. `reason`: why people are asked, where
-    a policy might have decided, else null.
+    request, else null; `elicitation`: the question of an elicitation, else null. `childSessionId`: the child session
+    that asks, else null. `reason`: why people are asked, where a policy might have decided, else null.
     """
     waits = trio.current_time() - request.opened_at
     return {
@@ -100,6 +100,7 @@ def ask_view(session: Session, request: AgentRequest) -> dict[str, Any]:
         "seq": request.number,
         "toolCall": request.tool_call if request.method == PERMISSION else None,
         "elicitation": request.elicitation,
+        "childSessionId": request.child_session_id,
         "reason": request.reason,
     }
 

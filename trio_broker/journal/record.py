@@ -8,10 +8,12 @@ Kinds and the members of their JSON objects:
               stands elsewhere: then `order` has the ids of all that wait
     started   promptId, author, prompt, policy: the prompt went to the agent; editedBy
     ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
-    ask       askId, method, title, params: the agent asks
-    answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds), note; by a policy or a rule: no
-              askId, for nobody was asked. Outcomes: selected, cancelled; accept, decline, cancel; answered, error,
-              refused; expired, withdrawn
+    child     childSessionId, params: an update of a child session, which the agent opened by itself; `params` as they
+              came
+    ask       askId, method, title, params, childSessionId if a child asks: the agent asks
+    answer    askId, method, by, outcome, optionId, option, optionKind, title, childSessionId, after (seconds), note; by
+              a policy, a rule or the broker itself: no askId, for nobody was asked. Outcomes: selected, cancelled;
+              accept, decline, cancel; answered, error, refused; expired, withdrawn
     agent     event (started, exited, resumed), pid, how (exact, loaded, new), exitCode, signal, stderrTail
     session   event (opened, suspended, closed, settings), and what it is about
     note      text

@@ -21,6 +21,7 @@ from trio_broker.errors import BadMessage, BrokerError, CallCancelled
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, CloseReason, Outcome
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.capabilities import ClientCapabilities
 from trio_broker.protocol.extensions import EVENT, META_KEY, METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import IncomingIds, OnReply, PendingRequests, Reply
@@ -244,6 +245,11 @@ class Connection:
         return None
 
     # Sessions
+
+    def set_capabilities(self, capabilities: Mapping[str, Any]) -> None:
+        """What the client can show from now on."""
+        self.client_capabilities = capabilities
+        self.subscriptions.capabilities = ClientCapabilities.of(capabilities)
 
     def check_initialized(self) -> None:
         """Raises BadMessage before the client has said who it is."""

@@ -2,6 +2,9 @@
 
 An answer to a permission is `selected`, with an option that was offered, or `cancelled`; an answer to an elicitation
 has an `action`; whatever else the agent asked is answered by any reply. All others, errors among them, are abstentions.
+
+An elicitation that is a single choice has options, too: a client that cannot show forms is asked for a permission
+instead, and its choice is converted back to the form's answer.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ import trio
 from trio_broker.auth import policy
 from trio_broker.errors import BadMessage, BrokerError, Misuse
 from trio_broker.journal.log import Log
-from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol import acp, elicitation, jsonrpc
 from trio_broker.protocol.codec import structure, unstructure
+from trio_broker.protocol.elicitation import Form
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import Reply
 from trio_broker.session.tool_calls import ToolCall
 
 PERMISSION = "session/request_permission"
 ELICITATION = "elicitation/create"
+HELD = (PERMISSION, ELICITATION)  # a person can answer these from anywhere, so they can wait for one
 ELICITATION_MEMBERS = ("mode", "message", "requestedSchema", "url", "elicitationId")
 CANCELLED_CALL = -32800
 DISMISSED = ("cancelled", "cancel")
@@ -64,14 +69,15 @@ def permission_answer(option_id: str | None, outcome: str | None = None) -> Answ
     return Answer(outcome or str(chosen["outcome"]), jsonrpc.encode({"outcome": chosen}), option_id=option_id)
 
 
-def elicitation_answer(action: str, **content: Any) -> Answer:
-    """The answer to an elicitation."""
-    return Answer(action, jsonrpc.encode({"action": action, **content}))
+def elicitation_answer(action: str, option_id: str | None = None, **content: Any) -> Answer:
+    """The answer to an elicitation; `option_id`: the option that stands for it."""
+    return Answer(action, jsonrpc.encode({"action": action, **content}), option_id=option_id)
 
 
 @attrs.define(eq=False)
 class AgentRequest:
     """One open request of the agent. `params`: as clients may see them. `call`: the whole tool call of a permission.
+    `child_session_id`: the agent's child session that asks; None if the session itself does.
 
     `id` is unique over all sessions; `number` is that of its event in the log. `asked_clients` has who shows a
     dialog, and under which number; `abstained` who could not answer, or would not.
@@ -79,6 +85,7 @@ class AgentRequest:
 
     message: Message
     params: bytes
+    child_session_id: str | None = None
     id: str = ""
     number: int = 0
     asked_clients: dict[AskableClient, int] = attrs.field(factory=dict)
@@ -117,13 +124,18 @@ class AgentRequest:
         return call if isinstance(call, dict) else {}
 
     @cached_property
+    def form(self) -> Form | None:
+        """The fields of an elicitation in mode form; None for any other request."""
+        return Form.of(self._members.get("requestedSchema")) if self.mode == elicitation.FORM else None
+
+    @cached_property
     def options(self) -> list[dict[str, Any]]:
-        """What a permission offers; an empty list for any other question."""
-        return (
-            [unstructure(option) for option in self.permission_request().options]
-            if self.method == PERMISSION
-            else []
-        )
+        """What a permission offers, or a form that is a single choice; an empty list for any other question."""
+        if self.form is not None:
+            return self.form.options
+        if self.method != PERMISSION:
+            return []
+        return [unstructure(option) for option in self.permission_request().options]
 
     @property
     def title(self) -> str:
@@ -149,8 +161,19 @@ class AgentRequest:
 
     @property
     def mode(self) -> object:
-        """How an elicitation wants to be shown."""
-        return self._members.get("mode")
+        """How an elicitation wants to be shown; None for any other request. With a schema and no mode, it is a form."""
+        if self.method != ELICITATION:
+            return None
+        mode = self._members.get("mode")
+        return elicitation.FORM if mode is None and "requestedSchema" in self._members else mode
+
+    def as_permission(self, session_id: str | None) -> bytes:
+        """The parameters of a permission request that asks for the single choice of a form, in this session."""
+        assert self.form is not None, "it has options"
+        tool_call = self.form.as_tool_call(f"elicitation-{self.id}", self.title)
+        asked = {"sessionId": session_id, "toolCall": tool_call, "options": self.options}
+        meta = jsonrpc.decode(self.params).get("_meta")
+        return jsonrpc.encode(asked | ({"_meta": meta} if isinstance(meta, dict) else {}))
 
     @property
     def elicitation_id(self) -> str | None:
@@ -168,21 +191,20 @@ class AgentRequest:
     @property
     def single_client(self) -> bool:
         """Only one client is ever asked it at a time: its answer is bound to that one, or nobody knows what it is."""
-        return self.method != PERMISSION and not (self.method == ELICITATION and self.mode == "form")
+        return self.method != PERMISSION and self.form is None
 
     def permission_request(self) -> acp.RequestPermissionRequest:
         """A permission, read. Raises BadMessage."""
         return structure(self.message.params, acp.RequestPermissionRequest)
 
-    def parse_reply(self, reply: Reply) -> Answer | None:
-        """What a client's reply answers; None if that is no answer."""
+    def parse_reply(self, reply: Reply, method: str | None = None) -> Answer | None:
+        """What a client's reply answers; None if that is no answer. `method`: the one it was asked by, if another."""
         if isinstance(reply, BrokerError):
             return None
         if reply.error is not None:
-            known = self.method in (PERMISSION, ELICITATION)
-            return None if known else Answer("error", error=reply.error)
+            return None if self.method in HELD else Answer("error", error=reply.error)
         result = reply.result or b"null"
-        if self.method == PERMISSION:
+        if PERMISSION in (self.method, method):
             return self._read_permission(result)
         if self.method == ELICITATION:
             value = jsonrpc.decode(result)
@@ -196,10 +218,14 @@ class AgentRequest:
         if not isinstance(outcome, dict):
             return None
         if outcome.get("outcome") == "cancelled":
-            return Answer("cancelled", result)
+            return (
+                Answer("cancelled", result) if self.form is None else elicitation_answer(elicitation.CANCEL)
+            )
         chosen = self.option(outcome.get("optionId"))
         if outcome.get("outcome") != "selected" or chosen is None:
             return None
+        if self.form is not None:
+            return self.choose(chosen["optionId"])
         return Answer("selected", result, option_id=chosen["optionId"])
 
     def option(self, id: str | None) -> dict[str, Any] | None:
@@ -212,9 +238,14 @@ class AgentRequest:
             raise Misuse(
                 f"ask {self.id} offers no option {option_id!r}; {self._offered()}", **self._choices()
             )
-        return permission_answer(option_id)
+        if self.form is None:
+            return permission_answer(option_id)
+        content = self.form.content_of(option_id)
+        if content is None:
+            return elicitation_answer(elicitation.DECLINE, option_id)
+        return elicitation_answer(elicitation.ACCEPT, option_id, content=content)
 
-    def decide(self, *, allow: bool, always: bool, content: object = None) -> Answer:
+    def decide(self, *, allow: bool, always: bool, content: dict[str, Any] | None = None) -> Answer:
         """The answer of a person who says yes or no. Raises Misuse where no option, or action, says just that."""
         if self.method == ELICITATION:
             return self._act(allow=allow, content=content)
@@ -228,29 +259,54 @@ class AgentRequest:
             )
         return permission_answer(chosen)
 
-    def _act(self, *, allow: bool, content: object) -> Answer:
+    def _act(self, *, allow: bool, content: dict[str, Any] | None) -> Answer:
         if not allow:
-            return elicitation_answer("decline")
-        if self.mode == "form" and not isinstance(content, dict):
+            return elicitation_answer(elicitation.DECLINE)
+        if self.form is not None:
+            return elicitation_answer(elicitation.ACCEPT, content=self._filled_in(self.form, content))
+        if content is not None:
+            raise Misuse(f"ask {self.id} is not a form, so it takes no params.content", **self._choices())
+        return elicitation_answer(elicitation.ACCEPT)
+
+    def _filled_in(self, form: Form, content: dict[str, Any] | None) -> dict[str, Any]:
+        """This content, which fits. Raises Misuse; nobody accepts a form with values that they have not given."""
+        if content is None:
+            as_it_stands = "" if form.unset() else ", or accept it as it stands with --accept"
             raise Misuse(
-                f"ask {self.id} is a form: give params.content, an object with its fields, to accept it"
+                f"ask {self.id} is a form: `trio-broker answer {self.id} --field NAME=VALUE` fills it in"
+                f"{as_it_stands} (params.content: an object with its fields){_lines(form)}",
+                **self._choices(),
             )
-        return (
-            elicitation_answer("accept") if content is None else elicitation_answer("accept", content=content)
-        )
+        try:
+            form.check(content)
+        except Misuse as error:
+            text = f"ask {self.id}: {error.message}{_lines(form)}"
+            raise Misuse(text, **error.details, **self._choices()) from error
+        return content
+
+    def dismiss(self) -> Answer:
+        """The answer of a person who closes the question without a decision. Raises Misuse."""
+        if self.method == ELICITATION:
+            return elicitation_answer(elicitation.CANCEL)
+        if self.method == PERMISSION:
+            return permission_answer(None)
+        raise Misuse(f"ask {self.id} is a {self.method}: only the client that was asked can answer it")
 
     def refusal(self, outcome: str | None = None) -> Answer:
         """What to tell the agent when nobody answers: never more than "not now"."""
         if self.method == PERMISSION:
             return permission_answer(policy.pick_option(self.options, "reject_once"), outcome)
         if self.method == ELICITATION:
-            return attrs.evolve(elicitation_answer("cancel"), outcome=outcome or "cancel")
+            return attrs.evolve(elicitation_answer(elicitation.CANCEL), outcome=outcome or elicitation.CANCEL)
         return self.no_client_answer()
 
     def no_client_answer(self) -> Answer:
         """What to tell the agent when there is nobody who could answer this kind of question."""
-        if self.method == ELICITATION:
-            return elicitation_answer("decline")
+        if (
+            self.method == ELICITATION
+        ):  # ACP: a mode that was not offered is an error, not a refusal of the user
+            text = f"params.mode: expected form or url, not {jsonrpc.encode(self.mode).decode()[:100]}"
+            return Answer("refused", error=jsonrpc.error_object(jsonrpc.INVALID_PARAMS, text))
         text = f"Method not found: {self.method}"
         return Answer("refused", error=jsonrpc.error_object(jsonrpc.METHOD_NOT_FOUND, text))
 
@@ -259,7 +315,7 @@ class AgentRequest:
         if self.method == PERMISSION:
             return permission_answer(None, "withdrawn")
         if self.method == ELICITATION:
-            return attrs.evolve(elicitation_answer("cancel"), outcome="withdrawn")
+            return attrs.evolve(elicitation_answer(elicitation.CANCEL), outcome="withdrawn")
         return Answer("withdrawn", error=jsonrpc.error_object(CANCELLED_CALL, "Request cancelled"))
 
     def _choices(self) -> dict[str, Any]:
@@ -268,6 +324,10 @@ class AgentRequest:
     def _offered(self) -> str:
         offered = ", ".join(f"{one['optionId']} ({one['name']}, {one['kind']})" for one in self.options)
         return f"it offers {offered or 'none'}"
+
+
+def _lines(form: Form) -> str:
+    return f"\n{form.summary()}" if form.fields else ""
 
 
 def next_request_id(log: Log) -> str:

@@ -3,9 +3,10 @@
 An ask is data with an id, not a held call. First the policy; what it leaves to people goes to every controller, each
 under its own number, and to those that come later. The first answer wins and closes the others' dialogs; a client that
 has none (it can't, it answers nonsense, it leaves) abstains, and so does one that only closes its dialog while others
-still show theirs, unless it is the primary one. When all have abstained nobody is there: a permission is held, or
-denied, as `unattended` in [policy] has it. Every request of the agent is answered exactly once (RACES C13): `_settle`
-takes it out of `open`, and there is no other way to answer. An option id is never invented.
+still show theirs, unless it is the primary one. When all have abstained nobody is there: a permission or an elicitation
+is held, or refused, as `unattended` in [policy] has it. Every request of the agent is answered exactly once (RACES
+C13): `_settle` takes it out of `open`, and there is no other way to answer. Each answer is in the log, with who gave
+it, also where nobody was asked. An option id is never invented.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from trio_broker.auth import policy
 from trio_broker.auth.policy import Call, Unattended
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.elicitation import FORM, URL
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import Reply
 from trio_broker.session.agent_request import (
     CANCELLED_CALL,
     ELICITATION,
+    HELD,
     PERMISSION,
     AgentRequest,
     Answer,
@@ -42,7 +45,7 @@ from trio_broker.session.tool_calls import ToolCalls
 from trio_broker.session.turn_queue import TurnQueue
 
 NOT_OFFERED = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
-CANCELLED_BY_CANCEL = (PERMISSION, ELICITATION)  # the rest is left to finish
+CANCELLED_BY_CANCEL = HELD  # the rest is left to finish
 HOME = os.path.expanduser("~")
 UNATTENDED_AFTER = (
     1.0  # seconds that nobody is there until that counts: a client that attaches anew was not away
@@ -54,6 +57,8 @@ EXPIRED = "the broker ended while this waited for an answer"
 
 class Audience(Protocol):
     """Who can be asked, in the order in which they came, and who of them first; and what clients may see."""
+
+    session_id: str | None
 
     @property
     def controllers(self) -> Sequence[AskableClient]: ...
@@ -95,22 +100,31 @@ class AgentRequests:
 
     # What the agent asks
 
-    def receive_request(self, message: Message) -> None:
-        """A request of the agent: answer it by policy, or ask the clients, or hold a permission until one is here."""
-        request = AgentRequest(message, self.audience.to_client(message))
+    def receive_request(self, message: Message, child: str | None = None) -> None:
+        """A request of the agent: answer it by policy, or ask the clients, or hold it until one is here.
+
+        `child`: the child session under whose id it came, if it did.
+        """
+        request = AgentRequest(message, self.audience.to_client(message), child)
         if request.method == PERMISSION:
             if (why := malformed_reason(request)) is not None:
                 self.refuse(message, jsonrpc.INVALID_PARAMS, why)
                 return
             request.merge(self.tool_calls.add_request(message.session_id, request.tool_call))
         if (self.closed or self._cancelling()) and request.method in CANCELLED_BY_CANCEL:
-            self._reply(request, request.withdrawal())
+            self._answer_unasked(request, "closed" if self.closed else "cancel", request.withdrawal())
         elif request.method == PERMISSION:
             self._permission(request)
-        elif self.closed or request.method.startswith(NOT_OFFERED) or not self._able_clients(request):
-            self._reply(request, request.no_client_answer())
+        elif self.closed or not self._can_wait(request):
+            self._answer_unasked(request, "broker", request.no_client_answer())
         else:
             self._hold(request)
+
+    def _can_wait(self, request: AgentRequest) -> bool:
+        """Whether somebody can answer it: now, or for an elicitation of a mode that agents may use, later."""
+        if request.method.startswith(NOT_OFFERED):
+            return False
+        return request.mode in (FORM, URL) or bool(self._able_clients(request))
 
     def withdraw_by_agent(self, params: bytes) -> None:
         """`$/cancel_request` of the agent: no client need answer any more; the agent still gets a reply."""
@@ -133,10 +147,10 @@ class AgentRequests:
             )
 
     def refuse(self, message: Message, code: int, text: str) -> None:
-        """Answer a request of the agent with an error."""
-        self.connection.send_quietly(
-            jsonrpc.error_response(message.id or b"null", jsonrpc.error_object(code, text))
-        )
+        """Answer a request of the agent with an error, without asking anybody."""
+        request = AgentRequest(message, message.params)
+        answer = Answer("refused", error=jsonrpc.error_object(code, text))
+        self._answer_unasked(request, "broker", answer, text)
 
     # What clients do
 
@@ -236,7 +250,10 @@ class AgentRequests:
         self.open.append(request)  # first: who reads of it in the log finds it
         request.id = next_request_id(self.log)
         facts = {"askId": request.id, "method": request.method, "title": request.title}
-        request.number = self.log.append("ask", {"params": request.params}, **facts).first
+        child = request.child_session_id
+        request.number = self.log.append(
+            "ask", {"params": request.params}, **facts, childSessionId=child
+        ).first
         if request.number > self.log.last:
             self.log.hold(request.number, self._show)
         self._show()
@@ -248,7 +265,7 @@ class AgentRequests:
     def _able_clients(self, request: AgentRequest) -> list[AskableClient]:
         """Who can be asked this now, those that are being asked among them, but nobody who abstained."""
         able = [client for client in self.audience.controllers if client not in request.abstained]
-        if request.method == ELICITATION:
+        if request.method == ELICITATION and not request.options:
             able = [client for client in able if client.can_elicit(request.mode)]
         if (number := request.request_number) is not None:
             return [client for client in able if client.client_request_id(self.log, number) is not None]
@@ -258,15 +275,17 @@ class AgentRequests:
         return [client for client in able if client is wanted]
 
     def _ask(self, request: AgentRequest, client: AskableClient) -> None:
-        params = request.params
-        if (number := request.request_number) is not None:
+        method, params = request.method, request.params
+        if method == ELICITATION and not client.can_elicit(request.mode):
+            method, params = PERMISSION, request.as_permission(self.audience.session_id)
+        elif (number := request.request_number) is not None:
             params = jsonrpc.replace_members(params, requestId=client.client_request_id(self.log, number))
-        on_reply = partial(self._answered, request, client)
-        request.asked_clients[client] = client.request(self.log, request.method, params, on_reply)
+        on_reply = partial(self._answered, request, client, method)
+        request.asked_clients[client] = client.request(self.log, method, params, on_reply)
 
-    def _answered(self, request: AgentRequest, client: AskableClient, reply: Reply) -> None:
+    def _answered(self, request: AgentRequest, client: AskableClient, method: str, reply: Reply) -> None:
         del request.asked_clients[client]
-        answer = request.parse_reply(reply)
+        answer = request.parse_reply(reply, method)
         if answer is None or (
             answer.dismisses and request.asked_clients and client is not self.audience.primary()
         ):
@@ -278,10 +297,10 @@ class AgentRequests:
         self._settle(request, client.identity, answer)
 
     def _update_unattended(self, request: AgentRequest) -> None:
-        """See whether nobody is there any more: a permission can wait for somebody, what else there is can't."""
+        """See whether nobody is there any more: what a person can answer from anywhere waits, nothing else does."""
         if request.asked_clients:
             request.unattended_since = None
-        elif request.method != PERMISSION:
+        elif request.method not in HELD:
             self._settle(request, "nobody", request.no_client_answer())
         elif request.unattended_since is None:
             request.unattended_since = trio.current_time()
@@ -305,11 +324,19 @@ class AgentRequests:
         else:
             self.connection.send_quietly(jsonrpc.response(id, answer.result))
 
+    def _answer_unasked(
+        self, request: AgentRequest, by: str, answer: Answer, note: str | None = None
+    ) -> None:
+        self._reply(request, answer)
+        self._log_answer(request, by, answer, note)
+
     def _log_answer(self, request: AgentRequest, by: str, answer: Answer, note: str | None = None) -> None:
-        option = request.option(answer.option_id)
+        option = None if answer.option_id is None else request.option(answer.option_id)
         self.log.append(
             "answer",
             askId=request.id or None,
+            method=request.method,
+            childSessionId=request.child_session_id,
             by=by,
             outcome=answer.outcome,
             optionId=answer.option_id,

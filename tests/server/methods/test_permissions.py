@@ -105,7 +105,7 @@ async def test_an_unknown_id_is_told(id: str, autojump_clock: MockClock) -> None
     [
         ({}, "say either which option"),
         ({"optionId": "allow", "answer": "allow"}, "say either which option"),
-        ({"answer": "perhaps"}, "expected allow or deny, not 'perhaps'"),
+        ({"answer": "perhaps"}, "expected allow, deny or cancel, not 'perhaps'"),
         (
             {"answer": "allow", "always": True},
             "has no option to allow always; it offers allow (Allow, allow_once)",
@@ -121,6 +121,40 @@ async def test_what_is_no_answer_leaves_it_open(verdict: Json, says: str, autoju
             error = await user.later(user.call, "_trio_broker/answer", askId=id, **verdict).fails()
             assert isinstance(error, Misuse) and says in error.message
             assert [one["askId"] for one in await pending(user)] == [id]
+
+
+FIELDS = {
+    "type": "object",
+    "properties": {"age": {"type": "integer", "minimum": 18}, "name": {"type": "string", "default": "x"}},
+    "required": ["age"],
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is a form: `trio-broker answer ID --field NAME=VALUE` fills it in (params.content"),
+        ({}, "field 'age' is required: an integer of at least 18"),
+        ({"age": "20"}, "field 'age' expects an integer of at least 18, not '20'"),
+        ({"age": 20, "nmae": "y"}, "the form has no field 'nmae'; its fields are age, name"),
+    ],
+)
+async def test_content_that_does_not_fit_names_the_field_and_leaves_the_form_open(
+    content: Json | None, says: str, autojump_clock: MockClock
+) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect(think) as user:
+            await user.open("k")
+            params = {**FORM, "requestedSchema": FIELDS}
+            reply = user.later(rig.agent("k").request, "elicitation/create", params)
+            await user.wait_phase("k", "waiting")
+            (ask,) = await pending(user)
+            verdict = {"askId": ask["askId"], "answer": "allow", "content": content}
+            error = await user.later(user.call, "_trio_broker/answer", **verdict).fails()
+            assert isinstance(error, Misuse) and says.replace("ID", ask["askId"]) in error.message
+            assert error.message.endswith("\n  age: an integer of at least 18, required\n  name: a text [x]")
+            await user.call("_trio_broker/answer", **verdict | {"content": {"age": 20}})
+            assert (await reply.wait())["result"] == {"action": "accept", "content": {"age": 20}}
 
 
 NEVER = {"optionId": "never", "name": "Never", "kind": "reject_always"}
@@ -161,7 +195,9 @@ async def test_yes_and_no_choose_what_says_just_that(
     [
         ({"answer": "allow", "content": {"name": "x"}}, {"action": "accept", "content": {"name": "x"}}),
         ({"answer": "deny"}, {"action": "decline"}),
+        ({"answer": "cancel"}, {"action": "cancel"}),
         ({"answer": "allow"}, None),
+        ({"answer": "allow", "content": {"name": {}}}, None),
         ({"optionId": "allow"}, None),
     ],
 )

@@ -47,8 +47,7 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     asked = structure(message.params, acp.InitializeRequest)
     defaults = defaults_of(connection)
     raw = await connection.broker.registry.initialize_result(defaults.spec, defaults.cwd or HOME)
-    connection.client_capabilities = asked.client_capabilities
-    connection.subscriptions.capabilities = ClientCapabilities.of(asked.client_capabilities)
+    connection.set_capabilities(asked.client_capabilities)
     connection.initialized = True
     return jsonrpc.encode(initialize_result(jsonrpc.decode(raw), asked.client_capabilities, __version__))
 

@@ -33,6 +33,8 @@ class BindParams:
 
 @attrs.frozen
 class OpenParams:
+    """The session of a key; `client_capabilities` as in `initialize`, for a client that does without it."""
+
     key: str
     cwd: str
     agent: str | None = None
@@ -42,6 +44,7 @@ class OpenParams:
     mcp_servers: list[Object] = attrs.field(factory=list)
     create: bool = True
     fresh: bool = False
+    client_capabilities: Object | None = None
 
 
 @attrs.frozen
@@ -120,7 +123,10 @@ class AsksParams:
 
 @attrs.frozen
 class AnswerParams:
-    """An answer: an option by its id, or `allow` or `deny`, this once or `always`; `content` fills in a form."""
+    """An answer: an option by its id, or `allow`, `deny` or `cancel`, this once or `always`; `content` fills in a form.
+
+    `cancel` closes the question without a decision.
+    """
 
     ask_id: str
     option_id: str | None = None

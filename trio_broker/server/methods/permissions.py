@@ -16,7 +16,7 @@ from trio_broker.server.methods.params import AnswerParams, AsksParams, enable_e
 from trio_broker.session.agent_request import AgentRequest, Answer
 from trio_broker.session.session import Session
 
-ANSWERS = ("allow", "deny")
+ANSWERS = ("allow", "deny", "cancel")
 SEARCHED = 100_000  # events of a log in which the answer to a settled ask is looked for
 
 
@@ -59,11 +59,13 @@ def _fits(session: Session, asked: AsksParams) -> bool:
 
 def _read(request: AgentRequest, verdict: AnswerParams) -> Answer:
     if (verdict.option_id is None) == (verdict.answer is None):
-        raise Misuse("say either which option, params.optionId, or params.answer: allow or deny")
+        raise Misuse("say either which option, params.optionId, or params.answer: allow, deny or cancel")
     if verdict.option_id is not None:
         return request.choose(verdict.option_id)
     if verdict.answer not in ANSWERS:
-        raise Misuse(f"params.answer: expected allow or deny, not {verdict.answer!r}")
+        raise Misuse(f"params.answer: expected allow, deny or cancel, not {verdict.answer!r}")
+    if verdict.answer == "cancel":
+        return request.dismiss()
     return request.decide(allow=verdict.answer == "allow", always=verdict.always, content=verdict.content)
 
 

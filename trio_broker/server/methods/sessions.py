@@ -81,6 +81,8 @@ async def open_session(connection: Connection, message: Message) -> None:
     """Get or create a session by key, attached; while it starts, the client is told how it goes."""
     asked = structure(message.params, OpenParams)
     enable_extensions(connection)
+    if asked.client_capabilities is not None:
+        connection.set_capabilities(asked.client_capabilities)
     named = asked.agent is not None or asked.command is not None
     spec = connection.broker.registry.resolve(asked.agent, asked.command) if named else None
     params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
