@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
 from trio_broker.broker.sessions import SessionPool
 
@@ -42,6 +43,27 @@ def test_two_agents_that_name_their_sessions_alike_have_two_public_ids() -> None
     for entry, name in ((one, "s"), (other, "s~2")):
         entry.session_id = pool.assign_id(entry, "s")
         assert entry.session_id == name and pool.get_by_id(name) is entry
+
+
+def test_c16_every_id_of_every_session_is_known_closed_ones_too() -> None:
+    pool, one, other = SessionPool[Entry](2), Entry(), Entry(session_id="old")
+    one.session_id = pool.assign_id(one, "s")
+    pool.add_id(other, "its agent's")
+    assert pool.assign_id(other, "after a restart") == "old" and pool.get_by_id("old") is other
+    second = Entry()
+    assert pool.assign_id(second, "s") == "s~2"
+    pool.release_id(one)
+    for id in ("s", "s~2", "old", "its agent's", "after a restart"):
+        assert pool.knows_id(id)
+    assert not pool.knows_id("child-1") and not pool.knows_id("S")
+
+
+def test_ids_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_broker.broker.sessions.IDS_KEPT", 10)
+    pool = SessionPool[Entry](2)
+    for number in range(20):
+        pool.assign_id(Entry(), f"s{number}")
+    assert not pool.knows_id("s9") and pool.knows_id("s10") and pool.knows_id("s19")
 
 
 def test_b2_a_public_id_is_released_by_identity() -> None:

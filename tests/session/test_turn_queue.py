@@ -234,15 +234,16 @@ async def test_c16_messages_of_another_session_are_counted_and_not_mixed_in(
     with trio.fail_after(60):
         async with open_rig(habits=BY_HAND) as rig, rig.connect() as user:
             session, agent, turn, own = await begin(rig, user)
-            other = await user.open("other")
-            for foreign in ("somebody", other):
+            other, closed = await user.open("other"), await user.open("closed")
+            await user.call("_trio_broker/close", key="closed")
+            for foreign in (closed, other):
                 await agent.send({"method": "session/update", "params": {"sessionId": foreign, "update": {}}})
-            refused = await agent.request("session/request_permission", {"sessionId": "somebody"})
+            refused = await agent.request("session/request_permission", {"sessionId": other})
             assert refused["error"]["code"] == -32602
             await agent.answer(own, stopReason="end_turn")
             await turn.wait()
             assert (await user.view("k"))["foreign"] == 3
-            assert user.updates("somebody") == user.updates(other) == user.updates(session) == []
+            assert user.updates(closed) == user.updates(other) == user.updates(session) == []
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class Broker:
         for found in restored_sessions(self.keeper, self.config, self.registry.resolve):
             session = self._make_session(found.settings, found.log, found.state)
             self.pool.claim(session.key, session)
-            self.pool.add_id(session)
+            self.pool.add_id(session, found.state.agent_session_id)
             self._start(session)
             self._restore_turns(session, found)
 
@@ -311,6 +311,7 @@ class Broker:
             state,
             self._notify_unattended,
         )
+        session.router.is_known_id = self.pool.knows_id
         return session
 
     def _notify_unattended(self, session: Session, request: AgentRequest) -> None:

@@ -10,6 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
+IDS_KEPT = 100_000  # of sessions, closed ones included: by then an agent that still uses an older one is gone
+
 
 class Pooled(Protocol):
     """What the pool asks of a session: its public id, and whether it has a process or will have one."""
@@ -30,6 +32,7 @@ class SessionPool(Generic[S]):
     limit: int
     _sessions: dict[str, S] = attrs.field(factory=dict, init=False)
     _by_id: dict[str, S] = attrs.field(factory=dict, init=False)
+    _known_ids: dict[str, None] = attrs.field(factory=dict, init=False)
 
     def get(self, key: str) -> S | None:
         return self._sessions.get(key)
@@ -51,18 +54,39 @@ class SessionPool(Generic[S]):
         return named or next((one for one in self._sessions.values() if one.session_id == session_id), None)
 
     def assign_id(self, session: S, agent_session_id: str) -> str:
-        """Give a session its public id: the agent's own, unless another session has it already (DESIGN D3)."""
+        """The public id of a session that its agent calls so.
+
+        It is the one that the session has; for a new session the agent's own, unless another session has it already
+        (DESIGN D3).
+        """
+        self._remember_id(agent_session_id)
+        if session.session_id is not None:
+            return session.session_id
         found, number = agent_session_id, 1
         while found in self._by_id:
             number += 1
             found = f"{agent_session_id}~{number}"
         self._by_id[found] = session
+        self._remember_id(found)
         return found
 
-    def add_id(self, session: S) -> None:
-        """Find a restored session under the public id that it has already."""
+    def add_id(self, session: S, agent_session_id: str | None = None) -> None:
+        """Find a restored session under the public id that it has already; its agent may call it otherwise."""
         if session.session_id is not None:
             self._by_id[session.session_id] = session
+            self._remember_id(session.session_id)
+        if agent_session_id is not None:
+            self._remember_id(agent_session_id)
+
+    def knows_id(self, session_id: str) -> bool:
+        """Whether any session of this broker has, or had, this id: its public one, or the one of its agent."""
+        return session_id in self._known_ids
+
+    def _remember_id(self, id: str) -> None:
+        self._known_ids.pop(id, None)
+        self._known_ids[id] = None
+        if len(self._known_ids) > IDS_KEPT:
+            del self._known_ids[next(iter(self._known_ids))]
 
     def release_id(self, session: S) -> None:
         """Take its public id out, unless another session has it by now."""

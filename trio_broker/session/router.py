@@ -2,6 +2,11 @@
 
 Frames pass untouched: only the session id is translated, at the known places, and only while the public one differs
 from the agent's (D3): two agents named their sessions alike, or the agent came back under a new name.
+
+A process serves one session (D4), so an id that no session has is that of a child: a subagent, whose session the agent
+opened by itself. Its requests go to the session's people, under the session's id and with the child's id in `_meta`;
+its updates are in the log, as events of their own, because no client has a session of that id. An id that another
+session of this broker has, or had, is a mistake of the agent (RACES C16).
 """
 
 from __future__ import annotations
@@ -16,8 +21,9 @@ import attrs
 from trio_broker.agent.connection import AgentConnection
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import with_child_session
 from trio_broker.protocol.jsonrpc import Kind, Message
-from trio_broker.session.agent_request import AskableClient
+from trio_broker.session.agent_request import ELICITATION, AgentRequest, AskableClient
 from trio_broker.session.permissions import AgentRequests
 from trio_broker.session.tool_calls import ToolCalls
 
@@ -34,12 +40,16 @@ class AttachedClient(AskableClient, Protocol):
 
 @attrs.define(eq=False)
 class Router:
-    """`author` names the client whose prompt runs, who is asked first. `on_state` hears of each state update."""
+    """`author` names the client whose prompt runs, who is asked first. `on_state` hears of each state update.
+
+    `is_known_id`: whether a session of this broker has this id, or had it.
+    """
 
     log: Log
     author: Callable[[], object]
     refuse: Callable[[Message], None]
     on_state: Callable[[dict[str, Any]], None]
+    is_known_id: Callable[[str], bool] = lambda _: False
     session_id: str | None = None
     agent_session_id: str | None = None
     requests: AgentRequests | None = None
@@ -99,22 +109,39 @@ class Router:
     def receive(self, message: Message) -> None:
         """A request of the agent, or a notification that is no update of this session."""
         if self.requests is None and message.kind is Kind.REQUEST:
-            self.refuse(message)  # at once: the agent may wait for it before it answers `session/new`
+            self._refuse_early(message)
         elif self.requests is None:
             if not self.replaying or message.method != "session/update":
                 self._early_messages.append(message)
-        elif message.session_id not in (None, self.agent_session_id):
+        elif (child := self._child_id(message)) is not None and self.is_known_id(child):
             self._reject_misrouted(message)
         elif message.kind is Kind.REQUEST:
-            self.requests.receive_request(message)
+            self.requests.receive_request(message, child)
         elif message.method == "$/cancel_request":
             self.requests.withdraw_by_agent(message.params)
         elif message.method == "session/update":
-            self._receive_update(message)
+            self._receive_update(message, child)
         elif message.method == "elicitation/complete":
             self.requests.complete_elicitation(message)
         else:
             self._forward(message)
+
+    def _child_id(self, message: Message) -> str | None:
+        """The id of a message that names another session than this one."""
+        return None if message.session_id in (None, self.agent_session_id) else message.session_id
+
+    def _refuse_early(self, message: Message) -> None:
+        """At once: the agent may wait for it before it answers `session/new`. No client knows the session yet."""
+        self.refuse(message)
+        request = AgentRequest(message, message.params)
+        self.log.append(
+            "answer",
+            method=request.method,
+            by="broker",
+            outcome="decline" if request.method == ELICITATION else "refused",
+            title=request.title,
+            note="the agent asked before it had opened the session, when nobody could be asked",
+        )
 
     def receive_updates(
         self, count: int, lines: bytes, *, plain: bool = False, tool_calls: bool = True
@@ -130,9 +157,12 @@ class Router:
         if not plain and UPDATE in lines and STATE.search(lines):
             self._update_states(lines)
 
-    def _receive_update(self, message: Message) -> None:
+    def _receive_update(self, message: Message, child: str | None) -> None:
         """One that names no session can be shown to nobody: no client could tell whose it is."""
-        if message.session_id is not None:
+        if child is not None:
+            self.tool_calls.add_updates(message.raw + b"\n")
+            self.log.append("child", {"params": message.params}, childSessionId=child)
+        elif message.session_id is not None:
             self.receive_updates(1, message.raw + b"\n")
         elif self.connection is not None:
             self.connection.reject(message.raw)
@@ -150,6 +180,8 @@ class Router:
 
     def to_client(self, message: Message) -> bytes:
         """The parameters of a message of the agent as clients may see them."""
+        if (child := self._child_id(message)) is not None:
+            return with_child_session(message.params, self.session_id, child)
         if self.session_id == self.agent_session_id or message.session_id is None:
             return message.params
         return jsonrpc.replace_members(message.params, sessionId=self.session_id)
@@ -178,7 +210,8 @@ class Router:
         if self.connection is not None:
             self.connection.reject(message.raw)
         if message.kind is Kind.REQUEST and self.requests is not None:
-            self.requests.refuse(message, -32602, f"this line's session is {self.agent_session_id}")
+            text = f"this line's session is {self.agent_session_id}, and {message.session_id} is another one"
+            self.requests.refuse(message, jsonrpc.INVALID_PARAMS, text)
 
     def _update_states(self, lines: bytes) -> None:
         for line in lines.rstrip(b"\n").split(b"\n"):

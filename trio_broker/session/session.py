@@ -353,7 +353,7 @@ class Session:
 
     def _set_up_conversation(self, connection: AgentConnection, agent_session_id: str, result: bytes) -> None:
         state, router = self.state, self.router
-        state.session_id = state.session_id or self.public_id(agent_session_id)
+        state.session_id = self.public_id(agent_session_id)
         state.start_run(agent_session_id, result)
         alone = partial(self.on_unattended, self)
         requests = AgentRequests(
