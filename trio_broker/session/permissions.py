@@ -250,7 +250,12 @@ class AgentRequests:
     def _hold(self, request: AgentRequest) -> None:
         self.open.append(request)  # first: who reads of it in the log finds it
         request.id = next_request_id(self.log)
-        facts = {"askId": request.id, "method": request.method, "title": request.title}
+        facts = {
+            "askId": request.id,
+            "method": request.method,
+            "title": request.title,
+            "reason": request.reason,
+        }
         request.number = self.log.append("ask", {"params": request.params}, **facts).first
         if request.number > self.log.last:
             self.log.hold(request.number, self._show)
