@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -252,14 +252,15 @@ rules = st.lists(
     st.builds(
         Rule,
         st.sampled_from(Action),
-        kind=st.none() | st.lists(st.sampled_from(KINDS), min_size=1, max_size=3).map(tuple),
-        title=st.none() | st.sampled_from(["rm -rf", "^read", "Bash", "touch"]),
+        kind=st.none() | st.none() | st.lists(st.sampled_from(KINDS), min_size=1, max_size=3).map(tuple),
+        title=st.none() | st.none() | st.sampled_from(["rm -rf", "^read", "Bash", "touch"]),
         path=st.none() | st.sampled_from(ROOTS),
     ),
     max_size=3,
 )
 
 
+@settings(max_examples=600)  # most calls are denied or asked about: these say nothing
 @given(rules, st.sampled_from([Policy.APPROVE_ALL, Policy.APPROVE_READS, Policy.DENY_ALL]), steps, members)
 def test_no_call_is_allowed_that_a_person_would_have_had_to_deny(
     rules: list[Rule], policy: Policy, steps: list[tuple[str, Json]], asked: Json

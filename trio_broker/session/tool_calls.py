@@ -21,7 +21,7 @@ from trio_broker.auth.policy import CHANGES, Policy
 from trio_broker.errors import BadMessage
 from trio_broker.protocol import jsonrpc
 
-MAX_UNREAD = 1024 * 1024  # bytes of blocks
+MAX_UNREAD = 256 * 1024  # bytes of blocks: they are read in some milliseconds
 MAX_CALLS = 256
 MAX_BYTES = 4 * 1024 * 1024  # of the lines that announced or changed the calls
 ANNOUNCED = "tool_call"
