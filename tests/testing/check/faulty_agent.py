@@ -13,11 +13,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from trio_broker.testing.scripted_agent import actions, stdio
 from trio_broker.testing.scripted_agent import agent as scripted
-from trio_broker.testing.scripted_agent.actions import ProcessState, Turn
+from trio_broker.testing.scripted_agent import stdio
+from trio_broker.testing.scripted_agent import turn as turns
+from trio_broker.testing.scripted_agent.actions import Turn
 from trio_broker.testing.scripted_agent.agent import METHODS, Agent
 from trio_broker.testing.scripted_agent.stdio import Json, RpcError, StdioConnection, text_block
+from trio_broker.testing.scripted_agent.turn import PERMISSION_OPTIONS, ProcessState
 
 FAULTS: dict[str, Callable[[], None]] = {}
 Answer = Callable[[Agent, Json], object]
@@ -209,12 +211,12 @@ def _() -> None:
 
 @fault("session.new")
 def _() -> None:
-    put(actions, "new_session_id", lambda: "")
+    put(turns, "new_session_id", lambda: "")
 
 
 @fault("session.two")
 def _() -> None:
-    put(actions, "new_session_id", lambda: "always the same")
+    put(turns, "new_session_id", lambda: "always the same")
 
 
 @fault("session.unknown")
@@ -481,7 +483,7 @@ def _() -> None:
 def _() -> None:
     def ask(turn: Turn, title: str, id: object = None) -> None:
         call = {"toolCallId": "x", "title": title}
-        params = {"sessionId": turn.session.id, "toolCall": call, "options": actions.PERMISSION_OPTIONS}
+        params = {"sessionId": turn.session.id, "toolCall": call, "options": PERMISSION_OPTIONS}
         turn.connection.send({"id": "asked", "method": "session/request_permission", "params": params})
 
     put(Turn, "_request_permission", ask)
