@@ -16,7 +16,7 @@ from trio_broker.testing.processes.agent_process import (
     stop_reason,
     updates,
 )
-from trio_broker.testing.processes.home import is_running
+from trio_broker.testing.processes.home import eventually, is_running
 
 Validator = Callable[[str], Draft202012Validator]
 REFUSED: Json = {"error": {"code": -32601, "message": "no such method"}}
@@ -58,15 +58,15 @@ def test_a_command_is_run_unasked(
 def test_a_cancel_ends_a_command_with_all_that_it_has_started(tmp_path: Path) -> None:
     with open_scripted_agent() as agent:
         agent.start(str(tmp_path))
-        fifo = tmp_path / "fifo"
-        agent.turn("run mkfifo fifo")
-        prompt = agent.prompt("run sleep 600 & echo $! > fifo && wait")
-        child = int(fifo.read_text())
+        started = tmp_path / "started"
+        prompt = agent.prompt("run sleep 600 & echo $! > started && wait")
+        eventually(lambda: started.exists() and started.read_text().endswith("\n"))
+        child = int(started.read_text())
         agent.cancel()
         rest = agent.until(prompt)
         assert stop_reason(rest) == "cancelled"
         assert tool_updates(rest)[-1]["status"] == "failed"
-        assert not is_running(child)
+    eventually(lambda: not is_running(child))
 
 
 def test_a_directory_that_is_gone_fails_the_command() -> None:
