@@ -10,7 +10,8 @@ Kinds and the members of their JSON objects:
     ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
     child     childSessionId, params: an update of a child session, which the agent opened by itself; `params` as they
               came
-    ask       askId, method, title, params, childSessionId if a child asks: the agent asks
+    ask       askId, method, title, params, childSessionId if a child asks: the agent asks; reason: why, where a policy
+              might have decided
     answer    askId, method, by, outcome, optionId, option, optionKind, title, childSessionId, after (seconds), note; by
               a policy, a rule or the broker itself: no askId, for nobody was asked. Outcomes: selected, cancelled;
               accept, decline, cancel; answered, error, refused; expired, withdrawn
