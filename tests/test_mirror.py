@@ -10,7 +10,6 @@ PACKAGE = Path(trio_broker.__file__).parent
 TESTS = Path(__file__).parent
 
 EXEMPT = {  # modules without a test file of their own, and why
-    "protocol/extensions": "four constants",
 }
 WITHOUT_MODULE = (
     "behaviour",

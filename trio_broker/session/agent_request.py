@@ -19,9 +19,9 @@ import trio
 from trio_broker.auth import policy
 from trio_broker.errors import BadMessage, BrokerError, Misuse
 from trio_broker.journal.log import Log
-from trio_broker.protocol import acp, elicitation, jsonrpc
+from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure, unstructure
-from trio_broker.protocol.elicitation import Form
+from trio_broker.protocol.elicitation.form import ACCEPT, CANCEL, DECLINE, FORM, Form
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import Reply
 from trio_broker.session.tool_calls import ToolCall
@@ -127,7 +127,7 @@ class AgentRequest:
     @cached_property
     def form(self) -> Form | None:
         """The fields of an elicitation in mode form; None for any other request."""
-        return Form.of(self._members.get("requestedSchema")) if self.mode == elicitation.FORM else None
+        return Form.of(self._members.get("requestedSchema")) if self.mode == FORM else None
 
     @cached_property
     def options(self) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ class AgentRequest:
         if self.method != ELICITATION:
             return None
         mode = self._members.get("mode")
-        return elicitation.FORM if mode is None and "requestedSchema" in self._members else mode
+        return FORM if mode is None and "requestedSchema" in self._members else mode
 
     def as_permission(self, session_id: str | None) -> bytes:
         """The parameters of a permission request that asks for the single choice of a form, in this session."""
@@ -219,9 +219,7 @@ class AgentRequest:
         if not isinstance(outcome, dict):
             return None
         if outcome.get("outcome") == "cancelled":
-            return (
-                Answer("cancelled", result) if self.form is None else elicitation_answer(elicitation.CANCEL)
-            )
+            return Answer("cancelled", result) if self.form is None else elicitation_answer(CANCEL)
         chosen = self.option(outcome.get("optionId"))
         if outcome.get("outcome") != "selected" or chosen is None:
             return None
@@ -243,8 +241,8 @@ class AgentRequest:
             return permission_answer(option_id)
         content = self.form.content_of(option_id)
         if content is None:
-            return elicitation_answer(elicitation.DECLINE, option_id)
-        return elicitation_answer(elicitation.ACCEPT, option_id, content=content)
+            return elicitation_answer(DECLINE, option_id)
+        return elicitation_answer(ACCEPT, option_id, content=content)
 
     def decide(self, *, allow: bool, always: bool, content: dict[str, Any] | None = None) -> Answer:
         """The answer of a person who says yes or no. Raises Misuse where no option, or action, says just that."""
@@ -262,12 +260,12 @@ class AgentRequest:
 
     def _act(self, *, allow: bool, content: dict[str, Any] | None) -> Answer:
         if not allow:
-            return elicitation_answer(elicitation.DECLINE)
+            return elicitation_answer(DECLINE)
         if self.form is not None:
-            return elicitation_answer(elicitation.ACCEPT, content=self._filled_in(self.form, content))
+            return elicitation_answer(ACCEPT, content=self._filled_in(self.form, content))
         if content is not None:
             raise Misuse(f"ask {self.id} is not a form, so it takes no params.content", **self._choices())
-        return elicitation_answer(elicitation.ACCEPT)
+        return elicitation_answer(ACCEPT)
 
     def _filled_in(self, form: Form, content: dict[str, Any] | None) -> dict[str, Any]:
         """This content, which fits. Raises Misuse; nobody accepts a form with values that they have not given."""
@@ -288,7 +286,7 @@ class AgentRequest:
     def dismiss(self) -> Answer:
         """The answer of a person who closes the question without a decision. Raises Misuse."""
         if self.method == ELICITATION:
-            return elicitation_answer(elicitation.CANCEL)
+            return elicitation_answer(CANCEL)
         if self.method == PERMISSION:
             return permission_answer(None)
         raise Misuse(f"ask {self.id} is a {self.method}: only the client that was asked can answer it")
@@ -298,7 +296,7 @@ class AgentRequest:
         if self.method == PERMISSION:
             return permission_answer(policy.pick_option(self.options, "reject_once"), outcome)
         if self.method == ELICITATION:
-            return attrs.evolve(elicitation_answer(elicitation.CANCEL), outcome=outcome or elicitation.CANCEL)
+            return attrs.evolve(elicitation_answer(CANCEL), outcome=outcome or CANCEL)
         return self.no_client_answer()
 
     def no_client_answer(self) -> Answer:
@@ -316,7 +314,7 @@ class AgentRequest:
         if self.method == PERMISSION:
             return permission_answer(None, "withdrawn")
         if self.method == ELICITATION:
-            return attrs.evolve(elicitation_answer(elicitation.CANCEL), outcome="withdrawn")
+            return attrs.evolve(elicitation_answer(CANCEL), outcome="withdrawn")
         return Answer("withdrawn", error=jsonrpc.error_object(CANCELLED_CALL, "Request cancelled"))
 
     def _choices(self) -> dict[str, Any]:

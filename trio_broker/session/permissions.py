@@ -26,7 +26,7 @@ from trio_broker.auth import policy
 from trio_broker.auth.policy import Call, Unattended
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.elicitation import FORM, URL
+from trio_broker.protocol.elicitation.form import FORM, URL
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import Reply
 from trio_broker.session.agent_request import (

@@ -1,12 +1,7 @@
-"""Forms that agents ask people to fill in (ACP, `elicitation/create` in mode `form`). Pure.
+"""One field of a form (ACP, `elicitation/create`): the values that fit it, and the value that a person's words mean.
 
-A form is read leniently, because agents write its schema: a member of a wrong type counts as absent, a field of an
-unknown type takes any value that ACP can carry. An answer is checked strictly, because people and scripts write it:
-`Form.check` raises an error that names the field and the values that fit.
-
-A form that is one choice (a single field that is an enum or a boolean) is also a list of options, so that a client
-without forms can show it as a permission request. The option ids are the values. Every value is of kind `allow_once`,
-`false` too: a kind says what happens to the agent's request, and only `decline` refuses it.
+An agent's schema is read leniently: a member of a wrong type counts as absent, and a field of an unknown type takes any
+value that ACP can carry. Values are checked strictly.
 """
 
 from __future__ import annotations
@@ -22,8 +17,6 @@ import attrs
 from trio_broker.errors import BadMessage, Misuse
 from trio_broker.protocol import jsonrpc
 
-FORM, URL = "form", "url"
-ACCEPT, DECLINE, CANCEL = "accept", "decline", "cancel"
 BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 INTEGERS = range(-(2**63), 2**63)  # ACP: int64
 FORMATS = {  # the ones of ACP; a value of any other format is not checked here
@@ -68,11 +61,11 @@ class Field:
 
     @property
     def title(self) -> str:
-        return _text(self.schema.get("title")) or self.name
+        return text_or_none(self.schema.get("title")) or self.name
 
     @property
     def description(self) -> str | None:
-        return _text(self.schema.get("description"))
+        return text_or_none(self.schema.get("description"))
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
@@ -118,12 +111,12 @@ class Field:
 
     @property
     def _format(self) -> str | None:
-        found = _text(self.schema.get("format"))
+        found = text_or_none(self.schema.get("format"))
         return found if found in FORMATS else None
 
     @property
     def _pattern(self) -> str | None:
-        return _text(self.schema.get("pattern"))
+        return text_or_none(self.schema.get("pattern"))
 
     @property
     def _size(self) -> tuple[int, int | None]:
@@ -211,111 +204,6 @@ class Field:
         return text
 
 
-@attrs.frozen
-class Form:
-    """The fields that an agent asks for."""
-
-    fields: tuple[Field, ...] = ()
-    title: str | None = None
-    description: str | None = None
-
-    @classmethod
-    def of(cls, schema: object) -> Form:
-        """Read a `requestedSchema`; anything that is not one is a form without fields."""
-        members = schema if isinstance(schema, dict) else {}
-        properties = members.get("properties")
-        required = members.get("required")
-        names = required if isinstance(required, list) else ()
-        fields = properties.items() if isinstance(properties, dict) else ()
-        found = tuple(
-            Field(name, one if isinstance(one, dict) else {}, name in names) for name, one in fields
-        )
-        return cls(found, _text(members.get("title")), _text(members.get("description")))
-
-    def field(self, name: str) -> Field:
-        """The field of that name. Raises Misuse, which lists the names."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        known = ", ".join(field.name for field in self.fields)
-        names = f"its fields are {known}" if known else "it has none"
-        raise Misuse(f"the form has no field {name!r}; {names}", field=name)
-
-    def check(self, content: Object) -> None:
-        """Raises Misuse if these values do not fill in the form; a form without fields takes whatever ACP carries."""
-        for name, value in content.items():
-            field = self.field(name) if self.fields else Field(name, {})
-            if (fault := field.fault(value)) is not None:
-                raise Misuse(fault, field=name)
-        for field in self.fields:
-            if field.required and field.name not in content:
-                raise Misuse(f"field {field.name!r} is required: {field.expected}", field=field.name)
-
-    def defaults(self) -> Object:
-        """The values of the form as it stands."""
-        return {field.name: field.default for field in self.fields if field.default is not None}
-
-    def unset(self) -> list[Field]:
-        """The required fields that have no default: without them the form can't be accepted as it stands."""
-        return [field for field in self.fields if field.required and field.default is None]
-
-    def summary(self) -> str:
-        """The fields and what fits them, one a line."""
-        lines = [
-            f"  {field.name}: {field.expected}"
-            + ("" if field.default is None else f" [{value_text(field.default)}]")
-            + (", required" if field.required else "")
-            for field in self.fields
-        ]
-        return "\n".join(lines)
-
-    # One choice as options
-
-    @cached_property
-    def _values(self) -> dict[str, Choice]:
-        """By option id; empty unless the form is one choice, and each value has an id of its own."""
-        if len(self.fields) != 1 or self.fields[0].type == "array":
-            return {}
-        choices = self.fields[0].choices
-        found = {option_id(choice.value): choice for choice in choices}
-        return found if len(found) == len(choices) else {}
-
-    @property
-    def _decline_id(self) -> str:
-        id = DECLINE
-        while id in self._values:
-            id = f"_{id}"
-        return id
-
-    @cached_property
-    def options(self) -> list[Object]:
-        """The options of a permission request that asks the same; empty if the form is not a single choice."""
-        values = [
-            {"optionId": id, "name": choice.title, "kind": "allow_once"}
-            for id, choice in self._values.items()
-        ]
-        decline = {"optionId": self._decline_id, "name": "Decline", "kind": "reject_once"}
-        return [*values, decline] if values else []
-
-    def content_of(self, option: str) -> Object | None:
-        """The filled-in form that an option stands for; None for the one that declines."""
-        if option == self._decline_id:
-            return None
-        return {self.fields[0].name: self._values[option].value}
-
-    def as_tool_call(self, id: str, message: str) -> Object:
-        """The tool call of that permission request."""
-        call = {"toolCallId": id, "title": message, "kind": "other", "status": "pending"}
-        lines = [self.title, self.description]
-        if self.fields:
-            field = self.fields[0]
-            lines += [_text(field.schema.get("title")), field.description]
-            lines += [f"{one.title}: {one.description}" for one in field.choices if one.description]
-        text = "\n".join(line for line in lines if line)
-        content = {"content": [{"type": "content", "content": {"type": "text", "text": text}}]}
-        return call | (content if text else {})
-
-
 def option_id(value: Any) -> str:
     """A value of an enum as the id of an option: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else jsonrpc.encode(value).decode()
@@ -340,8 +228,8 @@ def _titled(schema: Object) -> Iterator[Choice]:
         options = schema.get(name)
         for one in options if isinstance(options, list) else ():
             if isinstance(one, dict) and "const" in one:
-                title = _text(one.get("title")) or option_id(one["const"])
-                yield Choice(one["const"], title, _text(one.get("description")))
+                title = text_or_none(one.get("title")) or option_id(one["const"])
+                yield Choice(one["const"], title, text_or_none(one.get("description")))
 
 
 def _untitled(schema: Object) -> Iterator[Choice]:
@@ -349,10 +237,10 @@ def _untitled(schema: Object) -> Iterator[Choice]:
     values = values if isinstance(values, list) else []
     names = names if isinstance(names, list) and len(names) == len(values) else values
     for value, name in zip(values, names, strict=True):
-        yield Choice(value, _text(name) or option_id(value))
+        yield Choice(value, text_or_none(name) or option_id(value))
 
 
-def _text(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
