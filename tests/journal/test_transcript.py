@@ -74,6 +74,29 @@ def test_history_is_for_people_and_in_order() -> None:
     ]
 
 
+def test_what_children_say_is_merged_for_each_and_is_no_answer_of_the_session() -> None:
+    def child(number: int, id: str, update: object) -> Record:
+        params = {"sessionId": id, "update": update}
+        event = {"childSessionId": id, "params": params}
+        return Record(number, 1, 2.0, "child", json.dumps(event).encode())
+
+    records = [updates(chunk("a"))]
+    said = [("x", chunk("1")), ("y", chunk("2")), ("x", chunk("3")), ("x", TOOL), ("y", TOOL), ("x", DONE)]
+    records += [child(number, id, update) for number, (id, update) in enumerate(said, 2)]
+    records += [child(8, "z", 5), updates(chunk("b"), first=9)]
+    found = [(one["n"], one["kind"], one.get("childSessionId"), one["text"]) for one in history(records)]
+    assert found == [
+        (1, "text", None, "ab"),
+        (2, "child", "x", "13"),
+        (3, "child", "y", "2"),
+        (5, "child", "x", "Read"),
+        (6, "child", "y", "Read"),
+        (8, "child", "z", ""),
+    ]
+    whats = [(one.get("what"), one.get("status")) for one in history(records) if one["n"] in (5, 6)]
+    assert whats == [("tool", DONE["status"]), ("tool", TOOL.get("status"))]
+
+
 def test_history_says_of_a_prompt_that_was_never_sent_what_it_was() -> None:
     def queued(number: int, id: str, *blocks: Json, **more: Any) -> Record:
         fields = {"promptId": id, **({"prompt": list(blocks)} if blocks else {}), **more}

@@ -84,6 +84,10 @@ class Replay:
             params = jsonrpc.decode(jsonrpc.parse_envelope(line).params)
         except BadMessage:
             params = None
+        self.feed_update(number, at, params, line)
+
+    def feed_update(self, number: int, at: float, params: object, line: bytes | None = None) -> None:
+        """One update by the parameters of its `session/update`; `line`: the whole message, for `frames`."""
         update = params.get("update") if isinstance(params, dict) else None
         item = ReplayItem(number, at, update if isinstance(update, dict) else {}, line)
         if not self._merged(item, item.update.get("sessionUpdate")):

@@ -25,11 +25,13 @@ class Transcript:
     """Feed it the records in order; then `items` has the things of the conversation.
 
     Each is one JSON object: `n` (number of its first event), `at`, `kind`, `text`, and its details. Kinds: prompt,
-    text, thought, tool, plan, update, ask, answer, end, agent, session, note, gap. The end of a prompt that was never
-    sent, and so stands nowhere else, has its text as `prompt`.
+    text, thought, tool, plan, update, child, ask, answer, end, agent, session, note, gap. The end of a prompt that was
+    never sent, and so stands nowhere else, has its text as `prompt`. An item of a child session has its
+    `childSessionId`, and its kind as `what`: what a child says is not the session's answer.
     """
 
     _replay: Replay = attrs.field(factory=lambda: Replay(""))
+    _children: dict[str, Replay] = attrs.field(factory=dict)
     _events: list[dict[str, Any]] = attrs.field(factory=list)
     _waiting: dict[object, str] = attrs.field(factory=dict)  # by prompt id: what those say that are not sent
 
@@ -37,6 +39,10 @@ class Transcript:
         self._replay.feed(record)
         if record.kind in ("queued", "started"):
             self._apply_queue_event(record)
+        elif record.kind == "child":
+            event = jsonrpc.decode(record.data)
+            replay = self._children.setdefault(str(event.get("childSessionId")), Replay(""))
+            replay.feed_update(record.first, record.at, event.get("params"))
         elif record.kind != "update":
             event = _event(record)
             unsent = self._waiting.pop(event.get("promptId"), None) if record.kind == "ended" else None
@@ -51,7 +57,9 @@ class Transcript:
 
     def items(self) -> list[dict[str, Any]]:
         """In the order of the log."""
-        return sorted([*self._events, *map(_item, self._replay.items)], key=lambda entry: entry["n"])
+        items = [*self._events, *map(_item, self._replay.items)]
+        items += [_child_item(id, item) for id, replay in self._children.items() for item in replay.items]
+        return sorted(items, key=lambda entry: entry["n"])
 
 
 def _item(item: ReplayItem) -> dict[str, Any]:
@@ -68,6 +76,11 @@ def _item(item: ReplayItem) -> dict[str, Any]:
     if kind == "update":
         return entry | {"text": "", "update": update}
     return entry | {"text": _content_text(update.get("content"))}
+
+
+def _child_item(id: str, item: ReplayItem) -> dict[str, Any]:
+    entry = _item(item)
+    return entry | {"kind": "child", "what": entry["kind"], "childSessionId": id}
 
 
 def _content_text(content: Any) -> str:

@@ -152,11 +152,13 @@ def _merge_tool_call(items: list[Item], update: Json, at: float) -> None:
 
 def _event_item(event: Json) -> Item | None:
     kind, at = str(event["kind"]), event["at"]
+    if kind == "child" and _child_update(event).get("sessionUpdate") != "tool_call":
+        return None  # what a child says is not the session's answer
     if kind == "started":
         return Item("prompt", prompt_text(event.get("prompt")), at, {"author": event.get("author")})
     if kind in ("queued", "session") and event.get("event") not in ("closed", "suspended", "ended"):
         return None
-    names: dict[str, str] = {"ended": "end", "agent": "note", "session": "note", "gap": "note"}
+    names = {"ended": "end", **dict.fromkeys(("agent", "session", "gap", "child"), "note")}
     return Item(names.get(kind, kind), _event_text(event), at, event)
 
 
@@ -175,7 +177,17 @@ def _event_text(event: Json) -> str:
         return f"session {event.get('event')}" + (f": {event['error']}" if event.get("error") else "")
     if kind == "gap":
         return f"events {event.get('from')} to {event.get('to')} are lost: {event.get('why')}"
+    if kind == "child":
+        update = _child_update(event)
+        what = update.get("title") or update.get("toolCallId") or update.get("sessionUpdate")
+        return f"{event.get('childSessionId')}: {what}"
     return str(event.get("text") or event.get("event") or "")
+
+
+def _child_update(event: Json) -> Json:
+    params = event.get("params")
+    update = params.get("update") if isinstance(params, dict) else None
+    return update if isinstance(update, dict) else {}
 
 
 def _agent_event_text(event: Json) -> str:

@@ -157,6 +157,9 @@ def show_history(items: list[dict[str, Any]], *, answers_only: bool) -> None:
 
 
 def _item_text(item: dict[str, Any]) -> str:
+    if item["kind"] == "child":
+        child = safe(str(item.get("childSessionId")))
+        return f"{child}: {item.get('what')}: {_item_text(item | {'kind': item.get('what')})}"
     text = " ".join(safe_lines(item["text"]).split())
     if item["kind"] == "tool":
         return f"{text} ({safe(str(item['status']))})"
