@@ -38,6 +38,7 @@ COMMANDS = {
     "pending": ("permissions.pending", "List what agents ask, and nobody has answered yet."),
     "allow": ("permissions.pending", "Allow what an agent asks."),
     "deny": ("permissions.pending", "Deny what an agent asks."),
+    "answer": ("permissions.answer", "Fill in a form that an agent asks for."),
     "set-mode": ("sessions.set", "Put a session's agent into another mode."),
     "set": ("sessions.set", "Set, or list, the options of a session: model and the like."),
     "agents": ("agents.agents", "List the agents there are."),

@@ -15,6 +15,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 
 EVENT = "_trio_broker/event"
+ELICITATION = "elicitation/create"
 RESUMED = {
     "exact": "the conversation goes on where it was",
     "loaded": "the agent has loaded the conversation",
@@ -37,6 +38,28 @@ def answer_text(event: dict[str, Any]) -> str:
     """The answer that a question got, as its agent calls it; else what became of it."""
     option = event.get("option") if event.get("outcome") != "expired" else None
     return safe(str(option or event.get("outcome")))
+
+
+def ask_text(event: dict[str, Any]) -> str:
+    """What an agent asks, and the commands that answer it."""
+    id, params = safe(str(event.get("askId"))), event.get("params")
+    is_url = isinstance(params, dict) and params.get("mode") == "url"
+    command = "answer" if event.get("method") == ELICITATION and not is_url else "allow"
+    return f"{safe(str(event.get('title')))}: `trio-broker {command} {id}`, or deny"
+
+
+def child_text(event: dict[str, Any]) -> str | None:
+    """A tool call that a child session of the agent announces or ends; None for its other updates."""
+    params = event.get("params")
+    update = params.get("update") if isinstance(params, dict) else None
+    if not isinstance(update, dict) or update.get("sessionUpdate") not in ("tool_call", "tool_call_update"):
+        return None
+    announced = update["sessionUpdate"] == "tool_call"
+    if not announced and update.get("status") not in ("completed", "failed"):
+        return None
+    what = update.get("title") or update.get("toolCallId")
+    status = update.get("status") or "pending"
+    return safe(f"{event.get('childSessionId')}: {what} ({status})")
 
 
 def print_resumed(opened: dict[str, Any]) -> None:

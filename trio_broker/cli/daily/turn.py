@@ -14,7 +14,15 @@ import trio
 
 from trio_broker.auth.policy import Policy
 from trio_broker.cli.daily.render import Renderer
-from trio_broker.cli.events import EVENT, print_resumed, start_reporter
+from trio_broker.cli.events import (
+    ELICITATION,
+    EVENT,
+    answer_text,
+    ask_text,
+    child_text,
+    print_resumed,
+    start_reporter,
+)
 from trio_broker.cli.output import print_stderr, safe
 from trio_broker.cli.permissions.terminal import answer_request
 from trio_broker.cli.session_settings import set_model
@@ -25,6 +33,10 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Message
 
+PERMISSION = "session/request_permission"
+SHOWN: dict[str, Any] = {
+    "elicitation": {"form": {}, "url": {}}
+}  # what a person at a terminal is asked besides permissions
 ENDED_PHASES = ("dead", "closed")
 PERMISSION_OUTCOMES = ("selected", "cancelled", "expired")  # to permissions
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
@@ -40,7 +52,7 @@ class PermissionCounts:
 
     def count(self, event: dict[str, Any]) -> bool | None:
         """Whether an `answer` event allows; None if it is none to a permission."""
-        if event["outcome"] not in PERMISSION_OUTCOMES:
+        if event.get("method", PERMISSION) != PERMISSION or event["outcome"] not in PERMISSION_OUTCOMES:
             return None
         allowed = str(event.get("optionKind") or "").startswith("allow")
         self.approved += allowed
@@ -80,6 +92,7 @@ class PromptTurn:
     answered_here: int = 0  # answers given here that the log has not told of yet
     output_closed: bool = False  # nobody reads our stdout any more
     exit_code: int | None = None  # None: left before its end
+    _terminal: trio.Lock = attrs.field(factory=trio.Lock, init=False)  # held by the question that is shown
     _prompt_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _report_start: Any = attrs.field(factory=start_reporter)
 
@@ -103,7 +116,8 @@ class PromptTurn:
         return self._finish()
 
     async def _answer_request(self, message: Message) -> object:
-        answer = await answer_request(message)
+        async with self._terminal:
+            answer = await answer_request(message)
         self.answered_here += 1
         return answer
 
@@ -152,7 +166,10 @@ class PromptTurn:
         async with trio.open_nursery() as nursery:
             if self.seconds is not None:
                 nursery.start_soon(self._time_out, client, self.seconds)
-            opened = await client.call("_trio_broker/open", self.target.open_params(**self._policy_params()))
+            more = {"clientCapabilities": SHOWN} if self._interactive else {}
+            opened = await client.call(
+                "_trio_broker/open", self.target.open_params(**self._policy_params(), **more)
+            )
             print_resumed(opened)
             self.session_id = opened["sessionId"]
             await set_model(client, opened, self.model)
@@ -269,9 +286,9 @@ class PromptTurn:
         elif kind == "note" and self.turn_running:
             print_stderr(f"[note] {safe(str(event.get('text')))}")
         elif kind == "ask" and self.turn_running and not self._interactive:
-            print_stderr(
-                f"[waiting] {safe(str(event.get('title')))}: `trio-broker allow {event['askId']}`, or deny"
-            )
+            print_stderr(f"[waiting] {ask_text(event)}")
+        elif kind == "child" and self.turn_running and (text := child_text(event)) is not None:
+            print_stderr(f"[child] {text}")
         elif kind == "answer" and self.turn_running:
             self._on_answer(event)
 
@@ -282,13 +299,18 @@ class PromptTurn:
         )
 
     def _on_answer(self, event: dict[str, Any]) -> None:
-        if (allowed := self.permissions.count(event)) is None:
+        if (allowed := self.permissions.count(event)) is not None:
+            verb = "allowed" if allowed else "denied"
+            what = "permission"
+        elif event.get("method") == ELICITATION:
+            verb, what = answer_text(event), "question"
+        else:
             return
         if self._interactive and event.get("askId") and self.answered_here:
             self.answered_here -= 1
             return
-        verb = "allowed" if allowed else "denied"
-        print_stderr(f"[permission] {safe(str(event.get('title')))}: {verb} by {safe(str(event.get('by')))}")
+        why = f": {safe(event['note'])}" if event.get("note") and what == "question" else ""
+        print_stderr(f"[{what}] {safe(str(event.get('title')))}: {verb} by {safe(str(event.get('by')))}{why}")
 
 
 def _ends_turn(reply: Message) -> bool:

@@ -86,7 +86,14 @@ async def _cancel_when(event: Any, scope: Any) -> None:
 
 
 def _print_event(event: dict[str, Any]) -> None:
-    from trio_broker.cli.events import RESUMED, answer_text, exit_text, session_event_text  # late, as above
+    from trio_broker.cli.events import (  # late, as above
+        RESUMED,
+        answer_text,
+        ask_text,
+        child_text,
+        exit_text,
+        session_event_text,
+    )
 
     kind = event["kind"]
     if kind == "queued" and "event" in event:
@@ -102,8 +109,9 @@ def _print_event(event: dict[str, Any]) -> None:
             err=True,
         )
     elif kind == "ask":
-        id = safe(str(event.get("askId")))
-        click.echo(f"[ask] {safe(str(event.get('title')))}: `trio-broker allow {id}`, or deny", err=True)
+        click.echo(f"[ask] {ask_text(event)}", err=True)
+    elif kind == "child" and (text := child_text(event)) is not None:
+        click.echo(f"[child] {text}", err=True)
     elif kind in ("agent", "session", "note", "gap"):
         text = event.get("note") or event.get("text") or event.get("why") or event.get("error") or ""
         what = session_event_text(event) if kind == "session" else event.get("event", "")

@@ -66,7 +66,7 @@ def allow_command(state: State, ask_id: str | None, always: bool, option_id: str
     if always and option_id is not None:
         raise Misuse("give --always or --option, not both")
     params = {"answer": "allow", "always": always} if option_id is None else {"optionId": option_id}
-    _answer(state, ask_id, params, style)
+    send_answer(state, ask_id, params, style)
 
 
 @click.command("deny")
@@ -80,11 +80,12 @@ def deny_command(state: State, ask_id: str | None, always: bool, style: str) -> 
     \b
       trio-broker deny 3-17
     """
-    _answer(state, ask_id, {"answer": "deny", "always": always}, style)
+    send_answer(state, ask_id, {"answer": "deny", "always": always}, style)
 
 
-def _answer(state: State, ask_id: str | None, params: dict[str, Any], style: str) -> None:
-    id = ask_id or _single_request(state.call("_trio_broker/asks")["asks"])
+def send_answer(state: State, ask_id: str | None, params: dict[str, Any], style: str) -> None:
+    """Answer an ask and print what became of it. Raises as the broker does."""
+    id = ask_id or single_request(state.call("_trio_broker/asks")["asks"])
     answered = state.call("_trio_broker/answer", {"askId": id, **params})
     if style == "json":
         print_json({"action": "answered", **answered})
@@ -93,7 +94,8 @@ def _answer(state: State, ask_id: str | None, params: dict[str, Any], style: str
         click.echo(f"{answered['askId']} {safe(answered['title'])}: {safe(how)}", err=True)
 
 
-def _single_request(asks: list[dict[str, Any]]) -> str:
+def single_request(asks: list[dict[str, Any]]) -> str:
+    """The id of the only ask. Raises NoAsk, and Misuse with a table where there are several."""
     if not asks:
         raise NoAsk("nothing waits for an answer; `trio-broker status` shows what every session is doing")
     if len(asks) > 1:

@@ -14,7 +14,11 @@ from trio_broker.protocol.jsonrpc import Message
 
 
 async def answer_request(message: Message) -> dict[str, Any]:
-    """Answer a permission request from the terminal. Cancelled when the answer is not needed any more."""
+    """Answer a permission request, or an elicitation, from the terminal. Cancelled when that is not needed any more."""
+    if message.method == "elicitation/create":
+        from trio_broker.cli.permissions.form import answer_elicitation  # late, as below
+
+        return await answer_elicitation(jsonrpc.decode(message.params))
     if message.method != "session/request_permission":
         raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
     # Late: most prompts ask nothing.
