@@ -15,6 +15,7 @@ import attrs
 
 from trio_broker.errors import BadMessage
 from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.auth_methods import offered_methods
 from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.notices import COMPACTION, NOTICE, SUMMARY_CHUNK, as_message
 
@@ -152,8 +153,7 @@ def initialize_result(agent: Object, client: Object, version: str) -> Object:
     of_sessions.pop("fork", None)
     of_sessions |= {"list": {}, "close": {}, "resume": {}, "delete": {}}
     capabilities["sessionCapabilities"] = of_sessions
-    methods = agent.get("authMethods")
-    merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
+    merged["authMethods"] = offered_methods(agent.get("authMethods"), client)
     merged["_meta"] = _set_object(merged, "_meta") | {META_KEY: {"version": version}}
     return merged
 
@@ -164,9 +164,3 @@ def _set_object(parent: Object, name: str) -> Object:
         parent[name] = {}
     found: Object = parent[name]
     return found
-
-
-def _can_log_in(method: Any, client: Object) -> bool:
-    auth = client.get("auth")
-    terminal = isinstance(auth, dict) and auth.get("terminal") is True
-    return isinstance(method, dict) and (terminal or method.get("type") != "terminal")
