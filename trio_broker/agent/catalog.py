@@ -32,6 +32,12 @@ class AgentSpec:
     start_timeout: float | None = None
     source: str = "config"
 
+    @property
+    def login_command(self) -> str:
+        """The command that runs this agent's login in a terminal."""
+        named = f"-- {shlex.join(self.argv)}" if self.source == "command" else shlex.quote(self.name)
+        return f"trio-broker agents login {named}"
+
 
 @attrs.frozen
 class Builtin:
