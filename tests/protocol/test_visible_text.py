@@ -33,7 +33,15 @@ SEEN = (
         "👁\ufe0f\u200d🗨",
         "1\ufe0f\u20e3",
     ),
-    *("\u0645\u06cc\u200c\u062e\u0648", "क\u094d\u200dष", "🏳\ufe0f\u200d🌈", "🙂\u200d↔\ufe0f", "👍🏽", "a  b", "\\x1b"),
+    *(
+        "\u0645\u06cc\u200c\u062e\u0648",
+        "क\u094d\u200dष",
+        "🏳\ufe0f\u200d🌈",
+        "🙂\u200d↔\ufe0f",
+        "👍🏽",
+        "a  b",
+        "\\x1b",
+    ),
 )
 TEXTS = st.text(
     st.one_of(st.characters(), st.characters(categories=("Cs", "Cf", "Cc")), st.sampled_from(UNSEEN))
