@@ -38,6 +38,7 @@ from trio_broker.session.agent_request import (
     next_request_id,
     permission_answer,
 )
+from trio_broker.session.tool_calls import ToolCalls
 from trio_broker.session.turn_queue import TurnQueue
 
 NOT_OFFERED = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
@@ -72,6 +73,7 @@ class AgentRequests:
     settings: SessionSettings
     turns: TurnQueue
     audience: Audience
+    tool_calls: ToolCalls = attrs.field(factory=ToolCalls)
     on_change: Callable[[], None] = lambda: None
     on_unattended: Callable[[AgentRequest], None] = lambda _: None
     open: list[AgentRequest] = attrs.field(factory=list)
@@ -96,9 +98,12 @@ class AgentRequests:
     def receive_request(self, message: Message) -> None:
         """A request of the agent: answer it by policy, or ask the clients, or hold a permission until one is here."""
         request = AgentRequest(message, self.audience.to_client(message))
-        if request.method == PERMISSION and (why := malformed_reason(request)) is not None:
-            self.refuse(message, jsonrpc.INVALID_PARAMS, why)
-        elif (self.closed or self._cancelling()) and request.method in CANCELLED_BY_CANCEL:
+        if request.method == PERMISSION:
+            if (why := malformed_reason(request)) is not None:
+                self.refuse(message, jsonrpc.INVALID_PARAMS, why)
+                return
+            request.merge(self.tool_calls.add_request(message.session_id, request.tool_call))
+        if (self.closed or self._cancelling()) and request.method in CANCELLED_BY_CANCEL:
             self._reply(request, request.withdrawal())
         elif request.method == PERMISSION:
             self._permission(request)

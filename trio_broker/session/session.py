@@ -343,8 +343,10 @@ class Session:
     def receive(self, message: Message) -> None:
         self.router.receive(message)
 
-    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
-        self.router.receive_updates(count, lines, plain=plain)
+    def receive_updates(
+        self, count: int, lines: bytes, *, plain: bool = False, tool_calls: bool = True
+    ) -> None:
+        self.router.receive_updates(count, lines, plain=plain, tool_calls=tool_calls)
 
     async def wait_for_room(self) -> None:
         await self.router.wait_for_room()
@@ -355,7 +357,14 @@ class Session:
         state.start_run(agent_session_id, result)
         alone = partial(self.on_unattended, self)
         requests = AgentRequests(
-            connection, self.log, self.settings, self.turns, router, self.update_phase, alone
+            connection,
+            self.log,
+            self.settings,
+            self.turns,
+            router,
+            router.tool_calls,
+            self.update_phase,
+            alone,
         )
         router.set_ids(agent_session_id, state.session_id, requests)
 
