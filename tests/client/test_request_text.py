@@ -92,7 +92,12 @@ def test_an_input_that_repeats_the_diff_names_it() -> None:
 
 def test_title_reason_and_path_of_a_broken_diff() -> None:
     ask = call(content=[diff("a\n", "b\n", path="/a\n  1) Reject")]) | {"reason": "policy rule 2 cannot tell"}
-    assert texts(ask)[:4] == ["Do it", "asked because: policy rule 2 cannot tell", "diff:", "  /a"]
+    assert texts(ask)[:4] == [
+        "Do it",
+        "asked because: policy rule 2 cannot tell",
+        "diff: /a\\x0a  1) Reject",
+        "@@ -1 +1 @@",
+    ]
     assert texts({"title": "T", "toolCall": {"title": ["x"]}}) == ["T", 'call title: ["x"]']
     assert texts({}) == ["the agent asks"]
 

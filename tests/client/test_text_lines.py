@@ -45,9 +45,9 @@ def test_the_host_is_the_one_that_a_browser_opens(url: str, host: str) -> None:
 def test_several_lines_stand_indented_below_their_label() -> None:
     writer = LineWriter("`show`", whole=False)
     writer.text("command", "command", "one\ncommand: two\n")
-    writer.text("path", "path", "/x\n")
+    writer.text("path", "path", "/x\ny\n")
     assert [(line.style, line.text) for line in writer.lines] == [
-        ("label", "command:"), ("command", "  one"), ("command", "  command: two"), ("path", "path: /x"),
+        ("label", "command:"), ("command", "  one"), ("command", "  command: two"), ("path", "path: /x\\x0ay\\x0a"),
     ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from trio_broker.client.text_lines import (
 from trio_broker.protocol.visible_text import escape_exact, escape_line
 
 COMMANDS = ("command", "cmd", "script", "argv", "args", "shell_command", "shellCommand")
+FIRST_PATHS = 3  # above the content, so that it is on the first screen; more of them stand below it
 DIRECTORIES = ("cwd", "workdir", "working_directory", "workingDirectory", "directory")
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[/\\]")
@@ -95,9 +96,11 @@ class _RequestWriter(LineWriter):
         content = rest.pop("content", None)
         parts = content if isinstance(content, list) else []
         diffed = {part.get("path") for part in parts if isinstance(part, dict) and _is_text(part.get("path"))}
-        self.locations(rest.pop("locations", None), diffed)
+        places = rest.pop("locations", None)
+        self.locations(places[:FIRST_PATHS] if isinstance(places, list) else places, diffed)
         for part in self.first(parts, "more part"):
             self.part(part)
+        self.locations(places[FIRST_PATHS:] if isinstance(places, list) else None, diffed)
         if not isinstance(content, list) and content is not None:
             self.member("content", content)
         self.members("input", plain)

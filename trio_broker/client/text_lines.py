@@ -89,9 +89,13 @@ class LineWriter:
             return self.add(style, f"{label}: ({self.shown[text]})")
         if len(text) > SHOWN_ABOVE:
             self.shown[text] = f"the {label.strip()} above"
-        lines = (text if self.whole else text[:MAX_CHARACTERS]).removesuffix("\n").split("\n")
+        if style in ("command", "text"):  # a path or a kind of several lines is a trick
+            lines = (text if self.whole else text[:MAX_CHARACTERS]).removesuffix("\n").split("\n")
+            single = text.removesuffix("\n")
+        else:
+            lines, single = [text], text
         if len(lines) == 1:
-            return self.add(style, f"{label}: {self.cut(text.removesuffix(chr(10)), escape_exact)}")
+            return self.add(style, f"{label}: {self.cut(single, escape_exact)}")
         self.add("label", f"{label}:")
         indent = " " * (len(label) - len(label.lstrip()) + 2)
         for line in lines:
