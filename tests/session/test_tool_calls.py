@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from trio_broker.auth.policy import Policy
 from trio_broker.protocol import jsonrpc
 from trio_broker.session import tool_calls
 from trio_broker.session.tool_calls import MAX_CALLS, MAX_UNREAD, ToolCalls
@@ -22,7 +25,6 @@ def changed(id: str = "c", **members: Any) -> bytes:
 
 def calls(*lines: bytes) -> ToolCalls:
     found = ToolCalls()
-    found.start_turn()
     found.add_updates(b"".join(lines))
     return found
 
@@ -59,14 +61,14 @@ def test_an_id_names_another_call_when_the_first_has_ended_or_the_turn_has() -> 
     assert (call.kinds, call.titles) == (["read"], [])
 
     seen = calls(announced(kind="execute", title="one"))
-    seen.start_turn()
+    seen.end_turn(Policy.ASK)
     seen.add_updates(announced(kind="read", title="two"))
     assert seen.add_request("s", {"toolCallId": "c"}).titles == ["two"]
 
 
 def test_an_open_call_of_an_earlier_turn_is_found_until_it_is_announced_again() -> None:
     seen = calls(announced(kind="execute", title="one"))
-    seen.start_turn()
+    seen.end_turn(Policy.ASK)
     assert seen.add_request("s", {"toolCallId": "c", "kind": "read"}).kinds == ["execute", "read"]
 
 
@@ -125,10 +127,8 @@ def test_text_is_not_kept() -> None:
     assert seen._unread == []
 
 
-EDITS = frozenset({"execute", "edit"})
-
-
-def test_actions_that_began_without_a_request_are_unasked() -> None:
+@pytest.mark.parametrize("policy", Policy)
+def test_the_end_of_a_turn_names_the_actions_that_nobody_was_asked_about(policy: Policy) -> None:
     seen = calls(
         announced("a", kind="execute", title="make", status="in_progress"),
         announced("b", kind="execute", title="asked first", status="pending"),
@@ -137,13 +137,22 @@ def test_actions_that_began_without_a_request_are_unasked() -> None:
     )
     seen.add_request("s", {"toolCallId": "b"})
     seen.add_updates(changed("b", status="completed") + changed("d", status="failed"))
-    assert [call.members["toolCallId"] for call in seen.unasked(EDITS)] == ["a", "d"]
-    seen.start_turn()
-    assert seen.unasked(EDITS) == []
+    note = seen.end_turn(policy)
+    if policy is Policy.APPROVE_ALL:
+        assert note is None
+    else:
+        assert note is not None and note.endswith(f"{policy.value!r}: 'make', 'edit'")
+    assert seen.end_turn(policy) is None, "the next turn has none"
 
 
 def test_a_request_before_the_announcement_counts() -> None:
     seen = calls()
     seen.add_request("s", {"toolCallId": "c", "kind": "execute"})
     seen.add_updates(announced(kind="execute", status="completed"))
-    assert seen.unasked(EDITS) == []
+    assert seen.end_turn(Policy.ASK) is None
+
+
+def test_a_note_is_short() -> None:
+    seen = calls(*(announced(str(n), kind="edit", title="x" * 9999, status="completed") for n in range(50)))
+    note = seen.end_turn(Policy.ASK)
+    assert note is not None and len(note) < 1000 and note.endswith("and 45 more")

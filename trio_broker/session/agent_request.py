@@ -88,6 +88,7 @@ class AgentRequest:
     unattended_handled: bool = False  # that nobody is there has been dealt with
     call: ToolCall = attrs.field(factory=ToolCall)
     reason: str | None = None  # why people are asked although a policy might have decided
+    deny_unattended: bool = False  # whatever `unattended` says
     _members: dict[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -211,8 +211,12 @@ class AgentRequests:
             return
         request.unattended_handled = True
         self.on_unattended(request)
-        if asking.unattended is Unattended.DENY:
-            note = 'nobody was there (unattended = "deny" in [policy])'
+        if asking.unattended is Unattended.DENY or request.deny_unattended:
+            why = f"{request.reason}; " if request.reason else ""
+            setting = (
+                "the prompt has a policy" if request.deny_unattended else 'unattended = "deny" in [policy]'
+            )
+            note = f"{why}nobody was there ({setting})"
             self._settle(request, "policy:unattended", request.refusal(), note)
 
     # Details
@@ -220,9 +224,20 @@ class AgentRequests:
     def _permission(self, request: AgentRequest) -> None:
         settings, running = self.settings, self.turns.running
         chosen = (running and running.policy) or settings.policy
-        call = Call(request.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
+        call = Call(
+            request.tool_call,
+            settings.spec.name,
+            settings.key,
+            settings.cwd,
+            HOME,
+            tuple(request.call.kinds),
+            tuple(request.call.titles),
+        )
         decision = policy.decide(settings.asking.rules, chosen, call, request.options)
         if decision.ask:
+            request.reason = decision.reason
+            # The author of a prompt with a policy of its own does not wait for anybody to answer.
+            request.deny_unattended = decision.reason is not None and bool(running and running.policy)
             self._hold(request)
         else:
             answer = permission_answer(decision.option_id)
@@ -235,7 +250,12 @@ class AgentRequests:
     def _hold(self, request: AgentRequest) -> None:
         self.open.append(request)  # first: who reads of it in the log finds it
         request.id = next_request_id(self.log)
-        facts = {"askId": request.id, "method": request.method, "title": request.title}
+        facts = {
+            "askId": request.id,
+            "method": request.method,
+            "title": request.title,
+            "reason": request.reason,
+        }
         request.number = self.log.append("ask", {"params": request.params}, **facts).first
         if request.number > self.log.last:
             self.log.hold(request.number, self._show)

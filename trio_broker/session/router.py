@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import attrs
 
 from trio_broker.agent.connection import AgentConnection
+from trio_broker.auth.policy import Policy
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
@@ -136,6 +137,11 @@ class Router:
             self.receive_updates(1, message.raw + b"\n")
         elif self.connection is not None:
             self.connection.reject(message.raw)
+
+    def end_turn(self, policy: Policy) -> None:
+        """A turn under this policy ends: say which actions the agent did not ask about."""
+        if note := self.tool_calls.end_turn(policy):
+            self.log.append("note", text=note)
 
     def publish_update(self, update: dict[str, Any] | None) -> None:
         """Tell everyone, in the log and so in order, what the agent told only one of them."""

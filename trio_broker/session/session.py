@@ -52,9 +52,8 @@ class Session:
     admit: Callable[[Session], trio.Event | None] = lambda _: None
     save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
     state: ConversationState = attrs.field(factory=ConversationState)
-    on_unattended: Callable[[Session, AgentRequest], None] = lambda *_: (
-        None
-    )  # hears of an ask that finds nobody there
+    # Called with a request that nobody is there to answer.
+    on_unattended: Callable[[Session, AgentRequest], None] = lambda *_: None
     agent_run: AgentRun | None = None
     previous_run: AgentRun | None = None  # the one before; its process may still be ending
     turns: TurnQueue = attrs.field(init=False)
@@ -78,6 +77,7 @@ class Session:
             settings.cancel_grace,
             on_change=self.update_phase,
             on_lost=self._on_agent_lost,
+            before_end=lambda turn: self.router.end_turn(turn.policy or settings.policy),
         )
         self.router = Router(
             self.log,

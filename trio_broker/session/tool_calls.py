@@ -17,10 +17,11 @@ from typing import Any
 
 import attrs
 
+from trio_broker.auth.policy import CHANGES, Policy
 from trio_broker.errors import BadMessage
 from trio_broker.protocol import jsonrpc
 
-MAX_UNREAD = 1024 * 1024  # bytes of blocks
+MAX_UNREAD = 256 * 1024  # bytes of blocks: they are read in some milliseconds
 MAX_CALLS = 256
 MAX_BYTES = 4 * 1024 * 1024  # of the lines that announced or changed the calls
 ANNOUNCED = "tool_call"
@@ -28,6 +29,8 @@ CHANGED = "tool_call_update"
 MARKS = (b"toolCallId", b"\\u")  # a member's name can be written with escapes
 ENDED = ("completed", "failed")
 BEGUN = ("in_progress", *ENDED)
+ACTIONS = CHANGES | {"execute"}  # the kinds that a policy other than approve-all is about
+MAX_TITLES, MAX_TITLE = 5, 100  # in a note; characters
 NOT_MERGED = ("sessionUpdate", "_meta")  # they belong to the message, not to the tool call
 
 Object = dict[str, Any]
@@ -77,10 +80,6 @@ class ToolCalls:
     _unread_bytes: int = 0
     _turn: int = 0
 
-    def start_turn(self) -> None:
-        """A new turn begins: ids can be used again."""
-        self._turn += 1
-
     def add_updates(self, lines: bytes) -> None:
         """Keep whole lines, each a `session/update`, if any of them may be about a tool call."""
         if not any(mark in lines for mark in MARKS):
@@ -102,13 +101,32 @@ class ToolCalls:
         call.asked = True
         return attrs.evolve(call, members=dict(call.members), kinds=[*call.kinds], titles=[*call.titles])
 
-    def unasked(self, kinds: frozenset[str]) -> list[ToolCall]:
-        """The calls of this turn, of one of these kinds, that began without a permission request."""
+    def end_turn(self, policy: Policy) -> str | None:
+        """End a turn, after which ids can be used again; a sentence about its actions that nobody was asked about.
+
+        None if no command and no change began without a permission request, or if the policy approves everything. A
+        policy decides about requests only: an agent that does not send them, by its own settings or by its nature, is
+        not held back.
+        """
+        calls = self._unasked() if policy is not Policy.APPROVE_ALL else []
+        self._turn += 1
+        if not calls:
+            return None
+        titles = [
+            call.titles[-1][:MAX_TITLE] if call.titles else call.kinds[-1] for call in calls[:MAX_TITLES]
+        ]
+        more = f" and {len(calls) - MAX_TITLES} more" if len(calls) > MAX_TITLES else ""
+        return (
+            f"the agent ran or changed something without asking, under the policy {policy.value!r}: "
+            f"{', '.join(repr(title) for title in titles)}{more}"
+        )
+
+    def _unasked(self) -> list[ToolCall]:
         self._read()
         return [
             call
             for call in self._calls.values()
-            if call.turn == self._turn and call.begun and not call.asked and kinds.intersection(call.kinds)
+            if call.turn == self._turn and call.begun and not call.asked and ACTIONS.intersection(call.kinds)
         ]
 
     def _read(self) -> None:

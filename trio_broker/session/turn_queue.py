@@ -92,8 +92,8 @@ class Turn:
 class TurnQueue:
     """First come, first served, over all the lives of a session's agent.
 
-    `on_change` hears of starts and ends; `on_lost`: the agent is gone, or ignored a cancel. `on_start` and
-    `before_end` are called for each turn that is sent, before anything of it and before its end stand in the log.
+    `on_change` hears of starts and ends; `on_lost`: the agent is gone, or ignored a cancel. `before_end` is
+    called for each turn that was sent, before its end stands in the log.
     """
 
     log: Log
@@ -102,7 +102,6 @@ class TurnQueue:
     cancel_grace: float = 30.0
     on_change: Callable[[], None] = lambda: None
     on_lost: Callable[[BrokerError], None] = lambda _: None
-    on_start: Callable[[], None] = lambda: None
     before_end: Callable[[Turn], None] = lambda _: None
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     running: Turn | None = None
@@ -265,7 +264,6 @@ class TurnQueue:
         # No await between leaving the queue and standing here: a cancel finds it in one or the other.
         self.running = turn
         turn.started_at = trio.current_time()
-        self.on_start()
         self._append_event("started", turn, editedBy=turn.edited_by)
         self.turn_started.set()
         self.turn_started = trio.Event()
