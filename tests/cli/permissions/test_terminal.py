@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_broker.testing.processes.home import Home, Terminal
+from trio_broker.testing.processes.home import CONFIG, Home, Terminal
 from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 KEYS = "for everybody > "  # the end of the row of keys: from then on they count
@@ -157,6 +157,24 @@ def test_with_a_policy_nobody_is_asked(shared: Home, tmp_path: Path) -> None:
         assert person.end() == 0
         assert "edit it: allowed by policy:approve-all" in person.screen
         assert KEYS not in person.screen
+
+
+def test_what_was_announced_and_why_a_person_is_asked_stand_in_the_question(tmp_path: Path) -> None:
+    """The request has the id of the tool call alone; the rest of it, and the reason, come from the broker."""
+    rule = '\n[[policy.rules]]\npath = "*.secret"\naction = "deny"\n'
+    with Home(CONFIG + rule) as home, home.terminal("prompt", "ask-by-id do it", cwd=tmp_path) as person:
+        person.see(f"{ASKS}\r\n│ do it\r\n│ asked because: policy rule 1 cannot tell")
+        person.see("│ kind: execute\r\n")
+        press(person, "n")
+        assert person.end() == 5
+
+
+def test_ctrl_c_while_a_question_is_open_cancels_the_turn(shared: Home, tmp_path: Path) -> None:
+    with shared.terminal("prompt", "ask edit it", cwd=tmp_path) as person:
+        person.see(KEYS)
+        person.ctrl_c()
+        person.see("[cancelling] once more to leave the turn to itself")
+        assert person.end() == 130
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ class PromptTurn:
     exit_code: int | None = None  # None: left before its end
     questions: Questions = attrs.field(factory=Questions)
     _held: list[Message] = attrs.field(factory=list, init=False)  # not shown yet: a question is open
+    _client: Client | None = attrs.field(default=None, init=False)
     _prompt_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _report_start: Any = attrs.field(factory=start_reporter)
 
@@ -94,6 +95,7 @@ class PromptTurn:
             self.connect(on_message=self._on_message, on_request=on_request) as client,
             trio.open_nursery() as nursery,  # of its own: whoever leaves is still written to its end
         ):
+            self._client = client
             await nursery.start(self._handle_signals, client)
             if self.owns_session:
                 await self._check_key_is_free(client)
@@ -108,11 +110,22 @@ class PromptTurn:
 
     async def _answer_request(self, message: Message) -> object:
         try:
-            answer = await self.questions.answer(message)
+            answer = await self.questions.answer(message, self._waiting_asks)
         finally:
             self._show_held()
         self.answered_here += 1
         return answer
+
+    async def _waiting_asks(self) -> list[dict[str, Any]]:
+        """The questions of this session; none if the broker does not tell."""
+        assert self._client is not None, "it has asked"
+        try:
+            found: list[dict[str, Any]] = (
+                await self._client.call("_trio_broker/asks", {"key": self.target.key})
+            )["asks"]
+        except BrokerError:
+            return []
+        return found
 
     def _finish(self) -> int:
         if self.exit_code is not None:

@@ -6,8 +6,8 @@ typed before a question appeared, or in the half second after that, answer nothi
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,25 +16,13 @@ import trio
 from trio_broker.cli.output import print_stderr, safe
 from trio_broker.errors import RemoteError
 from trio_broker.protocol import jsonrpc
-from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Message
+
+FindAsks = Callable[[], Awaitable[list[dict[str, Any]]]]
 
 if TYPE_CHECKING:
     from trio_broker.cli.permissions.keyboard import Keyboard
     from trio_broker.cli.permissions.question import Choice
-
-
-def terminal_size() -> tuple[int, int]:
-    """Columns and lines of the terminal behind stderr."""
-    try:
-        size = os.get_terminal_size(sys.stderr.fileno())
-    except OSError:
-        return 80, 24
-    return size.columns or 80, size.lines or 24
-
-
-def has_colours() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 @attrs.define(eq=False)
@@ -48,9 +36,10 @@ class Questions:
     covered: bool = False
     _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
-    async def answer(self, message: Message) -> dict[str, Any]:
+    async def answer(self, message: Message, asks: FindAsks) -> dict[str, Any]:
         """Answer a permission request. Cancelled when the answer is not needed any more.
 
+        `asks` returns the questions of the session that wait: the broker knows more of them than the request says.
         Raises RemoteError for another request, and when the person leaves the answer to others.
         """
         if message.method != "session/request_permission":
@@ -62,7 +51,7 @@ class Questions:
 
         request = structure(message.params, acp.RequestPermissionRequest)
         choices = choices_of([(option.option_id, option.name, option.kind) for option in request.options])
-        ask = _ask_of(jsonrpc.decode(message.params))
+        ask = _matching_ask(jsonrpc.decode(message.params), await asks())
         async with self._turn:
             chosen = await self._ask(ask, choices)
         if chosen == "leave":
@@ -93,13 +82,16 @@ class Questions:
         self, keyboard: Keyboard, ask: dict[str, Any], choices: list[Choice]
     ) -> Choice | str:
         from trio_broker.cli.permissions.question import KeyReader, first_screen
+        from trio_broker.cli.permissions.screen import has_colours, terminal_size
         from trio_broker.client.request_text import request_lines
 
         lines, keys = request_lines(ask), KeyReader(choices)
         while True:
             if self.covered:
                 self.covered = False
-                rows = first_screen(lines, choices, *terminal_size(), colour=has_colours())
+                rows = first_screen(
+                    lines, choices, *terminal_size(sys.stderr), colour=has_colours(sys.stderr)
+                )
                 _write("\n".join(("\n[permission] the agent asks:", *rows, "")))
                 await keyboard.discard_early_keys()
                 _write(keys.prompt)
@@ -117,10 +109,11 @@ class Questions:
         """All of the request, in the pager."""
         from trio_broker.cli.permissions import pager
         from trio_broker.cli.permissions.question import whole_text
+        from trio_broker.cli.permissions.screen import has_colours, terminal_size
         from trio_broker.client.request_text import request_lines
 
-        columns, _ = terminal_size()
-        text = whole_text(request_lines(ask, whole=True), choices, columns, colour=has_colours())
+        columns, _ = terminal_size(sys.stderr)
+        text = whole_text(request_lines(ask, whole=True), choices, columns, colour=has_colours(sys.stderr))
         async with keyboard.lent():
             _write("\n")
             if not await pager.show_async(text):
@@ -130,14 +123,14 @@ class Questions:
         self.covered = True
 
 
-def _ask_of(params: dict[str, Any]) -> dict[str, Any]:
-    """The request as `request_lines` takes it, with what the broker says of it beside the agent's members."""
-    meta = params.get("_meta")
-    ours = meta.get(META_KEY) if isinstance(meta, dict) else None
-    known = (
-        {name: ours[name] for name in ("askId", "reason") if name in ours} if isinstance(ours, dict) else {}
-    )
-    return {"toolCall": params.get("toolCall"), **known}
+def _matching_ask(params: dict[str, Any], asks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The ask of a request; without one that fits, which others can have answered meanwhile, the request itself."""
+    call = params["toolCall"]
+    for ask in asks:
+        same = ask.get("toolCall") or {}
+        if same.get("toolCallId") == call.get("toolCallId") and ask.get("options") == params.get("options"):
+            return ask
+    return {"toolCall": call}
 
 
 def _result(chosen: Choice | str | None) -> str:
