@@ -16,6 +16,9 @@ from trio_broker.protocol.notices import COMPACTION, NOTICE, notice_label, notic
 
 STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2"}
 NOTICE_STYLE = "33"
+DIFF_COLOURS = {"path": "1", "hunk": "36", "added": "32", "removed": "31", "note": "33"}
+MAX_DIFF = 40  # lines of the diffs of one tool call
+ALL = "`trio-broker sessions export`"  # shows what is cut
 FINAL = ("completed", "failed")
 
 
@@ -118,7 +121,7 @@ class Text:
         self.at_start = True
 
     def _paint(self, tag: str, text: str) -> str:
-        return f"\x1b[{STYLES.get(tag, NOTICE_STYLE)}m{text}\x1b[0m" if self.colour else text
+        return paint(text, STYLES.get(tag, NOTICE_STYLE), colour=self.colour)
 
     def _tool(self, update: dict[str, Any]) -> None:
         id = str(update.get("toolCallId"))
@@ -127,7 +130,7 @@ class Text:
         self.tools[id] = tool
         status = tool.get("status", "pending")
         if status in FINAL and before.get("status") not in FINAL:
-            self._block("tool", f"{tool.get('title', id)} ({status})", _details(tool))
+            self._block("tool", f"{tool.get('title', id)} ({status})", _details(tool, colour=self.colour))
         elif not before:
             self._block("tool", f"{tool.get('title', id)} ({status})", [])
 
@@ -137,12 +140,35 @@ def _plan(entries: Any) -> list[str]:
     return [f"- [{safe(str(row.get('status')))}] {safe(str(row.get('content')))}" for row in rows]
 
 
-def _details(tool: dict[str, Any]) -> list[str]:
+def _details(tool: dict[str, Any], *, colour: bool) -> list[str]:
     lines = [f"kind: {safe(str(tool['kind']))}"] if "kind" in tool else []
     if (raw_input := tool.get("rawInput")) is not None:
         lines.append(f"input: {safe(_short(raw_input))}")
-    output = _output(tool)
-    return lines + (["output:", *(f"  {line}" for line in output)] if output else [])
+    content = tool.get("content")
+    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+    diffs = [item for item in items if _is_diff(item)]
+    output = _output([item for item in items if not _is_diff(item)])
+    lines += ["output:", *(f"  {line}" for line in output)] if output else []
+    return lines + (_diffs(diffs, colour=colour) if diffs else [])
+
+
+def _is_diff(item: dict[str, Any]) -> bool:
+    return item.get("type") == "diff"
+
+
+def _diffs(items: list[dict[str, Any]], *, colour: bool) -> list[str]:
+    from trio_broker.client.request_text import diff_lines  # late: most turns change no file
+    from trio_broker.client.text_lines import cut_lines
+
+    lines = [line for item in items for line in diff_lines(item, ALL)]
+    return [
+        paint(f"│ {line.text}", DIFF_COLOURS.get(line.style, ""), colour=colour)
+        for line in cut_lines(lines, MAX_DIFF, ALL)
+    ]
+
+
+def paint(text: str, code: str, *, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and code else text
 
 
 def _short(value: Any) -> str:
@@ -152,16 +178,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def _output(tool: dict[str, Any]) -> list[str]:
-    content = tool.get("content")
-    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+def _output(items: list[dict[str, Any]]) -> list[str]:
     lines = [line for item in items for line in safe_lines(_item(item)).split("\n")]
     return lines[:20] + ([f"… {len(lines) - 20} more lines"] if len(lines) > 20 else [])
 
 
 def _item(item: dict[str, Any]) -> str:
-    if item.get("type") == "diff":
-        return f"diff of {item.get('path')}"
     if item.get("type") == "terminal":
         return f"terminal {item.get('terminalId')}"
     return content_text(item.get("content")).rstrip("\n")

@@ -1,5 +1,7 @@
 """The permission requests of agents: list them, answer them from any shell, answer them in the terminal of a prompt.
 
 Owns how a request is shown to a person and how an answer is read. It must not decide anything itself: policies belong
-to the broker. Read `pending` (pending, allow, deny), then `terminal` (the question during a prompt).
+to the broker. Read `pending` (pending, allow, deny), then `terminal` (the question during a prompt). Below them are
+`question` (rows and keys, pure), `screen` and `pager` (what is printed), `keyboard` (single keys), and `chooser` (which
+of several questions `allow` means).
 """
