@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +17,7 @@ from trio_broker.auth.policy import Policy
 from trio_broker.cli.daily.render import Renderer
 from trio_broker.cli.events import EVENT, print_resumed, start_reporter
 from trio_broker.cli.output import print_stderr, safe
-from trio_broker.cli.permissions.terminal import answer_request
+from trio_broker.cli.permissions.terminal import Questions
 from trio_broker.cli.session_settings import set_model
 from trio_broker.cli.session_target import SessionTarget, is_interactive
 from trio_broker.client import Client, refuse_all
@@ -28,6 +29,7 @@ from trio_broker.protocol.jsonrpc import Message
 ENDED_PHASES = ("dead", "closed")
 PERMISSION_OUTCOMES = ("selected", "cancelled", "expired")  # to permissions
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
+MAX_HELD = 500  # messages
 CLOSE_TIMEOUT = 45.0  # seconds for the session of an `exec` to end; the broker escalates before that
 
 
@@ -80,6 +82,8 @@ class PromptTurn:
     answered_here: int = 0  # answers given here that the log has not told of yet
     output_closed: bool = False  # nobody reads our stdout any more
     exit_code: int | None = None  # None: left before its end
+    questions: Questions = attrs.field(factory=Questions)
+    _held: list[Message] = attrs.field(factory=list, init=False)  # not shown yet: a question is open
     _prompt_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _report_start: Any = attrs.field(factory=start_reporter)
 
@@ -103,7 +107,10 @@ class PromptTurn:
         return self._finish()
 
     async def _answer_request(self, message: Message) -> object:
-        answer = await answer_request(message)
+        try:
+            answer = await self.questions.answer(message)
+        finally:
+            self._show_held()
         self.answered_here += 1
         return answer
 
@@ -158,6 +165,7 @@ class PromptTurn:
             await set_model(client, opened, self.model)
             result = await self._call(client)
             nursery.cancel_scope.cancel()
+        self._show_held()
         reason = result.get("stopReason") if isinstance(result, dict) else None
         self.renderer.end(str(reason))
         return self._exit_code(str(reason), result)
@@ -249,6 +257,22 @@ class PromptTurn:
             self._show(message)
 
     def _show(self, message: Message) -> None:
+        """Show a message; while a question is open at this terminal, after it, as its text would cover the question."""
+        if self.questions.is_open and sys.stdout.isatty():
+            self._held.append(message)
+            if len(self._held) < MAX_HELD:
+                return
+            self.questions.covered = True
+            self._show_held()
+            return
+        self._render(message)
+
+    def _show_held(self) -> None:
+        held, self._held = self._held, []
+        for message in held:
+            self._render(message)
+
+    def _render(self, message: Message) -> None:
         try:
             self.renderer.message(message)
         except BrokenPipeError:

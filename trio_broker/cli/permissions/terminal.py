@@ -1,53 +1,152 @@
-"""Permission questions on a terminal: the person at it is asked, with the options the agent gave."""
+"""Permission questions on a terminal: the request, the options that the agent gave, and single keys as the answer.
+
+Questions are asked one after the other. The person sees what the agent would do above the choices. Keys that were
+typed before a question appeared, or in the half second after that, answer nothing.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from trio_broker.cli.output import print_stderr, safe
 from trio_broker.errors import RemoteError
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.extensions import META_KEY
 from trio_broker.protocol.jsonrpc import Message
 
+if TYPE_CHECKING:
+    from trio_broker.cli.permissions.keyboard import Keyboard
+    from trio_broker.cli.permissions.question import Choice
 
-async def answer_request(message: Message) -> dict[str, Any]:
-    """Answer a permission request from the terminal. Cancelled when the answer is not needed any more."""
-    if message.method != "session/request_permission":
-        raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
-    # Late: most prompts ask nothing.
-    from trio_broker.protocol import acp
-    from trio_broker.protocol.codec import structure
 
-    request = structure(message.params, acp.RequestPermissionRequest)
-    print_stderr(f"\n[permission] {safe(str(request.tool_call.get('title') or 'the agent asks'))}")
-    for number, option in enumerate(request.options, 1):
-        print_stderr(f"  {number}) {safe(option.name)}")
+def terminal_size() -> tuple[int, int]:
+    """Columns and lines of the terminal behind stderr."""
     try:
-        chosen = await _read_choice(len(request.options))
-    except trio.Cancelled:
-        print_stderr("  (no answer is needed any more)")
-        raise
-    outcome = acp.CANCELLED if chosen is None else acp.selected(request.options[chosen].option_id)
-    return {"outcome": outcome}
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:
+        return 80, 24
+    return size.columns or 80, size.lines or 24
 
 
-async def _read_choice(count: int) -> int | None:
-    """The index of the chosen option; None for an empty line, `c`, or the end of the input."""
-    while True:
-        sys.stderr.write(f"  1-{count}, or Enter to dismiss it for everybody: ")
-        sys.stderr.flush()
-        line = (await _read_line()).strip()
-        if line in ("", "c"):
-            return None
-        if line.isdigit() and 1 <= int(line) <= count:
-            return int(line) - 1
-        print_stderr(f"  {safe(line)!r} is none of 1 to {count}")
+def has_colours() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
-async def _read_line() -> str:
-    """A line of the terminal, which gives whole lines; waits without a thread, so it can be cancelled."""
-    await trio.lowlevel.wait_readable(sys.stdin)
-    return sys.stdin.readline()
+@attrs.define(eq=False)
+class Questions:
+    """Asks the person at the terminal. `is_open`: a question waits for a key.
+
+    `covered`: other output has been written below the question. The next key then shows it again, and answers nothing.
+    """
+
+    is_open: bool = False
+    covered: bool = False
+    _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+
+    async def answer(self, message: Message) -> dict[str, Any]:
+        """Answer a permission request. Cancelled when the answer is not needed any more.
+
+        Raises RemoteError for another request, and when the person leaves the answer to others.
+        """
+        if message.method != "session/request_permission":
+            raise RemoteError(jsonrpc.METHOD_NOT_FOUND, f"Method not found: {message.method}")
+        # Late: most prompts ask nothing.
+        from trio_broker.cli.permissions.question import choices_of
+        from trio_broker.protocol import acp
+        from trio_broker.protocol.codec import structure
+
+        request = structure(message.params, acp.RequestPermissionRequest)
+        choices = choices_of([(option.option_id, option.name, option.kind) for option in request.options])
+        ask = _ask_of(jsonrpc.decode(message.params))
+        async with self._turn:
+            chosen = await self._ask(ask, choices)
+        if chosen == "leave":
+            id = safe(str(ask.get("askId") or "ID"))
+            print_stderr(f"  (not answered here; `trio-broker allow {id}` or `deny {id}` answers it)")
+            raise RemoteError(jsonrpc.INTERNAL_ERROR, "the person at the terminal has not answered")
+        return {"outcome": acp.CANCELLED if isinstance(chosen, str) else acp.selected(chosen.id)}
+
+    async def _ask(self, ask: dict[str, Any], choices: list[Choice]) -> Choice | str:
+        """The choice, "dismiss" or "leave"."""
+        from trio_broker.cli.permissions.keyboard import Keyboard, in_foreground
+
+        if not in_foreground(sys.stdin.fileno()):
+            print_stderr(
+                "[permission] the agent asks; bring this job to the foreground (`fg`) to answer here"
+            )
+        chosen: Choice | str | None = None
+        self.is_open = self.covered = True  # nothing of it has been shown yet
+        try:
+            async with Keyboard.open(sys.stdin.fileno(), self._cover) as keyboard:
+                chosen = await self._read_choice(keyboard, ask, choices)
+            return chosen
+        finally:
+            self.is_open = False
+            print_stderr(_result(chosen))
+
+    async def _read_choice(
+        self, keyboard: Keyboard, ask: dict[str, Any], choices: list[Choice]
+    ) -> Choice | str:
+        from trio_broker.cli.permissions.question import KeyReader, first_screen
+        from trio_broker.client.request_text import request_lines
+
+        lines, keys = request_lines(ask), KeyReader(choices)
+        while True:
+            if self.covered:
+                self.covered = False
+                rows = first_screen(lines, choices, *terminal_size(), colour=has_colours())
+                _write("\n".join(("\n[permission] the agent asks:", *rows, "")))
+                await keyboard.discard_early_keys()
+                _write(keys.prompt)
+            data = await keyboard.read()
+            read = "repeat" if self.covered and data else keys.read(data)
+            if read == "view":
+                await self._view(keyboard, ask, choices)
+            elif read == "ask":
+                _write(f"\r\x1b[K{keys.prompt}")
+            elif read is not None and read != "repeat":
+                return read
+            self.covered |= read in ("view", "repeat")
+
+    async def _view(self, keyboard: Keyboard, ask: dict[str, Any], choices: list[Choice]) -> None:
+        """All of the request, in the pager."""
+        from trio_broker.cli.permissions import pager
+        from trio_broker.cli.permissions.question import whole_text
+        from trio_broker.client.request_text import request_lines
+
+        columns, _ = terminal_size()
+        text = whole_text(request_lines(ask, whole=True), choices, columns, colour=has_colours())
+        async with keyboard.lent():
+            _write("\n")
+            if not await pager.show_async(text):
+                _write(text)
+
+    def _cover(self) -> None:
+        self.covered = True
+
+
+def _ask_of(params: dict[str, Any]) -> dict[str, Any]:
+    """The request as `request_lines` takes it, with what the broker says of it beside the agent's members."""
+    meta = params.get("_meta")
+    ours = meta.get(META_KEY) if isinstance(meta, dict) else None
+    known = (
+        {name: ours[name] for name in ("askId", "reason") if name in ours} if isinstance(ours, dict) else {}
+    )
+    return {"toolCall": params.get("toolCall"), **known}
+
+
+def _result(chosen: Choice | str | None) -> str:
+    """What stands behind the keys when the question is closed."""
+    if chosen is None:
+        return "\n  (no answer is needed any more)"
+    return chosen if isinstance(chosen, str) else safe(chosen.kind.replace("_", " "))
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
