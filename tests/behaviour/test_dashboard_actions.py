@@ -180,10 +180,10 @@ def test_what_one_has_scrolled_back_to_stands_still(home: Home) -> None:
         window.see_no(leave_input)
         assert [line for line in window.text.split("\n") if "Number" in line] == seen
         window.type("\x1b[F")
-        window.see("Later")
+        window.see("> tool Later")
         window.type("\x1b[H")
-        window.see("Number00")
+        window.see("the agent started")
         window.type("\x1b[6~")
-        window.see_no("Number00")
+        window.see_no("the agent started")
         window.type("q")
         assert window.end() == 0
