@@ -1,0 +1,244 @@
+"""An agent does not answer itself: a command that it runs may look, and prompt other sessions, and no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trio_broker.testing.processes.home import CONFIG, TRIO_BROKER, Home, eventually, fake_command_line
+
+SHELL = json.dumps([sys.executable, str(Path(__file__).with_name("shell_agent.py"))])
+AGENTS = f"""{CONFIG}
+[agents.shell]
+command = {SHELL}
+inherit_env = ["TRIO_BROKER_HOME"]
+
+[agents.trusted]
+command = {SHELL}
+inherit_env = ["TRIO_BROKER_HOME"]
+may_answer = true
+"""
+FORBIDDEN = 5
+# Runs a command as an orphan in a session of its own, and leaves its exit code and its words in a file.
+ORPHAN = """
+import json, os, subprocess, sys, time
+if os.fork():
+    sys.exit()
+os.setsid()
+middle = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.getppid() == middle:
+    time.sleep(0.01)
+done = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+with open(sys.argv[1] + "~", "w") as file:
+    json.dump({"code": done.returncode, "said": done.stdout}, file)
+os.rename(sys.argv[1] + "~", sys.argv[1])
+"""
+KNOWN = "this client runs inside the agent of session 'a', so it may "
+UNKNOWN = "this client runs inside an agent, of which session is not known, so it may "
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with Home(AGENTS) as home:
+        yield home
+
+
+def clean(home: Home) -> list[str]:
+    """Begins a command that has nothing of the agent's environment."""
+    return ["env", "-i", f"PATH={os.environ['PATH']}", f"TRIO_BROKER_HOME={home.path}"]
+
+
+def inside(
+    home: Home, *words: str, key: str = "a", agent: str = "shell", before: list[str] | None = None
+) -> Any:
+    """What `trio-broker WORDS` gives that the agent of a session runs."""
+    argv = json.dumps([*(before or []), *TRIO_BROKER, *words])
+    done = home.run("prompt", "-a", agent, "-s", key, "--format", "quiet", f"run {argv}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def inside_orphan(home: Home, *words: str, before: list[str] | None = None) -> Any:
+    """The same of a process that has left its agent: it is a child of the broker."""
+    left = home.path / "left"
+    left.unlink(missing_ok=True)
+    argv = json.dumps([*(before or []), sys.executable, "-c", ORPHAN, str(left), *TRIO_BROKER, *words])
+    home.run("prompt", "-a", "shell", "-s", "a", f"run {argv}")
+    eventually(left.exists)
+    return json.loads(left.read_text(encoding="utf-8"))
+
+
+def question(home: Home) -> str:
+    """The id of a question that waits in session b."""
+    home.run("prompt", "-s", "b", "--no-wait", "--ask", "ask edit it; say done")
+    home.until("b", "waiting")
+    (ask,) = home.json("pending")["asks"]
+    return str(ask["askId"])
+
+
+def history(home: Home, key: str) -> str:
+    return home.run("sessions", "history", "-s", key).stdout
+
+
+def test_it_does_not_answer_its_own_question(home: Home) -> None:
+    """Seen with a real agent: it ran `trio-broker allow`, and the history said "by owner"."""
+    argv = json.dumps([*TRIO_BROKER, "allow"])
+    home.run("prompt", "-a", "shell", "-s", "a", "--no-wait", "--ask", f"ask {argv}")
+    done = home.run("wait", "-s", "a", "--match", '"said"', "--since", "1")
+    assert done.returncode == 0, done.stderr
+    assert len(home.json("pending")["asks"]) == 1
+    assert home.run("allow").returncode == 0
+    assert home.run("wait", "-s", "a").returncode == 0
+    shown = history(home, "a")
+    assert f"{KNOWN}not answer questions" in shown and shown.count("by owner") == 1
+
+
+def test_what_is_the_owners_is_refused_with_the_true_cause(home: Home) -> None:
+    ask = question(home)
+    command = fake_command_line()
+    attempts = [
+        ("allow", ask),
+        ("deny", ask),
+        ("set-mode", "-s", "b", "code"),
+        ("set", "-s", "b", "model", "large"),
+        ("prompt", "-s", "b", "--approve-all", "say no"),
+        ("prompt", "-s", "b", "--ask", "say no"),
+        ("prompt", "-s", "new", "--command", command, "say no"),
+        ("exec", "--command", command, "say no"),
+        ("sessions", "close", "-s", "b"),
+        ("sessions", "close", "-s", "b", "--kill"),
+        ("sessions", "export", "-s", "b"),
+        ("sessions", "delete", "-s", "b"),
+        ("sessions", "prune", "--older-than", "1d"),
+        ("token", "new", "--name", "t", "--scope", "admin"),
+        ("token", "list"),
+        ("config", "reload"),
+        ("down",),
+        ("down", "--drain"),
+    ]
+    for words in attempts:
+        done = inside(home, *words)
+        assert done["code"] == FORBIDDEN and KNOWN in done["said"], (words, done)
+        assert "set may_answer = true in [agents.shell]" in done["said"], (words, done)
+        assert "the token" not in done["said"] and "--scope" not in done["said"], (words, done)
+    assert [one["askId"] for one in home.json("pending")["asks"]] == [ask]
+    assert home.session("b")["phase"] == "waiting" and home.session("b")["queue"] == 0
+    assert home.run("allow", ask).returncode == 0
+    assert "by owner" in history(home, "b") and "agent of session" not in history(home, "b")
+
+
+def test_it_does_not_act_on_its_own_session(home: Home) -> None:
+    attempts = [
+        ("cancel", "-s", "a"),
+        ("prompt", "-s", "a", "say no"),
+        ("prompt", "-s", "a", "--no-wait", "say no"),
+        ("prompt", "-s", "a", "--if-busy", "interrupt", "say no"),
+        ("sessions", "close", "-s", "a"),
+        ("sessions", "restart", "-s", "a"),
+        ("sessions", "new", "-a", "shell", "-s", "a"),
+    ]
+    for words in attempts:
+        done = inside(home, *words)
+        assert done["code"] == FORBIDDEN, (words, done)
+        assert f"{KNOWN}look at session 'a' but not act on it" in done["said"], (words, done)
+    assert history(home, "a").count("prompt ") == len(attempts), "and nothing else"
+    for words in (
+        ("status",),
+        ("sessions", "history", "-s", "a"),
+        ("logs", "-s", "a"),
+        ("queue", "list", "-s", "a"),
+    ):
+        assert inside(home, *words)["code"] == 0, words
+
+
+def test_it_looks_prompts_and_waits_elsewhere_in_its_own_name(home: Home) -> None:
+    ask = question(home)
+    assert ask in inside(home, "pending")["said"] and "waiting" in inside(home, "status")["said"]
+    assert home.run("allow", ask).returncode == 0
+    assert inside(home, "wait", "-s", "b")["code"] == 0
+    done = inside(home, "prompt", "-s", "b", "--format", "quiet", "say hello")
+    assert done == {"code": 0, "said": "hello\n"}
+    assert '"author":"agent of session \'a\'/client-' in home.run("sessions", "export", "-s", "b").stdout
+
+
+def test_may_answer_gives_it_the_rights_of_the_owner_and_the_log_names_it(home: Home) -> None:
+    ask = question(home)
+    assert inside(home, "allow", ask, key="t", agent="trusted")["code"] == 0
+    home.until("b", "idle")
+    shown = history(home, "b")
+    assert "by agent of session 't'" in shown and "by owner" not in shown
+    assert (
+        inside(home, "token", "new", "--name", "t", "--scope", "admin", key="t", agent="trusted")["code"] == 0
+    )
+
+
+@pytest.mark.parametrize("way", ["env -i", "setsid", "env -i setsid"])
+def test_a_child_is_known_by_its_parents_whatever_its_environment(home: Home, way: str) -> None:
+    ask = question(home)
+    before = (clean(home) if "env" in way else []) + (["setsid", "-w"] if "setsid" in way else [])
+    done = inside(home, "allow", ask, before=before)
+    assert done["code"] == FORBIDDEN and f"{KNOWN}not answer questions" in done["said"]
+    assert "look at session 'a'" in inside(home, "prompt", "-s", "a", "say no", before=before)["said"]
+
+
+def test_an_orphan_is_known_by_its_tag(home: Home) -> None:
+    ask = question(home)
+    done = inside_orphan(home, "allow", ask)
+    assert done["code"] == FORBIDDEN and f"{KNOWN}not answer questions" in done["said"]
+    assert inside_orphan(home, "prompt", "-s", "b", "--no-wait", "say more")["code"] == 0
+    assert "look at session 'a'" in inside_orphan(home, "prompt", "-s", "a", "say no")["said"]
+
+
+def test_an_orphan_without_a_tag_only_looks(home: Home) -> None:
+    """Any session could be its own, so it acts on none."""
+    ask = question(home)
+    before = clean(home)
+    done = inside_orphan(home, "allow", ask, before=before)
+    assert done["code"] == FORBIDDEN and f"{UNKNOWN}not answer questions" in done["said"]
+    for words in (("prompt", "-s", "b", "say no"), ("prompt", "-s", "new", "say no"), ("cancel", "-s", "b")):
+        done = inside_orphan(home, *words, before=before)
+        assert done["code"] == FORBIDDEN and f"{UNKNOWN}not do more than look" in done["said"], words
+    assert inside_orphan(home, "down", before=before)["code"] == FORBIDDEN
+    assert ask in inside_orphan(home, "pending", before=before)["said"]
+
+
+def test_it_opens_sessions_in_its_own_directory_only(home: Home, tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    mine.mkdir()
+    other.mkdir()
+    assert home.run("sessions", "new", "-a", "shell", "-s", "a", "--cwd", str(mine)).returncode == 0
+    words = ("sessions", "new", "-a", "fake", "-s")
+    done = inside(home, *words, "o", "--cwd", str(other))
+    assert done["code"] == FORBIDDEN and f"open sessions only within {mine}, not in '{other}'" in done["said"]
+    assert KNOWN in done["said"] and home.session("o") is None
+    assert inside(home, *words, "m", "--cwd", str(mine))["code"] == 0
+    assert inside(home, "prompt", "-s", "m", "--format", "quiet", "say hi") == {"code": 0, "said": "hi\n"}
+    assert inside(home, "sessions", "close", "-s", "m")["code"] == 0, "it has opened that one"
+
+
+def test_a_hook_and_what_it_leaves_behind_answer_as_the_owner(home: Home) -> None:
+    """Such as a dialog on the desktop, which is there for longer than a hook may run."""
+    argv = json.dumps([sys.executable, "-c", ORPHAN, str(home.path / "left"), *TRIO_BROKER, "allow"])
+    home.config.write_text(f"{AGENTS}\n[policy]\nnotify = {argv}\n", encoding="utf-8")
+    home.run("prompt", "-s", "b", "--no-wait", "--ask", "ask edit it; say done")
+    home.until("b", "idle")
+    assert "by owner" in history(home, "b")
+
+
+def test_the_agent_of_another_broker_is_nobody_in_particular(home: Home) -> None:
+    """An agent that starts a broker of its own is the owner there."""
+    with Home() as other:
+        home.run("sessions", "new", "-a", "shell", "-s", "a")
+        before = ["env", f"TRIO_BROKER_HOME={other.path}"]
+        assert inside(home, "up", before=before)["code"] == 0
+        assert inside(home, "token", "new", "--name", "t", "--scope", "admin", before=before)["code"] == 0
+        assert other.run("token", "list").returncode == 0
+        assert inside(home, "down", before=before)["code"] == 0
