@@ -180,6 +180,31 @@ def test_may_answer_gives_it_the_rights_of_the_owner_and_the_log_names_it(home: 
     )
 
 
+# An ACP client of the command in its arguments: says every reply, one a line.
+CLIENT = """
+import json, subprocess, sys
+session, *argv = sys.argv[1:]
+calls = [("initialize", {"protocolVersion": 1}),
+         ("session/load", {"sessionId": session, "cwd": "/", "mcpServers": []}),
+         ("session/set_mode", {"sessionId": session, "modeId": "code"})]
+with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as bridge:
+    for number, (method, params) in enumerate(calls):
+        call = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        print(json.dumps(call), file=bridge.stdin, flush=True)
+        print(next(line for line in bridge.stdout if json.loads(line).get("id") == number), end="")
+    bridge.stdin.close()
+"""
+
+
+def test_a_bridge_that_it_starts_is_a_client_as_any_other(home: Home) -> None:
+    home.run("prompt", "-s", "b", "say hi")
+    session = home.session("b")["sessionId"]
+    done = inside(home, "acp", "-a", "fake", before=[sys.executable, "-c", CLIENT, session])
+    initialized, loaded, mode = map(json.loads, done["said"].splitlines())
+    assert "result" in initialized and "result" in loaded
+    assert f"{KNOWN}not answer questions" in mode["error"]["message"]
+
+
 @pytest.mark.parametrize("way", ["env -i", "setsid", "env -i setsid"])
 def test_a_child_is_known_by_its_parents_whatever_its_environment(home: Home, way: str) -> None:
     ask = question(home)
