@@ -74,9 +74,10 @@ class PeerGrants:
                 return OWNER
             origin = found
         session = self.broker.pool.get(origin.key) if origin.key is not None else None
-        log.info("client_inside_agent pid=%s session=%r", pid, session and session.key)
         if session is not None:
+            log.info("client_inside_agent pid=%s session=%r", pid, session.key)
             return self._grant_inside(session)
+        log.info("client_only_looks pid=%s why=%r", pid, origin.why)
         inside = InsideAgent(origin.why, origin.remedy, None)
         return Grant("agent of an unknown session", frozenset({Scope.OBSERVE}), inside=inside)
 
