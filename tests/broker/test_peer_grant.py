@@ -32,6 +32,13 @@ if not (child := os.fork()):
         print(grandchild, flush=True)
 time.sleep(600)
 """
+# Prints the number of a child that has ended, for which it never waits.
+ZOMBIE = """
+import os, time
+if child := os.fork():
+    print(child, flush=True)
+    time.sleep(600)
+"""
 PYTHON = (sys.executable, "-S", "-E", "-c")
 
 
@@ -122,11 +129,11 @@ def test_a_process_that_has_ended_is_not_taken_for_the_owners() -> None:
 
 
 def test_a_process_that_has_just_ended_and_is_not_reaped_is_still_its_parents_child() -> None:
-    with running("sh", "-c", "true & echo $!; exec sleep 600", PATH=os.environ["PATH"]) as shell:
-        assert shell.stdout is not None
-        child = int(shell.stdout.readline())
+    with running(*PYTHON, ZOMBIE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
         eventually(lambda: not is_running(child))
-        assert origin_of(child, {shell.pid: "k"}) == Origin("k")
+        assert origin_of(child, {parent.pid: "k"}) == Origin("k")
 
 
 # What it may in a broker
