@@ -79,9 +79,12 @@ ONLY_STANDARD_LIBRARY = (
     "testing.scripted_agent.actions",
     "testing.scripted_agent.agent",
     "testing.scripted_agent.help_text",
+    "testing.scripted_agent.questions",
     "testing.scripted_agent.script",
     "testing.scripted_agent.session_store",
     "testing.scripted_agent.stdio",
+    "testing.scripted_agent.tools",
+    "testing.scripted_agent.turn",
     "__main__",
     "__init__",
 )

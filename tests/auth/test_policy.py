@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_broker.auth import policy
 from trio_broker.auth.policy import (
     ALLOW,
     KINDS,
@@ -18,8 +19,8 @@ from trio_broker.auth.policy import (
     Decision,
     Policy,
     Rule,
+    compile_pattern,
     decide,
-    is_under,
     parse_policy,
 )
 from trio_broker.errors import Misuse
@@ -69,11 +70,48 @@ def test_reads_are_approved(kind: str) -> None:
     assert decided(Policy.APPROVE_READS, {"kind": kind}).option_id == "id-allow_once"
 
 
-@pytest.mark.parametrize(
-    "call", [{"kind": "fetch"}, {"kind": "edit"}, {"kind": None}, {"kind": ["read"]}, {}]
-)
-def test_what_is_no_read_is_rejected(call: Json) -> None:
+@pytest.mark.parametrize("call", [{"kind": "fetch"}, {"kind": "edit"}, {"kind": "other"}])
+def test_other_kinds_than_reads_are_rejected(call: Json) -> None:
     assert decided(Policy.APPROVE_READS, call).option_id == "id-reject_once"
+
+
+DIFF = {"type": "diff", "path": "/a", "newText": "x"}
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ({}, "names no kind"),
+        ({"kind": None}, "names no kind"),
+        ({"kind": ["read"]}, "names no kind"),
+        ({"kind": "read", "content": [DIFF]}, "carries a change"),
+        (
+            {"kind": "search", "content": [{"type": "content", "content": {"inner": [DIFF]}}]},
+            "carries a change",
+        ),
+        ({"kind": "read", "rawInput": {"a": [{"newText": "x"}]}}, "carries a change"),
+        ({"kind": "read", "rawInput": {"path": "a", "content": "text"}}, "carries a change"),
+        ({"kind": "read", "rawInput": {"old_string": "a"}}, "carries a change"),
+        ({"kind": "read", "rawInput": {"oldString": "a"}}, "carries a change"),
+        ({"kind": "read", "rawInput": {"command": "rm x"}}, "carries a command"),
+        ({"kind": "think", "rawInput": {"args": {"shell_command": "rm x"}}}, "carries a command"),
+        ({"kind": "read", "rawInput": ["rm", "-rf", "/"]}, "carries a command"),
+        ({"kind": "read", "rawInput": "rm -rf /"}, "carries a command"),
+        ({"kind": "read", "rawInput": '{"command":"rm"}'}, "carries a command"),
+        ({"kind": "read", "content": [{"type": "terminal", "terminalId": "t"}]}, "carries a command"),
+    ],
+)
+def test_a_call_that_may_not_be_a_read_is_asked_about(call: Json, why: str) -> None:
+    decision = decided(Policy.APPROVE_READS, call)
+    assert decision.ask
+    assert why in (decision.reason or "")
+
+
+def test_a_call_that_had_another_kind_is_not_a_read() -> None:
+    call = Call({"kind": "read"}, kinds=("execute", "read"))
+    decision = decide((), Policy.APPROVE_READS, call, ALL)
+    assert decision.ask and "execute, read" in (decision.reason or "")
+    assert decide((), Policy.APPROVE_READS, Call({"kind": "read", "rawInput": {"path": "a"}}), ALL).option_id
 
 
 def test_ask_decides_nothing() -> None:
@@ -135,77 +173,149 @@ def call(**changes: Any) -> Call:
 )
 @pytest.mark.parametrize("action", Action)
 def test_a_rule_matches_what_fits_all_it_names(action: Action, conditions: Json, matches: bool) -> None:
-    assert Rule(action, **conditions).matches(call()) is matches
+    assert verdict(Rule(action, **conditions), call()) == ("yes" if matches else "no")
 
 
-def test_a_call_without_a_kind_is_an_other() -> None:
-    assert Rule(Action.DENY, kind=("other",)).matches(Call({}))
-    assert not Rule(Action.DENY, kind=("edit",)).matches(Call({"kind": ["edit"]}))
+def verdict(rule: Rule, call: Call) -> str:
+    found = rule.match(call)
+    assert found.sure != bool(found.why)
+    return ("yes" if found.holds else "no") if found.sure else "?"
+
+
+@pytest.mark.parametrize("action", Action)
+def test_without_a_kind_or_a_title_no_rule_about_them_can_tell(action: Action) -> None:
+    for without in ({}, {"kind": None, "title": None}, {"kind": ["edit"], "title": 7}):
+        assert verdict(Rule(action, kind=("edit",)), Call(without)) == "?"
+        assert verdict(Rule(action, title="x"), Call(without)) == "?"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "changes", "rule", "allows", "denies"),
+    [
+        (("execute",), {}, "execute", "yes", "yes"),
+        (("execute", "read"), {}, "execute", "?", "yes"),
+        (("execute", "read"), {}, "read", "?", "yes"),
+        (("read",), {"rawInput": {"command": "ls"}}, "execute", "?", "?"),
+        (("read",), {"rawInput": {"command": "ls"}}, "read", "?", "yes"),
+        (("read",), {"rawInput": {"command": "ls"}}, "fetch", "no", "no"),
+        (("read",), {"content": [DIFF]}, "edit", "?", "?"),
+        (("read",), {"content": [DIFF]}, "read", "?", "yes"),
+        (("edit",), {"content": [DIFF]}, "edit", "yes", "yes"),
+        (("execute",), {"content": [DIFF]}, "execute", "yes", "yes"),
+    ],
+)
+def test_a_kind_is_a_claim(
+    kinds: tuple[str, ...], changes: Json, rule: str, allows: str, denies: str
+) -> None:
+    call = Call({"kind": kinds[-1], **changes}, kinds=kinds)
+    found = [verdict(Rule(action, kind=(rule,)), call) for action in (Action.ALLOW, Action.DENY, Action.ASK)]
+    assert found == [allows, denies, denies]
+
+
+def test_every_title_that_a_call_had_counts() -> None:
+    call = Call({"title": "Bash"}, titles=("rm -rf /precious", "Bash"))
+    assert verdict(Rule(Action.DENY, title="rm -rf"), call) == "yes"
+    assert verdict(Rule(Action.ALLOW, title="^Bash$"), call) == "no"
+
+
+def test_a_deny_that_cannot_tell_asks_instead_of_allowing() -> None:
+    deny = Rule(Action.DENY, kind=("execute",))
+    for rules, default in (((deny,), Policy.APPROVE_ALL), ((deny, Rule(Action.ALLOW)), Policy.DENY_ALL)):
+        decision = decide(rules, default, Call({}), ALL)
+        assert decision.ask and decision.option_id is None
+        assert decision.reason == "policy rule 1 cannot tell whether it matches: the call names no kind"
+    for rules, default in (((deny,), Policy.DENY_ALL), ((deny, Rule(Action.DENY)), Policy.APPROVE_ALL)):
+        assert decide(rules, default, Call({}), ALL).option_id == "id-reject_once"
+    assert (
+        decide((Rule(Action.ALLOW, kind=("read",)),), Policy.DENY_ALL, Call({}), ALL).option_id
+        == "id-reject_once"
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "allows", "denies"),
     [
-        ({}, True, True),
-        ({"locations": [{"path": "/repo/a"}, {"path": "/etc/passwd"}]}, False, True),
-        ({"locations": [{"path": "/etc/passwd"}]}, False, False),
-        ({"locations": []}, False, False),
-        ({"locations": None}, False, False),
-        ({"locations": [{"path": 7}, "/repo/a", None]}, False, False),
-        ({"locations": [{"path": "src/a.py"}]}, True, True),
-        ({"locations": [{"path": "../other/a.py"}]}, False, False),
-        ({"locations": [{"path": "/repo/../etc/passwd"}]}, False, False),
-        ({"locations": [{"path": "/etc/../repo/a"}]}, True, True),
-        ({"locations": [{"path": "//repo/a"}]}, True, True),
-        ({"locations": [{"path": "/repository/a"}]}, False, False),
-        ({"locations": [{"path": "~/x"}]}, False, False),
-        ({"locations": [{"path": "~other/x"}]}, False, False),
-        ({"locations": [{"path": "file:///repo/a%20b"}]}, True, True),
-        ({"locations": [{"path": "file:///etc/passwd"}]}, False, False),
-        ({"rawInput": {"file_path": "/etc/passwd"}}, False, True),
-        ({"rawInput": {"filePath": "../x"}}, False, True),
-        ({"rawInput": {"file": "b.py", "old_string": "x", "new_string": "y"}}, True, True),
-        ({"rawInput": {"edits": [{"path": "/etc/passwd"}]}}, False, True),
-        ({"rawInput": {"paths": ["b.py", "/etc/passwd"]}}, False, True),
-        ({"rawInput": {"whatever": "/etc/passwd"}}, False, True),
-        ({"rawInput": {"changes": {"/etc/passwd": {"type": "add"}}}}, False, True),
-        ({"rawInput": {"files": {"../x.py": "text"}}}, False, True),
-        ({"rawInput": {"old_string": "// a comment"}}, True, True),
-        ({"rawInput": {"profile": "../x y"}}, False, True),
-        ({"rawInput": {"profile": "x"}}, True, True),
-        ({"rawInput": "/etc/passwd"}, False, True),
-        ({"content": [{"type": "diff", "path": "/etc/passwd", "newText": "x"}]}, False, True),
-        ({"content": [{"type": "diff", "path": "/repo/b", "newText": "x"}]}, True, True),
-        ({"kind": "execute"}, False, True),
-        ({"rawInput": {"command": "cat b"}}, False, True),
-        ({"rawInput": {"cmd": ["cat", "b"]}}, False, True),
+        ({}, "yes", "yes"),
+        ({"locations": [{"path": "/repo/a"}, {"path": "/etc/passwd"}]}, "no", "yes"),
+        ({"locations": [{"path": "/etc/passwd"}]}, "no", "no"),
+        ({"locations": []}, "?", "?"),
+        ({"locations": None}, "?", "?"),
+        ({"locations": [{"path": 7}, None]}, "?", "?"),
+        ({"locations": ["/repo/a"]}, "yes", "yes"),
+        ({"locations": [{"path": "src/a.py"}]}, "yes", "yes"),
+        ({"locations": [{"path": "../other/a.py"}]}, "no", "no"),
+        ({"locations": [{"path": "/repo/../etc/passwd"}]}, "no", "no"),
+        ({"locations": [{"path": "/etc/../repo/a"}]}, "yes", "yes"),
+        ({"locations": [{"path": "//repo/a"}]}, "yes", "yes"),
+        ({"locations": [{"path": "/repository/a"}]}, "no", "no"),
+        ({"locations": [{"path": "~/x"}]}, "no", "no"),
+        ({"locations": [{"path": "~other/x"}]}, "?", "yes"),
+        ({"locations": [{"path": "file:///repo/a%20b"}]}, "yes", "yes"),
+        ({"locations": [{"path": "file:///etc/passwd"}]}, "no", "no"),
+        ({"rawInput": {"file_path": "/etc/passwd"}}, "no", "yes"),
+        ({"rawInput": {"filePath": "../x"}}, "no", "yes"),
+        ({"rawInput": {"file": "b.py", "old_string": "x", "new_string": "y"}}, "yes", "yes"),
+        ({"rawInput": {"edits": [{"path": "/etc/passwd"}]}}, "no", "yes"),
+        ({"rawInput": {"paths": ["b.py", "/etc/passwd"]}}, "no", "yes"),
+        ({"rawInput": {"whatever": "/etc/passwd"}}, "no", "yes"),
+        ({"rawInput": {"changes": {"/etc/passwd": {"type": "add"}}}}, "no", "yes"),
+        ({"rawInput": {"files": {"../x.py": "text"}}}, "no", "yes"),
+        ({"rawInput": {"old_string": "// a comment"}}, "yes", "yes"),
+        ({"rawInput": {"profile": "../x y"}}, "no", "yes"),
+        ({"rawInput": {"profile": "x"}}, "yes", "yes"),
+        ({"rawInput": "/etc/passwd"}, "no", "yes"),
+        ({"content": [{"type": "diff", "path": "/etc/passwd", "newText": "x"}]}, "no", "yes"),
+        ({"content": [{"type": "diff", "path": "/repo/b", "newText": "x"}]}, "yes", "yes"),
+        ({"kind": "execute"}, "?", "yes"),
+        ({"rawInput": {"command": "cat b"}}, "?", "yes"),
+        ({"rawInput": {"cmd": ["cat", "b"]}}, "?", "yes"),
+        ({"locations": [], "kind": "execute", "title": "cat /etc/passwd"}, "no", "?"),
+        ({"title": "Read /etc/passwd"}, "no", "yes"),
+        ({"locations": [{"path": "/"}]}, "no", "?"),
+        ({"locations": [{"path": "/REPO/a"}]}, "no", "?"),
     ],
 )
 def test_to_allow_all_paths_lie_under_the_root_and_to_deny_one_does(
-    changes: Json, allows: bool, denies: bool
+    changes: Json, allows: str, denies: str
 ) -> None:
-    found = [Rule(action, path="/repo").matches(call(**changes)) for action in Action]
+    found = [verdict(Rule(action, path="/repo"), call(**changes)) for action in Action]
     assert found == [allows, denies, denies], "allow, deny, ask"
 
 
 def test_home_is_known() -> None:
     ssh = call(locations=[{"path": "~/.ssh/id"}])
     for root in ("~/.ssh", "/home/me/.ssh", "~", "/"):
-        assert Rule(Action.DENY, path=root).matches(ssh)
-    assert not Rule(Action.DENY, path="~/.sshd").matches(ssh)
+        assert verdict(Rule(Action.DENY, path=root), ssh) == "yes"
+    assert verdict(Rule(Action.DENY, path="~/.sshd"), ssh) == "no"
 
 
-def test_a_rule_that_allows_knows_nothing_of_a_title_that_goes_on_for_ever() -> None:
+def test_no_rule_can_tell_about_a_title_that_goes_on_for_ever() -> None:
     long = call(title="Edit " + "x" * TITLE_SEARCHED)
-    matches = {action: Rule(action, title="^Edit").matches(long) for action in Action}
-    assert matches == {Action.ALLOW: False, Action.DENY: True, Action.ASK: True}
+    assert {verdict(Rule(action, title="^Edit"), long) for action in Action} == {"?"}
+
+
+def test_a_title_is_searched_in_linear_time_and_any_text_can_be() -> None:
+    assert verdict(Rule(Action.DENY, title="(a+)+$"), call(title="a" * 90_000 + "b")) == "no"
+    assert verdict(Rule(Action.DENY, title="b"), call(title="a\ud800b\0")) == "yes"
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)", r"(a)\1", "(", "a{1,5000}", "a\ud800"])
+def test_a_pattern_that_takes_more_than_linear_time_is_refused(
+    pattern: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        compile_pattern(pattern)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_deep_input_is_looked_through() -> None:
     deep: Any = {"path": "/etc/passwd"}
     for _ in range(100_000):
         deep = [deep]
-    assert not Rule(Action.ALLOW, path="/repo").matches(call(rawInput={"x": deep}))
+    assert verdict(Rule(Action.ALLOW, path="/repo"), call(rawInput={"x": deep})) == "?"
+    assert verdict(Rule(Action.DENY, path="/etc"), call(rawInput={"x": deep})) == "?"
+    shallow = [[[[{"a": {"path": "/etc/passwd"}}]]]]
+    assert verdict(Rule(Action.DENY, path="/etc"), call(rawInput=shallow)) == "yes"
 
 
 rules = st.lists(
@@ -242,28 +352,39 @@ def test_the_first_rule_that_matches_decides_and_no_option_is_invented(
     rules: list[Rule], default: Policy, call: Call, offered: list[Json]
 ) -> None:
     decision = decide(rules, default, call, offered)
-    first = next((number for number, rule in enumerate(rules, 1) if rule.matches(call)), None)
-    if first is None:
-        assert decision == decide((), default, call, offered)
-        return
-    action = rules[first - 1].action
-    assert decision.by == f"policy rule {first}" and decision.ask == (action is Action.ASK)
-    assert decision == decide(rules[:first], Policy.ASK, call, offered), "what comes after it changes nothing"
-    if decision.option_id is not None:
+    verdicts = [verdict(rule, call) for rule in rules]
+    first = verdicts.index("yes") if "yes" in verdicts else None
+    action = None if first is None else rules[first].action
+    before = [
+        rule.action
+        for rule, found in zip(rules[:first], verdicts[:first], strict=True)
+        if found == "?" and rule.action is not Action.ALLOW
+    ]
+    plain = decide((), default, call, offered)
+    by = plain.by if first is None else f"policy rule {first + 1}"
+    would_ask = plain.ask if action is None else action is Action.ASK
+    would_allow = action is Action.ALLOW or (
+        action is None and not plain.ask and plain.option_id == pick(offered, ALLOW) != pick(offered, REJECT)
+    )
+    assert decision.by == by
+    if would_ask or (before and would_allow):
+        assert decision.ask and decision.option_id is None
+    elif action is None and not before:
+        assert decision == plain
+    if decision.option_id is not None and action is not None:
         kinds = [option.get("kind") for option in offered if option.get("optionId") == decision.option_id]
         assert set(kinds) & set(ALLOW if action is Action.ALLOW else REJECT)
 
 
+def pick(offered: list[Json], kinds: tuple[str, ...]) -> str | None:
+    return policy.pick_option(offered, *kinds)
+
+
 @given(calls, st.sampled_from(["/a", "/a/b", "/"]))
-def test_what_a_path_rule_allows_lies_under_its_root_when_the_system_looks(call: Call, root: str) -> None:
+def test_a_path_that_a_rule_allows_lies_under_its_root_when_the_system_looks(call: Call, root: str) -> None:
     """Against the standard library's view of where a path leads, links aside."""
-    if Rule(Action.ALLOW, path=root).matches(call):
+    if Rule(Action.ALLOW, path=root).match(call).holds:
         for location in call.tool_call["locations"]:
-            path = location["path"]
-            first, _, rest = path.partition("/")
-            real = os.path.normpath(
-                os.path.join("/b", rest) if first == "~" else os.path.join(call.cwd, path)
-            )
-            assert Path(real.replace("//", "/")).is_relative_to(root) and is_under(
-                real.replace("//", "/"), root
-            )
+            first, _, rest = location["path"].partition("/")
+            path = os.path.join("/b", rest) if first == "~" else os.path.join(call.cwd, location["path"])
+            assert Path(os.path.normpath(path).replace("//", "/")).is_relative_to(root)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from trio_broker.agent import catalog
@@ -26,6 +27,7 @@ from trio_broker.testing.processes.home import TRIO_BROKER, Home
 
 PYTHON = (sys.executable, "-S", "-E")
 FAULTY_AGENT = Path(__file__).parents[1] / "testing" / "check" / "faulty_agent.py"
+IN_TERMINAL = "terminal.release"  # a broker offers no terminals of a client's unless it is configured to
 ODD = "session.two"  # a fault that a broker can't hide: both sessions have one id
 
 
@@ -70,6 +72,7 @@ async def test_the_agent_of_the_demo_keeps_every_rule(tmp_path: Path) -> None:
     assert lacks == {
         *("session.options", "session.list", "session.load", "session.load-unknown"),
         *("session.delete", "session.delete-one"),
+        *("elicitation.accept", "elicitation.decline", "elicitation.cancel", "terminal.release"),
     }
 
 
@@ -83,7 +86,31 @@ async def test_the_broker_before_an_agent_adds_no_failure(
     skipped = {one.check.id for one in report.results if one.verdict is not Verdict.PASS}
     lines = {check.id for check in select_checks(["lines"])} - {"lines.long", "lines.unicode"}
     ends = {check.id for check in select_checks(["end"])}
-    assert skipped == {"socket": ends, "websocket": ends | lines}[kind]
+    assert skipped == {"socket": ends, "websocket": ends | lines}[kind] | {IN_TERMINAL}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "ask-by-id write check.txt",
+        "ask-by-id edit check.txt",
+        "ask-short write check.txt",
+        "ask-as read execute write check.txt",
+        "ask-updated read execute write check.txt",
+        "ask-edit check.txt ok",
+        "ask-edit-by-id check.txt ok",
+    ],
+)
+async def test_a_question_keeps_the_rules_whatever_it_repeats_of_its_tool_call(
+    ask: str, home: Home, token: str, tmp_path: Path
+) -> None:
+    """Alone and behind a broker: what a request leaves out was announced, and is not done if it is rejected."""
+    checks = select_checks(["ask", "messages"])
+    asking = attrs.evolve(settings(tmp_path), ask=ask)
+    alone = Program([*PYTHON, agent.__file__, "--memory", str(tmp_path / "memory")])
+    for target in (alone, endpoint("socket", "good", home, token)):
+        report = await run(target, asking, checks, observed=select_checks(["ask"]), jobs=3)
+        assert {one.check.id: one.why for one in report.results if one.verdict is not Verdict.PASS} == {}
 
 
 async def test_the_broker_on_stdio_adds_no_failure(home: Home, token: str, tmp_path: Path) -> None:

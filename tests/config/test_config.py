@@ -158,7 +158,7 @@ def test_a_full_file(tmp_path: Path) -> None:
         ),
         (
             "[[policy.rules]]\naction = 'ask'\ntitle = '('",
-            "policy.rules.1.title: expected a regular expression, but '(' has an error: missing )",
+            "policy.rules.1.title: expected a regular expression of RE2, which searches in linear time",
         ),
         (
             f"{MINE}[[policy.rules]]\naction = 'ask'\npath = ''",

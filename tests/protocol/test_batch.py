@@ -60,7 +60,7 @@ def is_update(line: bytes) -> bool:
 @given(st.lists(st.sampled_from(GOOD) | st.sampled_from(ODD), min_size=1, max_size=6))
 def test_a_block_that_is_taken_whole_is_updates_line_by_line(lines: list[bytes]) -> None:
     block = b"\n".join(lines) + b"\n"
-    count, _ = UpdateBatchDecoder("s").classify(block)
+    count, _, _ = UpdateBatchDecoder("s").classify(block)
     if count:
         slowly = lines_of(block)
         assert all(map(is_update, slowly))
@@ -77,7 +77,7 @@ def test_what_agents_really_write_is_taken_whole(lines: list[bytes]) -> None:
 def test_one_odd_line_anywhere_has_the_block_looked_at_line_by_line(place: int, odd: bytes) -> None:
     lines = [UPDATE % b"good"] * 5
     lines.insert(place, odd)
-    assert UpdateBatchDecoder("s").classify(b"\n".join(lines) + b"\n") == (0, False)
+    assert UpdateBatchDecoder("s").classify(b"\n".join(lines) + b"\n") == (0, False, False)
 
 
 @given(st.text(), st.text())
@@ -85,7 +85,7 @@ def test_any_id_is_known_for_itself_and_no_other(ours: str, theirs: str) -> None
     def block(id: str) -> bytes:
         return jsonrpc.notification("session/update", jsonrpc.encode({"sessionId": id, "update": {}}))
 
-    assert UpdateBatchDecoder(ours).classify(block(ours)) == (1, False)
+    assert UpdateBatchDecoder(ours).classify(block(ours)) == (1, False, True)
     assert UpdateBatchDecoder(ours).classify(block(theirs))[0] == (ours == theirs)
 
 
@@ -111,11 +111,17 @@ def test_a_block_is_plain_when_every_update_in_it_is(kinds: list[bytes]) -> None
     assert UpdateBatchDecoder("s").classify(block) == (
         len(kinds),
         set(kinds) <= {b"agent_message_chunk", b"tool_call"},
+        set(kinds) != {b"agent_message_chunk"},
     )
 
 
 def test_a_kind_written_twice_or_with_escapes_is_not_taken_for_another() -> None:
     twice = PLAINLY % b'plan","sessionUpdate":"notice' + b"\n"
     escaped = PLAINLY % b"\\u0070lan" + b"\n"
-    assert UpdateBatchDecoder("s").classify(twice) == (1, False)
-    assert UpdateBatchDecoder("s").classify(escaped) == (1, True)
+    assert UpdateBatchDecoder("s").classify(twice) == (1, False, True)
+    assert UpdateBatchDecoder("s").classify(escaped) == (1, True, False)
+
+
+def test_a_tool_call_is_seen_however_its_kind_is_written() -> None:
+    for kind in (b"tool_call", b"tool_c\\u0061ll_update", b'plan","sessionUpdate":"tool_call'):
+        assert UpdateBatchDecoder("s").classify(PLAINLY % kind + b"\n") == (1, True, True)

@@ -30,11 +30,14 @@ REJECTED_CUT = 500
 class Handler(Protocol):
     """What a line tells: runs of updates of its own session, whole lines, and every other request and notification.
 
-    Updates that are `plain` are known to be of kinds that anybody can show, and that change no state.
+    `plain`: the updates are of kinds that every client can show and that change no state. `tool_calls`: some of them
+    may be about a tool call.
     """
 
     def receive(self, message: Message) -> None: ...
-    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None: ...
+    def receive_updates(
+        self, count: int, lines: bytes, *, plain: bool = False, tool_calls: bool = True
+    ) -> None: ...
     async def wait_for_room(self) -> None: ...
 
 
@@ -183,9 +186,9 @@ class AgentConnection:
     def _handle_block(self, block: bytes, handler: Handler) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
         if block and self._batch_decoder is not None:
-            count, plain = self._batch_decoder.classify(block)
-            if count:
-                handler.receive_updates(count, block, plain=plain)
+            batch = self._batch_decoder.classify(block)
+            if batch.updates:
+                handler.receive_updates(batch.updates, block, plain=batch.plain, tool_calls=batch.tool_calls)
                 return
         updates: list[bytes] = []
         for line in lines_of(block):

@@ -106,7 +106,9 @@ class Probe:
         ):
             refuse_request(self.agent_run.connection, message)
 
-    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
+    def receive_updates(
+        self, count: int, lines: bytes, *, plain: bool = False, tool_calls: bool = True
+    ) -> None:
         raise AssertionError("its line has no session")
 
     async def wait_for_room(self) -> None:

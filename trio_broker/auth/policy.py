@@ -1,34 +1,34 @@
-"""What the broker answers to a permission question when no person does. Pure: values in, values out.
+"""The broker's decision about a permission request: allow, deny, or ask a person.
 
 Rules come first, in their order, then the policy of the turn, of the session, or of the configuration. An option id is
 the agent's own and may mean anything ("yes, and never ask again"), so it is only ever picked from what was offered, by
 its kind: "once" before "always", because the broker decides for this call alone.
+
+A rule decides on facts, and kind, title and paths are claims of the agent. So a rule matches, does not match, or
+cannot tell. An `allow` that cannot tell does not apply. A `deny` or an `ask` that cannot tell turns a later "allow"
+into "ask".
 """
 
 from __future__ import annotations
 
 import enum
-import posixpath
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
-from urllib.parse import unquote
+from functools import cache, cached_property
+from typing import Any, Protocol
 
 import attrs
 
+from trio_broker.auth import tool_facts
+from trio_broker.auth.paths import Located, exists, is_under, locate
 from trio_broker.errors import Misuse
 
 READS = frozenset({"read", "search", "think"})
+CHANGES = frozenset({"edit", "delete", "move"})
 KINDS = (*sorted(READS), "edit", "delete", "move", "execute", "fetch", "switch_mode", "other")
 ALLOW = ("allow_once", "allow_always")
 REJECT = ("reject_once", "reject_always")
-TITLE_SEARCHED = 10_000  # characters; agents write titles, and a regular expression holds up the whole broker
-PATH_NAMES = ("path", "paths", "file", "files", "filename", "uri", "source", "destination")
-DIRECTORY_NAMES = ("dir", "directory", "folder", "cwd", "root")
-COMMAND_NAMES = ("command", "cmd", "commands", "script", "shell")
-FILE_URI = "file://"
-NAME_WORDS = re.compile(r"[_-]|(?<=[a-z])(?=[A-Z])")  # between those of file_path, file-path and filePath
+TITLE_SEARCHED = 100_000  # characters; the time of a search grows with them
 
 
 class Policy(enum.Enum):
@@ -53,34 +53,97 @@ class Unattended(enum.Enum):
     DENY = "deny"
 
 
-@attrs.frozen
+def _claimed(name: str) -> Any:
+    def default(call: Call) -> tuple[str, ...]:
+        value = call.tool_call.get(name)
+        return (value,) if isinstance(value, str) else ()
+
+    return attrs.Factory(default, takes_self=True)
+
+
+@attrs.define
 class Call:
-    """What an agent asks permission for, and where: `tool_call` is ACP's, `cwd` the session's directory."""
+    """A tool call that an agent asks permission for: `tool_call` is ACP's, whole; `cwd` is the session's directory.
+
+    `kinds`, `titles`: all that the agent has claimed for it, from its announcement on.
+    """
 
     tool_call: Mapping[str, Any]
     agent: str = ""
     session: str = ""
     cwd: str = "/"
     home: str = ""
+    kinds: tuple[str, ...] = _claimed("kind")
+    titles: tuple[str, ...] = _claimed("title")
 
-    @property
-    def kind(self) -> str:
-        kind = self.tool_call.get("kind")
-        return kind if isinstance(kind, str) else "other"
+    @cached_property
+    def runs_commands(self) -> bool:
+        return "execute" in self.kinds or tool_facts.runs_commands(self.tool_call)
 
-    @property
-    def title(self) -> str:
-        title = self.tool_call.get("title")
-        return title if isinstance(title, str) else ""
+    @cached_property
+    def changes_files(self) -> bool:
+        return bool(CHANGES.intersection(self.kinds)) or tool_facts.changes_files(self.tool_call)
+
+    @cached_property
+    def names(self) -> tool_facts.Names:
+        return tool_facts.file_names(self.tool_call)
+
+    @cached_property
+    def located(self) -> list[Located]:
+        """The files that the call names. Looks at the disk, once."""
+        bases = [self.cwd]
+        for directory in self.names.directories:
+            bases += sorted(locate(directory, self.cwd, self.home).real)
+        certain = [locate(text, base, self.home) for text in self.names.certain for base in bases]
+        possible = [(text, base) for text in self.names.possible for base in bases if exists(text, base)]
+        return certain + [locate(text, base, self.home) for text, base in possible]
+
+    @cached_property
+    def whole_directories(self) -> list[Located]:
+        """The files of the call that it may touch with all that is below them.
+
+        A working directory is not one of these, beside the names of the files that the call works with.
+        """
+        names = self.names
+        others = [text for text in names.certain if text not in names.directories]
+        return [locate(text, self.cwd, self.home) for text in others or names.certain]
+
+    def _hidden(self) -> str | None:
+        """Why the call may be of another kind than the agent says; None if nothing shows that."""
+        if self.runs_commands and "execute" not in self.kinds:
+            return "it carries a command"
+        if self.changes_files and not CHANGES.intersection(self.kinds):
+            return "it carries a change of a file"
+        return None
+
+    def kind_doubt(self) -> str:
+        """Why its kind is not sure; empty if it is."""
+        if not self.kinds:
+            return "the call names no kind"
+        if len(self.kinds) > 1:
+            return f"the call was announced under several kinds: {', '.join(self.kinds)}"
+        hidden = self._hidden()
+        return f"the call says {self.kinds[0]!r}, but {hidden}" if hidden else ""
+
+
+@attrs.frozen
+class Match:
+    """Whether a condition holds; `sure` is False where the call does not show that, and `why` says so."""
+
+    holds: bool
+    sure: bool = True
+    why: str = ""
+
+
+YES, NO = Match(True), Match(False)
 
 
 @attrs.frozen
 class Rule:
-    """It matches a call that fits everything it names; what it leaves out fits any.
+    """A rule of the configuration: it matches a call that fits everything it names.
 
-    `session` is a glob, `title` a regular expression found anywhere in the title, `path` a root that some path of the
-    call lies under. To allow, every path has to: see `tool_call_paths` for what is known of a call's paths, and what
-    is not.
+    `session` is a glob, `title` a regular expression (RE2) found anywhere in a title, `path` a directory or a file.
+    A rule that allows by path needs every file of the call below it; others need one.
     """
 
     action: Action
@@ -90,38 +153,137 @@ class Rule:
     title: str | None = None
     path: str | None = None
 
-    def matches(self, call: Call) -> bool:
-        return (
-            self.agent in (None, call.agent)
-            and (self.session is None or fnmatchcase(call.session, self.session))
-            and (self.kind is None or call.kind in self.kind)
-            and (self.title is None or self._has_title(call.title))
-            and (self.path is None or self._lies_under(call, self.path))
+    def match(self, call: Call) -> Match:
+        """Whether the rule matches. The first condition that surely fails decides; then the first in doubt."""
+        doubt = None
+        for condition in (self._agent, self._session, self._kind, self._title, self._path):
+            found = condition(call)
+            if found.sure and not found.holds:
+                return NO
+            if not found.sure:
+                doubt = doubt or found
+        return doubt or YES
+
+    @property
+    def _allows(self) -> bool:
+        return self.action is Action.ALLOW
+
+    def _agent(self, call: Call) -> Match:
+        return YES if self.agent in (None, call.agent) else NO
+
+    def _session(self, call: Call) -> Match:
+        return YES if self.session is None or fnmatchcase(call.session, self.session) else NO
+
+    def _kind(self, call: Call) -> Match:
+        """To allow, all that the call may be; else one of the kinds that it has claimed."""
+        if self.kind is None:
+            return YES
+        claimed = [kind in self.kind for kind in call.kinds]
+        if any(claimed) and not self._allows:
+            return YES
+        if claimed and all(claimed) and not self._hides_other(call):
+            return YES
+        if claimed and not any(claimed) and not self._hides_ours(call):
+            return NO
+        return Match(False, False, call.kind_doubt() or "the kind of the call is not sure")
+
+    def _hides_other(self, call: Call) -> bool:
+        """Whether the call shows signs of a kind that is not among this rule's."""
+        kinds = frozenset(self.kind or ())
+        return (call.runs_commands and "execute" not in kinds) or (
+            call.changes_files and not CHANGES & kinds and "execute" not in kinds
         )
 
-    def _has_title(self, title: str) -> bool:
-        if len(title) > TITLE_SEARCHED:
-            return self.action is not Action.ALLOW  # it may say anything
-        return re.search(self.title or "", title) is not None
+    def _hides_ours(self, call: Call) -> bool:
+        """Whether the call shows signs of one of this rule's kinds, which it does not claim."""
+        kinds = frozenset(self.kind or ())
+        return (call.runs_commands and "execute" in kinds) or (call.changes_files and bool(CHANGES & kinds))
 
-    def _lies_under(self, call: Call, root: str) -> bool:
-        found = tool_call_paths(call.tool_call, call.cwd, call.home)
-        under = [is_under(path, absolute(root, call.cwd, call.home)) for path in found]
-        if self.action is Action.ALLOW:
-            return bool(under) and all(under) and not runs_commands(call.tool_call)
-        return any(under)
+    def _title(self, call: Call) -> Match:
+        if self.title is None:
+            return YES
+        if not call.titles:
+            return Match(False, False, "the call has no title")
+        if any(len(title) > TITLE_SEARCHED for title in call.titles):
+            return Match(False, False, f"the title has more than {TITLE_SEARCHED} characters")
+        found = [_found(self.title, title) for title in call.titles]
+        return YES if all(found) or (any(found) and not self._allows) else NO
+
+    def _path(self, call: Call) -> Match:
+        if self.path is None:
+            return YES
+        root = locate(self.path, call.cwd, call.home)
+        return self._path_to_allow(call, root) if self._allows else self._path_to_stop(call, root)
+
+    def _path_to_allow(self, call: Call, root: Located) -> Match:
+        paths = [path for one in call.located for path in one.real]
+        if not all(is_under(path, one) for path in paths for one in root.real):
+            return NO
+        doubt = _path_doubt(call)
+        return Match(False, False, doubt) if doubt else YES
+
+    def _path_to_stop(self, call: Call, root: Located) -> Match:
+        touched = [path for one in call.located for path in one.every]
+        if any(is_under(path, one) for path in touched for one in root.every):
+            return YES
+        folded = {one.casefold() for one in root.every}
+        if any(is_under(path.casefold(), one) for path in touched for one in folded):
+            return Match(False, False, "a path of the call differs only in upper and lower case")
+        whole = [path for one in call.whole_directories for path in one.every]
+        if any(is_under(one, path) for path in whole for one in root.every):
+            return Match(False, False, "a directory of the call contains the rule's path")
+        doubt = _path_doubt(call)
+        return Match(False, False, doubt) if doubt else NO
+
+
+def _path_doubt(call: Call) -> str:
+    """Why the paths of a call do not show all that it touches; empty if they do."""
+    if call.runs_commands:
+        return "the call runs a command, and no path shows what that touches"
+    if not call.names.complete or not all(one.sure for one in call.located):
+        return "the call has a path that is not clear"
+    return "" if call.names.certain else "the call names no path"
+
+
+class _Pattern(Protocol):
+    def search(self, text: str, /) -> object | None: ...
+
+
+@cache
+def compile_pattern(text: str) -> _Pattern:
+    """A regular expression of a rule, for searches in linear time. Raises ValueError: why RE2 refuses it.
+
+    The titles that it searches are an agent's. `re` takes exponential time for some, and holds the interpreter's lock
+    all the while, so that no time limit in a thread can help.
+    """
+    import re2  # late: few configurations have such rules, and every command imports this module
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        pattern: _Pattern = re2.compile(text, options=options)
+    except (re2.error, UnicodeError) as error:
+        why = error.args[0] if error.args else error
+        raise ValueError(why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)) from error
+    return pattern
+
+
+def _found(pattern: str, title: str) -> bool:
+    return compile_pattern(pattern).search(title.encode("utf-8", "replace").decode()) is not None
 
 
 @attrs.frozen
 class Decision:
     """Either `ask` a person, or answer with `option_id`, where None means the outcome "cancelled".
 
-    `by` says what decided: `policy:NAME`, or `policy rule N`, counted from 1.
+    `by` says what decided: `policy:NAME`, or `policy rule N`, counted from 1. `reason`: why a person is asked although
+    the policy allows.
     """
 
     option_id: str | None = None
     ask: bool = False
     by: str = ""
+    reason: str | None = None
 
 
 def parse_policy(text: str) -> Policy:
@@ -141,21 +303,40 @@ def decide(
     Where no option of the wanted direction was offered the answer is "cancelled": to approve by way of a
     rejection, or the other way round, would be an invention too.
     """
-    action, by = _action(rules, default, call)
+    action, by, reason = _action(rules, default, call)
     if action is Action.ASK:
-        return Decision(ask=True, by=by)
+        return Decision(ask=True, by=by, reason=reason)
     return Decision(pick_option(options, *(ALLOW if action is Action.ALLOW else REJECT)), by=by)
 
 
-def _action(rules: Sequence[Rule], default: Policy, call: Call) -> tuple[Action, str]:
+def _action(rules: Sequence[Rule], default: Policy, call: Call) -> tuple[Action, str, str | None]:
+    """The action, its author, and why a person is asked although the author is a rule or a policy that allows."""
+    doubt: str | None = None
     for number, rule in enumerate(rules, 1):
-        if rule.matches(call):
-            return rule.action, f"policy rule {number}"
-    by = f"policy:{default.value}"
-    if default is Policy.ASK:
-        return Action.ASK, by
-    allowed = default is Policy.APPROVE_ALL or (default is Policy.APPROVE_READS and call.kind in READS)
-    return Action.ALLOW if allowed else Action.DENY, by
+        found = rule.match(call)
+        if found.holds:
+            action, by = rule.action, f"policy rule {number}"
+            break
+        if not found.sure and rule.action is not Action.ALLOW:
+            doubt = doubt or f"policy rule {number} cannot tell whether it matches: {found.why}"
+    else:
+        action, why = _default_action(default, call)
+        by, doubt = f"policy:{default.value}", doubt or why
+    if action is Action.ALLOW and doubt:
+        action = Action.ASK
+    return action, by, doubt if action is Action.ASK else None
+
+
+def _default_action(default: Policy, call: Call) -> tuple[Action, str | None]:
+    """What a policy does with a call that no rule decides, and why it has to ask about it."""
+    if default is not Policy.APPROVE_READS:
+        actions = {Policy.ASK: Action.ASK, Policy.APPROVE_ALL: Action.ALLOW, Policy.DENY_ALL: Action.DENY}
+        return actions[default], None
+    if call.kinds and not READS.intersection(call.kinds):
+        return Action.DENY, None
+    if why := call.kind_doubt():
+        return Action.ASK, f"approve-reads cannot tell whether the call only reads: {why}"
+    return Action.ALLOW, None
 
 
 def pick_option(options: Sequence[Mapping[str, Any]], *kinds: str) -> str | None:
@@ -165,77 +346,3 @@ def pick_option(options: Sequence[Mapping[str, Any]], *kinds: str) -> str | None
             if option.get("kind") == kind and isinstance(found := option.get("optionId"), str):
                 return found
     return None
-
-
-def tool_call_paths(tool_call: Mapping[str, Any], cwd: str, home: str = "") -> list[str]:
-    """Every path the call tells of, absolute and without `..`; a relative one is taken from `cwd`.
-
-    Nothing here looks at a disk. So `..` is taken away lexically and symbolic links are not followed: what a link under
-    a root points to counts as being under that root. Paths are those of `locations`, of the diffs in `content`, and in
-    `rawInput`, however deep, every string under a name like `path`, `file` or `cwd`, and every other that begins as an
-    absolute path does. What a command touches nobody can tell from its words.
-    """
-    found = [*_paths_of_objects(tool_call.get("locations")), *_paths_of_objects(tool_call.get("content"))]
-    found += _paths_of_input(tool_call.get("rawInput"))
-    return [absolute(path, cwd, home) for path in found]
-
-
-def runs_commands(tool_call: Mapping[str, Any]) -> bool:
-    """Whether it runs a command, or may: then its paths do not tell what it touches."""
-    given = tool_call.get("rawInput")
-    names = given if isinstance(given, dict) else ()
-    return tool_call.get("kind") == "execute" or any(name in names for name in COMMAND_NAMES)
-
-
-def absolute(path: str, cwd: str, home: str = "") -> str:
-    """A path from `cwd`, with `~` as `home`; another's home (`~user`) is left outside of every directory."""
-    if path.startswith(FILE_URI):
-        path = unquote("/" + path.removeprefix(FILE_URI).partition("/")[2])
-    first, _, rest = path.partition("/")
-    if first == "~" and home:
-        path = posixpath.join(home, rest)
-    elif first.startswith("~"):
-        return path
-    return "/" + posixpath.normpath(posixpath.join(cwd, path)).lstrip("/")
-
-
-def is_under(path: str, root: str) -> bool:
-    """Whether an absolute path is `root`, or lies in it."""
-    return path.startswith("/") and (path == root or path.startswith(root.rstrip("/") + "/"))
-
-
-def _paths_of_objects(items: object) -> Iterator[str]:
-    """The `path` of each object: the locations of a call, the diffs of its content."""
-    for item in items if isinstance(items, list) else ():
-        if isinstance(item, dict) and isinstance(path := item.get("path"), str):
-            yield path
-
-
-def _paths_of_input(value: object) -> Iterator[str]:
-    """Without recursion: how deep it is, the agent decides."""
-    due = [(value, False)]
-    while due:
-        value, named = due.pop()
-        if isinstance(value, str):
-            if named or _looks_absolute(value):
-                yield value
-        elif isinstance(value, list):
-            due += [(item, named) for item in value]
-        elif isinstance(value, dict):
-            yield from (name for name in value if _looks_absolute(name) or (named and _looks_relative(name)))
-            due += [(item, _names_path(name)) for name, item in value.items()]
-
-
-def _names_path(name: str) -> bool:
-    last = NAME_WORDS.split(name)[-1].lower()
-    return last in (*PATH_NAMES, *DIRECTORY_NAMES) or last.endswith("path")
-
-
-def _looks_absolute(text: str) -> bool:
-    """One line that begins as a path outside of the current directory does; `//` begins a comment."""
-    begins = text.startswith(("/", "~", "../", FILE_URI)) and not text.startswith("//")
-    return begins and "\n" not in text
-
-
-def _looks_relative(text: str) -> bool:
-    return "/" in text or "." in text

@@ -23,7 +23,7 @@ import trio
 
 from trio_broker.auth.grant import Grant
 from trio_broker.protocol import jsonrpc
-from trio_broker.session.agent_request import AgentRequest
+from trio_broker.session.agent_request import PERMISSION, AgentRequest
 from trio_broker.session.session import Session
 from trio_broker.session.turn_queue import Turn
 
@@ -77,7 +77,12 @@ def session_facts(session: Session) -> dict[str, Any]:
 
 
 def ask_view(session: Session, request: AgentRequest) -> dict[str, Any]:
-    """One ask as JSON values: `at` in seconds since the epoch, `since` it was asked."""
+    """One open request of an agent as JSON values.
+
+    `at`: seconds since the epoch, `since`: seconds that it waits. `toolCall`: the whole tool call of a permission
+    request, else null; `elicitation`: the question of an elicitation, else null. `reason`: why people are asked, where
+    a policy might have decided, else null.
+    """
     waits = trio.current_time() - request.opened_at
     return {
         "askId": request.id,
@@ -93,6 +98,9 @@ def ask_view(session: Session, request: AgentRequest) -> dict[str, Any]:
         "since": waits,
         "asked": [client.name for client in request.asked_clients],
         "seq": request.number,
+        "toolCall": request.tool_call if request.method == PERMISSION else None,
+        "elicitation": request.elicitation,
+        "reason": request.reason,
     }
 
 
@@ -293,12 +301,14 @@ class SnapshotFeed:
         }
 
     def _ask(self, request: AgentRequest) -> dict[str, Any]:
+        """Without what would be done, which can be megabytes: `asks` has that for the one that is looked at."""
         facts = {
             "askId": request.id,
             "method": request.method,
             "title": request.title,
             "kind": request.kind,
             "mode": request.mode,
+            "reason": request.reason,
         }
         return facts | {"options": request.options, "since": self._relative_time(request.opened_at)}
 

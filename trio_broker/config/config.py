@@ -6,7 +6,6 @@ The file is TOML, and every mistake in it is told, all at once: the file, the do
 from __future__ import annotations
 
 import enum
-import re
 import tomllib
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
-from trio_broker.auth.policy import KINDS, Action, Policy, Rule, Unattended
+from trio_broker.auth.policy import KINDS, Action, Policy, Rule, Unattended, compile_pattern
 from trio_broker.config import validation
 from trio_broker.config.validation import (
     InvalidValue,
@@ -238,9 +237,12 @@ def _kinds(value: object, _: object) -> tuple[str, ...]:
 def _pattern(value: object, _: object) -> str:
     text = validation.string(value, str)
     try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InvalidValue(f"expected a regular expression, but {text!r} has an error: {error}") from error
+        compile_pattern(text)
+    except ValueError as error:
+        what = (
+            "a regular expression of RE2, which searches in linear time (no look-around, no back-references)"
+        )
+        raise InvalidValue(f"expected {what}, but {text!r} is refused: {error}") from error
     return text
 
 

@@ -8,7 +8,7 @@ Kinds and the members of their JSON objects:
               stands elsewhere: then `order` has the ids of all that wait
     started   promptId, author, prompt, policy: the prompt went to the agent; editedBy
     ended     promptId, outcome (completed, cancelled, failed, unknown), stopReason, error, note
-    ask       askId, method, title, params: the agent asks
+    ask       askId, method, title, params: the agent asks; reason: why, where a policy might have decided
     answer    askId, by, outcome, optionId, option, optionKind, title, after (seconds), note; by a policy or a rule: no
               askId, for nobody was asked. Outcomes: selected, cancelled; accept, decline, cancel; answered, error,
               refused; expired, withdrawn

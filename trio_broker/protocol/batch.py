@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 # Kinds of updates that every client can show, and that change nothing which the broker keeps of a session.
-PLAIN = Literal[
-    "agent_message_chunk",
-    "agent_thought_chunk",
-    "user_message_chunk",
-    "tool_call",
-    "tool_call_update",
-    "plan",
-]
+TEXT = Literal["agent_message_chunk", "agent_thought_chunk", "user_message_chunk", "plan"]
+PLAIN = Literal[TEXT, "tool_call", "tool_call_update"]
 CACHED_BLOCKS = 4  # blocks: as many sessions may be at it in turn
 CACHED_SIZES = range(
     4096, 1024 * 1024
 )  # bytes of what is remembered: a block, not a word, nor a large message
+
+
+class Batch(NamedTuple):
+    """The contents of a block of lines.
+
+    `updates`: how many there are, 0 if any line is something else. `plain`: each is of a PLAIN kind. `tool_calls`:
+    some may be about a tool call.
+    """
+
+    updates: int
+    plain: bool
+    tool_calls: bool
 
 
 class UpdateBatchDecoder:
@@ -31,25 +37,34 @@ class UpdateBatchDecoder:
     """
 
     def __init__(self, session_id: str) -> None:
-        plain = msgspec.defstruct("Content", [("sessionUpdate", PLAIN)], gc=False)
-        self._plain = _decoder(session_id, [("update", plain)])
+        self._text = _decoder(session_id, [("update", _update_of(TEXT))])
+        self._plain = _decoder(session_id, [("update", _update_of(PLAIN))])
         self._any = _decoder(session_id, [])
 
-    def classify(self, block: bytes) -> tuple[int, bool]:
-        """How many they are, if `block`, which ends with a newline, has nothing else in it; otherwise 0.
+    def classify(self, block: bytes) -> Batch:
+        """Count the updates of `block`, which ends with a newline, and find out which kinds they are of.
 
-        And whether each is of a kind that is known to be PLAIN.
+        A flood is text, nearly always, so text is tried first: its lines are decoded once. In any other block the
+        lines before the first tool call are decoded twice.
         """
         lines = lines_in(block)
         try:
             if not block.isascii():
                 str(block, "utf-8")  # msgspec does not look into what it skips
-            plain = _all_match(self._plain, lines)
+            text = _all_match(self._text, lines)
+            plain = text or _all_match(self._plain, lines)
             if not plain:
                 all(map(self._any, lines))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return 0, False
-        return (len(lines), plain) if b"\r" not in block else (0, False)
+            return NO_BATCH
+        return Batch(len(lines), plain, not text) if b"\r" not in block else NO_BATCH
+
+
+NO_BATCH = Batch(0, False, False)
+
+
+def _update_of(kinds: Any) -> Any:
+    return msgspec.defstruct("Content", [("sessionUpdate", kinds)], gc=False)
 
 
 def _decoder(session_id: str, members: list[Any]) -> Callable[[bytes], object]:

@@ -20,9 +20,11 @@ from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure, unstructure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import Reply
+from trio_broker.session.tool_calls import ToolCall
 
 PERMISSION = "session/request_permission"
 ELICITATION = "elicitation/create"
+ELICITATION_MEMBERS = ("mode", "message", "requestedSchema", "url", "elicitationId")
 CANCELLED_CALL = -32800
 DISMISSED = ("cancelled", "cancel")
 
@@ -69,7 +71,7 @@ def elicitation_answer(action: str, **content: Any) -> Answer:
 
 @attrs.define(eq=False)
 class AgentRequest:
-    """One open request of the agent. `params`: as clients may see them.
+    """One open request of the agent. `params`: as clients may see them. `call`: the whole tool call of a permission.
 
     `id` is unique over all sessions; `number` is that of its event in the log. `asked_clients` has who shows a
     dialog, and under which number; `abstained` who could not answer, or would not.
@@ -84,6 +86,9 @@ class AgentRequest:
     opened_at: float = attrs.field(factory=trio.current_time)
     unattended_since: float | None = None
     unattended_handled: bool = False  # that nobody is there has been dealt with
+    call: ToolCall = attrs.field(factory=ToolCall)
+    reason: str | None = None  # why people are asked although a policy might have decided
+    deny_unattended: bool = False  # whatever `unattended` says
     _members: dict[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -93,6 +98,19 @@ class AgentRequest:
     @property
     def method(self) -> str:
         return self.message.method or ""
+
+    def merge(self, call: ToolCall) -> None:
+        """Complete the request's tool call with the members that its announcement and updates had.
+
+        A request that repeats them all keeps its own bytes.
+        """
+        self.call, own = call, self.tool_call
+        missing = {
+            name: value for name, value in call.members.items() if name != "status" and own.get(name) is None
+        }
+        if missing:
+            self._members["toolCall"] = own | missing
+            self.params = jsonrpc.replace_members(self.params, toolCall=self._members["toolCall"])
 
     @property
     def tool_call(self) -> dict[str, Any]:
@@ -122,6 +140,13 @@ class AgentRequest:
     def kind(self) -> str | None:
         kind = self.tool_call.get("kind")
         return kind if isinstance(kind, str) else None
+
+    @property
+    def elicitation(self) -> dict[str, Any] | None:
+        """The members of an elicitation that a person needs to answer it; None for any other request."""
+        if self.method != ELICITATION:
+            return None
+        return {name: self._members.get(name) for name in ELICITATION_MEMBERS}
 
     @property
     def mode(self) -> object:

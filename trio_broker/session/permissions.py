@@ -38,6 +38,7 @@ from trio_broker.session.agent_request import (
     next_request_id,
     permission_answer,
 )
+from trio_broker.session.tool_calls import ToolCalls
 from trio_broker.session.turn_queue import TurnQueue
 
 NOT_OFFERED = ("fs/", "terminal/")  # never offered to agents (D5); an agent that asks all the same is told so
@@ -72,6 +73,7 @@ class AgentRequests:
     settings: SessionSettings
     turns: TurnQueue
     audience: Audience
+    tool_calls: ToolCalls = attrs.field(factory=ToolCalls)
     on_change: Callable[[], None] = lambda: None
     on_unattended: Callable[[AgentRequest], None] = lambda _: None
     open: list[AgentRequest] = attrs.field(factory=list)
@@ -96,9 +98,12 @@ class AgentRequests:
     def receive_request(self, message: Message) -> None:
         """A request of the agent: answer it by policy, or ask the clients, or hold a permission until one is here."""
         request = AgentRequest(message, self.audience.to_client(message))
-        if request.method == PERMISSION and (why := malformed_reason(request)) is not None:
-            self.refuse(message, jsonrpc.INVALID_PARAMS, why)
-        elif (self.closed or self._cancelling()) and request.method in CANCELLED_BY_CANCEL:
+        if request.method == PERMISSION:
+            if (why := malformed_reason(request)) is not None:
+                self.refuse(message, jsonrpc.INVALID_PARAMS, why)
+                return
+            request.merge(self.tool_calls.add_request(message.session_id, request.tool_call))
+        if (self.closed or self._cancelling()) and request.method in CANCELLED_BY_CANCEL:
             self._reply(request, request.withdrawal())
         elif request.method == PERMISSION:
             self._permission(request)
@@ -206,8 +211,12 @@ class AgentRequests:
             return
         request.unattended_handled = True
         self.on_unattended(request)
-        if asking.unattended is Unattended.DENY:
-            note = 'nobody was there (unattended = "deny" in [policy])'
+        if asking.unattended is Unattended.DENY or request.deny_unattended:
+            why = f"{request.reason}; " if request.reason else ""
+            setting = (
+                "the prompt has a policy" if request.deny_unattended else 'unattended = "deny" in [policy]'
+            )
+            note = f"{why}nobody was there ({setting})"
             self._settle(request, "policy:unattended", request.refusal(), note)
 
     # Details
@@ -215,9 +224,20 @@ class AgentRequests:
     def _permission(self, request: AgentRequest) -> None:
         settings, running = self.settings, self.turns.running
         chosen = (running and running.policy) or settings.policy
-        call = Call(request.tool_call, settings.spec.name, settings.key, settings.cwd, HOME)
+        call = Call(
+            request.tool_call,
+            settings.spec.name,
+            settings.key,
+            settings.cwd,
+            HOME,
+            tuple(request.call.kinds),
+            tuple(request.call.titles),
+        )
         decision = policy.decide(settings.asking.rules, chosen, call, request.options)
         if decision.ask:
+            request.reason = decision.reason
+            # The author of a prompt with a policy of its own does not wait for anybody to answer.
+            request.deny_unattended = decision.reason is not None and bool(running and running.policy)
             self._hold(request)
         else:
             answer = permission_answer(decision.option_id)
@@ -230,7 +250,12 @@ class AgentRequests:
     def _hold(self, request: AgentRequest) -> None:
         self.open.append(request)  # first: who reads of it in the log finds it
         request.id = next_request_id(self.log)
-        facts = {"askId": request.id, "method": request.method, "title": request.title}
+        facts = {
+            "askId": request.id,
+            "method": request.method,
+            "title": request.title,
+            "reason": request.reason,
+        }
         request.number = self.log.append("ask", {"params": request.params}, **facts).first
         if request.number > self.log.last:
             self.log.hold(request.number, self._show)

@@ -14,11 +14,13 @@ from typing import Any, Protocol
 import attrs
 
 from trio_broker.agent.connection import AgentConnection
+from trio_broker.auth.policy import Policy
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
 from trio_broker.session.agent_request import AskableClient
 from trio_broker.session.permissions import AgentRequests
+from trio_broker.session.tool_calls import ToolCalls
 
 EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
 UPDATE = b'_update"'  # a search for it is a fraction of one for these
@@ -46,6 +48,7 @@ class Router:
     misrouted: int = 0
     unseen_since: int | None = None  # since when the agent spoke of its own accord with nobody there
     replaying: bool = False  # the agent loads a conversation: what it says is known already (RACES B16)
+    tool_calls: ToolCalls = attrs.field(factory=ToolCalls)
     listeners: list[AttachedClient] = attrs.field(factory=list)
     observers: set[AttachedClient] = attrs.field(factory=set)  # those of them that are not asked
     _early_messages: deque[Message] = attrs.field(factory=lambda: deque(maxlen=EARLY_KEPT))
@@ -114,8 +117,12 @@ class Router:
         else:
             self._forward(message)
 
-    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
-        """Whole lines, each an update of this session; `plain` is explained in Handler."""
+    def receive_updates(
+        self, count: int, lines: bytes, *, plain: bool = False, tool_calls: bool = True
+    ) -> None:
+        """Whole lines, each an update of this session; `plain` and `tool_calls` are explained in Handler."""
+        if tool_calls:
+            self.tool_calls.add_updates(lines)
         if self.session_id != self.agent_session_id:
             lines = b"".join(self._with_public_id(line) for line in lines.rstrip(b"\n").split(b"\n"))
         first = self.log.append_updates(count, lines, plain=plain).first
@@ -130,6 +137,11 @@ class Router:
             self.receive_updates(1, message.raw + b"\n")
         elif self.connection is not None:
             self.connection.reject(message.raw)
+
+    def end_turn(self, policy: Policy) -> None:
+        """A turn under this policy ends: say which actions the agent did not ask about."""
+        if note := self.tool_calls.end_turn(policy):
+            self.log.append("note", text=note)
 
     def publish_update(self, update: dict[str, Any] | None) -> None:
         """Tell everyone, in the log and so in order, what the agent told only one of them."""

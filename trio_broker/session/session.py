@@ -52,9 +52,8 @@ class Session:
     admit: Callable[[Session], trio.Event | None] = lambda _: None
     save: Callable[[Session], None] = lambda _: None  # has what is to outlive the process written
     state: ConversationState = attrs.field(factory=ConversationState)
-    on_unattended: Callable[[Session, AgentRequest], None] = lambda *_: (
-        None
-    )  # hears of an ask that finds nobody there
+    # Called with a request that nobody is there to answer.
+    on_unattended: Callable[[Session, AgentRequest], None] = lambda *_: None
     agent_run: AgentRun | None = None
     previous_run: AgentRun | None = None  # the one before; its process may still be ending
     turns: TurnQueue = attrs.field(init=False)
@@ -78,6 +77,7 @@ class Session:
             settings.cancel_grace,
             on_change=self.update_phase,
             on_lost=self._on_agent_lost,
+            before_end=lambda turn: self.router.end_turn(turn.policy or settings.policy),
         )
         self.router = Router(
             self.log,
@@ -343,8 +343,10 @@ class Session:
     def receive(self, message: Message) -> None:
         self.router.receive(message)
 
-    def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
-        self.router.receive_updates(count, lines, plain=plain)
+    def receive_updates(
+        self, count: int, lines: bytes, *, plain: bool = False, tool_calls: bool = True
+    ) -> None:
+        self.router.receive_updates(count, lines, plain=plain, tool_calls=tool_calls)
 
     async def wait_for_room(self) -> None:
         await self.router.wait_for_room()
@@ -355,7 +357,14 @@ class Session:
         state.start_run(agent_session_id, result)
         alone = partial(self.on_unattended, self)
         requests = AgentRequests(
-            connection, self.log, self.settings, self.turns, router, self.update_phase, alone
+            connection,
+            self.log,
+            self.settings,
+            self.turns,
+            router,
+            router.tool_calls,
+            self.update_phase,
+            alone,
         )
         router.set_ids(agent_session_id, state.session_id, requests)
 

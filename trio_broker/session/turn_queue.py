@@ -35,8 +35,7 @@ TEXT_READ = 64 * 1024  # a longer prompt is shown by its size: decoding it would
 
 @attrs.define(eq=False)
 class Turn:
-    """One prompt from queue to outcome. `answer` is what came of it; `settle` tells so, exactly once, when the log has
-    it on disk."""
+    """One prompt from queue to outcome. `answer` is the outcome; `settle` reports it once, when it is on disk."""
 
     params: bytes
     author: object = None
@@ -93,7 +92,8 @@ class Turn:
 class TurnQueue:
     """First come, first served, over all the lives of a session's agent.
 
-    `on_change` hears of starts and ends; `on_lost`: the agent is gone, or ignored a cancel.
+    `on_change` hears of starts and ends; `on_lost`: the agent is gone, or ignored a cancel. `before_end` is
+    called for each turn that was sent, before its end stands in the log.
     """
 
     log: Log
@@ -102,6 +102,7 @@ class TurnQueue:
     cancel_grace: float = 30.0
     on_change: Callable[[], None] = lambda: None
     on_lost: Callable[[BrokerError], None] = lambda _: None
+    before_end: Callable[[Turn], None] = lambda _: None
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     running: Turn | None = None
     turns_ended: int = 0
@@ -116,10 +117,7 @@ class TurnQueue:
     _agent_session_id: str = ""
 
     def submit(self, turn: Turn, *, first: bool = False) -> int:
-        """Queue a prompt and say its position: 0 runs next or at once, n waits for n others; `first` goes before them.
-
-        Raises QueueFull; then nothing was queued.
-        """
+        """Queue a prompt, or put it `first`; its position: 0 runs next, n waits for n others. Raises QueueFull."""
         self.check_room()
         ahead = 0 if first else len(self._queue)
         position = ahead + (self.running is not None)
@@ -251,9 +249,7 @@ class TurnQueue:
         while True:
             await self._arrived.wait()
             async with self.lock:
-                if (
-                    self._connection is not connection
-                ):  # closed meanwhile: what is queued now is for the next life
+                if self._connection is not connection:  # closed: the queue is for the next run
                     break
                 if self._queue:
                     await self._run_turn(self._queue.popleft(), connection)
@@ -329,6 +325,8 @@ class TurnQueue:
 
     def _end(self, turn: Turn, answer: Outcome) -> None:
         """Its end stands in the log now, right behind its last update; it is told when that is on disk."""
+        if turn.number is not None:
+            self.before_end(turn)
         turn.answer = answer
         turn.changed.set()
         self._ending.append(turn)

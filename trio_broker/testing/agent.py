@@ -3,8 +3,9 @@
     python -m trio_broker.testing.agent [--name X] [flags]        (or by the path of this file, with -S -E)
 
 A prompt's text is a list of acts, separated by `;` or newlines; other text is answered by "echo: TEXT". `--help` lists
-acts and flags. The acts are the methods `do_…` of `Turn` in `scripted_agent.actions`, the patterns of their arguments
-are `ACTIONS` in `scripted_agent.script`, and the flags are `FLAGS` in `scripted_agent.agent`. An act whose arguments do
+acts and flags. The acts are the methods `do_…` of `Turn` in `scripted_agent.actions` and of its bases in `questions`
+and `tools`, the patterns of their arguments are `ACTIONS` in `scripted_agent.script`, and the flags are `FLAGS` in
+`scripted_agent.agent`. An act whose arguments do
 not match its pattern is taken for other text ("wait for me" is no `wait`).
 
 Standard library only, and only what starts fast: two hundred of these are started in one test. The main thread reads

@@ -13,11 +13,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from trio_broker.testing.scripted_agent import actions, stdio
 from trio_broker.testing.scripted_agent import agent as scripted
-from trio_broker.testing.scripted_agent.actions import ProcessState, Turn
+from trio_broker.testing.scripted_agent import stdio
+from trio_broker.testing.scripted_agent import turn as turns
+from trio_broker.testing.scripted_agent.actions import Turn
 from trio_broker.testing.scripted_agent.agent import METHODS, Agent
 from trio_broker.testing.scripted_agent.stdio import Json, RpcError, StdioConnection, text_block
+from trio_broker.testing.scripted_agent.turn import PERMISSION_OPTIONS, ProcessState
 
 FAULTS: dict[str, Callable[[], None]] = {}
 Answer = Callable[[Agent, Json], object]
@@ -209,12 +211,12 @@ def _() -> None:
 
 @fault("session.new")
 def _() -> None:
-    put(actions, "new_session_id", lambda: "")
+    put(turns, "new_session_id", lambda: "")
 
 
 @fault("session.two")
 def _() -> None:
-    put(actions, "new_session_id", lambda: "always the same")
+    put(turns, "new_session_id", lambda: "always the same")
 
 
 @fault("session.unknown")
@@ -472,7 +474,7 @@ def _() -> None:
     put(Turn, "_request_permission", ask)
 
 
-@fault("ask.cancel")
+@fault("ask.cancel", "elicitation.cancel")
 def _() -> None:
     put(Turn, "answer", lambda turn: turn.connection.reply(turn.id, {"stopReason": "end_turn"}))
 
@@ -481,7 +483,7 @@ def _() -> None:
 def _() -> None:
     def ask(turn: Turn, title: str, id: object = None) -> None:
         call = {"toolCallId": "x", "title": title}
-        params = {"sessionId": turn.session.id, "toolCall": call, "options": actions.PERMISSION_OPTIONS}
+        params = {"sessionId": turn.session.id, "toolCall": call, "options": PERMISSION_OPTIONS}
         turn.connection.send({"id": "asked", "method": "session/request_permission", "params": params})
 
     put(Turn, "_request_permission", ask)
@@ -496,6 +498,95 @@ def _() -> None:
         turn.update("tool_call_update", toolCallId=f"call-{turn.calls}", status="completed")
 
     put(Turn, "_request_permission", ask)
+
+
+@fault("ask.reject/early")
+def _() -> None:
+    right = Turn.begin_permission
+
+    def begin(turn: Turn, call: Json, *args: Any, **more: Any) -> object:
+        pending = right(turn, call, *args, **more)
+        turn.update("tool_call_update", toolCallId=call["toolCallId"], status="completed")
+        return pending
+
+    put(Turn, "begin_permission", begin)
+
+
+@fault("elicitation.accept", "elicitation.decline")
+def _() -> None:
+    right = Turn._request_elicitation
+
+    def ask(turn: Turn, params: Json) -> Json:
+        response = right(turn, params)
+        turn.error = {"code": -32603, "message": "that was unexpected"}
+        return response
+
+    put(Turn, "_request_elicitation", ask)
+
+
+@fault("elicitation.accept/asks-only", "elicitation.cancel/asks-only")
+def _() -> None:
+    def ask(turn: Turn, params: Json) -> Json:
+        turn.connection.begin_request("elicitation/create", {"sessionId": turn.session.id, **params})
+        return {"result": {"action": "cancel"}}
+
+    put(Turn, "_request_elicitation", ask)
+
+
+@fault("elicitation.accept/url")
+def _() -> None:
+    right = Turn._request_elicitation
+    url = {"mode": "url", "message": "Here.", "elicitationId": "x", "url": "https://example.org"}
+    put(Turn, "_request_elicitation", lambda turn, params: right(turn, url))
+
+
+@fault("elicitation.accept/schema")
+def _() -> None:
+    right = Turn._request_elicitation
+    schema = {"type": "object", "properties": {"a": {"type": "string", "minLength": "long", "enum": 5}}}
+    put(
+        Turn,
+        "_request_elicitation",
+        lambda turn, params: right(turn, {**params, "requestedSchema": schema}),
+    )
+
+
+@fault("elicitation.unoffered")
+def _() -> None:
+    put(Turn, "offers", lambda turn, *names: True)
+
+
+@fault("terminal.release")
+def _() -> None:
+    right = Turn._request
+    put(
+        Turn,
+        "_request",
+        lambda turn, method, **params: method == "terminal/release" or right(turn, method, **params),
+    )
+
+
+@fault("terminal.release/after")
+def _() -> None:
+    right = Turn._request
+
+    def request(turn: Turn, method: str, **params: Any) -> Json:
+        response = right(turn, method, **params)
+        if method == "terminal/release":
+            right(turn, "terminal/output", **params)
+        return response
+
+    put(Turn, "_request", request)
+
+
+@fault("terminal.release/unknown")
+def _() -> None:
+    right = Turn._request
+
+    def request(turn: Turn, method: str, **params: Any) -> Json:
+        return right(turn, method, **{**params, "terminalId": "t"} if "terminalId" in params else params)
+
+    put(Turn, "_request", request)
 
 
 @fault("end.idle", "end.session", "end.turn")
@@ -547,11 +638,24 @@ def _asks_for_a_file(turn: Turn) -> None:
     turn.connection.send({"id": "file", "method": "fs/read_text_file", "params": params})
 
 
+def asks(call: Json, options: object = PERMISSION_OPTIONS) -> Callable[[Turn], None]:
+    """Sends a permission request, and waits for no answer."""
+
+    def send(turn: Turn) -> None:
+        params = {"sessionId": turn.session.id, "toolCall": call, "options": options}
+        turn.connection.send({"id": "asked", "method": "session/request_permission", "params": params})
+
+    return send
+
+
 def _relative(turn: Turn) -> None:
     turn.update("tool_call", toolCallId="x", title="Read a file", locations=[{"path": "a.txt"}])
 
 
 FAULTS |= {
+    "ask.options": in_each_turn(asks({"toolCallId": "x", "title": "X"}, PERMISSION_OPTIONS * 2)),
+    "ask.options/none": in_each_turn(asks({"toolCallId": "x", "title": "X"}, [])),
+    "ask.tool-call": in_each_turn(asks({"toolCallId": "never announced"})),
     "messages.schema": in_each_turn(lambda turn: turn.update("tool_call", toolCallId="x", status="done")),
     "messages.methods": in_each_turn(lambda turn: turn.connection.notify("status/changed", {})),
     "messages.capabilities": in_each_turn(_asks_for_a_file),

@@ -16,7 +16,6 @@ from jsonschema import Draft202012Validator
 from trio_broker.testing.processes.agent_process import (
     BRIEFLY,
     LIMIT,
-    Json,
     open_scripted_agent,
     said,
     stop_reason,
@@ -72,44 +71,6 @@ def test_hang_hard_ignores_the_cancel_but_the_agent_answers() -> None:
         agent.cancel()
         assert agent.until(agent.request("_echo", a=1)) == [{"jsonrpc": "2.0", "id": 4, "result": {"a": 1}}]
         assert agent.until(agent.prompt("say x"))[-1]["error"]["code"] == -32600
-
-
-@pytest.mark.parametrize(
-    ("outcome", "word"),
-    [({"outcome": "selected", "optionId": "always"}, "always"), ({"outcome": "cancelled"}, "cancelled")],
-)
-@pytest.mark.parametrize("act", ["ask edit it", "collide", "string-id-ask"])
-def test_an_ask_says_what_was_chosen(act: str, outcome: Json, word: str, validator: Validator) -> None:
-    with open_scripted_agent() as agent:
-        agent.start()
-        prompt = agent.prompt(act)
-        ask = agent.message()
-        assert ask["method"] == "session/request_permission"
-        assert (ask["id"] == prompt) == (act == "collide")
-        assert isinstance(ask["id"], str) == (act == "string-id-ask")
-        validator("RequestPermissionRequest").validate(ask["params"])
-        agent.send(id=ask["id"], result={"outcome": outcome})
-        assert said(agent.until(prompt)) == word
-
-
-def test_an_elicitation_says_what_came_back(validator: Validator) -> None:
-    with open_scripted_agent() as agent:
-        agent.start()
-        prompt = agent.prompt("elicit")
-        asked = agent.message()
-        validator("CreateElicitationRequest").validate(asked["params"])
-        agent.send(id=asked["id"], result={"action": "decline"})
-        assert said(agent.until(prompt)) == '{"action": "decline"}'
-
-
-def test_an_unknown_request_says_the_error() -> None:
-    with open_scripted_agent() as agent:
-        agent.start()
-        prompt = agent.prompt("unknown-request")
-        asked = agent.message()
-        assert asked["method"] == "_x/unknown"
-        agent.send(id=asked["id"], error={"code": -32601, "message": "no"})
-        assert said(agent.until(prompt)) == "error -32601"
 
 
 def test_flood_and_big() -> None:

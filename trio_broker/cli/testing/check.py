@@ -45,6 +45,8 @@ MAX_LINE = 160  # characters of one
 @click.option("--format", "style", type=click.Choice(["text", "json", "junit"]), default="text")
 @click.option("--prompt", metavar="TEXT", help="A prompt with a short answer.")
 @click.option("--prompt-ask", metavar="TEXT", help="A prompt that makes the agent ask for permission.")
+@click.option("--prompt-elicit", metavar="TEXT", help="A prompt that makes the agent ask by a form.")
+@click.option("--prompt-terminal", metavar="TEXT", help="A prompt that makes the agent use a terminal.")
 @click.option("--prompt-long", metavar="TEXT", help="A prompt whose turn lasts until it is cancelled.")
 @click.option("--login", metavar="METHOD", help="The authentication method to use first.")
 @click.option(
@@ -176,8 +178,7 @@ def _run_checks(
 ) -> Report:
     from trio_broker.testing import check
 
-    names = {"prompt_ask": "ask", "prompt_long": "long"}
-    given = {names.get(name, name): value for name, value in options.items() if value is not None}
+    given = {name.removeprefix("prompt_"): value for name, value in options.items() if value is not None}
     settings = check.Settings(cwd, **given)
     on_result = partial(_print_result, verbose) if style == "text" else lambda _: None
     return run_until_signal(partial(check.run, jobs=jobs, on_result=on_result), target, settings, checks)

@@ -114,10 +114,11 @@ class QueueEditParams:
 
 @attrs.frozen
 class AsksParams:
-    """The asks of one session, or of all."""
+    """The open requests of one session, or of all, or the one of this id."""
 
     session_id: str | None = None
     key: str | None = None
+    ask_id: str | None = None
 
 
 @attrs.frozen

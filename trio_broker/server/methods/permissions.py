@@ -23,7 +23,11 @@ SEARCHED = 100_000  # events of a log in which the answer to a settled ask is lo
 def asks(connection: Connection, message: Message) -> bytes:
     """Every question that waits for an answer, the oldest first; from memory."""
     asked = structure(message.params, AsksParams)
-    found = [ask_view(session, request) for session, request in _open(connection) if _fits(session, asked)]
+    found = [
+        ask_view(session, request)
+        for session, request in _open(connection)
+        if _fits(session, asked) and asked.ask_id in (None, request.id)
+    ]
     return jsonrpc.encode({"asks": sorted(found, key=lambda view: -view["since"])})
 
 

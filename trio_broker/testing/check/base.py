@@ -8,13 +8,18 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from trio_broker.testing.check.conversation import Conversation, Direction
+from trio_broker.testing.check.conversation import Conversation, Direction, Json
 from trio_broker.testing.check.outcomes import Skipped, Untried
 from trio_broker.testing.check.target import ProcessConversation, Program, Target
 
 ACP = "https://agentclientprotocol.com/protocol/"
 PROMPT = "Reply with one word: hello (fast)."
 ASK = "Write the word ok into the file check.txt (fast).\nask write check.txt"
+ELICIT = (
+    "Ask me with your question tool, before anything else, which color I like: red, green or blue (fast).\n"
+    "ask-user Which color?"
+)
+TERMINAL = "Run the command `echo ok` in a terminal (fast).\nask-terminal echo ok"
 LONG = (
     "Write the numbers from one to five thousand in words, one on each line, and do not stop early; "
     "after that build the project.\nhang"
@@ -25,7 +30,7 @@ TOO_SHORT = "the turn ended before it could be cancelled; give a longer one with
 
 @attrs.frozen
 class Settings:
-    """What a battery is to use. The three prompts work with the bundled agents, and mean the same to a model.
+    """What a battery is to use. The five prompts work with the bundled agents, and mean the same to a model.
 
     `cwd`: of the sessions, which a model may write into. `timeout` bounds every single wait, `exit_within` the time
     from the end of stdin to the end of the process; `quiet` is how long something is listened for that must not come.
@@ -35,6 +40,8 @@ class Settings:
     cwd: str
     prompt: str = PROMPT
     ask: str = ASK
+    elicit: str = ELICIT
+    terminal: str = TERMINAL
     long: str = LONG
     timeout: float = 30.0
     exit_within: float = 10.0
@@ -58,18 +65,18 @@ class CheckContext:
             yield conversation
 
     @asynccontextmanager
-    async def ready(self) -> AsyncGenerator[Conversation, None]:
-        """A new connection, after initialize and the login that was asked for."""
+    async def ready(self, capabilities: Json | None = None) -> AsyncGenerator[Conversation, None]:
+        """A new connection, after initialize and the login that was asked for; the client has these capabilities."""
         async with self.open() as conversation:
-            await conversation.initialize()
+            await conversation.initialize(clientCapabilities=capabilities or {})
             if self.settings.login:
                 await conversation.result("authenticate", {"methodId": self.settings.login})
             yield conversation
 
     @asynccontextmanager
-    async def session(self) -> AsyncGenerator[Conversation, None]:
+    async def session(self, capabilities: Json | None = None) -> AsyncGenerator[Conversation, None]:
         """A new connection with a new session."""
-        async with self.ready() as conversation:
+        async with self.ready(capabilities) as conversation:
             await conversation.new_session(self.settings.cwd)
             yield conversation
 

@@ -55,8 +55,9 @@ def text_blocks(text: str) -> list[Json]:
 class Conversation:
     """What was said with an agent over one connection; every wait in it ends after `patience` seconds at the latest.
 
-    A permission question is answered at once with `permit`'s choice among its options, None leaves it open; any other
-    request of the agent is refused, for this client offers neither files nor terminals.
+    A permission question is answered at once with `permit`'s choice among its options, None leaves it open. `serves`
+    has other methods that this client serves, with what makes a result of the params; None leaves that open too. Any
+    other request of the agent is refused.
     """
 
     link: Transport
@@ -67,6 +68,7 @@ class Conversation:
     session: str = ""
     agent: Json = attrs.field(factory=dict)  # what initialize was answered with
     permit: Callable[[list[Json]], str | None] | None = None
+    serves: dict[str, Callable[[Json], Json | None]] = attrs.field(factory=dict)
     _next: int = 0
     _news: trio.Event = attrs.field(factory=trio.Event)
     _writing: trio.Lock = attrs.field(factory=trio.Lock)
@@ -191,7 +193,7 @@ class Conversation:
     # the protocol
 
     async def initialize(self, **more: object) -> Json:
-        """initialize as a client of version 1 that offers nothing; its result. Raises Failed."""
+        """initialize as a client of version 1, which offers nothing by default; its result. Raises Failed."""
         params = {"protocolVersion": 1, "clientCapabilities": {}, "clientInfo": CLIENT, **more}
         self.agent = await self.result("initialize", params)
         return self.agent
@@ -245,12 +247,12 @@ class Conversation:
             and isinstance(one.get("update"), dict)
         ]
 
-    def permission_request(self, since: int = 0) -> Json | None:
-        """The first permission question from a frame on."""
-        for frame in self.frames[since:]:
+    def agent_request(self, method: str) -> Json | None:
+        """The first request of the agent that has this method."""
+        for frame in self.frames:
             if frame.direction is Direction.RECEIVED and is_message(frame.message):
                 found: Json = frame.message
-                if found.get("method") == "session/request_permission":
+                if found.get("method") == method:
                     return found
         return None
 
@@ -291,8 +293,14 @@ class Conversation:
         return f"it closed the connection{self.link.close_reason_text()}"
 
     async def _answer(self, message: Json) -> None:
+        params = message.get("params")
+        serve = self.serves.get(message["method"])
+        if serve is not None:
+            result = serve(params if isinstance(params, dict) else {})
+            if result is not None:
+                await self.send({"id": message["id"], "result": result})
+            return
         if message["method"] == "session/request_permission":
-            params = message.get("params")
             options = params.get("options") if isinstance(params, dict) else None
             chosen = (self.permit or allow)(options if isinstance(options, list) else [])
             if chosen is not None:

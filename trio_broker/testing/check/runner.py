@@ -16,7 +16,15 @@ from trio_broker.testing.check.base import Check, CheckContext, Settings
 from trio_broker.testing.check.conversation import Conversation, Frame
 from trio_broker.testing.check.outcomes import CheckEnded, Untried, Verdict
 from trio_broker.testing.check.report import Report, Result
-from trio_broker.testing.check.suite import framing, initialize, invariants, sessions, shutdown, turns
+from trio_broker.testing.check.suite import (
+    framing,
+    initialize,
+    invariants,
+    questions,
+    sessions,
+    shutdown,
+    turns,
+)
 from trio_broker.testing.check.target import Target
 
 CHECKS: Sequence[Check] = (
@@ -24,6 +32,7 @@ CHECKS: Sequence[Check] = (
     *framing.CHECKS,
     *sessions.CHECKS,
     *turns.CHECKS,
+    *questions.CHECKS,
     *shutdown.CHECKS,
     *invariants.CHECKS,
 )

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Self
 
 Json = dict[str, Any]
@@ -101,9 +101,9 @@ class AgentProcess:
             seen.append(self.message())
         return seen
 
-    def start(self, cwd: str = "/tmp") -> Json:
-        """initialize and session/new; returns the latter's result."""
-        assert self.call("initialize", protocolVersion=1, clientCapabilities={})["result"]
+    def start(self, cwd: str = "/tmp", capabilities: Json | None = None) -> Json:
+        """initialize, as a client with these capabilities, and session/new; returns the latter's result."""
+        assert self.call("initialize", protocolVersion=1, clientCapabilities=capabilities or {})["result"]
         result: Json = self.call("session/new", cwd=cwd, mcpServers=[])["result"]
         self.session = result["sessionId"]
         return result
@@ -115,6 +115,19 @@ class AgentProcess:
     def turn(self, text: str) -> list[Json]:
         """A whole turn in which the agent asks nothing: every message, the response last."""
         return self.until(self.prompt(text))
+
+    def exchange(self, text: str, answer: Callable[[Json], Json]) -> tuple[list[Json], list[Json]]:
+        """A whole turn: every message, the response last, and the agent's requests among them.
+
+        `answer` makes the `result` or the `error` of the response to each request.
+        """
+        messages: list[Json] = []
+        prompt = self.prompt(text)
+        while not messages or messages[-1].get("id") != prompt or "method" in messages[-1]:
+            messages.append(self.message())
+            if "method" in messages[-1] and "id" in messages[-1]:
+                self.send(id=messages[-1]["id"], **answer(messages[-1]))
+        return messages, [one for one in messages if "method" in one and "id" in one]
 
     def cancel(self) -> None:
         self.notify("session/cancel", sessionId=self.session)

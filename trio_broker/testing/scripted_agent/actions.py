@@ -1,130 +1,33 @@
-"""The actions of a turn. Each action is a method `do_…` of `Turn`."""
+"""The actions of a turn. Each action is a method `do_…` of `Turn`; `questions` and `tools` have the others."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from trio_broker.testing.scripted_agent.script import NUMBER, parse
 from trio_broker.testing.scripted_agent.stdio import (
-    Json,
-    StdioConnection,
     new_session_id,
     open_fds,
-    prompt_text,
     start_sleeping_child,
     text_block,
     write_all,
 )
-
-KINDS = ("read", "edit", "delete", "move", "search", "execute", "think", "fetch")
-
-
-class Session:
-    def __init__(self, params: Json) -> None:
-        self.id = new_session_id()
-        self.params = params
-        self.mode = "ask"
-        self.model = "small"
-        self.turn: Turn | None = None
-
-    def modes(self) -> Json:
-        modes = [{"id": "ask", "name": "Ask"}, {"id": "code", "name": "Code"}]
-        return {"currentModeId": self.mode, "availableModes": modes}
-
-    def options(self) -> list[Json]:
-        values = [{"value": "small", "name": "Small"}, {"value": "large", "name": "Large"}]
-        model = {"id": "model", "name": "Model", "category": "model", "type": "select"}
-        return [{**model, "currentValue": self.model, "options": values}]
-
-    def state(self) -> Json:
-        return {"modes": self.modes(), "configOptions": self.options()}
+from trio_broker.testing.scripted_agent.tools import Tools
+from trio_broker.testing.scripted_agent.turn import ProcessState, TurnEnded
 
 
-class ProcessState:
-    """What the whole process does not heed."""
-
-    ignores_term = False
-    ignores_eof = False
-
-
-class TurnEnded(Exception):
-    """The turn is over before its last act."""
-
-
-class Turn:
-    """One prompt: its acts, in a thread of its own."""
-
-    def __init__(
-        self, connection: StdioConnection, session: Session, message: Json, answered: list[object]
-    ) -> None:
-        self.connection, self.session, self.id = connection, session, message["id"]
-        self.params: Json = message.get("params") or {}
-        self.text = prompt_text(self.params)
-        self.cancelled = threading.Event()
-        self.stop_reason = "end_turn"
-        self.error_on_cancel = False
-        self.error: Json | None = None
-        self.after_answer: list[Callable[[], None]] = []
-        self.answered_ids = answered  # ids of earlier prompts
-        self.calls = 0
-        self.accepts_cancel = True
-        self.on_update: Callable[[Json], None] = lambda _: None
-
-    def run(self) -> None:
-        try:
-            for action in self._actions():
-                action()
-                if self.cancelled.is_set():
-                    break
-        except TurnEnded:
-            pass
-        self.session.turn = None
-        self.answer()
-        self.answered_ids.append(self.id)
-        for after in self.after_answer:
-            after()
-
-    def answer(self) -> None:
-        if self.cancelled.is_set() and self.error_on_cancel:
-            self.error = {"code": -32603, "message": "the turn was aborted"}
-        if self.error is not None:
-            self.connection.fail(self.id, self.error)
-        else:
-            reason = "cancelled" if self.cancelled.is_set() else self.stop_reason
-            self.connection.reply(self.id, {"stopReason": reason})
-
-    def _actions(self) -> list[Callable[[], object]]:
-        return [partial(self._method(word), argument) for word, argument in parse(self.text)]
-
-    def _method(self, word: str) -> Callable[[str], object]:
-        method: Callable[[str], object] = getattr(self, "do_" + word.replace("-", "_"))
-        return method
-
-    def cancel(self) -> None:
-        if self.accepts_cancel:
-            self.cancelled.set()
-
-    def update(self, tag: str, /, **fields: Any) -> None:
-        self.on_update({"sessionUpdate": tag, **fields})
-        self.connection.update(self.session.id, tag, **fields)
-
-    def say(self, text: str) -> None:
-        self.update("agent_message_chunk", content=text_block(text))
-
-    def wait(self, seconds: float | None = None) -> None:
-        if self.cancelled.wait(seconds):
-            raise TurnEnded
+class Turn(Tools):
+    """One prompt, with all its actions."""
 
     # what it says
 
-    do_say = do_echo = say
+    def do_say(self, text: str) -> None:
+        self.say(text)
+
+    do_echo = do_say
 
     def do_think(self, text: str) -> None:
         self.update("agent_thought_chunk", content=text_block(text))
@@ -135,25 +38,6 @@ class Turn:
             {"content": f"step {n}", "priority": "medium", "status": state} for n, state in enumerate(states)
         ]
         self.update("plan", entries=entries)
-
-    def do_tool(self, rest: str) -> None:
-        """`tool TITLE [SECONDS]`: quiet for so long; a cancel fails it."""
-        title, _, seconds = rest.rpartition(" ")
-        if not title or not re.fullmatch(NUMBER, seconds):
-            title, seconds = rest, "0"
-        call = self._tool_call(title)
-        self.update("tool_call", **call)
-        self.update("tool_call_update", toolCallId=call["toolCallId"], status="in_progress")
-        stopped = self.cancelled.wait(float(seconds))
-        status = "failed" if stopped else "completed"
-        content = [{"type": "content", "content": text_block(f"{title}: {status}")}]
-        self.update("tool_call_update", toolCallId=call["toolCallId"], status=status, content=content)
-
-    def _tool_call(self, title: str) -> Json:
-        self.calls += 1
-        first = title.split()[0].lower()
-        kind = first if first in KINDS else "execute"
-        return {"toolCallId": f"call-{self.calls}", "title": title, "kind": kind, "status": "pending"}
 
     def do_usage(self, rest: str) -> None:
         """`usage [USED [SIZE]]`, in tokens."""
@@ -198,41 +82,9 @@ class Turn:
         """`prompt`: the parameters of this session/prompt."""
         self.say(json.dumps(self.params))
 
-    # what it asks
-
-    def do_ask(self, title: str) -> None:
-        self._request_permission(title)
-
-    def do_collide(self, rest: str) -> None:
-        """`collide [TITLE]`: an ask under the very id of the prompt."""
-        self._request_permission(rest or "collide", self.id)
-
-    def do_string_id_ask(self, rest: str) -> None:
-        self._request_permission(rest or "string id", f"ask-{self.calls}")
-
-    def _request_permission(self, title: str, id: object = None) -> None:
-        params = {
-            "sessionId": self.session.id,
-            "toolCall": self._tool_call(title),
-            "options": PERMISSION_OPTIONS,
-        }
-        response = self.connection.request("session/request_permission", params, id)
-        outcome = (response.get("result") or {}).get("outcome") or {}
-        self.say(outcome.get("optionId") or outcome.get("outcome") or _error_text(response))
-
-    def do_elicit(self, _: str) -> None:
-        schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-        params = {
-            "sessionId": self.session.id,
-            "mode": "form",
-            "message": "Your name?",
-            "requestedSchema": schema,
-        }
-        response = self.connection.request("elicitation/create", params)
-        self.say(json.dumps(response["result"]) if "result" in response else _error_text(response))
-
-    def do_unknown_request(self, _: str) -> None:
-        self.say(_error_text(self.connection.request("_x/unknown", {"sessionId": self.session.id})))
+    def do_capabilities(self, _: str) -> None:
+        """`capabilities`: the clientCapabilities of its initialize."""
+        self.say(json.dumps(self.session.capabilities))
 
     # how long it takes
 
@@ -362,15 +214,3 @@ class Turn:
 
     def do_setsid_child(self, _: str) -> None:
         self.say(str(start_sleeping_child(True)))
-
-
-PERMISSION_OPTIONS = [
-    {"optionId": "allow", "name": "Allow", "kind": "allow_once"},
-    {"optionId": "always", "name": "Always allow", "kind": "allow_always"},
-    {"optionId": "reject", "name": "Reject", "kind": "reject_once"},
-]
-
-
-def _error_text(response: Json) -> str:
-    error = response.get("error")
-    return f"error {error.get('code')}" if isinstance(error, dict) else f"no error: {json.dumps(response)}"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from trio_broker.testing.scripted_agent.actions import PERMISSION_OPTIONS, ProcessState, Session, Turn
+from trio_broker.testing.scripted_agent.actions import Turn
 from trio_broker.testing.scripted_agent.session_store import SessionStore
 from trio_broker.testing.scripted_agent.stdio import (
     AUTH_REQUIRED,
@@ -26,6 +26,7 @@ from trio_broker.testing.scripted_agent.stdio import (
     text_block,
     write_all,
 )
+from trio_broker.testing.scripted_agent.turn import PERMISSION_OPTIONS, ProcessState, Session
 
 LATE_BYTES = 1024 * 1024 + 128 * 1024  # 1 MiB has been consumed once this is written: a pipe holds 64 KiB
 
@@ -59,6 +60,7 @@ class Agent:
         self.connection = StdioConnection(flags.get("--log"))
         self.sessions: dict[str, Session] = {}
         self.answered_ids: list[object] = []
+        self.client_capabilities: Json = {}
         self.authenticated = "--auth" not in flags
         self.store = SessionStore(flags["--memory"]) if "--memory" in flags else None
         self.connection.on_chunk = self._before_chunk
@@ -101,7 +103,7 @@ class Agent:
                 self.connection.send({"id": "late", "method": "session/request_permission", "params": params})
 
     def _new_session(self, message: Json) -> None:
-        session = Session(message.get("params") or {})
+        session = Session(message.get("params") or {}, self.client_capabilities)
         self.sessions[session.id] = session
         if "--early-update" in self.flags:
             commands = [{"name": "early", "description": "told before the session"}]
@@ -116,6 +118,8 @@ class Agent:
     def initialize(self, params: Json) -> object:
         if "--no-start" in self.flags:
             return None
+        capabilities = params.get("clientCapabilities")
+        self.client_capabilities = capabilities if isinstance(capabilities, dict) else {}
         login = {"id": "login", "name": "Log in", "description": "nothing is asked"}
         return {
             "protocolVersion": int(self.flags.get("--protocol", "1")),
@@ -184,7 +188,7 @@ class Agent:
         return session.state()
 
     def _open_existing(self, params: Json) -> Session:
-        session = Session(params)
+        session = Session(params, self.client_capabilities)
         session.id = params["sessionId"]
         self.sessions[session.id] = session
         return session

@@ -10,6 +10,7 @@ python -m trio_broker.testing.agent [FLAG …]
 
 A scripted ACP agent on stdin and stdout. The text of a prompt is what it does: acts with `;` or newlines between them,
 such as `say hello; wait 1.5; ask edit it; die 3`. Other text is answered by `echo: TEXT`.
+A `;` inside an argument is \\x3b in TEXT and \\u003b in JSON. A relative PATH is one of the session's directory.
 A cancel ends an act and the turn at once, unless it says otherwise here. The agents in memory, of the fixture `broker`,
 know of this: say, wait, hang, hang-hard, ask, die, close-stdout and late.
 """
@@ -27,13 +28,39 @@ ACTION_HELP = {
         "config small|large": "it changes its option `model` by itself",
         "env, fds, pid, cwd": "its environment, open files (JSON), process number, directory",
         "session, prompt": "the parameters of its session/new, of this session/prompt (JSON)",
+        "capabilities": "the clientCapabilities of its initialize (JSON)",
+        "tool-raw JSON": "a session/update with this object as the update",
     },
-    "What it asks": {
-        "ask TITLE": "for a permission (allow, always, reject), and says what was chosen",
+    "What it asks (and says what came back)": {
+        "ask TITLE": "for a permission (allow, always, reject); nothing is announced",
         "collide [TITLE]": "the same, under the very id of the prompt",
         "string-id-ask [TITLE]": "the same, under an id that is a string",
-        "elicit": "for a name, by a form, and says what came back",
+        "ask-many N TITLE": "the same, N requests that are open together; says all answers at the end",
+        "options JSON": "the options of the session's requests from now on: a list",
+        "ask-by-id [KIND] TITLE": "a tool call (execute), then a request with its toolCallId alone",
+        "ask-short TITLE": 'a tool call, then a request with the title "Bash" and no kind',
+        "ask-as KIND KIND TITLE": "a tool call of the first kind, then a request that says the second",
+        "ask-updated KIND KIND TITLE": "the same by an update, then a request with the toolCallId alone",
+        "ask-raw JSON": "a request with this toolCall; an object without a toolCallId gets one",
+        "ask-child TITLE": "a tool call, a request and updates, all of the session child-1",
+        "ask-edit PATH TEXT": "with the diff, and writes the file on allow; TEXT has Python's escapes, as \\n",
+        "ask-edit-by-id PATH TEXT": "the same; the diff is announced, and the request has the id alone",
+        "ask-terminal CMD": "runs CMD in the client's terminal on allow; runs it unasked if there is none",
+        "ask-user QUESTION": "red, green or blue: by a form, or by a permission request to a client without",
+        "elicit": "for a name, by a form",
+        "elicit-choice": "for one of three colors, by a form",
+        "elicit-boolean": "for yes or no, by a form",
+        "elicit-form": "for seven fields of all types, two of them required, some with defaults",
+        "elicit-url URL": "to open it, and says that it is complete once that is accepted",
+        "elicit-raw JSON": "with these params; a missing sessionId is added",
         "unknown-request": "something that no client knows, and says the error",
+    },
+    "What it does (and nobody was asked)": {
+        "run CMD": "a shell runs it, as a tool call with its output; says the exit code",
+        "edit PATH TEXT": "writes the file, as a tool call with the diff",
+        "terminal CMD": "the client's terminal runs it; says the output and the exit code, or the error",
+        "fs-read PATH": "the client reads the file; says its text, or the error",
+        "fs-write PATH TEXT": "the client writes the file; says `written`, or the error",
     },
     "How long it takes": {
         "wait SECONDS": "says nothing for so long",
@@ -85,6 +112,6 @@ def help_text(flags: dict[str, str]) -> str:
     parts = [HEAD]
     for title, entries in {**ACTION_HELP, "Flags": flags}.items():
         parts.append(f"{title}:")
-        parts += [f"  {entry:<22} {what}" for entry, what in entries.items()]
+        parts += [f"  {entry:<29} {what}" for entry, what in entries.items()]
         parts.append("")
     return "\n".join(parts).rstrip()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trio_broker.testing.scripted_agent.stdio import Json
 
 if TYPE_CHECKING:
-    from trio_broker.testing.scripted_agent.actions import Turn
+    from trio_broker.testing.scripted_agent.turn import BaseTurn
 
 STORED_UPDATES = (
     "user_message_chunk",
@@ -31,13 +31,13 @@ class SessionStore:
     def create(self, session: str, cwd: str) -> None:
         self._append(session, cwd)
 
-    def record_turn(self, session: str, turn: Turn) -> None:
+    def record_turn(self, session: str, turn: BaseTurn) -> None:
         """Remember the prompt of a turn, and all that the agent will say in it."""
         for block in turn.params["prompt"]:
             self._append(session, {"sessionUpdate": "user_message_chunk", "content": block})
 
         def store_update(update: Json) -> None:
-            if update["sessionUpdate"] in STORED_UPDATES:
+            if update.get("sessionUpdate") in STORED_UPDATES:
                 self._append(session, update)
 
         turn.on_update = store_update

@@ -26,6 +26,19 @@ class RpcError(Exception):
         self.error: Json = {"code": code, "message": message} | ({} if data is None else {"data": data})
 
 
+class PendingResponse:
+    """The response to a request of ours, as soon as it is `answered`."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.message: Json = {}
+
+    def wait(self) -> Json:
+        """The response, whole; blocks this thread until it is here."""
+        self.answered.wait()
+        return self.message
+
+
 class StdioConnection:
     """JSON-RPC over stdin and stdout: one thread reads, any thread writes and asks."""
 
@@ -34,7 +47,7 @@ class StdioConnection:
         self.stopped_reading = False
         self.on_chunk: Callable[[], None] = lambda: None
         self._writing = threading.Lock()
-        self._pending: dict[str, tuple[threading.Event, Json]] = {}
+        self._pending: dict[str, PendingResponse] = {}
         self._next = 0
         self._log = log
 
@@ -65,12 +78,15 @@ class StdioConnection:
 
     def request(self, method: str, params: Json, id: object = None) -> Json:
         """The response to a request of ours, whole; blocks this thread until it is here."""
+        return self.begin_request(method, params, id).wait()
+
+    def begin_request(self, method: str, params: Json, id: object = None) -> PendingResponse:
+        """Send a request; its response can be waited for later."""
         if id is None:
             id, self._next = self._next, self._next + 1
-        answered, response = self._pending[json.dumps(id)] = (threading.Event(), {})
+        pending = self._pending[json.dumps(id)] = PendingResponse()
         self.send({"id": id, "method": method, "params": params})
-        answered.wait()
-        return response
+        return pending
 
     def serve(self, handle: Callable[[Json], object], background: Callable[[Json], bool]) -> None:
         """Handle each line of stdin until its end.
@@ -103,9 +119,8 @@ class StdioConnection:
 
     def _receive_response(self, message: Json) -> None:
         if found := self._pending.pop(json.dumps(message.get("id")), None):
-            answered, response = found
-            response.update(message)
-            answered.set()
+            found.message.update(message)
+            found.answered.set()
 
     def _lines(self) -> Iterator[bytes]:
         parts: list[bytes] = []

@@ -25,6 +25,7 @@ async def test_a_planted_fault_is_found(check: Check, assert_found: AssertFound)
     [
         ("ask.reject/asks-only", Verdict.FAIL, "the turn ended while its question was open"),
         ("ask.cancel/asks-only", Verdict.FAIL, "the turn ended while its question was open"),
+        ("ask.reject/early", Verdict.FAIL, "was told as completed while its question was open"),
         ("ask.reject/does", Verdict.FAIL, "and the tool call was told as completed all the same"),
     ],
 )

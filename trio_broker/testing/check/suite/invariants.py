@@ -16,12 +16,18 @@ from trio_broker.testing.check.conversation import Conversation, Direction, Fram
 
 TRANSPORTS, EXTENSIBILITY, OVERVIEW = f"{ACP}transports", f"{ACP}extensibility", f"{ACP}overview"
 SCHEMA, TURN, INITIALIZATION = f"{ACP}schema", f"{ACP}prompt-turn", f"{ACP}initialization"
+TOOLS = f"{ACP}tool-calls#requesting-permission"
 JSONRPC = "https://www.jsonrpc.org/specification"
 OF_A_TURN = ("agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan")
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
-OFFERED = (
-    "session/request_permission",
-)  # by a client without capabilities; all other requests of ACP need one
+NEEDS = {  # the client capability of a request; elicitation/create needs that of its mode
+    "fs/read_text_file": ("fs", "readTextFile"),
+    "fs/write_text_file": ("fs", "writeTextFile"),
+    **dict.fromkeys(
+        [f"terminal/{verb}" for verb in ("create", "output", "wait_for_exit", "kill", "release")],
+        ("terminal",),
+    ),
+}
 
 
 def only_acp(conversation: Conversation) -> str:
@@ -100,12 +106,74 @@ def methods(conversation: Conversation) -> str:
 
 
 def capabilities(conversation: Conversation) -> str:
-    known = schema.methods("client", "Request")
-    for message in _messages(conversation):
-        method = message.get("method")
-        if "id" in message and method in known and method not in OFFERED:
-            return f"it sent {method}, and this client had not said that it can do that"
+    offered: object = {}
+    for frame in conversation.frames:
+        message = frame.message
+        if not isinstance(message, dict):
+            continue
+        params = message.get("params")
+        if frame.direction is Direction.SENT and message.get("method") == "initialize":
+            offered = params.get("clientCapabilities") if isinstance(params, dict) else {}
+        elif frame.direction is Direction.RECEIVED and "id" in message:
+            need = _need(message.get("method"), params)
+            if need and not _has(offered, need):
+                name = ".".join(need)
+                return f"it sent {message['method']}, which needs {name}, and this client does not offer that"
     return ""
+
+
+def _need(method: object, params: object) -> tuple[str, ...]:
+    """The path of the client capability that a request needs; an extension's needs none."""
+    mode = str(params.get("mode")) if isinstance(params, dict) else ""
+    if method == "elicitation/create" and not mode.startswith("_"):
+        return ("elicitation", mode)
+    return NEEDS.get(str(method), ())
+
+
+def _has(capabilities: object, path: tuple[str, ...]) -> bool:
+    """Whether a capability is there: true, or an object, which may be empty."""
+    for name in path:
+        capabilities = capabilities.get(name) if isinstance(capabilities, dict) else None
+    return capabilities is True or isinstance(capabilities, dict)
+
+
+def options(conversation: Conversation) -> str:
+    for message, params in _permission_requests(conversation):
+        found = params.get("options")
+        ids = (
+            [one.get("optionId") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        )
+        if not ids:
+            return f"a question without options: {_short(message)}"
+        if len(set(map(str, ids))) != len(ids):
+            return f"two options of a question have the same optionId: {_short(message)}"
+    return ""
+
+
+def tool_calls(conversation: Conversation) -> str:
+    """The request has an update of the tool call: what was announced need not be repeated, a title has to be there."""
+    titled: set[tuple[str, str]] = set()
+    for message in _messages(conversation):
+        params = message.get("params")
+        if not isinstance(params, dict):
+            continue
+        asks = message.get("method") == "session/request_permission"
+        call = params.get("toolCall" if asks else "update")
+        if not isinstance(call, dict) or not (asks or _tag(params) in ("tool_call", "tool_call_update")):
+            continue
+        key = (str(params.get("sessionId")), str(call.get("toolCallId")))
+        if isinstance(call.get("title"), str):
+            titled.add(key)
+        elif asks and key not in titled:
+            return f"a question about a tool call that was not announced, and has no title: {_short(message)}"
+    return ""
+
+
+def _permission_requests(conversation: Conversation) -> Iterator[tuple[Json, Json]]:
+    """Each permission request with its params."""
+    for message in _messages(conversation):
+        if message.get("method") == "session/request_permission" and isinstance(message.get("params"), dict):
+            yield message, message["params"]
 
 
 def replies(conversation: Conversation) -> str:
@@ -240,6 +308,13 @@ CHECKS = (
     Check("messages.envelope", "every message is one of JSON-RPC 2.0", JSONRPC, judge=envelope),
     Check("messages.schema", "what it sends fits the schema of ACP v1", SCHEMA, judge=fits_schema),
     Check("messages.methods", "its methods are those of ACP, or begin with _", EXTENSIBILITY, judge=methods),
+    Check("ask.options", "a question has options, each with an id of its own", TOOLS, judge=options),
+    Check(
+        "ask.tool-call",
+        "a question is about a tool call that was announced, or has a title",
+        TOOLS,
+        judge=tool_calls,
+    ),
     Check(
         "messages.capabilities",
         "it asks nothing that the client can't do",

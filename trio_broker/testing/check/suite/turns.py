@@ -54,7 +54,7 @@ async def cancel(context: CheckContext) -> str:
         except Untried:
             return await _cancel_soon(conversation, context)
         await conversation.notify("session/cancel", {"sessionId": conversation.session})
-        await _check_cancelled(conversation, prompt)
+        await check_cancelled(conversation, prompt)
         await context.wait_quiet()
     return ""
 
@@ -86,11 +86,12 @@ async def _cancel_soon(conversation: Conversation, context: CheckContext) -> str
         ]
         ignored += answered.index(behind) < answered.index(prompt)
         if ignored == REQUIRED_PROOFS:
-            await _check_cancelled(conversation, prompt, ", and it was running when the cancel was read")
+            await check_cancelled(conversation, prompt, ", and it was running when the cancel was read")
     raise Untried(TOO_SHORT, "--prompt-long")
 
 
-async def _check_cancelled(conversation: Conversation, prompt: object, hint: str = LONGER_HINT) -> None:
+async def check_cancelled(conversation: Conversation, prompt: object, hint: str = LONGER_HINT) -> None:
+    """See that a turn ends as cancelled; the hint goes behind what is wrong. Raises Failed."""
     answer = await conversation.reply(prompt, "session/prompt after session/cancel")
     if "error" in answer:
         raise Failed(f"the cancelled turn was answered with an error: {answer['error']}")
@@ -198,14 +199,17 @@ async def ask_cancelled(context: CheckContext) -> str:
         await conversation.notify("session/cancel", {"sessionId": conversation.session})
         await conversation.choose(asked, "")
         conversation.permit = lambda _: ""
-        await _check_cancelled(conversation, prompt, "")
+        await check_cancelled(conversation, prompt, "")
     return ""
 
 
 async def _permission_request(conversation: Conversation, context: CheckContext, prompt: object) -> Json:
     """The question that the turn comes to. Raises Untried if there is none, Failed if it can't be answered."""
     asked = await conversation.wait_for(
-        lambda: conversation.permission_request() or ({} if context.answered(conversation, prompt) else None),
+        lambda: (
+            conversation.agent_request("session/request_permission")
+            or ({} if context.answered(conversation, prompt) else None)
+        ),
         "question or end of the turn",
     )
     if not asked:
@@ -221,6 +225,9 @@ async def _permission_request(conversation: Conversation, context: CheckContext,
     await context.wait_quiet()
     if context.answered(conversation, prompt):
         raise Failed("the turn ended while its question was open: no answer was waited for")
+    since = next(index for index, frame in enumerate(conversation.frames) if frame.message is asked)
+    if _was_done(conversation, asked, since):
+        raise Failed("the tool call was told as completed while its question was open")
     return asked
 
 
