@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trio_broker.testing.processes.home import CONFIG, TRIO_BROKER, Home, eventually, fake_command_line
+from trio_broker.testing.processes.home import CONFIG, FAKE, TRIO_BROKER, Home, eventually, fake_command_line
 
-SHELL = json.dumps([sys.executable, str(Path(__file__).with_name("shell_agent.py"))])
 AGENTS = f"""{CONFIG}
-[agents.shell]
-command = {SHELL}
 inherit_env = ["TRIO_BROKER_HOME"]
 
 [agents.trusted]
-command = {SHELL}
+command = {json.dumps(list(FAKE))}
 inherit_env = ["TRIO_BROKER_HOME"]
 may_answer = true
 """
 FORBIDDEN = 5
-# Runs a command as an orphan in a session of its own, and leaves its exit code and its words in a file.
+# Becomes the command in its arguments, as an orphan in a session of its own.
 ORPHAN = """
-import json, os, subprocess, sys, time
+import os, sys, time
 if os.fork():
     sys.exit()
 os.setsid()
@@ -36,10 +34,7 @@ if os.fork():
     os._exit(0)
 while os.getppid() == middle:
     time.sleep(0.01)
-done = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
-with open(sys.argv[1] + "~", "w") as file:
-    json.dump({"code": done.returncode, "said": done.stdout}, file)
-os.rename(sys.argv[1] + "~", sys.argv[1])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 KNOWN = "this client runs inside the agent of session 'a', so it may "
 UNKNOWN = "this client runs inside an agent, of which session is not known, so it may "
@@ -56,24 +51,31 @@ def clean(home: Home) -> list[str]:
     return ["env", "-i", f"PATH={os.environ['PATH']}", f"TRIO_BROKER_HOME={home.path}"]
 
 
-def inside(
-    home: Home, *words: str, key: str = "a", agent: str = "shell", before: list[str] | None = None
+def run_inside(
+    home: Home, argv: list[str], agent: str = "fake", key: str = "a", before: Iterable[str] = ()
 ) -> Any:
-    """What `trio-broker WORDS` gives that the agent of a session runs."""
-    argv = json.dumps([*(before or []), *TRIO_BROKER, *words])
-    done = home.run("prompt", "-a", agent, "-s", key, "--format", "quiet", f"run {argv}")
+    """The exit code and the words of a command that the agent of a session runs, behind those of `before`."""
+    script, said, code = (home.path / name for name in ("script", "said", "code"))
+    code.unlink(missing_ok=True)
+    script.write_text(
+        f"{shlex.join(argv)} >{said} 2>&1\necho $? >{code}~\nmv {code}~ {code}\n", encoding="utf-8"
+    )
+    done = home.run("prompt", "-a", agent, "-s", key, f"run {shlex.join([*before, 'sh', str(script)])}")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    eventually(code.exists)
+    return {"code": int(code.read_text(encoding="utf-8")), "said": said.read_text(encoding="utf-8")}
 
 
-def inside_orphan(home: Home, *words: str, before: list[str] | None = None) -> Any:
+def inside(home: Home, *words: str, **more: Any) -> Any:
+    """The same of `trio-broker WORDS`."""
+    return run_inside(home, [*TRIO_BROKER, *words], **more)
+
+
+def inside_orphan(home: Home, *words: str, before: Iterable[str] = ()) -> Any:
     """The same of a process that has left its agent: it is a child of the broker."""
-    left = home.path / "left"
-    left.unlink(missing_ok=True)
-    argv = json.dumps([*(before or []), sys.executable, "-c", ORPHAN, str(left), *TRIO_BROKER, *words])
-    home.run("prompt", "-a", "shell", "-s", "a", f"run {argv}")
-    eventually(left.exists)
-    return json.loads(left.read_text(encoding="utf-8"))
+    program = home.path / "orphan.py"
+    program.write_text(ORPHAN, encoding="utf-8")
+    return inside(home, *words, before=[*before, sys.executable, str(program)])
 
 
 def question(home: Home) -> str:
@@ -90,15 +92,17 @@ def history(home: Home, key: str) -> str:
 
 def test_it_does_not_answer_its_own_question(home: Home) -> None:
     """Seen with a real agent: it ran `trio-broker allow`, and the history said "by owner"."""
-    argv = json.dumps([*TRIO_BROKER, "allow"])
-    home.run("prompt", "-a", "shell", "-s", "a", "--no-wait", "--ask", f"ask {argv}")
-    done = home.run("wait", "-s", "a", "--match", '"said"', "--since", "1")
-    assert done.returncode == 0, done.stderr
+    script, said = home.path / "answer", home.path / "said"
+    broker = shlex.join(TRIO_BROKER)
+    script.write_text(
+        f"{broker} wait -s a --until ask\n{broker} allow >{said}~ 2>&1\nmv {said}~ {said}\n", encoding="utf-8"
+    )
+    home.run("prompt", "-s", "a", "--no-wait", "--ask", f"run sh {script} >/dev/null 2>&1 &; ask edit it")
+    eventually(said.exists)
+    assert f"{KNOWN}not answer questions" in said.read_text(encoding="utf-8")
     assert len(home.json("pending")["asks"]) == 1
-    assert home.run("allow").returncode == 0
-    assert home.run("wait", "-s", "a").returncode == 0
-    shown = history(home, "a")
-    assert f"{KNOWN}not answer questions" in shown and shown.count("by owner") == 1
+    assert home.run("allow").returncode == 0 and home.run("wait", "-s", "a").returncode == 0
+    assert history(home, "a").count("by owner") == 1
 
 
 def test_what_is_the_owners_is_refused_with_the_true_cause(home: Home) -> None:
@@ -127,7 +131,7 @@ def test_what_is_the_owners_is_refused_with_the_true_cause(home: Home) -> None:
     for words in attempts:
         done = inside(home, *words)
         assert done["code"] == FORBIDDEN and KNOWN in done["said"], (words, done)
-        assert "set may_answer = true in [agents.shell]" in done["said"], (words, done)
+        assert "set may_answer = true in [agents.fake]" in done["said"], (words, done)
         assert "the token" not in done["said"] and "--scope" not in done["said"], (words, done)
     assert [one["askId"] for one in home.json("pending")["asks"]] == [ask]
     assert home.session("b")["phase"] == "waiting" and home.session("b")["queue"] == 0
@@ -143,7 +147,7 @@ def test_it_does_not_act_on_its_own_session(home: Home) -> None:
         ("prompt", "-s", "a", "--if-busy", "interrupt", "say no"),
         ("sessions", "close", "-s", "a"),
         ("sessions", "restart", "-s", "a"),
-        ("sessions", "new", "-a", "shell", "-s", "a"),
+        ("sessions", "new", "-a", "fake", "-s", "a"),
     ]
     for words in attempts:
         done = inside(home, *words)
@@ -199,7 +203,8 @@ with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encod
 def test_a_bridge_that_it_starts_is_a_client_as_any_other(home: Home) -> None:
     home.run("prompt", "-s", "b", "say hi")
     session = home.session("b")["sessionId"]
-    done = inside(home, "acp", "-a", "fake", before=[sys.executable, "-c", CLIENT, session])
+    client = [sys.executable, "-c", CLIENT, session]
+    done = run_inside(home, [*client, *TRIO_BROKER, "acp", "-a", "fake"])
     initialized, loaded, mode = map(json.loads, done["said"].splitlines())
     assert "result" in initialized and "result" in loaded
     assert f"{KNOWN}not answer questions" in mode["error"]["message"]
@@ -239,7 +244,7 @@ def test_it_opens_sessions_in_its_own_directory_only(home: Home, tmp_path: Path)
     mine, other = tmp_path / "mine", tmp_path / "other"
     mine.mkdir()
     other.mkdir()
-    assert home.run("sessions", "new", "-a", "shell", "-s", "a", "--cwd", str(mine)).returncode == 0
+    assert home.run("sessions", "new", "-a", "fake", "-s", "a", "--cwd", str(mine)).returncode == 0
     words = ("sessions", "new", "-a", "fake", "-s")
     done = inside(home, *words, "o", "--cwd", str(other))
     assert done["code"] == FORBIDDEN and f"open sessions only within {mine}, not in '{other}'" in done["said"]
@@ -251,7 +256,7 @@ def test_it_opens_sessions_in_its_own_directory_only(home: Home, tmp_path: Path)
 
 def test_a_hook_and_what_it_leaves_behind_answer_as_the_owner(home: Home) -> None:
     """Such as a dialog on the desktop, which is there for longer than a hook may run."""
-    argv = json.dumps([sys.executable, "-c", ORPHAN, str(home.path / "left"), *TRIO_BROKER, "allow"])
+    argv = json.dumps([sys.executable, "-c", ORPHAN, *TRIO_BROKER, "allow"])
     home.config.write_text(f"{AGENTS}\n[policy]\nnotify = {argv}\n", encoding="utf-8")
     home.run("prompt", "-s", "b", "--no-wait", "--ask", "ask edit it; say done")
     home.until("b", "idle")
@@ -261,7 +266,7 @@ def test_a_hook_and_what_it_leaves_behind_answer_as_the_owner(home: Home) -> Non
 def test_the_agent_of_another_broker_is_nobody_in_particular(home: Home) -> None:
     """An agent that starts a broker of its own is the owner there."""
     with Home() as other:
-        home.run("sessions", "new", "-a", "shell", "-s", "a")
+        home.run("sessions", "new", "-a", "fake", "-s", "a")
         before = ["env", f"TRIO_BROKER_HOME={other.path}"]
         assert inside(home, "up", before=before)["code"] == 0
         assert inside(home, "token", "new", "--name", "t", "--scope", "admin", before=before)["code"] == 0
