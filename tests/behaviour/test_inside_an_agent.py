@@ -23,6 +23,7 @@ inherit_env = ["TRIO_BROKER_HOME"]
 may_answer = true
 """
 FORBIDDEN = 5
+BATCH = 6  # commands
 # Becomes the command in its arguments, as an orphan in a session of its own.
 ORPHAN = """
 import os, sys, time
@@ -52,30 +53,40 @@ def clean(home: Home) -> list[str]:
 
 
 def run_inside(
-    home: Home, argv: list[str], agent: str = "fake", key: str = "a", before: Iterable[str] = ()
-) -> Any:
-    """The exit code and the words of a command that the agent of a session runs, behind those of `before`."""
-    script, said, code = (home.path / name for name in ("script", "said", "code"))
-    code.unlink(missing_ok=True)
-    script.write_text(
-        f"{shlex.join(argv)} >{said} 2>&1\necho $? >{code}~\nmv {code}~ {code}\n", encoding="utf-8"
-    )
+    home: Home, *commands: list[str], agent: str = "fake", key: str = "a", before: Iterable[str] = ()
+) -> list[Any]:
+    """The exit code and the words of each command; the agent of a session runs them, behind the words of `before`."""
+    script, codes, said = (home.path / name for name in ("script", "codes", "said"))
+    codes.unlink(missing_ok=True)
+    lines = [f"{shlex.join(argv)} >{said}{n} 2>&1; echo $? >>{codes}~" for n, argv in enumerate(commands)]
+    script.write_text("\n".join([*lines, f"mv {codes}~ {codes}"]), encoding="utf-8")
     done = home.run("prompt", "-a", agent, "-s", key, f"run {shlex.join([*before, 'sh', str(script)])}")
     assert done.returncode == 0, done.stderr
-    eventually(code.exists)
-    return {"code": int(code.read_text(encoding="utf-8")), "said": said.read_text(encoding="utf-8")}
+    eventually(codes.exists)
+    texts = [Path(f"{said}{n}").read_text(encoding="utf-8") for n, _ in enumerate(commands)]
+    return [
+        {"code": int(code), "said": text}
+        for code, text in zip(codes.read_text(encoding="utf-8").split(), texts, strict=True)
+    ]
+
+
+def inside_all(home: Home, *attempts: tuple[str, ...], **more: Any) -> list[Any]:
+    """The same of `trio-broker WORDS`, of one after the other, so many in one turn that it ends in time."""
+    commands = [[*TRIO_BROKER, *words] for words in attempts]
+    batches = [commands[n : n + BATCH] for n in range(0, len(commands), BATCH)]
+    return [done for batch in batches for done in run_inside(home, *batch, **more)]
 
 
 def inside(home: Home, *words: str, **more: Any) -> Any:
-    """The same of `trio-broker WORDS`."""
-    return run_inside(home, [*TRIO_BROKER, *words], **more)
+    """The same of one of them."""
+    return inside_all(home, words, **more)[0]
 
 
-def inside_orphan(home: Home, *words: str, before: Iterable[str] = ()) -> Any:
+def inside_orphan(home: Home, *attempts: tuple[str, ...], before: Iterable[str] = ()) -> list[Any]:
     """The same of a process that has left its agent: it is a child of the broker."""
     program = home.path / "orphan.py"
     program.write_text(ORPHAN, encoding="utf-8")
-    return inside(home, *words, before=[*before, sys.executable, str(program)])
+    return inside_all(home, *attempts, before=[*before, sys.executable, str(program)])
 
 
 def question(home: Home) -> str:
@@ -128,8 +139,7 @@ def test_what_is_the_owners_is_refused_with_the_true_cause(home: Home) -> None:
         ("down",),
         ("down", "--drain"),
     ]
-    for words in attempts:
-        done = inside(home, *words)
+    for words, done in zip(attempts, inside_all(home, *attempts), strict=True):
         assert done["code"] == FORBIDDEN and KNOWN in done["said"], (words, done)
         assert "set may_answer = true in [agents.fake]" in done["said"], (words, done)
         assert "the token" not in done["said"] and "--scope" not in done["said"], (words, done)
@@ -149,27 +159,28 @@ def test_it_does_not_act_on_its_own_session(home: Home) -> None:
         ("sessions", "restart", "-s", "a"),
         ("sessions", "new", "-a", "fake", "-s", "a"),
     ]
-    for words in attempts:
-        done = inside(home, *words)
+    for words, done in zip(attempts, inside_all(home, *attempts), strict=True):
         assert done["code"] == FORBIDDEN, (words, done)
         assert f"{KNOWN}look at session 'a' but not act on it" in done["said"], (words, done)
-    assert history(home, "a").count("prompt ") == len(attempts), "and nothing else"
-    for words in (
+    assert history(home, "a").count("prompt ") == 2, "those of the test, and nothing else"
+    looks = [
         ("status",),
         ("sessions", "history", "-s", "a"),
         ("logs", "-s", "a"),
         ("queue", "list", "-s", "a"),
-    ):
-        assert inside(home, *words)["code"] == 0, words
+    ]
+    assert [done["code"] for done in inside_all(home, *looks)] == [0, 0, 0, 0]
 
 
 def test_it_looks_prompts_and_waits_elsewhere_in_its_own_name(home: Home) -> None:
     ask = question(home)
-    assert ask in inside(home, "pending")["said"] and "waiting" in inside(home, "status")["said"]
+    pending, status = inside_all(home, ("pending",), ("status",))
+    assert ask in pending["said"] and "waiting" in status["said"]
     assert home.run("allow", ask).returncode == 0
-    assert inside(home, "wait", "-s", "b")["code"] == 0
-    done = inside(home, "prompt", "-s", "b", "--format", "quiet", "say hello")
-    assert done == {"code": 0, "said": "hello\n"}
+    waited, prompted = inside_all(
+        home, ("wait", "-s", "b"), ("prompt", "-s", "b", "--format", "quiet", "say hello")
+    )
+    assert waited["code"] == 0 and prompted == {"code": 0, "said": "hello\n"}
     assert '"author":"agent of session \'a\'/client-' in home.run("sessions", "export", "-s", "b").stdout
 
 
@@ -204,7 +215,7 @@ def test_a_bridge_that_it_starts_is_a_client_as_any_other(home: Home) -> None:
     home.run("prompt", "-s", "b", "say hi")
     session = home.session("b")["sessionId"]
     client = [sys.executable, "-c", CLIENT, session]
-    done = run_inside(home, [*client, *TRIO_BROKER, "acp", "-a", "fake"])
+    (done,) = run_inside(home, [*client, *TRIO_BROKER, "acp", "-a", "fake"])
     initialized, loaded, mode = map(json.loads, done["said"].splitlines())
     assert "result" in initialized and "result" in loaded
     assert f"{KNOWN}not answer questions" in mode["error"]["message"]
@@ -214,30 +225,37 @@ def test_a_bridge_that_it_starts_is_a_client_as_any_other(home: Home) -> None:
 def test_a_child_is_known_by_its_parents_whatever_its_environment(home: Home, way: str) -> None:
     ask = question(home)
     before = (clean(home) if "env" in way else []) + (["setsid", "-w"] if "setsid" in way else [])
-    done = inside(home, "allow", ask, before=before)
-    assert done["code"] == FORBIDDEN and f"{KNOWN}not answer questions" in done["said"]
-    assert "look at session 'a'" in inside(home, "prompt", "-s", "a", "say no", before=before)["said"]
+    allow, own, other = inside_all(
+        home,
+        ("allow", ask),
+        ("prompt", "-s", "a", "say no"),
+        ("prompt", "-s", "b", "--no-wait", "say more"),
+        before=before,
+    )
+    assert allow["code"] == FORBIDDEN and f"{KNOWN}not answer questions" in allow["said"]
+    assert own["code"] == FORBIDDEN and "look at session 'a'" in own["said"] and other["code"] == 0
 
 
 def test_an_orphan_is_known_by_its_tag(home: Home) -> None:
     ask = question(home)
-    done = inside_orphan(home, "allow", ask)
-    assert done["code"] == FORBIDDEN and f"{KNOWN}not answer questions" in done["said"]
-    assert inside_orphan(home, "prompt", "-s", "b", "--no-wait", "say more")["code"] == 0
-    assert "look at session 'a'" in inside_orphan(home, "prompt", "-s", "a", "say no")["said"]
+    allow, own, other = inside_orphan(
+        home, ("allow", ask), ("prompt", "-s", "a", "say no"), ("prompt", "-s", "b", "--no-wait", "say more")
+    )
+    assert allow["code"] == FORBIDDEN and f"{KNOWN}not answer questions" in allow["said"]
+    assert own["code"] == FORBIDDEN and "look at session 'a'" in own["said"] and other["code"] == 0
 
 
 def test_an_orphan_without_a_tag_only_looks(home: Home) -> None:
     """Any session could be its own, so it acts on none."""
     ask = question(home)
-    before = clean(home)
-    done = inside_orphan(home, "allow", ask, before=before)
-    assert done["code"] == FORBIDDEN and f"{UNKNOWN}not answer questions" in done["said"]
-    for words in (("prompt", "-s", "b", "say no"), ("prompt", "-s", "new", "say no"), ("cancel", "-s", "b")):
-        done = inside_orphan(home, *words, before=before)
-        assert done["code"] == FORBIDDEN and f"{UNKNOWN}not do more than look" in done["said"], words
-    assert inside_orphan(home, "down", before=before)["code"] == FORBIDDEN
-    assert ask in inside_orphan(home, "pending", before=before)["said"]
+    attempts = [("prompt", "-s", "b", "say no"), ("prompt", "-s", "new", "say no"), ("cancel", "-s", "b")]
+    allow, down, pending, *done = inside_orphan(
+        home, ("allow", ask), ("down",), ("pending",), *attempts, before=clean(home)
+    )
+    assert allow["code"] == FORBIDDEN and f"{UNKNOWN}not answer questions" in allow["said"]
+    assert down["code"] == FORBIDDEN and ask in pending["said"]
+    for one in done:
+        assert one["code"] == FORBIDDEN and f"{UNKNOWN}not do more than look" in one["said"]
 
 
 def test_it_opens_sessions_in_its_own_directory_only(home: Home, tmp_path: Path) -> None:
@@ -246,12 +264,17 @@ def test_it_opens_sessions_in_its_own_directory_only(home: Home, tmp_path: Path)
     other.mkdir()
     assert home.run("sessions", "new", "-a", "fake", "-s", "a", "--cwd", str(mine)).returncode == 0
     words = ("sessions", "new", "-a", "fake", "-s")
-    done = inside(home, *words, "o", "--cwd", str(other))
-    assert done["code"] == FORBIDDEN and f"open sessions only within {mine}, not in '{other}'" in done["said"]
-    assert KNOWN in done["said"] and home.session("o") is None
-    assert inside(home, *words, "m", "--cwd", str(mine))["code"] == 0
-    assert inside(home, "prompt", "-s", "m", "--format", "quiet", "say hi") == {"code": 0, "said": "hi\n"}
-    assert inside(home, "sessions", "close", "-s", "m")["code"] == 0, "it has opened that one"
+    refused, opened, prompted, closed = inside_all(
+        home,
+        (*words, "o", "--cwd", str(other)),
+        (*words, "m", "--cwd", str(mine)),
+        ("prompt", "-s", "m", "--format", "quiet", "say hi"),
+        ("sessions", "close", "-s", "m"),
+    )
+    assert refused["code"] == FORBIDDEN and KNOWN in refused["said"] and home.session("o") is None
+    assert f"open sessions only within {mine}, not in '{other}'" in refused["said"]
+    assert opened["code"] == 0 and prompted == {"code": 0, "said": "hi\n"}
+    assert closed["code"] == 0, "it has opened that one"
 
 
 def test_a_hook_and_what_it_leaves_behind_answer_as_the_owner(home: Home) -> None:
@@ -266,9 +289,6 @@ def test_a_hook_and_what_it_leaves_behind_answer_as_the_owner(home: Home) -> Non
 def test_the_agent_of_another_broker_is_nobody_in_particular(home: Home) -> None:
     """An agent that starts a broker of its own is the owner there."""
     with Home() as other:
-        home.run("sessions", "new", "-a", "fake", "-s", "a")
         before = ["env", f"TRIO_BROKER_HOME={other.path}"]
-        assert inside(home, "up", before=before)["code"] == 0
-        assert inside(home, "token", "new", "--name", "t", "--scope", "admin", before=before)["code"] == 0
-        assert other.run("token", "list").returncode == 0
-        assert inside(home, "down", before=before)["code"] == 0
+        words = [("up",), ("token", "new", "--name", "t", "--scope", "admin"), ("token", "list"), ("down",)]
+        assert [done["code"] for done in inside_all(home, *words, before=before)] == [0, 0, 0, 0]
