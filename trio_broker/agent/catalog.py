@@ -36,6 +36,12 @@ class AgentSpec:
     source: str = "config"
     may_answer: bool = False
 
+    @property
+    def login_command(self) -> str:
+        """The command that runs this agent's login in a terminal."""
+        named = f"-- {shlex.join(self.argv)}" if self.source == "command" else shlex.quote(self.name)
+        return f"trio-broker agents login {named}"
+
 
 @attrs.frozen
 class Builtin:

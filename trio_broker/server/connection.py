@@ -21,6 +21,7 @@ from trio_broker.errors import BadMessage, BrokerError, CallCancelled
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, CloseReason, Outcome
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.auth_methods import error_for_client
 from trio_broker.protocol.extensions import EVENT, META_KEY, METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
 from trio_broker.protocol.pending import IncomingIds, OnReply, PendingRequests, Reply
@@ -190,7 +191,11 @@ class Connection:
     def fail(self, message: Message, error: BrokerError, after: Cursor | None = None) -> None:
         """Answer a request with an error; an agent's own error keeps its code, message and data (RACES C18)."""
         self._release(message)
-        self.outbox.put(jsonrpc.exception_response(message.id, error), after)
+        self._send_error(message, jsonrpc.error_object(error.rpc_code, error.message, error.data()), after)
+
+    def _send_error(self, message: Message, error: bytes, after: Cursor | None) -> None:
+        error = error_for_client(error, self.client_capabilities)
+        self.outbox.put(jsonrpc.error_response(message.id or b"null", error), after)
 
     def _release(self, message: Message) -> None:
         id = message.id or b"null"
@@ -209,7 +214,7 @@ class Connection:
             self.reply(message, reply.result or b"null", after)
         else:
             self._release(message)
-            self.outbox.put(jsonrpc.error_response(message.id or b"null", reply.error), after)
+            self._send_error(message, reply.error, after)
 
     # As a listener: what the broker asks this client
 

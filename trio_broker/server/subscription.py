@@ -88,7 +88,7 @@ class Subscriptions:
             frames = (
                 record.data
                 if self.events or record.plain
-                else downgrade_updates(record.data, self.capabilities)
+                else downgrade_updates(record.data, self.capabilities, record.first)
             )
         elif self.events:
             frames = event_frame(session.session_id, session.key, record)

@@ -77,8 +77,8 @@ class ToolCall:
 class ToolCalls:
     """The latest tool calls of a session, by the session id they came under and their own id.
 
-        An id names a call only while that call is open: agents use constant ids, or count anew in every turn. So an
-        announcement under an id whose call has ended, or is of an earlier turn, begins another call, and so does a request
+        An id names a call only while that call is open: agents use constant ids, or begin to count in every turn. So an
+    announcement under an id whose call has ended, or is of an earlier turn, begins another call. So does a request
     under an id of an earlier turn, unless its call was announced and still waits for its request.
     """
 

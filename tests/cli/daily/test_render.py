@@ -69,3 +69,31 @@ def test_a_notice_and_a_plan_stand_on_lines_of_their_own(capsys: pytest.CaptureF
     empty = update(sessionUpdate="plan", entries="none")
     text = shown("text", capsys, update(**chunk), update(**plan), update(**notice), empty)
     assert text == "so\n[plan]\n  - [pending] go\n[notice] it waits\n[plan]\n[done] end_turn\n"
+
+
+def test_a_notice_has_its_severity_and_its_description(capsys: pytest.CaptureFixture[str]) -> None:
+    notice = {"sessionUpdate": "notice", "severity": "warning", "title": "it waits", "description": "40 s\nx"}
+    compaction = {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "failed"}
+    text = shown("text", capsys, update(**notice), update(**compaction))
+    assert text == (
+        "[notice, warning] it waits: 40 s\n  x\n"
+        "[compaction] the agent could not compact its context\n[done] end_turn\n"
+    )
+
+
+def test_quiet_output_is_the_answer_alone_and_a_notice_is_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quiet = renderer("quiet")
+    for fields in (
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "yes"}},
+        {"sessionUpdate": "notice", "severity": "warning", "title": "it waits\x1b[2J"},
+        {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "in_progress"},
+        {"sessionUpdate": "compaction_summary_chunk", "content": {"type": "text", "text": "summed up"}},
+    ):
+        line = {"jsonrpc": "2.0", "method": "session/update", "params": update(**fields)}
+        quiet.message(parse_envelope(json.dumps(line).encode()))
+    quiet.end("end_turn")
+    out, err = capsys.readouterr()
+    assert out == "yes\n"
+    assert err == "[notice, warning] it waits\\x1b[2J\n[compaction] the agent compacts its context\n"

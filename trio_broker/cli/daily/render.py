@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from trio_broker.cli.events import content_text, session_update
-from trio_broker.cli.output import safe, safe_json, safe_lines
+from trio_broker.cli.output import print_stderr, safe, safe_json, safe_lines
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.protocol.notices import COMPACTION, NOTICE, notice_label, notice_text
 
-STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2", "notice": "33"}
+STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2"}
+NOTICE_STYLE = "33"
 FINAL = ("completed", "failed")
 
 
@@ -48,7 +50,7 @@ class Json:
 
 
 class Quiet:
-    """The text of the answer, when the turn has ended."""
+    """The text of the answer, when the turn has ended. Notices go to stderr at once: they are not the answer."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -57,6 +59,8 @@ class Quiet:
         update = session_update(message)
         if update.get("sessionUpdate") == "agent_message_chunk":
             self.parts.append(content_text(update.get("content")))
+        elif update.get("sessionUpdate") in (NOTICE, COMPACTION):
+            print_stderr(f"[{safe(notice_label(update))}] {safe_lines(notice_text(update))}")
 
     def end(self, reason: str) -> None:
         text = safe_lines("".join(self.parts))
@@ -84,8 +88,9 @@ class Text:
             self._tool(update)
         elif kind == "plan":
             self._block("plan", "", _plan(update.get("entries")))
-        elif kind == "notice":
-            self._block("notice", f"{update.get('title')}", [])
+        elif kind in (NOTICE, COMPACTION):
+            head, *lines = safe_lines(notice_text(update)).split("\n")
+            self._block(safe(notice_label(update)), head, lines)
 
     def end(self, reason: str) -> None:
         self._block("done", reason, [])
@@ -113,7 +118,7 @@ class Text:
         self.at_start = True
 
     def _paint(self, tag: str, text: str) -> str:
-        return f"\x1b[{STYLES[tag]}m{text}\x1b[0m" if self.colour else text
+        return f"\x1b[{STYLES.get(tag, NOTICE_STYLE)}m{text}\x1b[0m" if self.colour else text
 
     def _tool(self, update: dict[str, Any]) -> None:
         id = str(update.get("toolCallId"))

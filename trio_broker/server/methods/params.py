@@ -140,6 +140,15 @@ class RestartParams:
 
 
 @attrs.frozen
+class LaunchParams:
+    """An agent by its name or its `command`. `cwd`: where it is started if its configuration names no directory."""
+
+    cwd: str
+    agent: str | None = None
+    command: list[str] | None = None
+
+
+@attrs.frozen
 class ShutdownParams:
     drain: bool = False
 
