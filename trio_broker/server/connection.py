@@ -14,7 +14,7 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
-from trio_broker.auth.grant import OWNER, Grant, Scope, require_scope
+from trio_broker.auth.grant import OWNER, Grant, require_scope
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import SessionDefaults
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled
@@ -93,7 +93,7 @@ class Connection:
     _ids: IncomingIds = attrs.field(factory=IncomingIds)
 
     def __attrs_post_init__(self) -> None:
-        self.subscriptions = Subscriptions(self, self.outbox, self.grant.may(Scope.ANSWER))
+        self.subscriptions = Subscriptions(self, self.outbox, self.grant)
 
     # From the client
 

@@ -107,6 +107,7 @@ def _agent_details(state: State, spec: AgentSpec) -> dict[str, Any]:
         "program": shutil.which(spec.argv[0]),
         "cwd": spec.cwd,
         "startTimeout": spec.start_timeout or state.config.broker.start_timeout,
+        "mayAnswer": spec.may_answer,
         "env": sorted(spec.env),
         "inheritEnv": {one: one in os.environ for one in spec.inherit_env},
         "installed": attrs.asdict(record) if record else None,
@@ -128,6 +129,8 @@ def _detail_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("cwd", found["cwd"] or "the session's"),
         ("timeout", f"{found['startTimeout']:g} s to start"),
     ]
+    if found["mayAnswer"]:
+        lines.append(("may answer", "what it runs has your rights: it can answer its own questions"))
     if record:
         when = time.strftime("%Y-%m-%d", time.localtime(record["installed_at"]))
         lines.append(

@@ -110,6 +110,9 @@ def allow_command(state: State, ask_id: str | None, always: bool, option_id: str
     \b
       trio-broker allow 3-17
       trio-broker allow 3-17 --always
+
+    A command that an agent runs can't answer, unless [agents.NAME] in the configuration has may_answer = true. This
+    stops mistakes, not an attacker: a program with your user id can get around it.
     """
     if always and option_id is not None:
         raise Misuse("give --always or --option, not both")

@@ -115,7 +115,7 @@ async def _wake(connection: Connection, message: Message) -> Session:
     session = connection.session(message)
     check_servers(connection.grant, message.params)
     connection.subscriptions.detach(session)
-    if connection.grant.may(Scope.PROMPT):
+    if connection.grant.may(Scope.PROMPT) and connection.grant.may_act_on(session.key):
         session.wake()
         await session.wait_ready()
     return session
