@@ -42,8 +42,9 @@ MAY_IMPORT = {
     "tui": "errors protocol client",
     "cli": "errors protocol auth.policy config agent.catalog agent.installed agent.process_tags client demo_agent",
     "cli.daily.status": "errors tui",  # `top`
-    "cli.agents.probe": "agent.catalog agent.probe",  # it starts an agent itself: no broker need run
-    "cli.daemon.doctor": "errors config agent.catalog agent.probe agent.process_tags",  # as above
+    "cli.agents.probe": "protocol agent.catalog agent.probe",  # it starts an agent itself: no broker need run
+    "cli.agents.login": "errors protocol agent.catalog agent.probe agent.spawn",  # as above, as the broker would
+    "cli.daemon.doctor": "errors protocol config agent.catalog agent.probe agent.process_tags",  # as above
     "cli.daemon.config_check": "errors config agent.installed agent.catalog transport.listeners",  # the daemon's checks
     "cli.daemon.serve": "errors config ioutil daemon",  # `serve` is the daemon
     "cli.remote.websocket_pump": "errors model transport",

@@ -9,8 +9,7 @@ import trio_broker
 PACKAGE = Path(trio_broker.__file__).parent
 TESTS = Path(__file__).parent
 
-EXEMPT = {  # modules without a test file of their own, and why
-}
+EXEMPT: dict[str, str] = {}  # modules without a test file of their own, and why
 WITHOUT_MODULE = (
     "behaviour",
     "bench",

@@ -20,6 +20,7 @@ from trio_broker.agent.installed import InstalledAgents
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.tokens import Tokens
 from trio_broker.broker.broker import Broker
+from trio_broker.broker.peer_grant import PeerGrants
 from trio_broker.config.config import Config, Durability, load
 from trio_broker.config.paths import Paths
 from trio_broker.errors import BrokerRuns, Misuse
@@ -65,9 +66,10 @@ async def run_daemon(
                     installed=InstalledAgents(paths.agents),
                     reload_config=partial(load, paths.config, must_exist=paths.config_named),
                 )
-                nursery.start_soon(orphans.reap_adopted, broker.owned_pids)
+                nursery.start_soon(orphans.reap_adopted, broker.agent_processes)
+                peers = PeerGrants(broker, process_tags.runtime_of(instance))
                 servers: list[Server] = [
-                    partial(serve_unix, broker, listener),
+                    partial(serve_unix, broker, listener, find_grant=peers.find),
                     *([partial(WebSocketServer(broker).run, listeners)] if listeners else []),
                 ]
                 await _serve_clients(broker, servers, partial(on_ready, where))

@@ -203,6 +203,91 @@ def test_another_users_process_is_no_kin(marked: Marked) -> None:
         assert not process_tags.end(tagged) and spared(process)
 
 
+def test_the_processes_above_one_are_found_up_to_the_first(marked: Marked) -> None:
+    with marked.run("sh", "-c", "sleep 600 & wait") as shell:
+        eventually(lambda: len(marked.find()) == 2)
+        (child,) = (tagged for tagged in marked.find() if tagged.pid != shell.pid)
+        chain = process_tags.ancestors(child.pid)
+        assert chain is not None
+        assert [process.pid for process in chain[:3]] == [child.pid, shell.pid, os.getpid()]
+        assert chain[0].start_time == child.start_time
+        assert chain[2:] == process_tags.ancestors(os.getpid())
+
+
+def test_a_process_that_has_ended_has_no_ancestors_and_no_tags(marked: Marked) -> None:
+    with marked.run("true") as process:
+        process.wait()
+        assert process_tags.ancestors(process.pid) is None
+        assert process_tags.tags_of(process.pid) == ("", "", "")
+
+
+def test_a_parent_that_dies_during_the_walk_does_not_cut_it_short(
+    marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child goes to another parent then, which may be the broker."""
+    read = process_tags._stat
+    with marked.run("sh", "-c", "sleep 600 & wait") as shell:
+        eventually(lambda: len(marked.find()) == 2)
+        (child,) = (tagged.pid for tagged in marked.find() if tagged.pid != shell.pid)
+
+        def read_and_kill_parent(pid: int) -> list[bytes]:
+            fields = read(pid)
+            if pid == child and shell.poll() is None:
+                shell.kill()
+                shell.wait()
+            return fields
+
+        monkeypatch.setattr(process_tags, "_stat", read_and_kill_parent)
+        chain = process_tags.ancestors(child)
+        assert chain and chain[0].pid == child and shell.pid not in [process.pid for process in chain]
+        assert parent_of(chain[-1].pid) == 0, "it ends where all do"
+
+
+def test_an_endless_line_of_parents_is_given_up(marked: Marked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_tags, "MAX_ANCESTORS", 1)
+    with marked.run(*SLEEP) as process:
+        assert process_tags.ancestors(process.pid) is None
+
+
+def test_the_tags_are_those_of_the_environment(marked: Marked) -> None:
+    with marked.run(*SLEEP, session="a") as process:
+        assert process_tags.tags_of(process.pid) == (marked.instance, "a", "")
+    with subprocess.Popen(SLEEP, env={process_tags.HOOK: "7"}) as process:
+        assert process_tags.tags_of(process.pid) == ("", "", "7")
+        process.kill()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_of_another_users_process_the_parents_are_known_and_no_tags(marked: Marked) -> None:
+    with marked.run(*SLEEP) as process:
+        chain = process_tags.ancestors(process.pid)
+        os.seteuid(NOBODY)
+        try:
+            as_nobody = process_tags.ancestors(process.pid), process_tags.tags_of(process.pid)
+        finally:
+            os.seteuid(0)
+        assert chain and as_nobody == (chain, ("", "", ""))
+
+
+def test_where_no_process_can_be_seen_there_are_no_ancestors(
+    marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No /proc, or one that hides the processes of others: those that live are told from those that have ended."""
+
+    def hidden(pid: int, name: str) -> bytes:
+        raise FileNotFoundError(pid, name)
+
+    with marked.run("true") as ended, marked.run(*SLEEP) as process:
+        ended.wait()
+        monkeypatch.setattr(process_tags, "_read", hidden)
+        assert process_tags.ancestors(process.pid) == [] and process_tags.ancestors(ended.pid) is None
+        assert process_tags.tags_of(process.pid) == ("", "", "")
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+
+
 def spared(process: subprocess.Popen[bytes]) -> bool:
     """Whether it lives, and no signal is on its way to it."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")

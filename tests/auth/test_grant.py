@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trio_broker.auth.grant import OWNER, Grant, Scope, require_scope
+from trio_broker.auth.grant import OWNER, Grant, InsideAgent, Scope, check_not_own, require_scope
 from trio_broker.errors import Forbidden
 
 
@@ -72,3 +72,32 @@ def test_the_refusal_names_the_scope_and_the_command() -> None:
 
 def test_the_digest_of_the_token_is_not_shown() -> None:
     assert "secret" not in repr(grant_of(Scope.PROMPT, token="secret"))
+
+
+def inside(session: str | None, *scopes: Scope) -> Grant:
+    return grant_of(*scopes, roots=("/srv/a",), inside=InsideAgent("it runs in x", "do y", session))
+
+
+def test_inside_an_agent_roots_limit_where_it_opens_and_not_what_it_sees() -> None:
+    grant = inside("own", Scope.PROMPT)
+    assert grant.can_see("k", "/home") and not grant.may_open_in("/home") and grant.may_open_in("/srv/a/b")
+
+
+@pytest.mark.parametrize("scope", [Scope.ANSWER, Scope.ADMIN])
+def test_inside_an_agent_a_refusal_names_that_and_no_token(scope: Scope) -> None:
+    with pytest.raises(Forbidden) as caught:
+        require_scope(inside("own", Scope.PROMPT), scope, "that")
+    assert (
+        caught.value.message.startswith("it runs in x, so it may not ")
+        and "token" not in caught.value.message
+    )
+    assert caught.value.message.endswith("(that); do y")
+
+
+def test_inside_an_agent_its_own_session_is_not_acted_on_and_if_unknown_none_is() -> None:
+    check_not_own(inside("own", Scope.PROMPT), "other")
+    check_not_own(OWNER, "own")
+    for grant, key in ((inside("own", Scope.PROMPT), "own"), (inside(None, Scope.OBSERVE), "other")):
+        assert not grant.may_act_on(key)
+        with pytest.raises(Forbidden, match=f"look at session '{key}' but not act on it; do y"):
+            check_not_own(grant, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_broker.agent import process_tags
 from trio_broker.auth.policy import Unattended
 from trio_broker.broker.notify import MAX_RUNNING, MAX_WAITING, NotifyHook
 from trio_broker.config.config import Config, PolicyConfig
@@ -39,6 +41,19 @@ async def test_the_command_gets_the_facts_as_json_on_stdin(tmp_path: Path) -> No
     with trio.fail_after(LIMIT):
         await NotifyHook(shell(f"cat > {told}")).run(facts)
     assert json.loads(told.read_text()) == facts
+
+
+async def test_it_carries_the_tag_of_a_hook_and_none_of_an_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it starts acts as the owner, also when it has left the hook."""
+    monkeypatch.setenv(process_tags.INSTANCE, "outer-1")
+    with trio.fail_after(LIMIT):
+        await NotifyHook(shell(f"env > {tmp_path / 'env'}")).run({})
+    env = (tmp_path / "env").read_text().splitlines()
+    assert f"{process_tags.HOOK}={os.getpid()}" in env and not any(
+        process_tags.INSTANCE in one for one in env
+    )
 
 
 @pytest.mark.parametrize(

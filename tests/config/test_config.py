@@ -33,6 +33,7 @@ env = {KEY = "value"}
 inherit_env = ["ANTHROPIC_API_KEY"]
 cwd = "~/work"
 start_timeout = 30
+may_answer = true
 [agents.list]
 command = ["/opt/my agent", "--acp"]
 """
@@ -100,6 +101,7 @@ def test_a_full_file(tmp_path: Path) -> None:
                 inherit_env=("ANTHROPIC_API_KEY",),
                 cwd="~/work",
                 start_timeout=30.0,
+                may_answer=True,
             ),
             "list": AgentConfig(command=("/opt/my agent", "--acp")),
         },
@@ -189,6 +191,10 @@ def test_a_full_file(tmp_path: Path) -> None:
         (
             "[agents.a]\ncommand = 'a'\nstart_timeout = 0",
             "agents.a.start_timeout: expected a finite number above 0",
+        ),
+        (
+            "[agents.a]\ncommand = 'a'\nmay_answer = 'yes'",
+            "agents.a.may_answer: expected true or false, not a string 'yes'",
         ),
         ("[agents.a]\ncommand = 'a'\ncwd = 1", "agents.a.cwd: expected a string, not a whole number 1"),
     ],

@@ -151,3 +151,10 @@ def test_the_replay_fits_the_published_schema() -> None:
     schema = {"$ref": "#/$defs/SessionUpdate", "$defs": SCHEMA["$defs"]}
     for update in found:
         jsonschema.validate(update, schema)
+
+
+def test_a_notice_is_not_replayed() -> None:
+    """ACP: notices are live events, and not the history of the session."""
+    notice: Json = {"sessionUpdate": "notice", "severity": "info", "title": "Rate limited"}
+    compaction: Json = {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "completed"}
+    assert replayed(updates(chunk("a"), notice, compaction)) == [chunk("a"), compaction]

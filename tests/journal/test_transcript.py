@@ -144,3 +144,15 @@ def test_history_has_a_place_for_what_it_has_no_words_for() -> None:
         ("text", ""),
     ]
     assert found[0]["entries"] == plan["entries"] and found[1]["update"] == new
+
+
+def test_notices_and_compactions_stand_in_words() -> None:
+    transcript = Transcript()
+    notice = {"sessionUpdate": "notice", "severity": "warning", "title": "Limited", "description": "40 s"}
+    compaction = {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "completed"}
+    transcript.feed(updates(notice, compaction))
+    found = [{name: item[name] for name in item if name not in ("n", "at")} for item in transcript.items()]
+    assert found == [
+        {"kind": "notice", "text": "Limited: 40 s", "severity": "warning"},
+        {"kind": "compaction", "text": "the agent has compacted its context", "status": "completed"},
+    ]

@@ -1,4 +1,4 @@
-"""What a client has no ability for is kept from it, or made into what it knows; everything else is left as it is."""
+"""What a client has no capability for reaches it in a form that it knows; everything else is left as it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.capabilities import (
     ClientCapabilities,
+    downgrade_replay,
     downgrade_settings,
     downgrade_updates,
     restore_boolean,
@@ -36,15 +37,72 @@ OPTIONS = line("config_option_update", configOptions=[FLAG, MODEL])
 
 
 @pytest.mark.parametrize("ability", GATED)
-def test_a_gated_update_is_for_those_who_asked_for_it(ability: str) -> None:
+def test_a_gated_update_is_text_for_a_client_without_the_capability(ability: str) -> None:
     block = WORDS + GATED[ability] + WORDS
-    assert downgrade_updates(block, NONE) == WORDS + WORDS
-    assert downgrade_updates(block, ClientCapabilities(**{ability: True})) == block
+    first, text, last = downgrade_updates(block, NONE, 7).splitlines(keepends=True)
+    assert first == last == WORDS
+    update = jsonrpc.decode(text)["params"]["update"]
+    assert (update["sessionUpdate"], update["messageId"]) == ("agent_message_chunk", "notice-8")
+    assert jsonrpc.decode(text)["params"]["sessionId"] == "s"
+    assert downgrade_updates(block, ClientCapabilities(**{ability: True}), 7) == block
+
+
+@pytest.mark.parametrize("gated", GATED.values())
+def test_a_replay_has_no_text_for_a_gated_update(gated: bytes) -> None:
+    assert downgrade_replay(gated, NONE) == b""
+    assert downgrade_replay(gated, ALL) == gated
+    assert downgrade_replay(WORDS, NONE) == WORDS
+    assert b'"select"' in downgrade_replay(OPTIONS, NONE)
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    5,
+    "",
+    "x",
+    [],
+    [5],
+    ["x"],
+    {},
+    {"type": "text", "text": "summed up"},
+    [{"type": "text", "text": 5}],
+)
+
+
+@given(
+    st.sampled_from(["notice", "compaction_update", "compaction_summary_chunk", "config_option_update"]),
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "severity",
+                "title",
+                "description",
+                "status",
+                "summary",
+                "error",
+                "content",
+                "compactionId",
+                "configOptions",
+                "_meta",
+            ]
+        ),
+        st.sampled_from(ODD),
+    ),
+)
+def test_members_of_a_wrong_type_make_one_line_and_no_error(kind: str, fields: dict[str, Any]) -> None:
+    left = downgrade_updates(line(kind, **fields), NONE, 1)
+    assert left.count(b"\n") == 1
+    assert jsonrpc.decode(left)["method"] == "session/update"
+
+
+def test_an_update_with_a_number_that_python_cannot_hold_passes_as_it_is() -> None:
+    huge = line("notice", title="t").replace(b'"t"', b'"t","_meta":1e999')
+    assert downgrade_updates(huge, NONE, 1) == huge
 
 
 def test_a_boolean_option_is_a_choice_of_two_for_who_knows_no_booleans() -> None:
-    assert downgrade_updates(OPTIONS, ClientCapabilities(booleans=True)) == OPTIONS
-    update = jsonrpc.decode(downgrade_updates(OPTIONS, NONE))["params"]["update"]
+    assert downgrade_updates(OPTIONS, ClientCapabilities(booleans=True), 1) == OPTIONS
+    update = jsonrpc.decode(downgrade_updates(OPTIONS, NONE, 1))["params"]["update"]
     flag, model = update["configOptions"]
     assert (flag["type"], flag["currentValue"], model) == ("select", "true", MODEL)
     assert [option["value"] for option in flag["options"]] == ["true", "false"]
@@ -81,9 +139,7 @@ def test_abilities_are_what_was_advertised() -> None:
 @given(st.lists(st.sampled_from([WORDS, OPTIONS, *GATED.values()]), min_size=1, max_size=8), st.booleans())
 def test_what_is_left_is_in_order_and_words_are_untouched(lines: list[bytes], all: bool) -> None:
     block = b"".join(lines)
-    left = downgrade_updates(block, ALL if all else NONE)
+    left = downgrade_updates(block, ALL if all else NONE, 1)
     assert left.count(WORDS) == lines.count(WORDS)
     assert (left == block) or not all
-    assert left.count(b"\n") == (
-        len(lines) if all else len([one for one in lines if one not in GATED.values()])
-    )
+    assert left.count(b"\n") == len(lines)

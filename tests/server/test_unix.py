@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_broker.errors import BrokerGone
-from trio_broker.server.unix import open_unix_listener, serve_unix
+from trio_broker.auth.grant import Grant, InsideAgent, Scope
+from trio_broker.errors import BrokerGone, Forbidden
+from trio_broker.server.unix import FindGrant, open_unix_listener, owner, serve_unix
 from trio_broker.testing.clients.user import User, open_user
 from trio_broker.testing.clients.websocket_peer import read_all
 from trio_broker.testing.in_process.rig import Rig, open_rig, settings
@@ -35,11 +36,11 @@ def path() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def open_unix(path: Path, **broker: int) -> AsyncGenerator[Rig, None]:
+async def open_unix(path: Path, find_grant: FindGrant = owner, **broker: int) -> AsyncGenerator[Rig, None]:
     """A broker behind that door; its agents live in memory."""
     async with open_rig(settings(**broker)) as rig:
         with open_unix_listener(path) as door:
-            rig.nursery.start_soon(serve_unix, rig.broker, door, rig.nursery)
+            rig.nursery.start_soon(serve_unix, rig.broker, door, rig.nursery, find_grant)
             yield rig
 
 
@@ -83,6 +84,57 @@ async def test_above_the_limit_its_owner_still_looks_at_the_broker_and_ends_it(p
                 await rig.broker.stopping.wait()
             async with visit(path) as operator:
                 assert await operator.call("_trio_broker/shutdown") == {"kept": 0}
+
+
+INSIDE = Grant("agent", frozenset({Scope.PROMPT}), inside=InsideAgent("it runs in an agent", "do not", "a"))
+
+
+async def inside_agent(pid: int) -> Grant:
+    """As for a client that an agent has started."""
+    assert pid == os.getpid()
+    await trio.lowlevel.checkpoint()
+    return INSIDE
+
+
+async def test_a_client_has_the_grant_of_its_process(path: Path) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_unix(path, inside_agent), visit(path) as user:
+            for method in ("_trio_broker/shutdown", "_trio_broker/answer", "_trio_broker/token_new"):
+                with pytest.raises(Forbidden, match="it runs in an agent, so it may not"):
+                    await user.call(method)
+            assert "home" not in await user.status()
+
+
+async def test_above_the_limit_an_agent_looks_and_does_not_end_the_broker(path: Path) -> None:
+    with trio.fail_after(LIMIT):
+        async with open_unix(path, inside_agent, max_clients=1) as rig, visit(path) as user:
+            await user.status()
+            for more in ({}, {"drain": True}):
+                async with visit(path) as operator:
+                    with pytest.raises(
+                        Forbidden, match="it runs in an agent, so it may not do what is the owner's"
+                    ):
+                        await operator.call("_trio_broker/shutdown", **more)
+                    assert (await operator.status())["clients"] == 1
+            assert not rig.broker.stopping.is_set() and not rig.broker.draining
+
+
+async def test_a_client_whose_process_can_not_be_looked_at_is_turned_away_alone(path: Path) -> None:
+    """Out of threads, say."""
+    failing = True
+
+    async def find_grant(pid: int) -> Grant:
+        if failing:
+            raise RuntimeError("can't start new thread")
+        return await owner(pid)
+
+    with trio.fail_after(LIMIT):
+        async with open_unix(path, find_grant) as rig:
+            async with await trio.open_unix_socket(str(path)) as refused:
+                assert await read_all(refused) == b""
+            failing = False
+            async with visit(path) as user:
+                assert (await user.status())["clients"] == 1 == len(rig.broker.clients)
 
 
 async def test_a_refused_client_that_does_not_wait_for_the_reason_does_no_harm(path: Path) -> None:

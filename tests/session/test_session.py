@@ -88,7 +88,7 @@ async def test_a_kill_ends_the_last_process_too(autojump_clock: MockClock) -> No
             session = await suspend(rig, user, "k")
             turn = user.later(user.prompt, session, "say never")
             await user.wait_phase("k", "starting")
-            assert rig.agent("k").pid in rig.broker.owned_pids()
+            assert rig.agent("k").pid in rig.broker.agent_processes()
             with trio.fail_after(MOMENT):
                 await user.call("_trio_broker/kill", key="k")
                 assert isinstance(await turn.fails(), SessionOver)
@@ -153,7 +153,7 @@ async def test_b11_two_restarts_while_the_last_process_ends_leave_nobody_waiting
             await trio.sleep(MOMENT)
             assert "was restarted by" in (await first.fails()).message
             if not kill:
-                assert rig.broker.owned_pids() == {rig.agents.spawned[0].pid}
+                assert rig.broker.agent_processes() == {rig.agents.spawned[0].pid: "k"}
                 await trio.sleep(LADDER)
             assert second.done and (await second.wait())["pid"] == rig.agent("k").pid
             assert len(rig.agents.spawned) == 2 and rig.agents.alive() == [rig.agent("k")]

@@ -72,6 +72,18 @@ def test_an_open_call_of_an_earlier_turn_is_found_until_it_is_announced_again() 
     assert seen.add_request("s", {"toolCallId": "c", "kind": "read"}).kinds == ["execute", "read"]
 
 
+def test_a_request_is_not_completed_with_a_call_of_an_earlier_turn_that_was_asked_about() -> None:
+    seen = calls()
+    seen.add_request("s", {"toolCallId": "c", "title": "rm", "kind": "execute"})
+    assert seen.add_request("s", {"toolCallId": "c"}).titles == ["rm"], "of the same turn"
+    seen.end_turn(Policy.ASK)
+    assert seen.add_request("s", {"toolCallId": "c"}).titles == []
+
+    seen = calls(announced(title="rm", kind="execute"), changed(status="failed"))
+    seen.end_turn(Policy.ASK)
+    assert seen.add_request("s", {"toolCallId": "c"}).titles == []
+
+
 def test_a_second_announcement_of_an_open_call_does_not_hide_the_first() -> None:
     seen = calls(announced(kind="execute", title="rm"), announced(kind="read", title="cat"))
     assert seen.add_request("s", {"toolCallId": "c"}).kinds == ["execute", "read"]

@@ -17,6 +17,8 @@ from rich.cells import cell_len
 from trio_broker.testing.processes.home import Home
 from trio_broker.tui.input import Key
 from trio_broker.tui.keymap import handle_key
+from trio_broker.tui.question.focus import apply_drawn, apply_question
+from trio_broker.tui.question.model import request_key
 from trio_broker.tui.screen import Screen, render_screen
 from trio_broker.tui.state import (
     Effect,
@@ -40,6 +42,12 @@ OPTIONS = [
 def make_request(id: str, title: str, since: float) -> Json:
     facts = {"askId": id, "method": "session/request_permission", "title": title, "since": since}
     return facts | {"kind": "edit", "options": OPTIONS, "mode": None}
+
+
+def make_diff(path: str, old: str, new: str, **members: Any) -> Json:
+    """The tool call of a request to change a file."""
+    content = [{"type": "diff", "path": path, "oldText": old, "newText": new}]
+    return {"toolCallId": "c1", "title": "Apply the change", "kind": "edit", "content": content} | members
 
 
 def make_session(key: str, **facts: Any) -> Json:
@@ -97,6 +105,11 @@ def agent_request() -> Callable[..., Json]:
 
 
 @pytest.fixture
+def diff() -> Callable[..., Json]:
+    return make_diff
+
+
+@pytest.fixture
 def snapshot() -> Callable[..., Json]:
     return make_snapshot
 
@@ -120,6 +133,29 @@ def press_keys(state: State, *keys: str, now: float = NOW) -> tuple[State, list[
 @pytest.fixture
 def press() -> Callable[..., tuple[State, list[Effect]]]:
     return press_keys
+
+
+def load_questions(state: State, **members: Any) -> State:
+    """Every open request with its tool call, as `_trio_broker/asks` gives it."""
+    for session, request in state.requests():
+        ask = {name: value for name, value in request.items() if name not in ("mode", "since")}
+        state = apply_question(state, request_key(session, request), ask | members)
+    return state
+
+
+@pytest.fixture
+def load() -> Callable[..., State]:
+    return load_questions
+
+
+def draw_frame(state: State, now: float = NOW, width: int = 80, height: int = 24) -> State:
+    """The state after a frame has reached the terminal."""
+    return apply_drawn(state, render_screen(state, now, width, height).question, now)
+
+
+@pytest.fixture
+def draw() -> Callable[..., State]:
+    return draw_frame
 
 
 def screen_lines(shown: Screen) -> str:

@@ -9,7 +9,6 @@ import attrs
 import pytest
 
 from trio_broker.tui.state import (
-    ANSWER_DELAY,
     BrokerCall,
     Effect,
     Mode,
@@ -147,18 +146,6 @@ def test_the_queue_is_changed_only_where_it_is_seen(state: State, press: Press) 
     for key in ("e", "x", "[", "]"):
         after, effects = press(state, key)
         assert effects == [] and "Tab to the queue" in notice_text(after)
-
-
-def test_an_answer_waits_until_the_question_was_seen(
-    session: Make, agent_request: Make, snapshot: Make, press: Press
-) -> None:
-    state = apply_snapshot(State(), snapshot(session("a", asks=[agent_request("1-1", "sure?", 1.0)])), NOW)
-    after, effects = press(state, "1", now=NOW + ANSWER_DELAY / 2)
-    assert effects == [] and "only just come" in notice_text(after)
-    after, effects = press(state, "1", now=NOW + ANSWER_DELAY)
-    assert calls(effects) == [("answer", {"askId": "1-1", "optionId": "apply"})]
-    after, effects = press(state, "7", now=NOW + ANSWER_DELAY)
-    assert effects == [] and "none of its answers" in notice_text(after)
 
 
 def test_a_new_session_is_made_in_three_lines(state: State, press: Press) -> None:

@@ -18,6 +18,7 @@ from trio_broker.tui.state import (
     State,
     Tab,
     apply_scroll,
+    apply_snapshot,
     mark_disconnected,
 )
 
@@ -95,6 +96,28 @@ def test_help_that_does_not_fit_is_scrolled_to_its_end(seen: State, screen_text:
     assert "restart its agent" in told and "Esc        leave it" in end
     assert screen_text(render_screen(handle_key(helping, Key("up", ""), 100.0)[0], 100.0, 60, 15)) != end
     assert handle_key(helping, Key("x", "x"), 100.0)[0] == seen
+
+
+def test_help_fits_at_80x24_and_no_line_of_it_is_cut(seen: State, screen_text: ScreenText) -> None:
+    shown = screen_text(render_screen(attrs.evolve(seen, mode=Mode.HELP), 100.0, 80, 24))
+    assert shown.splitlines()[-1] == " any key goes back" and "…" not in shown
+
+
+def test_the_hints_are_those_of_the_question_while_it_has_the_focus(
+    seen: State, session: Make, agent_request: Make, snapshot: Make, press: Press, screen_text: ScreenText
+) -> None:
+    asking = session("a", asks=[agent_request("1-1", "sure?", 1.0)])
+
+    def hints(state: State) -> str:
+        return screen_text(render_screen(state, 100.0, 100, 24)).splitlines()[-1]
+
+    state, _ = press(apply_snapshot(seen, snapshot(asking, session("b")), NOW), "g")
+    assert hints(state).startswith(" a answer   prompt")
+    focused, _ = press(state, "a")
+    assert hints(focused).startswith(
+        " y n A D 1-9 answer   v full   a next question"
+    ) and "prompt" not in hints(focused)
+    assert "prompt" in hints(press(focused, "esc")[0])
 
 
 def test_the_last_key_is_whole_where_there_is_just_room_for_it(seen: State, screen_text: ScreenText) -> None:

@@ -1,4 +1,4 @@
-"""Open requests and the table of sessions, on screens and by themselves."""
+"""The table of sessions, on screens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 
-from trio_broker.tui.overview import render_requests
 from trio_broker.tui.screen import Screen, render_screen
 from trio_broker.tui.state import (
     State,
@@ -18,33 +17,6 @@ Json = dict[str, Any]
 Make = Callable[..., Json]
 Check = Callable[..., None]
 ScreenText = Callable[[Screen], str]
-HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\r\nrm -rf"
-
-
-def test_a_question(
-    three: list[Json], agent_request: Make, session: Make, snapshot: Make, check: Check
-) -> None:
-    one = session(
-        "repo/api",
-        phase="waiting",
-        turn_since=20.0,
-        asks=[agent_request("1-7", "Apply the change to greet.py", 88.0)],
-    )
-    two = session(
-        "repo/web", phase="waiting", asks=[agent_request("2-3", "Run `rm -rf build`" + HOSTILE, 95.0)]
-    )
-    check("ask", apply_snapshot(State(), snapshot(one, two, *three[1:]), 100.0))
-
-
-def test_a_question_that_no_key_answers_says_who_can(
-    session: Make, agent_request: Make, snapshot: Make, screen_text: ScreenText
-) -> None:
-    form = agent_request("1-7", "Your name?", 88.0) | {"method": "elicitation/create", "mode": "form"}
-    other = agent_request("1-7", "?", 88.0) | {"method": "_x/choose", "options": []}
-    for one, says in ((form, "it is a form"), (other, "answer it with a client that can: _x/choose")):
-        state = apply_snapshot(State(), snapshot(session("repo/api", phase="waiting", asks=[one])), 100.0)
-        assert says in screen_text(render_screen(state, 100.0, 140, 40))
-        assert render_requests(state, 100.0, 80, 1) == [], "no room: none is drawn by half"
 
 
 def test_a_hundred_sessions(session: Make, snapshot: Make, check: Check) -> None:

@@ -33,6 +33,7 @@ from trio_broker.tui.text import Theme
 Json = dict[str, Any]
 Make = Callable[..., Json]
 Check = Callable[..., None]
+Press = Callable[..., tuple[State, list[Any]]]
 ScreenText = Callable[[Screen], str]
 SIZES = ((80, 24), (140, 40))
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe\r\nrm -rf"
@@ -139,13 +140,15 @@ def test_a_tiny_window_says_so(size: tuple[int, int], seen: State) -> None:
 @pytest.mark.parametrize("width", range(40, 210, 7))
 @pytest.mark.parametrize("height", [8, 15, 29, 30, 61])
 def test_every_size_is_filled_exactly(
-    width: int, height: int, seen: State, agent_request: Make, session: Make, snapshot: Make
-) -> None:
+    width: int, height: int, seen: State, agent_request: Make, session: Make, snapshot: Make,
+    load: Callable[..., State], press: Press,
+) -> None:  # fmt: skip
     asking = session("a", phase="waiting", asks=[agent_request("3-1", "sure?", 1.0)])
     for state in (
         seen,
         apply_snapshot(seen, snapshot(asking, *seen.sessions), 100.0),
         attrs.evolve(seen, show_detail=True, mode=Mode.PROMPT),
+        press(load(apply_snapshot(seen, snapshot(asking), 100.0)), "a")[0],
     ):
         shown = render_screen(show_notice(state, "done", 100.0), 100.0, width, height)
         assert len(shown.lines) == height
@@ -276,7 +279,7 @@ def update(seq: int, **fields: Any) -> Json:
 
 
 def test_readmes_picture_is_what_the_dashboard_draws(
-    session: Make, agent_request: Make, snapshot: Make
+    session: Make, agent_request: Make, snapshot: Make, load: Callable[..., State], press: Press
 ) -> None:
     diff = {"type": "diff", "path": "greet.py", "oldText": OLD, "newText": NEW}
     steps = zip(
@@ -297,6 +300,8 @@ def test_readmes_picture_is_what_the_dashboard_draws(
     trends = {"repo/web": (9, 12, 3, 0, 14, 18, 16, 11), "discord:40718": (0, 0, 0, 2, 20, 34, 41, 38)}
     rates = {key: Trend(0, 0.0, samples[-1] / SAMPLE_INTERVAL, samples) for key, samples in trends.items()}
     state = apply_page(attrs.evolve(state, trends=rates), "repo/api", events, 10)
+    call = {"toolCallId": "c", "title": "Apply the change to greet.py", "kind": "edit", "content": [diff]}
+    state, _ = press(load(state, toolCall=call), "a")
     shown = render_screen(state, 100.0, *SIZE)
     assert {sum(cell_len(part.text) for part in line) for line in shown.lines} == {SIZE[0]}
     drawn = render_svg(shown, SIZE[0])

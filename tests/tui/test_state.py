@@ -12,7 +12,6 @@ from trio_broker.tui.state import (
     SORT_COLUMNS,
     State,
     Trend,
-    answer_choices,
     apply_page,
     apply_snapshot,
     mark_disconnected,
@@ -40,17 +39,26 @@ def test_the_first_session_is_selected_and_stays_so(session: Make, snapshot: Mak
     assert apply_snapshot(state, snapshot(), 4.0).selected is None
 
 
-def test_the_question_on_top_stays_while_it_is_open(
+def test_the_question_is_that_of_the_selected_session(
     session: Make, agent_request: Make, snapshot: Make
 ) -> None:
-    late = session("late", asks=[agent_request("2-1", "late", 50.0)])
-    state = apply_snapshot(State(), snapshot(late), 1.0)
-    assert state.selected_request == ("late", "2-1")
-    early = session("early", asks=[agent_request("1-1", "early", 10.0)])
-    state = apply_snapshot(state, snapshot(early, late), 2.0)
-    assert state.selected_request == ("late", "2-1") and state.request_selected_at == 1.0
-    state = apply_snapshot(state, snapshot(early), 3.0)
-    assert state.selected_request == ("early", "1-1") and state.request_selected_at == 3.0
+    one = session("one", asks=[agent_request("1-1", "early", 10.0)])
+    two = session("two", asks=[agent_request("2-2", "later", 60.0), agent_request("2-1", "late", 50.0)])
+    state = apply_snapshot(State(), snapshot(session("quiet"), one, two), 1.0)
+    assert state.selected == "quiet" and state.current_request() is None
+    assert select_session(state, "one").selected_request == ("one", "1-1")
+    state = select_session(state, "two")
+    assert state.selected_request == ("two", "2-1")
+    two = session("two", asks=[agent_request("2-0", "earlier", 0.0), *two["asks"]])
+    state = apply_snapshot(state, snapshot(one, two), 2.0)
+    assert state.selected_request == ("two", "2-1"), "one that is still open stays"
+    two = session("two", asks=[agent_request("2-2", "later", 60.0)])
+    state = apply_snapshot(state, snapshot(one, two), 3.0)
+    assert state.selected_request == ("two", "2-2")
+    state = apply_snapshot(state, snapshot(one, session("two")), 4.0)
+    assert state.selected == "two" and state.selected_request is None
+    state = apply_snapshot(state, snapshot(one), 5.0)
+    assert state.selected_request == ("one", "1-1")
 
 
 @pytest.mark.parametrize(
@@ -101,18 +109,3 @@ def test_a_broker_that_comes_back_is_told_and_its_log_read_anew(session: Make, s
 def test_a_page_of_a_session_that_is_not_looked_at_any_more_is_dropped(session: Make, snapshot: Make) -> None:
     state = apply_snapshot(State(), snapshot(session("a"), session("b")), 1.0)
     assert apply_page(state, "b", [], 5) is state
-
-
-def test_what_keys_can_answer(agent_request: Make) -> None:
-    permission = agent_request("1-1", "sure?", 1.0)
-    assert [(one.name, one.is_rejection) for one in answer_choices(permission)][2] == (
-        "Leave the file as it is",
-        True,
-    )
-    form = permission | {"method": "elicitation/create", "mode": "form", "options": []}
-    assert [one.params for one in answer_choices(form)] == [{"answer": "deny"}]
-    assert [one.params for one in answer_choices(form | {"mode": "url"})] == [
-        {"answer": "allow"},
-        {"answer": "deny"},
-    ]
-    assert answer_choices(permission | {"method": "their/own", "options": []}) == []

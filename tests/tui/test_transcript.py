@@ -52,3 +52,17 @@ def test_a_transcript_keeps_the_newest(session: Make) -> None:
     notes = [{"seq": n, "at": 1.0, "kind": "note", "text": str(n)} for n in range(1, 2 * MAX_ITEMS)]
     kept = Transcript("a").with_events(notes, 2 * MAX_ITEMS)
     assert len(kept.items) == MAX_ITEMS and kept.items[-1].text == str(2 * MAX_ITEMS - 1)
+
+
+def test_a_notice_and_a_compaction_are_notes() -> None:
+    notice = {"sessionUpdate": "notice", "severity": "warning", "title": "Limited", "description": "40 s"}
+    compaction = {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "completed"}
+    events = [
+        {"seq": seq, "at": 1.0, "kind": "update", "update": update}
+        for seq, update in enumerate((notice, compaction), 1)
+    ]
+    items = Transcript("a").with_events(events, 3).items
+    assert [(item.kind, item.text) for item in items] == [
+        ("note", "[notice, warning] Limited: 40 s"),
+        ("note", "[compaction] the agent has compacted its context"),
+    ]

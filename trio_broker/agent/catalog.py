@@ -22,7 +22,10 @@ from trio_broker.errors import Misuse, NoDefaultAgent, UnknownAgent
 
 @attrs.frozen
 class AgentSpec:
-    """How to start one agent. `source` is "config", "installed", "built-in" or "command" (given on the spot)."""
+    """How to start one agent. `source` is "config", "installed", "built-in" or "command" (given on the spot).
+
+    `may_answer`: what runs inside it has the rights of the broker's owner.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -31,6 +34,13 @@ class AgentSpec:
     cwd: str | None = None
     start_timeout: float | None = None
     source: str = "config"
+    may_answer: bool = False
+
+    @property
+    def login_command(self) -> str:
+        """The command that runs this agent's login in a terminal."""
+        named = f"-- {shlex.join(self.argv)}" if self.source == "command" else shlex.quote(self.name)
+        return f"trio-broker agents login {named}"
 
 
 @attrs.frozen
@@ -215,6 +225,7 @@ def _configured(name: str, agent: AgentConfig) -> AgentSpec:
         inherit_env=agent.inherit_env,
         cwd=agent.cwd and os.path.expanduser(agent.cwd),
         start_timeout=agent.start_timeout,
+        may_answer=agent.may_answer,
     )
 
 

@@ -16,6 +16,7 @@ import trio
 from trio_broker.agent.process import Agent
 from trio_broker.errors import AgentGone, BadMessage, BrokerError, RemoteError
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.auth_methods import LoginHelp
 from trio_broker.protocol.batch import UpdateBatchDecoder
 from trio_broker.protocol.jsonrpc import Kind, LineSplitter, Message, lines_of
 from trio_broker.protocol.pending import OnReply, PendingRequests, Reply
@@ -63,6 +64,9 @@ class AgentConnection:
     max_line: int = jsonrpc.MAX_LINE
     stderr_ring: int = 65536
     redact: Callable[[bytes], bytes] = bytes
+    login_help: LoginHelp = attrs.field(
+        factory=LoginHelp
+    )  # for its errors that demand a login; known after `initialize`
     pending: PendingRequests[OnReply] = attrs.field(factory=PendingRequests)
     rejected: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=REJECTED_KEPT))
     rejected_count: int = 0
@@ -216,7 +220,7 @@ class AgentConnection:
         if message.kind is not Kind.RESPONSE:
             handler.receive(message)
         elif on_reply := self.pending.close(message.id):
-            on_reply(message)
+            on_reply(message if message.error is None else self.login_help.explain(message))
         else:
             self.reject(message.raw)
 

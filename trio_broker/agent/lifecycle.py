@@ -24,15 +24,14 @@ from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
 from trio_broker.config.config import Config, PolicyConfig, Quiet, Restart
 from trio_broker.errors import (
-    AUTH_REQUIRED,
     AgentGone,
     BadMessage,
     BrokerError,
-    RemoteError,
     SessionOver,
     SpawnFailed,
 )
 from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.auth_methods import LoginHelp
 from trio_broker.protocol.codec import structure
 
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
@@ -213,17 +212,6 @@ class AgentRun:
             self._finish_start()
             self.gone.set()
 
-    async def call(self, connection: AgentConnection, method: str, params: bytes) -> bytes:
-        """Call the agent; its raw result. An error that asks for a login says how, which the agent said earlier."""
-        try:
-            return await connection.call(method, params)
-        except RemoteError as error:
-            # Agents leave out how to log in, which they said at initialize (ACP §7, 17).
-            methods = structure(self.initialize_result, acp.InitializeResponse).auth_methods
-            if error.rpc_code == AUTH_REQUIRED and not error.remote_data:
-                error.remote_data = {"authMethods": methods}
-            raise
-
     def resume_methods(self) -> list[tuple[str, str]]:
         """How this agent can take up a conversation, the best first: how that is called, and the method."""
         capabilities = structure(self.initialize_result, acp.InitializeResponse).agent_capabilities
@@ -298,12 +286,14 @@ class AgentRun:
 
     async def _initialize(self, connection: AgentConnection) -> None:
         result = await connection.call("initialize", INITIALIZE)
-        version = structure(result, acp.InitializeResponse).protocol_version
+        said = structure(result, acp.InitializeResponse)
+        version = said.protocol_version
         if version != acp.PROTOCOL_VERSION:
             raise SpawnFailed(
                 f"agent {self.settings.spec.name!r} speaks ACP version {version}, the broker version 1"
             )
         self.initialize_result = result
+        connection.login_help = LoginHelp(tuple(said.auth_methods), self.settings.spec.login_command)
 
     @contextlib.contextmanager
     def _cancelled_on_end(self) -> Iterator[None]:

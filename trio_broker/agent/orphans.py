@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -122,7 +122,7 @@ async def _dismiss(process: trio.Process) -> None:
             await process.wait()
 
 
-async def reap_adopted(owned_pids: Callable[[], set[int]]) -> None:
+async def reap_adopted(owned_pids: Callable[[], Iterable[int]]) -> None:
     """Reap the orphans that fell to us, for ever, without taking an exit status that somebody here waits for.
 
     Only what was our child a look ago already: a process that is just being spawned is not among `owned_pids` yet.
@@ -131,7 +131,7 @@ async def reap_adopted(owned_pids: Callable[[], set[int]]) -> None:
     while True:
         await trio.sleep(REAP_EVERY)
         known, before = before, set(_children())
-        for pid in (known & before) - owned_pids():
+        for pid in (known & before).difference(owned_pids()):
             _reap(pid)
 
 

@@ -17,9 +17,12 @@ from typing import NamedTuple
 
 INSTANCE = "TRIO_BROKER_INSTANCE"
 SESSION = "TRIO_BROKER_SESSION"
+HOOK = "TRIO_BROKER_HOOK"  # carried by what a `notify` hook starts: the pid of its broker
 NAMES = (INSTANCE, SESSION)  # not for what shall outlive the agent that starts it, as a broker does
 PAUSE = 0.02  # seconds between two looks at what is left
 EXEC_LOOKS, EXEC_PAUSE = 500, 0.001  # an execve takes microseconds, and longer where the machine is busy
+WALKS = 10  # tries to walk up to the root of all processes, while parents die on the way
+MAX_ANCESTORS = 500
 
 Match = Callable[["TaggedProcess"], bool]
 
@@ -32,6 +35,21 @@ class TaggedProcess(NamedTuple):
     instance: str
     session: str
     command: str
+
+
+class Ancestor(NamedTuple):
+    """A process by its number. `start_time` is in the kernel's ticks since boot."""
+
+    pid: int
+    start_time: int
+
+
+class Tags(NamedTuple):
+    """The values of INSTANCE, SESSION and HOOK in an environment; "" for one that is not there."""
+
+    instance: str
+    session: str
+    hook: str
 
 
 def new_instance_tag(runtime: str) -> str:
@@ -85,6 +103,57 @@ def end_all(match: Match, patience: float) -> int:
             break
         time.sleep(PAUSE)
     return len(ended)
+
+
+def ticks_since_boot() -> int:
+    """Now, on the clock of `start_time`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def ancestors(pid: int) -> list[Ancestor] | None:
+    """A process and those above it, the nearest first, as far up as this user may see.
+
+    Empty where nothing can be seen at all: another user's process under `hidepid`, or no /proc. None if the process has
+    ended, or if no walk gets to an end: too many parents, or parents that die one after the other.
+    """
+    for _ in range(WALKS):
+        if (found := _walk_up(pid)) is not None:
+            return found
+    return None
+
+
+def tags_of(pid: int) -> Tags:
+    """The tags that a process carries now; none of a process that has ended, or whose environment is not readable."""
+    try:
+        variables = _environment(pid)
+    except OSError:
+        variables = []
+    return Tags(*(_value(variables, name) or "" for name in (INSTANCE, SESSION, HOOK)))
+
+
+def _walk_up(pid: int) -> list[Ancestor] | None:
+    """None if one of them has ended meanwhile: its children have another parent by now. Or if there are too many."""
+    found: list[Ancestor] = []
+    while pid > 0:
+        if len(found) == MAX_ANCESTORS:
+            return None
+        try:
+            fields = _stat(pid)
+        except OSError:
+            return found if _exists(pid) else None
+        found.append(Ancestor(pid, int(fields[19])))
+        pid = int(fields[1])
+    return found
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _tagged_processes() -> Iterator[TaggedProcess]:

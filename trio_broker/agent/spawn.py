@@ -20,20 +20,31 @@ from trio_broker.errors import SpawnFailed
 BASE_ENVIRONMENT = ("HOME", "PATH", "USER", "LANG", "TERM")
 
 
-async def spawn_agent(settings: SessionSettings, sweeper: OrphanReaper | None = None) -> Agent:
-    """Start the real process. What npx and its like run must not be found in the session's directory (ACP §5.3).
+async def spawn_agent(
+    settings: SessionSettings,
+    sweeper: OrphanReaper | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Agent:
+    """Start the real process, with what it inherits of `environment`.
 
     With a `sweeper` it is marked, so that whatever leaves its group is found at its end.
     """
     spec, marked = settings.spec, settings.env
     if sweeper is not None:
         marked = (*marked, (process_tags.INSTANCE, sweeper.instance), (process_tags.SESSION, settings.key))
-    fetched = os.path.basename(spec.argv[0]) in RUNNERS
-    cwd = spec.cwd or ("/" if fetched else settings.cwd)
-    agent = await spawn_process(attrs.evolve(spec, cwd=cwd), build_environment(spec, os.environ, marked))
+    spec = attrs.evolve(spec, cwd=working_directory(spec, settings.cwd))
+    agent = await spawn_process(spec, build_environment(spec, environment, marked))
     if sweeper is not None:
         agent.end_descendants = partial(sweeper.reap, settings.key)
     return agent
+
+
+def working_directory(spec: AgentSpec, cwd: str) -> str:
+    """Where the agent is started for a session in `cwd`.
+
+    What npx and its like run must not be found in the session's directory (ACP §5.3).
+    """
+    return spec.cwd or ("/" if os.path.basename(spec.argv[0]) in RUNNERS else cwd)
 
 
 async def spawn_process(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess:

@@ -23,11 +23,25 @@ class Scope(enum.Enum):
 
 
 @attrs.frozen
+class InsideAgent:
+    """A client that is started by an agent, and so may not do what its owner may.
+
+    `why` says so, and `remedy` how to get what is refused; both stand in errors. `session`: the key of the agent's own
+    session. None: nobody knows which it is, so it may be any of them.
+    """
+
+    why: str
+    remedy: str
+    session: str | None
+
+
+@attrs.frozen
 class Grant:
     """`name` says whose it is, in logs and to others. `sessions`: globs of keys, none for all. `roots`: real paths.
 
     `expires` is a time of `time.time`, or None. `token` tells apart the tokens that grants come from (a digest, never
-    the text); None for the owner, who needs none.
+    the text); None for the owner, who needs none. `inside`: the client has no token, and runs inside an agent. It knows
+    of every session, and acts on every one but that agent's; its `roots` limit only where it opens sessions.
     """
 
     name: str
@@ -36,6 +50,7 @@ class Grant:
     roots: tuple[str, ...] = ()
     expires: float | None = None
     token: str | None = attrs.field(default=None, repr=False)
+    inside: InsideAgent | None = None
 
     @property
     def admin(self) -> bool:
@@ -57,7 +72,12 @@ class Grant:
 
         Roots limit this too: who may open sessions below /srv/a alone must not prompt one that works in /home.
         """
-        return self.may_name(key) and (self.admin or not self.roots or self._within(directory))
+        everywhere = self.admin or self.inside is not None or not self.roots
+        return self.may_name(key) and (everywhere or self._within(directory))
+
+    def may_act_on(self, key: str) -> bool:
+        """Whether it may do more than look at the session of that key, as far as its scopes go."""
+        return self.inside is None or self.inside.session not in (None, key)
 
     def _within(self, directory: str) -> bool:
         path = PurePath(directory)
@@ -65,13 +85,29 @@ class Grant:
 
 
 OWNER = Grant("owner", frozenset(Scope))
+REFUSED = {  # what a client inside an agent hears that it may not do
+    Scope.PROMPT: "do more than look",
+    Scope.ANSWER: "answer questions, nor choose modes, options, models or policies",
+    Scope.ADMIN: "do what is the owner's",
+}
 
 
 def require_scope(grant: Grant, scope: Scope, what: str) -> None:
     """Raises Forbidden unless the grant has this scope; `what` is what would need it."""
-    if not grant.may(scope):
-        raise Forbidden(
-            f"{what} needs the scope {scope.value!r}, which the token {grant.name!r} does not have; "
-            f"`trio-broker token new --scope {scope.value}` makes one that has it",
-            scope=scope.value,
-        )
+    if grant.may(scope):
+        return
+    if (inside := grant.inside) is not None:
+        text = f"{inside.why}, so it may not {REFUSED[scope]} ({what}); {inside.remedy}"
+        raise Forbidden(text, scope=scope.value)
+    raise Forbidden(
+        f"{what} needs the scope {scope.value!r}, which the token {grant.name!r} does not have; "
+        f"`trio-broker token new --scope {scope.value}` makes one that has it",
+        scope=scope.value,
+    )
+
+
+def check_not_own(grant: Grant, key: str) -> None:
+    """Raises Forbidden for the session of the agent inside which the client runs: an agent does not drive itself."""
+    if (inside := grant.inside) is not None and not grant.may_act_on(key):
+        text = f"{inside.why}, so it may look at session {key!r} but not act on it; {inside.remedy}"
+        raise Forbidden(text, key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.control import ControlAgent
 from trio_broker.agent.installed import InstalledAgents
 from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn
+from trio_broker.agent.spawn import build_environment, working_directory
 from trio_broker.config.config import Config
 from trio_broker.errors import SpawnFailed
 
@@ -87,6 +89,22 @@ class AgentRegistry:
         if (name := name or self.config.default_agent) is None:
             raise catalog.no_default_agent(catalog.installed_names(self.config, installed=self.installed))
         return catalog.resolve(name, self.config, installed=self.installed)
+
+    def launch(self, spec: AgentSpec, cwd: str) -> dict[str, Any]:
+        """How this broker starts the agent, with the values of its environment: secrets, for the broker's owner alone.
+
+        `set` names the variables that the agent's configuration sets, `inherited` those that it inherits by name.
+        """
+        return {
+            "agent": spec.name,
+            "source": spec.source,
+            "argv": list(spec.argv),
+            "cwd": working_directory(spec, cwd),
+            "env": build_environment(spec, os.environ),
+            "set": sorted(spec.env),
+            "inherited": list(spec.inherit_env),
+            "startTimeout": spec.start_timeout or self.config.broker.start_timeout,
+        }
 
     def list_agents(self) -> list[dict[str, Any]]:
         """Every agent there is: configured and built-in, with its command line."""

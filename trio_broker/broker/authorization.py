@@ -14,7 +14,7 @@ from typing import Any
 
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.auth import policy
-from trio_broker.auth.grant import Grant, Scope, require_scope
+from trio_broker.auth.grant import Grant, Scope, check_not_own, require_scope
 from trio_broker.auth.policy import Policy
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
@@ -40,11 +40,13 @@ def can_see(grant: Grant, session: Session) -> bool:
 
 def may_end(grant: Grant, session: Session) -> bool:
     """Whether it may close the session: an admin, and whose token has opened it."""
-    return grant.admin or (grant.may(Scope.PROMPT) and session.settings.opened_by == grant.name)
+    opened = grant.may(Scope.PROMPT) and session.settings.opened_by == grant.name
+    return grant.may_act_on(session.key) and (grant.admin or opened)
 
 
 def check_end(grant: Grant, session: Session) -> None:
     """Raises Forbidden unless it may close the session."""
+    check_not_own(grant, session.key)
     if not may_end(grant, session):
         require_scope(grant, Scope.ADMIN, "to close a session that another has opened")
 
@@ -104,11 +106,13 @@ def resolve_in_roots(grant: Grant, path: object, what: str) -> str:
     )
     if not grant.may_open_in(real):
         has = f"only within {', '.join(grant.roots)}" if grant.roots else "nowhere"
-        raise Forbidden(
-            f"{what}: the token {grant.name!r} may open sessions {has}, not in {path!r}; "
+        who, remedy = (
+            f"the token {grant.name!r}",
             "`trio-broker token new --root DIR` makes one for another directory",
-            path=path,
         )
+        if grant.inside is not None:
+            who, remedy = f"{grant.inside.why}, so it", grant.inside.remedy
+        raise Forbidden(f"{what}: {who} may open sessions {has}, not in {path!r}; {remedy}", path=path)
     return real
 
 

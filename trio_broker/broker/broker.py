@@ -118,12 +118,12 @@ class Broker:
         for control in self.registry.control_agents():
             await control.agent_run.gone.wait()
 
-    def owned_pids(self) -> set[int]:
-        """The processes of ours that somebody here waits for."""
+    def agent_processes(self) -> dict[int, str]:
+        """The agents' processes by number, those that somebody here waits for, each with its key."""
         runs = [agent_run for session in self.pool.snapshot() for agent_run in session.live_runs]
         runs += [control.agent_run for control in self.registry.control_agents()]
-        agents = [run.agent for run in runs if run.agent is not None]
-        return {agent.pid for agent in agents if agent.exit is None}
+        agents = [(run.agent, run.settings.key) for run in runs if run.agent is not None]
+        return {agent.pid: key for agent, key in agents if agent.exit is None}
 
     def client_name(self, grant: Grant = OWNER) -> str:
         """A name for a new client, which no other has, in this broker or another; a token's name comes first."""

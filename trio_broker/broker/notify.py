@@ -58,7 +58,7 @@ async def _run(command: tuple[str, ...], text: bytes, seconds: float) -> str | N
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name not in process_tags.NAMES},
+            env=_environment(),
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
@@ -70,6 +70,12 @@ async def _run(command: tuple[str, ...], text: bytes, seconds: float) -> str | N
     if scope.cancelled_caught:
         return f"it took more than {seconds:g} s and was ended: {said}"
     return None if process.returncode == 0 else f"exit code {process.returncode}: {said}"
+
+
+def _environment() -> dict[str, str]:
+    """Ours. What the hook starts is known by it, even when it has left the hook: it is the owner's, not an agent's."""
+    ours = {name: value for name, value in os.environ.items() if name not in process_tags.NAMES}
+    return ours | {process_tags.HOOK: str(os.getpid())}
 
 
 async def _run_to_end(hook: AgentProcess, text: bytes, tail: bytearray) -> None:

@@ -8,7 +8,7 @@ import attrs
 
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.lifecycle import SessionSettings
-from trio_broker.auth.grant import OWNER, Grant
+from trio_broker.auth.grant import OWNER, Grant, check_not_own
 from trio_broker.auth.policy import Policy
 from trio_broker.broker.authorization import (
     Env,
@@ -109,6 +109,7 @@ class OpenRequest:
     def check_can_replace(self, session: Session) -> None:
         """Raises Forbidden for one that may not be ended for its key: what failed to start is anybody's who sees it."""
         self._check_can_see(session)
+        check_not_own(self.grant, session.key)
         if not session.never_started:
             check_end(self.grant, session)
 
@@ -121,8 +122,11 @@ class OpenRequest:
             )
 
     def check_compatible(self, session: Session) -> None:
-        """That the session of this key will do. Raises Misuse (another agent's), Forbidden (outside the roots)."""
+        """That the session of this key will do. Raises Misuse (another agent's), Forbidden (outside the roots, or that
+        of the agent inside which the client runs).
+        """
         has, wants = session.settings.spec, self.spec
+        check_not_own(self.grant, session.key)
         self._check_can_see(session)
         if wants is not None and has.argv != wants.argv:
             raise Misuse(

@@ -93,6 +93,8 @@ def error_text(error: BrokerError) -> str:
     if not isinstance(error, RemoteError):
         return error.message
     data = error.data()
+    if isinstance(data, dict) and data.keys() == {"authMethods"}:
+        data = None  # for programs: the next step says it
     more = (
         "" if data is None else f": {data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)}"
     )
@@ -101,6 +103,8 @@ def error_text(error: BrokerError) -> str:
 
 def _next_step(error: BrokerError) -> str | None:
     if isinstance(error, RemoteError) and error.rpc_code == AUTH_REQUIRED:
+        if "`trio-broker agents login " in error.message:
+            return None  # the broker has added how
         return (
             "Log in with the agent's own program, or name the keys it needs in `inherit_env`; then try again."
         )

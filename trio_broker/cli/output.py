@@ -6,7 +6,6 @@ Everything that an agent says goes through `safe` or `safe_lines`, so that it ca
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -15,32 +14,26 @@ from typing import Any
 
 import click
 
+from trio_broker.protocol.visible_text import escape_json, escape_line, escape_lines
+
 DRAW_INTERVAL = 0.25  # seconds between two looks
 DRAW_DELAY = 0.5  # seconds until the first: what is quick needs none
 MAX_NOTE = 110  # characters
-_RAW_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-_ONE_LINE = str.maketrans(_CONTROLS)
-_MANY_LINES = str.maketrans({code: text for code, text in _CONTROLS.items() if chr(code) not in "\n\t"})
 
 
 def safe(text: str) -> str:
-    """One line in which control characters are written out (and half surrogate pairs replaced)."""
-    return _replace_surrogates(text.translate(_ONE_LINE))
+    """One line in which control and invisible characters are written out."""
+    return escape_line(text)
 
 
 def safe_lines(text: str) -> str:
     """The same, with newlines and tabs left in."""
-    return _replace_surrogates(text.replace("\r\n", "\n").translate(_MANY_LINES))
-
-
-def _replace_surrogates(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    return escape_lines(text)
 
 
 def safe_json(raw: bytes) -> bytes:
-    """The same JSON, with DEL and the controls above 127 escaped; JSON itself has those below 32 escaped."""
-    return _RAW_CONTROLS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), raw)
+    """The same JSON on one line, with control and invisible characters escaped."""
+    return escape_json(raw)
 
 
 def format_duration(seconds: float | None) -> str:

@@ -227,10 +227,24 @@ def is_interactive() -> bool:
 def choose_policy(state: State, requested: str | None) -> str | None:
     """What was asked for; else on a terminal the person; else the configured policy; else reads are approved.
 
-    A broker elsewhere decides for itself: to choose a policy there takes a token that may answer.
+    A broker elsewhere decides for itself: to choose a policy there takes a token that may answer. So does the broker
+    inside one of whose agents this runs, for an agent may not choose one either.
     """
-    if requested is not None or state.url is not None:
+    if requested is not None or state.url is not None or _is_inside_agent(state):
         return requested
     if is_interactive():
         return Policy.ASK.value
     return None if state.config.policy.default is not Policy.ASK else Policy.APPROVE_READS.value
+
+
+def _is_inside_agent(state: State) -> bool:
+    """Whether an agent of the broker that is meant has started this, as far as the tags of this process and those above
+    it tell. The broker decides by more.
+    """
+    from trio_broker.agent import process_tags  # late: few commands choose a policy
+
+    runtime = process_tags.runtime_tag(str(state.paths.runtime))
+    chain = process_tags.ancestors(os.getpid()) or []
+    return any(
+        process_tags.runtime_of(process_tags.tags_of(process.pid).instance) == runtime for process in chain
+    )

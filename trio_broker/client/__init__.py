@@ -2,6 +2,8 @@
 
 This folder owns the client's side of a connection. It knows nothing of the daemon's inside. Read `client` first
 (`open_client`, for Trio programs), then `blocking` (one call without Trio, for commands that have to start fast).
+`request_text` turns an agent's request into lines for a person, with `text_lines` and `line_diff` below it; these three
+are pure.
 """
 
 from __future__ import annotations

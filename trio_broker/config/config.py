@@ -115,7 +115,11 @@ class JournalConfig:
 
 @attrs.frozen
 class AgentConfig:
-    """One table `[agents.NAME]`; a command written as one string is split as a shell would split it."""
+    """One table `[agents.NAME]`; a command written as one string is split as a shell would split it.
+
+    `may_answer`: what runs inside this agent may do all that the broker's owner may, answer the agent's own questions
+    included.
+    """
 
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
@@ -123,6 +127,7 @@ class AgentConfig:
     inherit_env: tuple[str, ...] = ()
     cwd: str | None = None
     start_timeout: float | None = at_least(None, 0, above=True)
+    may_answer: bool = False
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ import attrs
 from trio_broker.errors import BadMessage
 from trio_broker.journal.record import Record
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.notices import NOTICE
 
 CHUNKS = ("agent_message_chunk", "agent_thought_chunk", "user_message_chunk")
 STATES = (
@@ -62,8 +63,13 @@ class Replay:
                 self._line(number, record.at, line)
 
     def frames(self) -> Iterator[bytes]:
-        """Whole `session/update` lines, each with its newline."""
+        """Whole `session/update` lines, each with its newline.
+
+        Without notices: they are live events, and not the session's history (ACP, session notices).
+        """
         for item in (*self.items, *self._states.values()):
+            if item.update.get("sessionUpdate") == NOTICE:
+                continue
             if item.raw is not None:
                 yield item.raw + b"\n"
             else:

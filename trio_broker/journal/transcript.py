@@ -9,6 +9,7 @@ import attrs
 from trio_broker.journal.record import Record
 from trio_broker.journal.replay import Replay, ReplayItem
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.notices import COMPACTION, NOTICE, notice_text
 
 KINDS = {
     "agent_message_chunk": "text",
@@ -17,6 +18,8 @@ KINDS = {
     "tool_call": "tool",
     "tool_call_update": "tool",
     "plan": "plan",
+    NOTICE: "notice",
+    COMPACTION: "compaction",
 }
 
 
@@ -25,9 +28,10 @@ class Transcript:
     """Feed it the records in order; then `items` has the things of the conversation.
 
     Each is one JSON object: `n` (number of its first event), `at`, `kind`, `text`, and its details. Kinds: prompt,
-    text, thought, tool, plan, update, child, ask, answer, end, agent, session, note, gap. The end of a prompt that was
-    never sent, and so stands nowhere else, has its text as `prompt`. An item of a child session has its
-    `childSessionId`, and its kind as `what`: what a child says is not the session's answer.
+    text, thought, tool, plan, notice (with its `severity`), compaction, update, child, ask, answer, end, agent,
+    session, note, gap. The end of a prompt that was never sent, and so stands nowhere else, has its text as `prompt`.
+    An item of a child session has its `childSessionId`, and its kind as `what`: what a child says is not the session's
+    answer.
     """
 
     _replay: Replay = attrs.field(factory=lambda: Replay(""))
@@ -73,6 +77,10 @@ def _item(item: ReplayItem) -> dict[str, Any]:
         }
     if kind == "plan":
         return entry | {"text": "", "entries": update.get("entries")}
+    if kind == "notice":
+        return entry | {"text": notice_text(update), "severity": update.get("severity")}
+    if kind == "compaction":
+        return entry | {"text": notice_text(update), "status": update.get("status")}
     if kind == "update":
         return entry | {"text": "", "update": update}
     return entry | {"text": _content_text(update.get("content"))}

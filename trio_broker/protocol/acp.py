@@ -14,10 +14,11 @@ PROTOCOL_VERSION = 1
 Object = dict[str, Any]
 
 # What the broker tells every agent (DESIGN D5): the agent has a disk and a shell of its own, and somebody, the broker
-# if need be, answers every elicitation.
+# if need be, answers every elicitation. `agents login` runs a login in a terminal.
 AGENT_FACING_CAPABILITIES: Object = {
     "fs": {"readTextFile": False, "writeTextFile": False},
     "terminal": False,
+    "auth": {"terminal": True},
     "elicitation": {"form": {}, "url": {}},
     "session": {"configOptions": {"boolean": {}}, "notices": {}, "compaction": {}},
 }

@@ -1,7 +1,7 @@
 """What each side is told of the other's capabilities, and updates in the form that a client can show (DESIGN D5). Pure.
 
 Towards agents the broker has all capabilities, before any client exists. So each client's own are observed on the way
-to it: what a client did not say it can show is not sent to it, or in a form that it can show.
+to it: an update that a client did not say it can show is sent to it in a form that it can show.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Any
 
 import attrs
 
+from trio_broker.errors import BadMessage
 from trio_broker.protocol import acp, jsonrpc
+from trio_broker.protocol.auth_methods import offered_methods
 from trio_broker.protocol.extensions import META_KEY
+from trio_broker.protocol.notices import COMPACTION, NOTICE, SUMMARY_CHUNK, as_message
 
 OPTIONS = "config_option_update"
-NEEDS = {"notice": "notices", "compaction_update": "compaction", "compaction_summary_chunk": "compaction"}
+NEEDS = {NOTICE: "notices", COMPACTION: "compaction", SUMMARY_CHUNK: "compaction"}
 UPDATE_MARKERS = (b'"notice"', b'"compaction_', b'"config_option_update"')
 BOOLEANS = {"true": True, "false": False}
 REMEMBERED = 4
@@ -41,6 +44,9 @@ class ClientCapabilities:
         return cls(booleans=isinstance(options.get("boolean"), dict), **has)
 
 
+ALL = ClientCapabilities(booleans=True, notices=True, compaction=True)
+
+
 def _object(value: object) -> Object:
     return value if isinstance(value, dict) else {}
 
@@ -58,30 +64,46 @@ def is_plain(lines: bytes) -> bool:
     return plain
 
 
-def downgrade_updates(lines: bytes, can: ClientCapabilities) -> bytes:
-    """Whole lines, each a `session/update`, as a client of these abilities gets them."""
-    if can == ClientCapabilities(True, True, True) or is_plain(lines):
+def downgrade_updates(lines: bytes, can: ClientCapabilities, first: int) -> bytes:
+    """Whole lines, each a `session/update`, as a client of these capabilities gets them while they are live.
+
+    Each line remains one line. `first` is the number of the first one in the log.
+    """
+    if can == ALL or is_plain(lines):
         return lines
-    return b"".join(
-        _downgrade_line(line, can) + b"\n" for line in lines[:-1].split(b"\n") if _is_supported(line, can)
-    )
+    numbered = enumerate(lines[:-1].split(b"\n"), first)
+    return b"".join(_downgrade_line(line, can, number) + b"\n" for number, line in numbered)
+
+
+def downgrade_replay(line: bytes, can: ClientCapabilities) -> bytes:
+    """The same for one line of a replay; b"" for a line that the client cannot show: its text was for its moment."""
+    if can == ALL or is_plain(line):
+        return line
+    return _downgrade_line(line[:-1], can, 0) + b"\n" if _is_supported(_update(line), can) else b""
 
 
 def _update(line: bytes) -> Object:
-    return _object(jsonrpc.decode(jsonrpc.parse_envelope(line).params).get("update"))
+    """The update in a line; {} for one that cannot be read, such as a number beyond all floats: it passes as it is."""
+    try:
+        return _object(_object(jsonrpc.decode(jsonrpc.parse_envelope(line).params)).get("update"))
+    except BadMessage:
+        return {}
 
 
-def _is_supported(line: bytes, can: ClientCapabilities) -> bool:
-    ability = NEEDS.get(str(_update(line).get("sessionUpdate")))
-    return ability is None or bool(getattr(can, ability))
+def _is_supported(update: Object, can: ClientCapabilities) -> bool:
+    capability = NEEDS.get(str(update.get("sessionUpdate")))
+    return capability is None or bool(getattr(can, capability))
 
 
-def _downgrade_line(line: bytes, can: ClientCapabilities) -> bytes:
+def _downgrade_line(line: bytes, can: ClientCapabilities, number: int) -> bytes:
     update = _update(line)
-    if update.get("sessionUpdate") != OPTIONS or can.booleans:
+    if not _is_supported(update, can):
+        changed = as_message(update, number)
+    elif update.get("sessionUpdate") == OPTIONS and not can.booleans:
+        changed = downgrade_settings(update, can)
+    else:
         return line
     message = jsonrpc.parse_envelope(line)
-    changed = update | {"configOptions": downgrade_options(update.get("configOptions") or (), can)}
     params = jsonrpc.replace_members(message.params, update=changed)
     return jsonrpc.notification(message.method or "", params).rstrip(b"\n")
 
@@ -131,8 +153,7 @@ def initialize_result(agent: Object, client: Object, version: str) -> Object:
     of_sessions.pop("fork", None)
     of_sessions |= {"list": {}, "close": {}, "resume": {}, "delete": {}}
     capabilities["sessionCapabilities"] = of_sessions
-    methods = agent.get("authMethods")
-    merged["authMethods"] = [method for method in methods if _can_log_in(method, client)] if methods else []
+    merged["authMethods"] = offered_methods(agent.get("authMethods"), client)
     merged["_meta"] = _set_object(merged, "_meta") | {META_KEY: {"version": version}}
     return merged
 
@@ -143,9 +164,3 @@ def _set_object(parent: Object, name: str) -> Object:
         parent[name] = {}
     found: Object = parent[name]
     return found
-
-
-def _can_log_in(method: Any, client: Object) -> bool:
-    auth = client.get("auth")
-    terminal = isinstance(auth, dict) and auth.get("terminal") is True
-    return isinstance(method, dict) and (terminal or method.get("type") != "terminal")

@@ -14,13 +14,14 @@ import attrs
 import trio
 from trio_util import AsyncValue
 
-from trio_broker.auth.grant import OWNER, Grant, Scope, require_scope
+from trio_broker.auth.grant import OWNER, Grant, require_scope
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.open_request import SessionDefaults
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.model import Answered, Cancelled, CloseReason, Outcome
 from trio_broker.protocol import jsonrpc
+from trio_broker.protocol.auth_methods import error_for_client
 from trio_broker.protocol.capabilities import ClientCapabilities
 from trio_broker.protocol.extensions import EVENT, META_KEY, METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Kind, Message, id_key
@@ -93,7 +94,7 @@ class Connection:
     _ids: IncomingIds = attrs.field(factory=IncomingIds)
 
     def __attrs_post_init__(self) -> None:
-        self.subscriptions = Subscriptions(self, self.outbox, self.grant.may(Scope.ANSWER))
+        self.subscriptions = Subscriptions(self, self.outbox, self.grant)
 
     # From the client
 
@@ -191,7 +192,11 @@ class Connection:
     def fail(self, message: Message, error: BrokerError, after: Cursor | None = None) -> None:
         """Answer a request with an error; an agent's own error keeps its code, message and data (RACES C18)."""
         self._release(message)
-        self.outbox.put(jsonrpc.exception_response(message.id, error), after)
+        self._send_error(message, jsonrpc.error_object(error.rpc_code, error.message, error.data()), after)
+
+    def _send_error(self, message: Message, error: bytes, after: Cursor | None) -> None:
+        error = error_for_client(error, self.client_capabilities)
+        self.outbox.put(jsonrpc.error_response(message.id or b"null", error), after)
 
     def _release(self, message: Message) -> None:
         id = message.id or b"null"
@@ -210,7 +215,7 @@ class Connection:
             self.reply(message, reply.result or b"null", after)
         else:
             self._release(message)
-            self.outbox.put(jsonrpc.error_response(message.id or b"null", reply.error), after)
+            self._send_error(message, reply.error, after)
 
     # As a listener: what the broker asks this client
 

@@ -7,6 +7,7 @@ from functools import partial
 import attrs
 import trio
 
+from trio_broker.auth.grant import Grant, Scope, check_not_own
 from trio_broker.errors import Forbidden
 from trio_broker.journal.log import Cursor, Log
 from trio_broker.journal.record import Record
@@ -20,7 +21,7 @@ from trio_broker.transport.outbox import Outbox
 
 @attrs.define(eq=False)
 class Subscriptions:
-    """`client` is the client itself, as sessions know it; `may_answer`, whether they may ask it anything.
+    """`client` is the client itself, as sessions know it; its `grant` says whether they may ask it anything.
 
     `events`: it gets every record as one of the broker's own events, and all updates as they came. `positions`: it is
     told before each batch of lines where in the log it is.
@@ -28,7 +29,7 @@ class Subscriptions:
 
     client: AttachedClient
     outbox: Outbox
-    may_answer: bool
+    grant: Grant
     capabilities: ClientCapabilities = attrs.field(factory=ClientCapabilities)
     events: bool = False
     positions: bool = False
@@ -38,8 +39,10 @@ class Subscriptions:
     def attach(self, session: Session, since: int | None = None, *, observer: bool = False) -> Cursor:
         """From now on the client hears the session, from number `since` on or from here. Twice is once.
 
-        A controller may be asked, and an observer is not; whoever may not answer asks is not asked either.
+        A controller may be asked, and an observer is not; whoever may not answer asks is not asked either. Who may not
+        act on the session is an observer.
         """
+        observer = observer or not self.grant.may_act_on(session.key)
         if since is not None or session not in self.attached:
             self.detach(session)
             session.used_at = trio.current_time()
@@ -49,7 +52,7 @@ class Subscriptions:
             cursor = session.log.cursor(here if since is None else since)
             self.attached[session] = cursor
             self.outbox.subscribe(cursor, partial(self._render, session))
-            session.router.attach(self.client, observes=observer or not self.may_answer)
+            session.router.attach(self.client, observes=observer or not self.grant.may(Scope.ANSWER))
             if self.positions:
                 self.outbox.put(position_frame(session.session_id, session.log.began, cursor.next))
         return self.attached[session]
@@ -71,7 +74,8 @@ class Subscriptions:
         return next((cursor for session, cursor in self.attached.items() if session.log is log), None)
 
     def check_controls(self, session: Session) -> None:
-        """Raises Forbidden if the client has attached to the session as an observer."""
+        """Raises Forbidden if the client has attached to the session as an observer, or if it is its agent's own."""
+        check_not_own(self.grant, session.key)
         if session in self._observing:
             raise Forbidden(
                 f"this connection observes session {session.key!r}; attach to it as a controller first",
@@ -84,7 +88,7 @@ class Subscriptions:
             frames = (
                 record.data
                 if self.events or record.plain
-                else downgrade_updates(record.data, self.capabilities)
+                else downgrade_updates(record.data, self.capabilities, record.first)
             )
         elif self.events:
             frames = event_frame(session.session_id, session.key, record)

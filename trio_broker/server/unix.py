@@ -1,4 +1,4 @@
-"""The Unix socket's door: only its owner, and root, get in, and they may do everything."""
+"""The Unix socket's door: only its owner, and root, get in. They may do everything, unless they run inside an agent."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import math
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import attrs
 import trio
 
+from trio_broker.auth.grant import OWNER, Grant, require_scope
 from trio_broker.broker.broker import Broker
-from trio_broker.errors import BrokerError
+from trio_broker.errors import BrokerError, Forbidden
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.server.methods import scopes
 from trio_broker.server.methods.admin import shut_down
 from trio_broker.server.serve import serve
 from trio_broker.supervision import run_contained
@@ -28,6 +31,22 @@ log = logging.getLogger(__name__)
 BACKLOG = 128
 REFUSAL_TIMEOUT = 2.0  # seconds for a refused client to take the reason, or before that to say what it wants
 OPERATOR_MAX_LINE = 64 * 1024  # bytes of a line that is heard above the limit
+
+FindGrant = Callable[[int], Awaitable[Grant]]
+
+
+@attrs.frozen
+class Peer:
+    """The process at the other end, as it was when it connected."""
+
+    pid: int
+    uid: int
+
+
+async def owner(pid: int) -> Grant:
+    """The grant of every client where no process is told from another."""
+    await trio.lowlevel.checkpoint()
+    return OWNER
 
 
 @contextlib.contextmanager
@@ -47,19 +66,33 @@ def open_unix_listener(path: Path) -> Iterator[trio.SocketListener]:
             path.unlink(missing_ok=True)
 
 
-async def serve_unix(broker: Broker, listener: trio.SocketListener, clients: trio.Nursery) -> None:
-    """Serve whoever connects, in `clients`, until cancelled."""
+async def serve_unix(
+    broker: Broker, listener: trio.SocketListener, clients: trio.Nursery, find_grant: FindGrant = owner
+) -> None:
+    """Serve whoever connects, in `clients`, until cancelled. `find_grant` says what the process of that number may do.
+
+    Where the system does not tell the process, or it is outside of what this system's numbers name (another container,
+    which holds no agent), the client is the owner.
+    """
 
     async def welcome(stream: trio.SocketStream) -> None:
-        if stranger := _check_peer(stream):
-            await _refuse(stream, stranger)
-        elif full := _full(broker):
-            await run_contained("client", partial(_answer_operator, broker, stream, full), lambda: None)
-        else:
-            transport = NdjsonTransport(stream, broker.config.broker.max_line)
-            await run_contained("client", partial(serve, broker, transport), lambda: None)
+        await run_contained("client", partial(_welcome, broker, find_grant, stream), lambda: None)
 
     await trio.serve_listeners(welcome, [listener], handler_nursery=clients)
+
+
+async def _welcome(broker: Broker, find_grant: FindGrant, stream: trio.SocketStream) -> None:
+    peer = peer_of(stream)
+    if peer is not None and peer.uid not in (0, os.getuid()):
+        await _refuse(
+            stream, f"this broker belongs to user {os.getuid()}, and user {peer.uid} may not use it"
+        )
+        return
+    grant = await find_grant(peer.pid) if peer is not None and peer.pid else OWNER
+    if full := _full(broker):
+        await _answer_operator(broker, stream, grant, full)
+    else:
+        await serve(broker, NdjsonTransport(stream, broker.config.broker.max_line), grant)
 
 
 def _full(broker: Broker) -> str | None:
@@ -69,13 +102,7 @@ def _full(broker: Broker) -> str | None:
     return None
 
 
-def _check_peer(stream: trio.SocketStream) -> str | None:
-    if (uid := peer_uid(stream)) not in (None, 0, os.getuid()):
-        return f"this broker belongs to user {os.getuid()}, and user {uid} may not use it"
-    return None
-
-
-async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str) -> None:
+async def _answer_operator(broker: Broker, stream: trio.SocketStream, grant: Grant, full: str) -> None:
     """One client too many: it may still look at the broker, and end it, and is refused for anything else.
 
     It is no client, and may not stay; only who waits for a drain to end does.
@@ -86,7 +113,7 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
         try:
             while lines := await transport.receive():
                 for line in lines:
-                    if (answer := _answer(broker, jsonrpc.parse_envelope(line))) is None:
+                    if (answer := _answer(broker, grant, jsonrpc.parse_envelope(line))) is None:
                         await _refuse(stream, full)
                         return
                     await transport.send(answer)
@@ -101,12 +128,16 @@ async def _answer_operator(broker: Broker, stream: trio.SocketStream, full: str)
         await _refuse(stream, full)
 
 
-def _answer(broker: Broker, message: Message) -> bytes | None:
+def _answer(broker: Broker, grant: Grant, message: Message) -> bytes | None:
     """The answer to a request of who operates it; None to anything else."""
     if message.id is None or message.method not in ("_trio_broker/status", "_trio_broker/shutdown"):
         return None
+    try:
+        require_scope(grant, scopes.of_request(message.method), message.method)
+    except Forbidden as error:
+        return jsonrpc.exception_response(message.id, error)
     if message.method == "_trio_broker/status":
-        result = jsonrpc.encode(broker.status())
+        result = jsonrpc.encode(broker.status(grant))
     else:
         result = shut_down(broker, message.params)
     return jsonrpc.response(message.id, result)
@@ -123,10 +154,10 @@ async def _refuse(stream: trio.SocketStream, why: str) -> None:
                 pass  # it did not wait for the answer
 
 
-def peer_uid(stream: trio.SocketStream) -> int | None:
-    """The user id of the process at the other end, where the system tells (Linux); the directory's mode guards all."""
+def peer_of(stream: trio.SocketStream) -> Peer | None:
+    """Who is at the other end, where the system tells (Linux); the directory's mode guards all."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid: int = struct.unpack("3i", credentials)[1]
-    return uid
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return Peer(pid, uid)

@@ -38,7 +38,7 @@ class Resumption:
         return how
 
     async def _new(self) -> None:
-        result = await self.agent_run.call(self.connection, "session/new", self._params)
+        result = await self.connection.call("session/new", self._params)
         self.on_session(structure(result, acp.NewSessionResponse).session_id, result)
 
     async def _resume_or_load(self, agent_session_id: str) -> str:
@@ -47,7 +47,7 @@ class Resumption:
         for how, method in self.agent_run.resume_methods():
             self.router.replaying = True
             try:
-                result = await self.agent_run.call(self.connection, method, params)
+                result = await self.connection.call(method, params)
             except RemoteError as error:
                 if error.rpc_code == AUTH_REQUIRED:
                     raise

@@ -47,6 +47,7 @@ class ToolCall:
     kinds: list[str] = attrs.field(factory=list)
     titles: list[str] = attrs.field(factory=list)
     turn: int = 0
+    announced: bool = False
     asked: bool = False
     begun: bool = False
     size: int = 0
@@ -54,6 +55,11 @@ class ToolCall:
     @property
     def ended(self) -> bool:
         return self.members.get("status") in ENDED
+
+    @property
+    def awaits_request(self) -> bool:
+        """A request of a later turn can be about it: it was announced, and nothing has come of it yet."""
+        return self.announced and not self.asked and not self.ended
 
     def update(self, changes: Object, size: int) -> None:
         """Apply the members of an update; ACP: null means not changed. `size`: bytes of the line."""
@@ -71,8 +77,9 @@ class ToolCall:
 class ToolCalls:
     """The latest tool calls of a session, by the session id they came under and their own id.
 
-    An id names a call only while that call is open: agents use constant ids, or count anew in every turn. So an
-    announcement under an id whose call has ended, or is of an earlier turn, begins another call.
+        An id names a call only while that call is open: agents use constant ids, or begin to count in every turn. So an
+    announcement under an id whose call has ended, or is of an earlier turn, begins another call. So does a request
+    under an id of an earlier turn, unless its call was announced and still waits for its request.
     """
 
     _calls: dict[tuple[str, str], ToolCall] = attrs.field(factory=dict)
@@ -96,7 +103,9 @@ class ToolCalls:
         later updates do not change what is decided about.
         """
         self._read()
-        call = self._find(session_id, tool_call) or self._add(session_id, tool_call, self._turn)
+        call = self._find(session_id, tool_call)
+        if call is None or (call.turn != self._turn and not call.awaits_request):
+            call = self._add(session_id, tool_call, self._turn)
         call.update(tool_call, len(jsonrpc.encode(tool_call)))
         call.asked = True
         return attrs.evolve(call, members=dict(call.members), kinds=[*call.kinds], titles=[*call.titles])
@@ -150,6 +159,7 @@ class ToolCalls:
         announced = update["sessionUpdate"] == ANNOUNCED
         if call is None or (announced and (call.ended or call.turn != turn)):
             call = self._add(message.session_id, update, turn)
+        call.announced = call.announced or announced
         call.update(update, len(line))
 
     def _find(self, session_id: str | None, tool_call: Object) -> ToolCall | None:

@@ -16,7 +16,7 @@ import attrs
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.tui.input import Editor, Key
 from trio_broker.tui.state import (
-    ANSWER_DELAY,
+    OBSERVES,
     BrokerCall,
     Confirmation,
     Effect,
@@ -24,8 +24,6 @@ from trio_broker.tui.state import (
     Mode,
     State,
     Tab,
-    answer_choices,
-    request_key,
     select_session,
     show_notice,
 )
@@ -49,40 +47,8 @@ def action_blocked(state: State, now: float) -> State | None:
     if state.session is None:
         return show_notice(state, "there is no session: press n for a new one", now)
     if state.roles.get(state.session["key"]) == "observer":
-        return show_notice(state, "you only observe this session: press r to take part", now, error=True)
+        return show_notice(state, OBSERVES, now, error=True)
     return None
-
-
-# Requests of agents
-
-
-def select_next_request(state: State, now: float) -> Outcome:
-    requests = [request_key(*one) for one in state.requests()]
-    if not requests:
-        return show_notice(state, "nobody asks anything", now), []
-    place = requests.index(state.selected_request) if state.selected_request in requests else -1
-    request = requests[(place + 1) % len(requests)]
-    return select_session(
-        attrs.evolve(state, selected_request=request, request_selected_at=now), request[0]
-    ), []
-
-
-def answer_request(state: State, number: int, now: float) -> Outcome:
-    """Answer the selected request. A request that has only just been selected is not answered by mistake."""
-    current_request = state.current_request()
-    if current_request is None:
-        return show_notice(state, "nobody asks anything", now), []
-    session, request = current_request
-    choices = answer_choices(request)
-    if not 1 <= number <= len(choices):
-        return show_notice(state, f"{number} is none of its answers", now, error=True), []
-    if now - state.request_selected_at < ANSWER_DELAY:
-        return show_notice(
-            state, "this question has only just come: look at it, and press the key again", now
-        ), []
-    chosen = choices[number - 1]
-    done = f"{visible(session['key'])}: {visible(chosen.name)}"
-    return state, [BrokerCall(f"{METHOD_PREFIX}answer", {"askId": request["askId"], **chosen.params}, done)]
 
 
 # The session
@@ -245,9 +211,9 @@ def _selected_session(state: State) -> dict[str, Any]:
 
 
 def leave_input(state: State) -> State:
-    """At the table again, and nothing typed."""
+    """At the table again: nothing typed, and no question has the focus."""
     return attrs.evolve(
-        state, mode=Mode.TABLE, editor=Editor(), form=(), confirmation=None, edited_prompt=None
+        state, mode=Mode.TABLE, editor=Editor(), form=(), confirmation=None, edited_prompt=None, focus=None
     )
 
 

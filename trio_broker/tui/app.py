@@ -1,8 +1,9 @@
 """The running dashboard: tasks that read keys, watch the broker, read logs, make calls and draw frames.
 
 The app pulls snapshots from the broker, and pages of the log of the selected session when a snapshot shows that there
-are more events. It reconnects when the broker is gone. (Attaching was rejected: a chatty agent would send every update
-here, to be decoded for a screen that shows the last of them.)
+are more events. A snapshot has the questions of agents without their tool calls, which can be megabytes: the one that
+is shown is fetched by itself. The app reconnects when the broker is gone. (Attaching was rejected: a chatty agent would
+send every update here, to be decoded for a screen that shows the last of them.)
 
 Without a terminal, `print_snapshot` prints one snapshot, and `render_full_screen` returns one screen.
 """
@@ -18,11 +19,13 @@ import trio
 from rich.console import Console
 
 from trio_broker.client import Client, OnRequest
-from trio_broker.errors import BrokerError, BrokerGone, NoBroker
+from trio_broker.errors import BrokerError, BrokerGone, NoAsk, NoBroker
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.tui.actions import attach
 from trio_broker.tui.input import KeyDecoder
 from trio_broker.tui.keymap import handle_key
+from trio_broker.tui.question.focus import apply_drawn, apply_fetch_error, apply_question, wanted_question
+from trio_broker.tui.question.model import RequestKey
 from trio_broker.tui.screen import Screen, render_screen, render_snapshot
 from trio_broker.tui.state import (
     NO_BROKER,
@@ -30,6 +33,7 @@ from trio_broker.tui.state import (
     BrokerCall,
     Command,
     Effect,
+    Json,
     State,
     Tab,
     apply_agent_output,
@@ -72,6 +76,7 @@ class App:
     _client: Client | None = None
     _redraw_due: trio.Event = attrs.field(factory=trio.Event)  # there is something to draw
     _read_due: trio.Event = attrs.field(factory=trio.Event)  # there may be something to read
+    _question_due: trio.Event = attrs.field(factory=trio.Event)  # there may be a question to fetch
 
     async def run(self) -> int:
         """Until `q`: 0; until a signal ends it, or its window is closed: 128 and the signal's number."""
@@ -83,6 +88,7 @@ class App:
                     self._keep_connected,
                     self._read_log,
                     self._read_stderr,
+                    self._read_question,
                 ):
                     self._nursery.start_soon(task)
                 await self._draw()
@@ -93,6 +99,7 @@ class App:
             self.state = state
             self._redraw_due.set()
             self._read_due.set()
+            self._question_due.set()
 
     async def _draw(self) -> None:
         while True:
@@ -103,6 +110,7 @@ class App:
             if shown.extent is not None:
                 self.state = apply_scroll(self.state, shown.extent.lines, shown.extent.scroll)
             await self.terminal.draw(shown)
+            self.state = apply_drawn(self.state, shown.question, trio.current_time())
             with trio.move_on_at(now + CLOCK_INTERVAL):
                 await self._redraw_due.wait()
             await trio.sleep_until(now + FRAME_INTERVAL)
@@ -248,6 +256,30 @@ class App:
         await self._read_due.wait()
         await trio.sleep(FRAME_INTERVAL)
 
+    async def _read_question(self) -> None:
+        while True:
+            self._question_due = trio.Event()
+            wanted, client = wanted_question(self.state), self._client
+            if wanted is None or client is None:
+                await self._question_due.wait()
+            else:
+                try:
+                    ask = await fetch_ask(client, wanted)
+                except BrokerError as error:
+                    self.set_state(apply_fetch_error(self.state, wanted, error.message))
+                    await trio.sleep(RECONNECT_DELAY)
+                else:
+                    self.set_state(apply_question(self.state, wanted, ask))
+
+
+async def fetch_ask(client: Client, key: RequestKey) -> Json:
+    """An open request with its tool call. Raises BrokerError, also if it is not open any more."""
+    found: list[Json] = (await client.call("_trio_broker/asks", {"askId": key[1]}))["asks"]
+    for ask in found:
+        if ask["askId"] == key[1]:
+            return ask
+    raise NoAsk("it is not open any more")
+
 
 # Without a terminal
 
@@ -265,6 +297,11 @@ async def take_snapshot(client: Client, state: State, *, seconds: float = 0.0) -
     while (page := next_page(state)) is not None:
         page_events = await client.call("_trio_broker/events", {"key": page[0], "since": page[1]})
         state = apply_page(state, page[0], page_events["events"], page_events["next"])
+    if (wanted := wanted_question(state)) is not None:
+        try:
+            state = apply_question(state, wanted, await fetch_ask(client, wanted))
+        except NoAsk:
+            pass  # it has been settled since the snapshot, which shows it as loading
     return state
 
 

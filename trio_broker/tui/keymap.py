@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -14,6 +14,13 @@ from rich.segment import Segment
 from trio_broker.tui import actions
 from trio_broker.tui.actions import Outcome, leave_input
 from trio_broker.tui.input import Editor, Key
+from trio_broker.tui.question.focus import (
+    forget_drawn,
+    go_to_question,
+    handle_question_key,
+    open_question,
+    refuse_answer,
+)
 from trio_broker.tui.state import (
     NO_BROKER,
     SORT_COLUMNS,
@@ -31,7 +38,9 @@ from trio_broker.tui.text import Line, Theme, clip, fit, styled, visible, width_
 PAGE = 10  # lines
 ALL = 10**6  # lines or sessions: more than there are
 SCROLLS = {"up": -1, "down": 1, "pageup": -PAGE, "pagedown": PAGE, "home": -ALL, "end": ALL}
-NEED_BROKER = frozenset("pincxKXR")  # they would ask for words, or for a yes, before there is nobody to tell
+NEED_BROKER = frozenset(
+    "avpincxKXR"
+)  # they would ask for words, or for a yes, before there is nobody to tell
 
 
 def handle_key(state: State, key: Key, now: float) -> Outcome:
@@ -39,7 +48,7 @@ def handle_key(state: State, key: Key, now: float) -> Outcome:
     if key.name == "ctrl-l":
         return state, [Command.REDRAW]
     if key.name == "ctrl-z":
-        return state, [Command.SUSPEND]
+        return forget_drawn(state), [Command.SUSPEND]
     if key.name == "ctrl-c":
         return (state, [Command.QUIT]) if state.mode is Mode.TABLE else (leave_input(state), [])
     after, effects = _KEY_HANDLERS[state.mode](state, key, now)
@@ -52,7 +61,7 @@ def _refuse_calls(state: State, now: float) -> State:
     """Instead of a call to a broker that is gone: what was typed stays where it is, until there is one again."""
     if state.mode is Mode.CONFIRM:
         return show_notice(leave_input(state), NO_BROKER, now, error=True)
-    typing = "" if state.mode is Mode.TABLE else "; Enter tries again, Esc leaves it"
+    typing = "" if state.mode in (Mode.TABLE, Mode.QUESTION) else "; Enter tries again, Esc leaves it"
     return show_notice(state, f"{NO_BROKER}{typing}", now, error=True)
 
 
@@ -60,7 +69,7 @@ def _handle_table_key(state: State, key: Key, now: float) -> Outcome:
     if state.disconnected is not None and key.name in NEED_BROKER:
         return show_notice(state, NO_BROKER, now, error=True), []
     if key.name.isdigit():
-        return actions.answer_request(state, int(key.name), now)
+        return refuse_answer(state, now)
     action = _BINDINGS.get(key.name)
     return (state, []) if action is None else action(state, now)
 
@@ -169,6 +178,7 @@ _KEY_HANDLERS: dict[Mode, Callable[[State, Key, float], Outcome]] = {
     Mode.EDIT: actions.handle_edit_key,
     Mode.NEW: actions.handle_new_session_key,
     Mode.CONFIRM: _handle_confirm_key,
+    Mode.QUESTION: handle_question_key,
     Mode.HELP: _handle_help_key,
 }
 _BINDINGS: dict[str, Callable[[State, float], Outcome]] = {
@@ -188,7 +198,9 @@ _BINDINGS: dict[str, Callable[[State, float], Outcome]] = {
     "pagedown": _scroll(-PAGE),
     "home": _scroll(ALL),
     "end": _scroll(-ALL),
-    "a": actions.select_next_request,
+    "a": go_to_question,
+    "v": open_question,
+    "y": refuse_answer,
     "p": actions.start_prompt(Mode.PROMPT),
     "i": actions.start_prompt(Mode.INTERRUPT),
     "n": actions.start_new_session,
@@ -230,10 +242,13 @@ LEFT_GROUPS: tuple[KeyGroup, ...] = (
         ),
     ),
     (
-        "answer",
+        "answer a question",
         (
-            ("1-9", "so, to the question on top"),
-            ("a", "the next question"),
+            ("a", "to the question; the next"),
+            ("v", "all of it; PgUp PgDn scroll"),
+            ("y   n", "allow, reject it once"),
+            ("A   D", "the same always; y confirms"),
+            ("1-9   Esc", "that choice; no answer"),
         ),
     ),
     (
@@ -307,10 +322,19 @@ def _render_groups(groups: tuple[KeyGroup, ...]) -> list[Line]:
 # The hints in the last line
 
 HINT_GAP = 3  # cells
+QUESTION_HINTS = (
+    ("?", " help"),
+    ("Esc", " back"),
+    ("y n A D 1-9", " answer"),
+    ("v", " full"),
+    ("a", " next question"),
+)
 
 
 def render_key_hints(state: State, width: int) -> Line:
     """The keys that matter now, the most telling first; as many as there is room for."""
+    if state.mode is Mode.QUESTION:
+        return _fit_hints(QUESTION_HINTS, width)
     session = state.session
     keys = [("?", " help"), ("q", "uit")]
     if state.filter:
@@ -322,6 +346,11 @@ def render_key_hints(state: State, width: int) -> Line:
             ("Enter", " back" if state.show_detail else " details"),
             ("Tab", " " + _next_tab(state.tab).value),
         ]
+    return _fit_hints(keys, width)
+
+
+def _fit_hints(keys: Sequence[tuple[str, str]], width: int) -> Line:
+    """As many as there is room for; the first two stand at the end."""
     left, shown = width - 1, []
     for key, text in keys:
         left -= len(key) + width_of(text) + HINT_GAP
@@ -339,7 +368,7 @@ def render_key_hints(state: State, width: int) -> Line:
 
 def _session_hints(state: State, session: dict[str, Any] | None) -> list[tuple[str, str]]:
     """The keys that do something to a session."""
-    keys = [("1-9", " answer")] if state.requests() else []
+    keys = [("a", " answer")] if state.requests() else []
     if session is None:
         return keys
     if state.tab is Tab.QUEUE and session["queued"]:

@@ -18,7 +18,9 @@ from rich.terminal_theme import TerminalTheme
 
 from trio_broker.tui.detail import Extent, render_detail
 from trio_broker.tui.keymap import render_help, render_key_hints
-from trio_broker.tui.overview import render_requests, render_table
+from trio_broker.tui.overview import render_table
+from trio_broker.tui.question.focus import DrawnQuestion
+from trio_broker.tui.question.panel import Panel, kind_words, render_headings, render_questions
 from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State
 from trio_broker.tui.text import (
     Line,
@@ -37,6 +39,9 @@ from trio_broker.tui.text import (
 MIN_SIZE = (40, 8)  # cells, lines
 TALL_HEIGHT = 30  # lines from which on table and detail are both there
 MIN_DETAIL_LINES = 9  # lines for which a detail pane is worth it, with what divides it from the table
+MIN_TABLE_LINES = 4  # lines that are left to the table below a question with the focus ...
+ROOM_FOR_TABLE = 20  # ... if there is so much room for both
+MAX_HEADINGS = 3  # questions that have a line in a picture of all there is
 MAX_INPUT_LINES = 6
 MAX_NOTICE_LINES = 3
 MAX_PROBLEM_LINES = 3
@@ -47,12 +52,13 @@ STALE = Style(dim=True, reverse=True)
 class Screen:
     """A renderable of rich; `cursor` is where the terminal's cursor is shown, column and line from 0.
 
-    `extent`: how much the pane about one session has, and which part of it is shown.
+    `extent`: how much the pane about one session has, and which part of it is shown. `question`: the one that is shown.
     """
 
     lines: list[Line]
     cursor: tuple[int, int] | None = None
     extent: Extent | None = None
+    question: DrawnQuestion | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self.lines:
@@ -68,11 +74,11 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
     problems = _render_problems(state, now, width, min(MAX_PROBLEM_LINES, height // 8))
     lines = [_render_header(state, now, width), *problems, *([[]] if height >= TALL_HEIGHT else [])]
     room = height - len(lines) - len(footer)
-    requests = render_requests(state, now, width, room // 2)
-    if requests:
-        requests = [*requests, []] if height >= TALL_HEIGHT else requests
-        lines += requests
-    room -= len(requests)
+    questions, drawn = ([], None) if state.mode is Mode.HELP else _render_questions(state, now, width, room)
+    if questions and height >= TALL_HEIGHT:
+        questions = [*questions, []]
+    lines += questions
+    room -= len(questions)
     middle, extent = _render_body(state, now, width, room, height >= TALL_HEIGHT)
     if state.mode is Mode.HELP and extent is not None and extent.lines > room:
         footer = [styled((" ↑ ↓ scroll, any other key goes back", Theme.DIM))]
@@ -82,15 +88,24 @@ def render_screen(state: State, now: float, width: int, height: int) -> Screen:
     if state.disconnected is not None and state.snapshot is not None and state.mode is not Mode.HELP:
         lines = [line if at in range(1, 1 + len(problems)) else _stale(line) for at, line in enumerate(lines)]
     shown = None if cursor is None else (cursor[0], cursor[1] + len(lines))
-    return Screen([fit(line, width) for line in (*lines, *footer)], shown, extent)
+    return Screen([fit(line, width) for line in (*lines, *footer)], shown, extent, drawn)
+
+
+def _render_questions(state: State, now: float, width: int, room: int) -> Panel:
+    """With the focus, a question leaves some lines to the table, where there are enough; without it, half of them."""
+    if state.focus is None:
+        return render_questions(state, now, width, room // 2)
+    spare = 0 if state.focus.full or room < ROOM_FOR_TABLE else MIN_TABLE_LINES
+    return render_questions(state, now, width, room - spare)
 
 
 def render_snapshot(state: State, now: float, width: int) -> Screen:
     """All there is to see, as high as it needs: for `--once`, which has no window to fit into."""
     rows = len(state.visible_sessions())
     lines = [_render_header(state, now, width), *_render_problems(state, now, width, MAX_PROBLEM_LINES)]
-    if requests := render_requests(state, now, width, 4):
-        lines += [[], *requests]
+    if state.requests():
+        hint = styled("  ", ("`trio-broker pending` shows what they ask", Theme.DIM))
+        lines += [[], *render_headings(state, now, width, MAX_HEADINGS), hint]
     lines += [[], *(render_table(state, now, width, rows + 1) if rows else _render_empty(state))]
     return Screen([fit(line, width) for line in lines])
 
@@ -187,6 +202,10 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
         return [styled((text, Theme.ALARM), "  ", ("y", Theme.KEY), "es  ", ("n", Theme.KEY), "o")], None
     if state.mode is Mode.HELP:
         return [styled((" any key goes back", Theme.DIM))], None
+    if state.focus is not None and state.focus.confirming is not None:
+        chosen = state.focus.confirming
+        text = clip(f" not only this once? {kind_words(chosen)}: {visible(chosen.name)} ", width - 12)
+        return [styled((text, Theme.ALARM), "  ", ("y", Theme.KEY), "es  ", ("n", Theme.KEY), "o")], None
     if state.mode in INPUT_LABELS:
         lines, (column, row) = _render_input(state, width)
         above = [] if state.notice is None else _render_notice(state.notice, width)[:1]

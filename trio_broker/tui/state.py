@@ -1,5 +1,8 @@
 """The state of the dashboard: the broker's last snapshot, the selection, the mode, and what is typed.
 
+The question that is shown is always one of the selected session (`State.current_request`). Keys answer it only in
+`Mode.QUESTION`, while `State.focus` is there, and only once `question.focus` knows that it is on the screen.
+
 Pure: each function takes a state and returns one. `now` is the caller's clock, in seconds.
 """
 
@@ -13,6 +16,7 @@ from typing import Any
 import attrs
 
 from trio_broker.tui.input import Editor
+from trio_broker.tui.question.model import Focus, Question, RequestKey, request_key
 from trio_broker.tui.transcript import Transcript
 
 Json = dict[str, Any]
@@ -21,8 +25,7 @@ SPARKLINE_SAMPLES = 8  # of a sparkline
 SAMPLE_INTERVAL = 2.0  # seconds between two of them
 NOTICE_SECONDS = 6.0  # seconds a notice stays
 NO_BROKER = "there is no broker to tell that"
-ELICITATION = "elicitation/create"
-ANSWER_DELAY = 0.4  # seconds a request must have been on the screen before a key answers it
+OBSERVES = "you only observe this session: press r to take part"
 
 
 class Mode(enum.Enum):
@@ -33,6 +36,7 @@ class Mode(enum.Enum):
     EDIT = "edit"
     NEW = "new"
     CONFIRM = "confirm"
+    QUESTION = "question"
     HELP = "help"
 
 
@@ -119,6 +123,8 @@ class State:
     `edited_prompt`: the queued prompt that the editor holds. `pane_lines`: the length of the pane when it was scrolled.
     `submitted_form`: the form of a new session, until that session exists.
     `agent_output`: key of a session, stderr of its agent, and the lines of its stdout that are not messages.
+    `selected_request`: which request of the selected session is shown. `questions`: the open ones that were fetched.
+    `fetch_error`: why one could not be. `answered`: requests that were answered here and that the snapshot still has.
     """
 
     snapshot: Json | None = None
@@ -145,8 +151,11 @@ class State:
     notice: tuple[str, float, bool] | None = None  # text, until when, whether it is an error
     transcript: Transcript | None = None
     agent_output: tuple[str, str, tuple[str, ...]] | None = None
-    selected_request: tuple[str, str] | None = None  # request_key() of the request that keys answer
-    request_selected_at: float = 0.0
+    selected_request: RequestKey | None = None
+    focus: Focus | None = None  # in Mode.QUESTION
+    questions: Mapping[RequestKey, Question] = attrs.field(factory=dict)
+    fetch_error: tuple[RequestKey, str] | None = None
+    answered: frozenset[RequestKey] = frozenset()
     roles: Mapping[str, str] = attrs.field(factory=dict)
     edited_prompt: str | None = None
 
@@ -172,12 +181,24 @@ class State:
 
     def requests(self) -> list[tuple[Json, Json]]:
         """Every open request of an agent, with its session, the longest waiting first."""
-        found = [(session, request) for session in self.sessions for request in session["asks"]]
+        found = [
+            (session, request)
+            for session in self.sessions
+            for request in session["asks"]
+            if request_key(session, request) not in self.answered
+        ]
         return sorted(found, key=lambda one: float(one[1]["since"] or 0))
 
     def current_request(self) -> tuple[Json, Json] | None:
-        """The request that keys answer, with its session."""
-        return next((one for one in self.requests() if request_key(*one) == self.selected_request), None)
+        """The request that is shown, with its session: the selected one, and None if its session is not selected."""
+        found = next((one for one in self.requests() if request_key(*one) == self.selected_request), None)
+        return found if found is not None and found[0]["key"] == self.selected else None
+
+    def question(self) -> Question | None:
+        """The current request in full; None while it has not been fetched."""
+        if self.selected_request is None or self.current_request() is None:
+            return None
+        return self.questions.get(self.selected_request)
 
     def visible_sessions(self) -> list[Json]:
         """The sessions as the table has them: filtered and sorted."""
@@ -190,10 +211,6 @@ class State:
         if self.sort == "opened":
             return found[::-1] if self.reverse else list(found)
         return sorted(found, key=lambda session: _sort_key(self, session), reverse=self.reverse)
-
-
-def request_key(session: Json, request: Json) -> tuple[str, str]:
-    return session["key"], request["askId"]
 
 
 def cost_amount(usage: Json) -> float:
@@ -209,31 +226,6 @@ def finite_number(value: object) -> float:
     except OverflowError:
         return 0.0
     return number if math.isfinite(number) else 0.0
-
-
-@attrs.frozen
-class AnswerChoice:
-    """An answer that can be given by a key: what it is called, whether it refuses, and what answers so."""
-
-    name: str
-    is_rejection: bool
-    params: Json
-
-
-def answer_choices(request: Json) -> list[AnswerChoice]:
-    """What keys can answer to a request: the options of a permission; to a form only no, and nothing to the rest."""
-    if request["method"] == ELICITATION:
-        accept = [] if request["mode"] == "form" else [AnswerChoice("Accept", False, {"answer": "allow"})]
-        return [*accept, AnswerChoice("Decline", True, {"answer": "deny"})]
-    options = [option for option in request["options"] if isinstance(option, dict)]
-    return [
-        AnswerChoice(
-            str(option.get("name") or option.get("optionId")),
-            str(option.get("kind") or "").startswith("reject"),
-            {"optionId": option.get("optionId")},
-        )
-        for option in options[:9]
-    ]
 
 
 def _search_text(session: Json) -> str:
@@ -271,31 +263,60 @@ def apply_snapshot(state: State, snapshot: Json, now: float) -> State:
         events, at = session["events"], snapshot["at"]
         fresh = last is None or events < last.events or at < last.at
         trends[session["key"]] = Trend(events, at) if fresh or last is None else last.updated(events, at)
-    leave_input = state.disconnected is not None and state.snapshot is not None
+    is_back = state.disconnected is not None and state.snapshot is not None
     state = attrs.evolve(state, snapshot=snapshot, received_at=now, trends=trends, disconnected=None)
-    if leave_input:
-        state = show_notice(attrs.evolve(state, transcript=None), "the broker is back", now)
-    return update_selection(state, now)
+    if is_back:
+        state = attrs.evolve(state, transcript=None, questions={}, answered=frozenset())
+        state = show_notice(state, "the broker is back", now)
+    return update_selection(_forget_closed_requests(state), now)
+
+
+def _forget_closed_requests(state: State) -> State:
+    if not (state.questions or state.answered):
+        return state
+    is_open = {request_key(session, request) for session in state.sessions for request in session["asks"]}
+    questions = {key: question for key, question in state.questions.items() if key in is_open}
+    return attrs.evolve(state, questions=questions, answered=state.answered & is_open)
 
 
 def update_selection(state: State, now: float) -> State:
-    """Select another session or request, if the selected one is gone. A request that is still open stays selected."""
-    sessions, requests = state.visible_sessions(), state.requests()
+    """Select another session or request if the selected one is gone. A question that is gone loses the focus.
+
+    The session of a question with the focus stays selected, also when the filter hides it by now.
+    """
+    request = state.current_request()
+    if state.mode is Mode.QUESTION:
+        if request is not None:
+            return state
+        text = f"{state.selected}: its question is settled" if state.session else "that session is gone"
+        state = show_notice(leave_question(state), text, now)
+    sessions = state.visible_sessions()
     if all(session["key"] != state.selected for session in sessions):
         state = select_session(state, sessions[0]["key"] if sessions else None)
-    if all(request_key(*one) != state.selected_request for one in requests):
-        state = attrs.evolve(
-            state, selected_request=request_key(*requests[0]) if requests else None, request_selected_at=now
-        )
-    return state
+    return state if state.current_request() is not None else select_request(state)
 
 
 def select_session(state: State, key: str | None) -> State:
+    """Select a session, and show its question if it has one."""
     if key == state.selected:
         return state
-    return attrs.evolve(
+    state = attrs.evolve(
         state, selected=key, transcript=None, agent_output=None, scroll=0, pane_lines=0, selected_prompt=None
     )
+    return select_request(state)
+
+
+def select_request(state: State) -> State:
+    """Show the question of the selected session that has waited longest; no question has the focus."""
+    keys = [request_key(*one) for one in state.requests()]
+    request = next((key for key in keys if key[0] == state.selected), None)
+    state = leave_question(state) if state.mode is Mode.QUESTION else state
+    return state if request == state.selected_request else attrs.evolve(state, selected_request=request)
+
+
+def leave_question(state: State) -> State:
+    """At the table again: keys answer nothing."""
+    return attrs.evolve(state, mode=Mode.TABLE, focus=None)
 
 
 def apply_scroll(state: State, lines: int, scroll: int) -> State:
@@ -308,7 +329,8 @@ def apply_scroll(state: State, lines: int, scroll: int) -> State:
 
 
 def mark_disconnected(state: State, why: str, now: float) -> State:
-    """There is no broker, or none any more; what was seen last stays on the screen."""
+    """There is no broker, or none any more; what was seen last stays on the screen, and is not answered."""
+    state = leave_question(state) if state.mode is Mode.QUESTION else state
     return attrs.evolve(state, disconnected=(state.disconnected[0] if state.disconnected else now, why))
 
 

@@ -17,6 +17,8 @@ from rich.markdown import Heading, Markdown
 from rich.segment import Segment
 from rich.style import Style
 
+from trio_broker.protocol.visible_text import escape_line, escape_lines
+
 Line = list[Segment]
 
 
@@ -75,38 +77,17 @@ def sparkline(samples: tuple[float, ...], width: int) -> str:
     return bars.rjust(width)
 
 
-_BIDI = (
-    0x61C,
-    0x200B,
-    0x200E,
-    0x200F,
-    0x2028,
-    0x2029,
-    *range(0x202A, 0x202F),
-    *range(0x2060, 0x206A),
-    0xFEFF,
-)
-_REPLACEMENTS = {code: chr(0x2400 + code) for code in range(32)} | {127: "␡"}
-_REPLACEMENTS |= {code: f"\\x{code:02x}" for code in range(128, 160)} | {
-    code: f"\\u{code:04x}" for code in _BIDI
-}
-_ONE_LINE = str.maketrans(_REPLACEMENTS)
-_MANY_LINES = str.maketrans({code: seen for code, seen in _REPLACEMENTS.items() if chr(code) not in "\n"})
 MAX_CHARACTERS_PER_CELL = 8  # characters in a cell: more combining ones are a prank
 
 
 def visible(text: object) -> str:
-    """One line: control characters are drawn (ESC as ␛), those that turn the direction of writing are spelled out."""
-    return _replace_surrogates(str(text).translate(_ONE_LINE))
+    """One line: control characters are drawn (ESC as ␛), invisible ones are spelled out."""
+    return escape_line(str(text), pictures=True)
 
 
 def visible_lines(text: str) -> str:
     """The same, with newlines left in, and tabs as spaces."""
-    return _replace_surrogates(text.replace("\r\n", "\n").expandtabs(4).translate(_MANY_LINES))
-
-
-def _replace_surrogates(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return escape_lines(text.replace("\r\n", "\n").expandtabs(4), pictures=True)
 
 
 def width_of(text: str) -> int:

@@ -15,6 +15,7 @@ import attrs
 from rich.segment import Segment
 from rich.style import Style
 
+from trio_broker.protocol.notices import COMPACTION, NOTICE, notice_label, notice_text
 from trio_broker.tui.text import (
     PLAN_STYLES,
     TOOL_STYLES,
@@ -121,6 +122,8 @@ def _apply_to_items(items: list[Item], event: Json) -> None:
     elif kind == "plan":
         items[:] = [item for item in items if item.kind != "plan"]
         items.append(Item("plan", "", event["at"], update))
+    elif kind in (NOTICE, COMPACTION):
+        items.append(Item("note", f"[{notice_label(update)}] {notice_text(update)}", event["at"]))
 
 
 def _session_update(event: Json) -> Json:

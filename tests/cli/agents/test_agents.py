@@ -29,7 +29,13 @@ def test_show_tells_how_an_agent_is_started_and_hides_its_keys(home: Home) -> No
         "cwd:         /w\n"
         "timeout:     7 s to start\n"
     )
+    with home.config.open("a", encoding="utf-8") as file:
+        file.write("may_answer = true\n")
+    assert home.run("agents", "show", "mine").stdout == (
+        f"{done.stdout}may answer:  what it runs has your rights: it can answer its own questions\n"
+    )
     found = home.json("agents", "show", "mine")
+    assert found["mayAnswer"] is True
     assert (found["env"], found["inheritEnv"]) == (["KEY"], {"PATH": True, "NO_SUCH_KEY": False})
     assert "hidden" not in json.dumps(found)
 

@@ -43,10 +43,32 @@ def test_a_tool_call_shows_what_went_in_and_what_came_out(capsys: pytest.Capture
         "  output:\n"
         "    a\\x1b[2J\n"
         "    b\n"
-        "    diff of /x.py\n"
         "    terminal t1\n"
+        '  │ content: {"type":"diff","path":"/x.py"}\n'
         "[done] end_turn\n"
     ), "and what is told twice is shown once"
+
+
+def test_an_edit_shows_its_diff_and_a_long_one_says_what_it_leaves_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = "".join(f"{number}\n" for number in range(100))
+    content = [
+        {"type": "diff", "path": "/x\x1b.py", "oldText": "a\nb\n", "newText": "a\n\x1b[2J\u202ec\n"},
+        {"type": "diff", "path": "/y.py", "oldText": None, "newText": old},
+    ]
+    done = {"sessionUpdate": "tool_call_update", "toolCallId": "1", "status": "completed", "content": content}
+    lines = shown("text", capsys, update(**done)).splitlines()
+    assert lines[:8] == [
+        "[tool] 1 (completed)", "  │ diff: /x\\x1b.py", "  │ @@ -1,2 +1,2 @@", "  │  a", "  │ -b",
+        "  │ +\\x1b[2J\\u202ec", "  │ new file: /y.py", "  │ @@ -0,0 +1,100 @@",
+    ]  # fmt: skip
+    assert lines[-3:] == [
+        "  │ +31",
+        "  │ … 68 more lines; all: `trio-broker sessions export`",
+        "[done] end_turn",
+    ]
+    assert len(lines) == 42
 
 
 def test_long_input_and_output_are_cut_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +91,31 @@ def test_a_notice_and_a_plan_stand_on_lines_of_their_own(capsys: pytest.CaptureF
     empty = update(sessionUpdate="plan", entries="none")
     text = shown("text", capsys, update(**chunk), update(**plan), update(**notice), empty)
     assert text == "so\n[plan]\n  - [pending] go\n[notice] it waits\n[plan]\n[done] end_turn\n"
+
+
+def test_a_notice_has_its_severity_and_its_description(capsys: pytest.CaptureFixture[str]) -> None:
+    notice = {"sessionUpdate": "notice", "severity": "warning", "title": "it waits", "description": "40 s\nx"}
+    compaction = {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "failed"}
+    text = shown("text", capsys, update(**notice), update(**compaction))
+    assert text == (
+        "[notice, warning] it waits: 40 s\n  x\n"
+        "[compaction] the agent could not compact its context\n[done] end_turn\n"
+    )
+
+
+def test_quiet_output_is_the_answer_alone_and_a_notice_is_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quiet = renderer("quiet")
+    for fields in (
+        {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "yes"}},
+        {"sessionUpdate": "notice", "severity": "warning", "title": "it waits\x1b[2J"},
+        {"sessionUpdate": "compaction_update", "compactionId": "c", "status": "in_progress"},
+        {"sessionUpdate": "compaction_summary_chunk", "content": {"type": "text", "text": "summed up"}},
+    ):
+        line = {"jsonrpc": "2.0", "method": "session/update", "params": update(**fields)}
+        quiet.message(parse_envelope(json.dumps(line).encode()))
+    quiet.end("end_turn")
+    out, err = capsys.readouterr()
+    assert out == "yes\n"
+    assert err == "[notice, warning] it waits\\x1b[2J\n[compaction] the agent compacts its context\n"

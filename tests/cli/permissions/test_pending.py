@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from trio_broker.testing.processes.home import CONFIG, LIMIT, Home, eventually, is_running
+from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
 
 def ask(home: Home, key: str, text: str = "ask edit it; say done") -> str:
@@ -72,6 +73,67 @@ def test_all_questions_of_all_agents_are_listed_and_answered(home: Home) -> None
         "TIME  #6      text     alwaysdone\n"
         "TIME  #8      end      completed: end_turn\n"
     )
+
+
+CALL = {
+    "title": "Run \u202eit",
+    "kind": "execute",
+    "rawInput": {"command": "rm -rf x\x1b[2J", "cwd": "/tmp"},
+    "content": [
+        {"type": "diff", "path": "/x", "oldText": "".join(f"{n}\n" for n in range(60)), "newText": "new\n"}
+    ],
+}
+FACTS = [
+    "│ Run \\u202eit", "│ kind: execute", "│ command: rm -rf x\\x1b[2J", "│ in (cwd): /tmp", "│ diff: /x",
+    "│ @@ -1,60 +1 @@", "│ -0",
+]  # fmt: skip
+
+
+def test_one_question_is_shown_in_full(shared: Home) -> None:
+    id = ask(shared, "full", f"ask-raw {json.dumps(CALL)}")
+    about, *lines = shared.run("pending", id).stdout.splitlines()
+    assert about.startswith(f"{id} full (fake), ") and ", in /" in about
+    assert lines[:7] == FACTS and lines[-4:-3] == ["│ +new"] and "│ -59" in lines
+    assert lines[-3:] == [
+        "│ choice 1: allow_once: Allow", "│ choice 2: allow_always: Always allow", "│ choice 3: reject_once: Reject",
+    ]  # fmt: skip
+    assert [line for line in shared.run("pending", "-v").stdout.splitlines() if line in lines] == lines
+    assert shared.run("pending", id, "--format", "quiet").stdout == f"{id}\n"
+    one = shared.json("pending", id)
+    assert (one["askId"], one["toolCall"]["rawInput"]) == (id, CALL["rawInput"])
+    listed = shared.run("pending").stdout
+    assert "Run \\u202eit\n  │ command: rm -rf x\\x1b[2J\n" in listed, "below the title"
+    done = shared.run("pending", "9-9")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr == "trio-broker: no question '9-9' waits; `trio-broker pending` lists those that wait\n"
+    )
+    assert shared.run("deny", id).returncode == 0
+
+
+def test_a_long_question_is_shown_in_the_pager(shared: Home, tmp_path: Path) -> None:
+    id = ask(shared, "paged", f"ask-raw {json.dumps(CALL)}")
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/seen\n", encoding="utf-8")
+    pager.chmod(0o700)
+    env = {**shared.env, "PAGER": str(pager)}
+    with TerminalEmulator(env, "pending", id, columns=80, lines=24, NO_COLOR="1") as window:
+        assert window.end() == 0
+        assert "│" not in window.text
+    assert (tmp_path / "seen").read_text(encoding="utf-8").splitlines()[1:8] == FACTS
+    with TerminalEmulator(env, "pending", id, columns=80, lines=90, NO_COLOR="1") as window:
+        assert window.end() == 0
+        assert "│ choice 3: reject_once: Reject" in window.text, "it fits without a pager"
+    assert shared.run("deny", id).returncode == 0
+
+
+def test_at_a_terminal_allow_prints_what_it_allows(shared: Home) -> None:
+    id = ask(shared, "shown", f"ask-raw {json.dumps(CALL)}")
+    with TerminalEmulator(shared.env, "allow", id, columns=80, lines=24, NO_COLOR="1") as window:
+        assert window.end() == 0
+        assert all(fact in window.text for fact in FACTS)
+        assert f"more lines: `trio-broker pending {id}`" in window.text
+        assert f"{id} Run \\u202eit: Allow" in window.text
 
 
 def test_an_answer_to_what_is_answered_says_who_was_first(shared: Home) -> None:

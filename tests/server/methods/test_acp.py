@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -13,6 +15,7 @@ from trio_broker.testing.clients.user import User
 from trio_broker.testing.in_process.memory_agent import Habits
 from trio_broker.testing.in_process.rig import open_rig
 
+Json = dict[str, Any]
 NEW = {"cwd": "/tmp", "mcpServers": []}
 
 
@@ -115,3 +118,33 @@ async def test_an_unknown_method_reaches_the_agent_of_its_session_only(autojump_
             await user.call("_trio_broker/logs", key="k")
             with pytest.raises(Forbidden, match=r"x/y"):
                 await user.call("x/y")
+
+
+async def test_a_notice_is_text_for_a_plain_client_while_it_is_live(autojump_clock: MockClock) -> None:
+    with trio.fail_after(60):
+        async with open_rig() as rig, rig.connect() as plain, rig.connect() as able, rig.connect() as late:
+            await begin(plain, key="k")
+            session = (await plain.call("session/new", **NEW))["sessionId"]
+            await able.call("_trio_broker/bind", agent="demo", key="k")
+            capabilities: Json = {"session": {"notices": {}, "compaction": {}}}
+            await able.call("initialize", protocolVersion=1, clientCapabilities=capabilities)
+            await able.call("session/new", **NEW)
+            turn = plain.later(plain.prompt, session, "say yes; wait")
+            await trio.testing.wait_all_tasks_blocked()
+            notice = {"severity": "warning", "title": "Rate limited", "description": "It waits 40 s."}
+            await rig.agent("k").update("notice", **notice)
+            await rig.agent("k").update("compaction_update", compactionId="c", status="completed")
+            await trio.testing.wait_all_tasks_blocked()
+            plain.client.notify("session/cancel", {"sessionId": session})
+            await turn.wait()
+            text = plain.said(session)
+            assert text.startswith("yes\n\n[notice, warning] Rate limited: It waits 40 s.\n\n")
+            assert "[compaction] the agent has compacted its context" in text
+            assert [one["sessionUpdate"] for one in able.updates(session)][-2:] == [
+                "notice",
+                "compaction_update",
+            ]
+            assert able.said(session) == "yes"
+            await begin(late)
+            await late.call("session/load", sessionId=session, **NEW)
+            assert late.said(session) == "yes", "a replay has neither"

@@ -1,4 +1,4 @@
-"""`agents list | show | test | install | remove`."""
+"""`agents list | show | test | login | install | remove`."""
 
 from __future__ import annotations
 
@@ -107,6 +107,7 @@ def _agent_details(state: State, spec: AgentSpec) -> dict[str, Any]:
         "program": shutil.which(spec.argv[0]),
         "cwd": spec.cwd,
         "startTimeout": spec.start_timeout or state.config.broker.start_timeout,
+        "mayAnswer": spec.may_answer,
         "env": sorted(spec.env),
         "inheritEnv": {one: one in os.environ for one in spec.inherit_env},
         "installed": attrs.asdict(record) if record else None,
@@ -128,6 +129,8 @@ def _detail_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("cwd", found["cwd"] or "the session's"),
         ("timeout", f"{found['startTimeout']:g} s to start"),
     ]
+    if found["mayAnswer"]:
+        lines.append(("may answer", "what it runs has your rights: it can answer its own questions"))
     if record:
         when = time.strftime("%Y-%m-%d", time.localtime(record["installed_at"]))
         lines.append(
@@ -162,7 +165,7 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
     """
     from trio_broker.cli.agents.probe import probe_report, report_lines, run_probe
 
-    spec = _resolve_spec(state, words)
+    spec = _resolve_spec(state, words, "test")
     if not os.path.isdir(cwd):
         raise Misuse(f"--cwd: there is no directory {cwd}")
     start_timeout = timeout or spec.start_timeout or state.config.broker.start_timeout
@@ -174,7 +177,7 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
         print_json(found)
     else:
         for label, value in report_lines(found):
-            click.echo(f"{label + ':':<14}{value}")
+            click.echo(f"{label + ':':<13} {value}")
     if probe.error is not None:
         from trio_broker.cli.error_output import print_error
 
@@ -182,9 +185,31 @@ def test(state: State, words: tuple[str, ...], cwd: str, timeout: float | None, 
     return 0
 
 
-def _resolve_spec(state: State, words: tuple[str, ...]) -> AgentSpec:
+@agents_command.command("login", context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, metavar="NAME | -- COMMAND…", shell_complete=agent_names)
+@click.option("--method", metavar="ID", help="This login, if the agent has several in a terminal.")
+@pass_state
+def login_command(state: State, words: tuple[str, ...], method: str | None) -> int:
+    """Log an agent in: run its own login in this terminal, then say which account it uses.
+
+    The login gets the environment that the running broker gives the agent, so that its result is the one that sessions
+    find; what belongs to the terminal (TERM, LANG, DISPLAY, BROWSER, SSH_…) is this shell's. Where no broker runs, all
+    of it is this shell's. The exit code is that of the login; it is 1 if the agent demands a login afterwards.
+
+    \b
+      trio-broker agents login claude
+      trio-broker agents login claude --method console-login
+    """
+    from trio_broker.cli.agents.login import login, require_here
+
+    require_here(state)
+    return login(state, _resolve_spec(state, words, "login"), method)
+
+
+def _resolve_spec(state: State, words: tuple[str, ...], command: str) -> AgentSpec:
     if not words:
-        raise Misuse("say which: `trio-broker agents test NAME`, or `trio-broker agents test -- COMMAND …`")
+        usage = f"`trio-broker agents {command}"
+        raise Misuse(f"say which: {usage} NAME`, or {usage} -- COMMAND …`")
     if len(words) == 1:
         try:
             return catalog.resolve(words[0], state.config, installed=state.installed)

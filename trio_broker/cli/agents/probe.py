@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -10,11 +12,18 @@ import trio
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.probe import Probe
 from trio_broker.cli.output import Progress, progress, safe
+from trio_broker.protocol.auth_methods import terminal_methods
 
 
-async def run_probe(spec: AgentSpec, cwd: str, patience: float) -> Probe:
-    """Start it, and show how that goes. `cwd` is absolute."""
-    probe = Probe(spec, cwd, patience)
+async def run_probe(
+    spec: AgentSpec,
+    cwd: str,
+    patience: float,
+    open_session: bool = True,
+    environment: Mapping[str, str] = os.environ,
+) -> Probe:
+    """Start it, and show how that goes. `cwd` is absolute; it inherits from `environment`."""
+    probe = Probe(spec, cwd, patience, open_session, environment)
     async with progress(f"starting {spec.name}") as progress_line, trio.open_nursery() as nursery:
         nursery.start_soon(_show_stderr, probe, progress_line)
         await probe.run()
@@ -42,6 +51,9 @@ def probe_report(probe: Probe) -> dict[str, Any]:
         "protocolVersion": initialized.get("protocolVersion"),
         "capabilities": initialized.get("agentCapabilities"),
         "authMethods": initialized.get("authMethods") or [],
+        "loginCommand": probe.spec.login_command
+        if terminal_methods(initialized.get("authMethods"))
+        else None,
         "modes": opened.get("modes"),
         "configOptions": opened.get("configOptions"),
         "seconds": {"initialize": probe.initialized_after, "session": probe.session_after},
@@ -63,6 +75,9 @@ def report_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("capabilities", ", ".join(_capabilities(report["capabilities"] or {})) or "none"),
         ("login", _auth_methods_text(report["authMethods"])),
     ]
+    for method in terminal_methods(report["authMethods"]):
+        words = [*(f"{name}={value}" for name, value in method.env.items()), *report["command"], *method.args]
+        rows.append((f"login {method.id}", f"{shlex.join(words)}, by `{report['loginCommand']}`"))
     if times["session"] is not None:
         failed = "needs a login" if report["loginNeeded"] else "failed"
         rows.append(("session", f"{times['session']:.2f} s" if report["ok"] else failed))

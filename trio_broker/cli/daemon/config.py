@@ -80,6 +80,7 @@ SAMPLE = """\
 #env = { MODE = "fast" }
 #cwd = "~/agents"               # default: the session's own directory
 #start_timeout = 300.0
+#may_answer = false             # true: commands that it runs may answer its own questions, and all that you may
 """
 
 

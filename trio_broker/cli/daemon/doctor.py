@@ -34,6 +34,7 @@ from trio_broker.cli.output import print_json, progress, safe
 from trio_broker.cli.state import State, pass_state, require_local_broker, run_until_signal
 from trio_broker.config.config import config_error
 from trio_broker.errors import BrokerError, ConfigError
+from trio_broker.protocol.auth_methods import terminal_methods
 
 OK, NOTE, BROKEN = "ok", "note", "broken"
 OLDEST, NEWEST = (3, 11), (3, 14)  # the supported versions of Python, as pyproject.toml and README have them
@@ -296,7 +297,12 @@ async def _check_agent(state: State, spec: AgentSpec, cwd: str, patience: float)
     if probe.error is None and probe.initialized_after is not None:
         info = (probe.initialize_result or {}).get("agentInfo")
         version = str(info.get("version", "")) if isinstance(info, dict) else ""
-        return Finding(what, OK, f"{version or 'answers'}, in {probe.initialized_after:.1f} s")
+        text = f"{version or 'answers'}, in {probe.initialized_after:.1f} s"
+        if not terminal_methods((probe.initialize_result or {}).get("authMethods")):
+            return Finding(what, OK, text)
+        if probe.needs_login:
+            return Finding(what, NOTE, f"{text}; it demands a login", f"`{spec.login_command}`")
+        return Finding(what, OK, f"{text}; to log in: `{spec.login_command}`")
     why = probe.error.message if probe.error else "gave no answer"
     level = BROKEN if spec.source == "config" or spec.name == state.config.default_agent else NOTE
     return Finding(what, level, why, f"`trio-broker agents test {spec.name}` shows more")

@@ -8,12 +8,17 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from trio_broker.cli.events import content_text, session_update
-from trio_broker.cli.output import safe, safe_json, safe_lines
+from trio_broker.cli.output import print_stderr, safe, safe_json, safe_lines
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.protocol.notices import COMPACTION, NOTICE, notice_label, notice_text
 
-STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2", "notice": "33"}
+STYLES = {"thinking": "2", "tool": "36", "plan": "33", "done": "32", "queued": "2"}
+NOTICE_STYLE = "33"
+DIFF_COLOURS = {"path": "1", "hunk": "36", "added": "32", "removed": "31", "note": "33"}
+MAX_DIFF = 40  # lines of the diffs of one tool call
+ALL = "`trio-broker sessions export`"  # shows what is cut
 FINAL = ("completed", "failed")
 
 
@@ -48,7 +53,7 @@ class Json:
 
 
 class Quiet:
-    """The text of the answer, when the turn has ended."""
+    """The text of the answer, when the turn has ended. Notices go to stderr at once: they are not the answer."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -57,6 +62,8 @@ class Quiet:
         update = session_update(message)
         if update.get("sessionUpdate") == "agent_message_chunk":
             self.parts.append(content_text(update.get("content")))
+        elif update.get("sessionUpdate") in (NOTICE, COMPACTION):
+            print_stderr(f"[{safe(notice_label(update))}] {safe_lines(notice_text(update))}")
 
     def end(self, reason: str) -> None:
         text = safe_lines("".join(self.parts))
@@ -84,8 +91,9 @@ class Text:
             self._tool(update)
         elif kind == "plan":
             self._block("plan", "", _plan(update.get("entries")))
-        elif kind == "notice":
-            self._block("notice", f"{update.get('title')}", [])
+        elif kind in (NOTICE, COMPACTION):
+            head, *lines = safe_lines(notice_text(update)).split("\n")
+            self._block(safe(notice_label(update)), head, lines)
 
     def end(self, reason: str) -> None:
         self._block("done", reason, [])
@@ -113,7 +121,7 @@ class Text:
         self.at_start = True
 
     def _paint(self, tag: str, text: str) -> str:
-        return f"\x1b[{STYLES[tag]}m{text}\x1b[0m" if self.colour else text
+        return paint(text, STYLES.get(tag, NOTICE_STYLE), colour=self.colour)
 
     def _tool(self, update: dict[str, Any]) -> None:
         id = str(update.get("toolCallId"))
@@ -122,7 +130,7 @@ class Text:
         self.tools[id] = tool
         status = tool.get("status", "pending")
         if status in FINAL and before.get("status") not in FINAL:
-            self._block("tool", f"{tool.get('title', id)} ({status})", _details(tool))
+            self._block("tool", f"{tool.get('title', id)} ({status})", _details(tool, colour=self.colour))
         elif not before:
             self._block("tool", f"{tool.get('title', id)} ({status})", [])
 
@@ -132,12 +140,35 @@ def _plan(entries: Any) -> list[str]:
     return [f"- [{safe(str(row.get('status')))}] {safe(str(row.get('content')))}" for row in rows]
 
 
-def _details(tool: dict[str, Any]) -> list[str]:
+def _details(tool: dict[str, Any], *, colour: bool) -> list[str]:
     lines = [f"kind: {safe(str(tool['kind']))}"] if "kind" in tool else []
     if (raw_input := tool.get("rawInput")) is not None:
         lines.append(f"input: {safe(_short(raw_input))}")
-    output = _output(tool)
-    return lines + (["output:", *(f"  {line}" for line in output)] if output else [])
+    content = tool.get("content")
+    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+    diffs = [item for item in items if _is_diff(item)]
+    output = _output([item for item in items if not _is_diff(item)])
+    lines += ["output:", *(f"  {line}" for line in output)] if output else []
+    return lines + (_diffs(diffs, colour=colour) if diffs else [])
+
+
+def _is_diff(item: dict[str, Any]) -> bool:
+    return item.get("type") == "diff"
+
+
+def _diffs(items: list[dict[str, Any]], *, colour: bool) -> list[str]:
+    from trio_broker.client.request_text import diff_lines  # late: most turns change no file
+    from trio_broker.client.text_lines import cut_lines
+
+    lines = [line for item in items for line in diff_lines(item, ALL)]
+    return [
+        paint(f"│ {line.text}", DIFF_COLOURS.get(line.style, ""), colour=colour)
+        for line in cut_lines(lines, MAX_DIFF, ALL)
+    ]
+
+
+def paint(text: str, code: str, *, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and code else text
 
 
 def _short(value: Any) -> str:
@@ -147,16 +178,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def _output(tool: dict[str, Any]) -> list[str]:
-    content = tool.get("content")
-    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+def _output(items: list[dict[str, Any]]) -> list[str]:
     lines = [line for item in items for line in safe_lines(_item(item)).split("\n")]
     return lines[:20] + ([f"… {len(lines) - 20} more lines"] if len(lines) > 20 else [])
 
 
 def _item(item: dict[str, Any]) -> str:
-    if item.get("type") == "diff":
-        return f"diff of {item.get('path')}"
     if item.get("type") == "terminal":
         return f"terminal {item.get('terminalId')}"
     return content_text(item.get("content")).rstrip("\n")

@@ -84,6 +84,9 @@ def top_command(state: State, once: bool, svg: str | None, size: str | None, sty
       trio-broker top --svg picture.svg
       TRIO_BROKER_TOKEN=tb_… trio-broker --url ws://10.0.0.7:8765 top
 
+    The question of the selected session stands on top, with the command, the paths or the diff. `a` gives it the
+    focus; only then y, n and the digits answer it, `v` shows all of it, and Esc gives the keys back.
+
     Needs a terminal, unless with --once or --svg. It goes on when the broker is restarted. NO_COLOR is honoured.
     Exit codes: 0 after q; 2 without a terminal; 6 if no broker is there at the start; 143 after SIGTERM (128 and
     the signal's number).

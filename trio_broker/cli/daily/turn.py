@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +25,7 @@ from trio_broker.cli.events import (
     start_reporter,
 )
 from trio_broker.cli.output import print_stderr, safe
-from trio_broker.cli.permissions.terminal import answer_request
+from trio_broker.cli.permissions.terminal import Questions
 from trio_broker.cli.session_settings import set_model
 from trio_broker.cli.session_target import SessionTarget, is_interactive
 from trio_broker.client import Client, refuse_all
@@ -40,6 +41,7 @@ SHOWN: dict[str, Any] = {
 ENDED_PHASES = ("dead", "closed")
 PERMISSION_OUTCOMES = ("selected", "cancelled", "expired")  # to permissions
 OK, ERROR, TIMEOUT, DENIED, INTERRUPTED = 0, 1, 3, 5, 130
+MAX_HELD = 500  # messages
 CLOSE_TIMEOUT = 45.0  # seconds for the session of an `exec` to end; the broker escalates before that
 
 
@@ -92,7 +94,9 @@ class PromptTurn:
     answered_here: int = 0  # answers given here that the log has not told of yet
     output_closed: bool = False  # nobody reads our stdout any more
     exit_code: int | None = None  # None: left before its end
-    _terminal: trio.Lock = attrs.field(factory=trio.Lock, init=False)  # held by the question that is shown
+    questions: Questions = attrs.field(factory=Questions)
+    _held: list[Message] = attrs.field(factory=list, init=False)  # not shown yet: a question is open
+    _client: Client | None = attrs.field(default=None, init=False)
     _prompt_scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _report_start: Any = attrs.field(factory=start_reporter)
 
@@ -103,6 +107,7 @@ class PromptTurn:
             self.connect(on_message=self._on_message, on_request=on_request) as client,
             trio.open_nursery() as nursery,  # of its own: whoever leaves is still written to its end
         ):
+            self._client = client
             await nursery.start(self._handle_signals, client)
             if self.owns_session:
                 await self._check_key_is_free(client)
@@ -116,10 +121,23 @@ class PromptTurn:
         return self._finish()
 
     async def _answer_request(self, message: Message) -> object:
-        async with self._terminal:
-            answer = await answer_request(message)
+        try:
+            answer = await self.questions.answer(message, self._waiting_asks)
+        finally:
+            self._show_held()
         self.answered_here += 1
         return answer
+
+    async def _waiting_asks(self) -> list[dict[str, Any]]:
+        """The questions of this session; none if the broker does not tell."""
+        assert self._client is not None, "it has asked"
+        try:
+            found: list[dict[str, Any]] = (
+                await self._client.call("_trio_broker/asks", {"key": self.target.key})
+            )["asks"]
+        except BrokerError:
+            return []
+        return found
 
     def _finish(self) -> int:
         if self.exit_code is not None:
@@ -175,6 +193,7 @@ class PromptTurn:
             await set_model(client, opened, self.model)
             result = await self._call(client)
             nursery.cancel_scope.cancel()
+        self._show_held()
         reason = result.get("stopReason") if isinstance(result, dict) else None
         self.renderer.end(str(reason))
         return self._exit_code(str(reason), result)
@@ -266,6 +285,22 @@ class PromptTurn:
             self._show(message)
 
     def _show(self, message: Message) -> None:
+        """Show a message; while a question is open at this terminal, after it, as its text would cover the question."""
+        if self.questions.is_open and sys.stdout.isatty():
+            self._held.append(message)
+            if len(self._held) < MAX_HELD:
+                return
+            self.questions.covered = True
+            self._show_held()
+            return
+        self._render(message)
+
+    def _show_held(self) -> None:
+        held, self._held = self._held, []
+        for message in held:
+            self._render(message)
+
+    def _render(self, message: Message) -> None:
         try:
             self.renderer.message(message)
         except BrokenPipeError:

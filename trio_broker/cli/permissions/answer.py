@@ -8,7 +8,7 @@ import click
 
 from trio_broker.cli.completion_values import request_ids
 from trio_broker.cli.options import format_option
-from trio_broker.cli.permissions.pending import send_answer, single_request
+from trio_broker.cli.permissions.pending import choose_request, send_answer
 from trio_broker.cli.session_target import is_interactive
 from trio_broker.cli.state import State, pass_state, run
 from trio_broker.errors import Misuse, NoAsk
@@ -34,7 +34,9 @@ def answer_command(
     cancel: bool,
     style: str,
 ) -> None:
-    """Fill in a form that an agent asks for; without ID, the only thing that any of them asks.
+    """Fill in a form that an agent asks for.
+
+    Without ID, a terminal shows what waits, and asks which one to answer; a script answers the only thing that waits.
 
     \b
       trio-broker answer 3-17 --field name=Ada --field tags=red,blue
@@ -45,10 +47,10 @@ def answer_command(
     """
     if sum((bool(fields) or accept, decline, cancel)) > 1:
         raise Misuse("give one answer: --field and --accept, or --decline, or --cancel")
-    id = ask_id or single_request(state.call("_trio_broker/asks")["asks"])
-    if decline or cancel:
-        params: dict[str, Any] = {"answer": VERDICTS[DECLINE if decline else CANCEL]}
-    else:
+    params: dict[str, Any] = {"answer": VERDICTS[DECLINE if decline else CANCEL]}
+    person = style == "text" and is_interactive()
+    id = ask_id or choose_request(state, "answer", {}, person=person)
+    if not decline and not cancel:
         params = _answer(_elicitation(state, id), id, fields, accept=accept)
     send_answer(state, id, params, style)
 

@@ -1,7 +1,7 @@
 """Questions of agents on a terminal: a form is filled in field by field and confirmed as a whole, a URL is shown.
 
-Nothing is sent before the person has confirmed it, and a line that was typed before the question does not count. A URL
-is never opened by this program.
+Nothing is sent before the person has confirmed it, and what was typed before a question, or in the half second after
+it has appeared, does not count. A URL is never opened by this program.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import trio
 
 from trio_broker.cli.output import print_stderr, safe, safe_lines
+from trio_broker.cli.permissions.keyboard import FOREGROUND_INTERVAL, GUARD, in_foreground
 from trio_broker.errors import Misuse
 from trio_broker.protocol.elicitation.field import Field, option_id, value_text
 from trio_broker.protocol.elicitation.form import ACCEPT, CANCEL, DECLINE, URL, Form
@@ -23,10 +24,12 @@ Object = dict[str, Any]
 
 async def answer_elicitation(params: Object) -> Object:
     """The result of an `elicitation/create` with these parameters. Cancelled when no answer is needed any more."""
-    _discard_typed_ahead()
     message = params.get("message")
     _print_block("\n[question] ", message if isinstance(message, str) else "the agent asks")
     try:
+        await _wait_foreground()
+        await trio.sleep(GUARD)
+        _discard_typed_ahead()
         if params.get("mode") == URL:
             return await _answer_url(params.get("url"))
         return await _answer_form(Form.of(params.get("requestedSchema")))
@@ -159,10 +162,19 @@ async def _read_line(question: str) -> str:
     return line.removesuffix("\n")
 
 
+async def _wait_foreground() -> None:
+    if not in_foreground(sys.stdin.fileno()):
+        print_stderr("  bring this job to the foreground (`fg`) to answer here")
+    while not in_foreground(sys.stdin.fileno()):  # noqa: ASYNC110  # the kernel sends no event for it
+        await trio.sleep(FOREGROUND_INTERVAL)
+
+
 def _discard_typed_ahead() -> None:
-    """Lines that were typed before the question answer something else."""
-    if sys.stdin.isatty():
+    """Forget the lines that were typed before the question: they answer something else."""
+    try:
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    except termios.error:
+        pass  # the terminal is gone: reading says so
 
 
 def _print_block(indent: str, text: str) -> None:

@@ -12,6 +12,7 @@ from trio_broker.cli.options import autostart_option, policy_options
 from trio_broker.cli.remote.bridge import Bridge
 from trio_broker.cli.remote.socket_pump import SocketPump
 from trio_broker.cli.state import State, ensure_broker, pass_state, run
+from trio_broker.protocol.auth_methods import LOGIN_VARIABLE
 
 
 @click.command("acp")
@@ -45,6 +46,8 @@ def acp_command(
       trio-broker acp -a claude
       trio-broker --url wss://build.example:8765 acp      # a broker elsewhere; TRIO_BROKER_TOKEN has the token
     """
+    if (method := os.environ.pop(LOGIN_VARIABLE, None)) is not None:
+        return _login(state, agent or state.agent, command, method)
     ensure_broker(state, autostart=autostart)
     bind_params: dict[str, Any] = {
         "agent": agent or state.agent,
@@ -60,3 +63,16 @@ def acp_command(
         return run(run_websocket_pump, state.url, state.token, bind_params)
     ensure = partial(ensure_broker, state, autostart=autostart)
     return SocketPump(str(state.paths.socket), ensure, Bridge(bind_params)).run()
+
+
+def _login(state: State, agent: str | None, command: tuple[str, ...], method: str) -> int:
+    """Run a login in the terminal of the editor that started us with LOGIN_VARIABLE (see `protocol/auth_methods`)."""
+    from trio_broker.agent import catalog
+    from trio_broker.cli.agents.login import login, require_here
+
+    require_here(state)
+    if command:
+        return login(state, catalog.from_command(command), method)
+    if (name := agent or state.config.default_agent) is None:
+        raise catalog.no_default_agent(catalog.installed_names(state.config, installed=state.installed))
+    return login(state, catalog.resolve(name, state.config, installed=state.installed), method)

@@ -163,6 +163,8 @@ def _item_text(item: dict[str, Any]) -> str:
     text = " ".join(safe_lines(item["text"]).split())
     if item["kind"] == "tool":
         return f"{text} ({safe(str(item['status']))})"
+    if item["kind"] == "notice":
+        return f"{safe(item['severity'])}: {text}" if isinstance(item["severity"], str) else text
     if item["kind"] == "answer":
         after = f" after {format_duration(item['after'])}" if item.get("after") is not None else ""
         note = f": {safe(item['note'])}" if item.get("note") else ""

@@ -23,8 +23,8 @@ from trio_broker.model import Phase
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.capabilities import (
     ClientCapabilities,
+    downgrade_replay,
     downgrade_settings,
-    downgrade_updates,
     initialize_result,
     restore_boolean,
 )
@@ -83,7 +83,7 @@ async def load_session(connection: Connection, message: Message) -> None:
         last, replay = session.log.last, Replay(session.session_id or "")
         await read_range(session.log, 1, last, replay.feed)
         for frame in replay.frames():
-            connection.send(downgrade_updates(frame, connection.subscriptions.capabilities))
+            connection.send(downgrade_replay(frame, connection.subscriptions.capabilities))
         connection.reply(
             message,
             jsonrpc.encode(
@@ -114,7 +114,7 @@ async def _wake(connection: Connection, message: Message) -> Session:
     session = connection.session(message)
     check_servers(connection.grant, message.params)
     connection.subscriptions.detach(session)
-    if connection.grant.may(Scope.PROMPT):
+    if connection.grant.may(Scope.PROMPT) and connection.grant.may_act_on(session.key):
         session.wake()
         await session.wait_ready()
     return session

@@ -5,17 +5,18 @@ from __future__ import annotations
 import attrs
 import trio
 
-from trio_broker.auth.grant import Grant, Scope
+from trio_broker.auth.grant import OWNER, Grant, Scope
 from trio_broker.broker.authorization import check_end
 from trio_broker.broker.broker import Broker
 from trio_broker.broker.notify import NotifyHook
 from trio_broker.config.config import Config
-from trio_broker.errors import Misuse, SessionOver
+from trio_broker.errors import Forbidden, Misuse, SessionOver
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.server.connection import AsyncMethod, Connection, SyncMethod
 from trio_broker.server.methods.params import (
+    LaunchParams,
     NewTokenParams,
     RestartParams,
     RevokeTokenParams,
@@ -61,6 +62,22 @@ async def restart(connection: Connection, message: Message) -> bytes:
     )
     facts = {"key": session.key, "sessionId": session.session_id, "pid": pid}
     return jsonrpc.encode(facts | {"resumed": session.resumed, "phase": session.phase.value})
+
+
+def launch(connection: Connection, message: Message) -> bytes:
+    """How this broker starts an agent: command, directory and environment, for a login in its owner's terminal.
+
+    The answer has keys in it, so an admin's token is not enough. Raises Forbidden, UnknownAgent, NoDefaultAgent.
+    """
+    if connection.grant != OWNER:
+        raise Forbidden(
+            "the environment of an agent has keys in it, and is given to the broker's owner only; run "
+            "`trio-broker agents login` as that user on the broker's machine"
+        )
+    asked = structure(message.params, LaunchParams)
+    registry = connection.broker.registry
+    spec = registry.resolve(asked.agent, asked.command)
+    return jsonrpc.encode(registry.launch(spec, asked.cwd))
 
 
 async def reload(connection: Connection, message: Message) -> bytes:
@@ -122,7 +139,7 @@ def _scope(text: str) -> Scope:
         raise Misuse(f"{text!r} is no scope; use some of {', '.join(choices)}", choices=choices) from None
 
 
-SYNC_METHODS: dict[str, SyncMethod] = {"shutdown": shutdown, "tokens": tokens}
+SYNC_METHODS: dict[str, SyncMethod] = {"launch": launch, "shutdown": shutdown, "tokens": tokens}
 ASYNC_METHODS: dict[str, AsyncMethod] = {
     "restart": restart,
     "reload": reload,

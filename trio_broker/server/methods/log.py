@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from trio_broker.auth.grant import check_not_own
 from trio_broker.errors import Misuse, NoPrompt, NoSession
 from trio_broker.journal.log import Log, read_range
 from trio_broker.journal.record import Record
@@ -40,9 +41,11 @@ def attach(connection: Connection, message: Message) -> None:
     to its `to`. It wakes no agent.
     """
     asked = structure(message.params, ReadParams)
-    if asked.role not in ROLES:
+    if asked.role not in (None, *ROLES):
         raise Misuse(f"params.role: expected one of {', '.join(ROLES)}, not {asked.role!r}")
     session = find_session(connection, SessionRef(asked.session_id, asked.key))
+    if asked.role == "controller":
+        check_not_own(connection.grant, session.key)
     since = session.log.last + 1 if asked.since is None else session.log.resume_position(asked.since)
     view = {"sessionId": session.session_id, "key": session.key, "next": since, "last": session.log.last}
     connection.reply(message, jsonrpc.encode({**view, "phase": session.phase.value}))

@@ -60,13 +60,16 @@ class WatchParams:
 
 @attrs.frozen
 class ReadParams:
-    """A session, and a number in its log to read from: 1 is the beginning, None what comes from now on."""
+    """A session, and a number in its log to read from: 1 is the beginning, None what comes from now on.
+
+    `role`: controller or observer; None: a controller where the client may act on the session.
+    """
 
     session_id: str | None = None
     key: str | None = None
     since: int | None = None
     limit: int = 1000
-    role: str = "controller"
+    role: str | None = None
 
 
 @attrs.frozen
@@ -140,6 +143,15 @@ class RestartParams:
     session_id: str | None = None
     key: str | None = None
     kill: bool = False
+
+
+@attrs.frozen
+class LaunchParams:
+    """An agent by its name or its `command`. `cwd`: where it is started if its configuration names no directory."""
+
+    cwd: str
+    agent: str | None = None
+    command: list[str] | None = None
 
 
 @attrs.frozen

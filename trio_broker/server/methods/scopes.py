@@ -61,6 +61,7 @@ REQUESTS: Mapping[str, Scope] = {
     "_trio_broker/import": Scope.ADMIN,  # puts words into the agent's and others' mouths
     "_trio_broker/export": Scope.ADMIN,  # has the MCP servers that the session was opened with, and their keys
     "_trio_broker/forget": Scope.ADMIN,
+    "_trio_broker/launch": Scope.ADMIN,  # has the keys in an agent's environment: the owner's alone
     "_trio_broker/reload": Scope.ADMIN,
     "_trio_broker/shutdown": Scope.ADMIN,
     "_trio_broker/token_new": Scope.ADMIN,

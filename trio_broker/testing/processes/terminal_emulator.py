@@ -135,8 +135,10 @@ class TerminalEmulator:
             self.read(0.05)
         self.drain()
         assert self.settings() == self.before
-        for sequence in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?2004l"):
-            assert self.raw.rfind(sequence) > self.raw.rfind(
-                sequence[:-1] + (b"h" if sequence[-1:] == b"l" else b"l")
-            )
+        for on, off in (
+            (b"\x1b[?1049h", b"\x1b[?1049l"),
+            (b"\x1b[?25l", b"\x1b[?25h"),
+            (b"\x1b[?2004h", b"\x1b[?2004l"),
+        ):
+            assert on not in self.raw or self.raw.rfind(off) > self.raw.rfind(on)
         return self.process.returncode
