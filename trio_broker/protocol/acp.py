@@ -13,8 +13,8 @@ import attrs
 PROTOCOL_VERSION = 1
 Object = dict[str, Any]
 
-# What the broker tells every agent (DESIGN D5): the agent has a disk and a shell of its own, and somebody, the broker
-# if need be, answers every elicitation.
+# What the broker tells every agent (DESIGN D5): the agent has a disk and a shell of its own, unless its configuration
+# says otherwise (`agent.lifecycle`), and somebody, the broker if need be, answers every elicitation.
 AGENT_FACING_CAPABILITIES: Object = {
     "fs": {"readTextFile": False, "writeTextFile": False},
     "terminal": False,
@@ -109,3 +109,25 @@ class RequestPermissionRequest:
     session_id: str
     tool_call: Object
     options: list[PermissionOption]
+
+
+@attrs.frozen
+class EnvVariable:
+    name: str
+    value: str
+
+
+@attrs.frozen
+class CreateTerminalRequest:
+    command: str
+    args: list[str] = attrs.field(factory=list)
+    env: list[EnvVariable] = attrs.field(factory=list)
+    cwd: str | None = None
+    output_byte_limit: int | None = None
+
+
+@attrs.frozen
+class TerminalOutputRequest:
+    """The other requests on a terminal (`wait_for_exit`, `kill`, `release`) have the same parameters."""
+
+    terminal_id: str

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
 
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.connection import AgentConnection
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Kind, Message
-from trio_broker.session.agent_request import AskableClient
+from trio_broker.session.client_services import ClientServices, Opener, OpeningClient
 from trio_broker.session.permissions import AgentRequests
 
 EARLY_KEPT = 256  # messages before the session is named: commands, modes and titles, hardly ever a turn
@@ -27,7 +28,7 @@ STATE = re.compile(
 )
 
 
-class AttachedClient(AskableClient, Protocol):
+class AttachedClient(OpeningClient, Protocol):
     """A client that is attached to a session. It hears the log by itself; here it is who can be asked."""
 
 
@@ -42,6 +43,8 @@ class Router:
     session_id: str | None = None
     agent_session_id: str | None = None
     requests: AgentRequests | None = None
+    services: ClientServices | None = None
+    opener: Opener = attrs.field(factory=Opener)
     connection: AgentConnection | None = None
     misrouted: int = 0
     unseen_since: int | None = None  # since when the agent spoke of its own accord with nobody there
@@ -52,12 +55,24 @@ class Router:
 
     def start_run(self, connection: AgentConnection) -> None:
         """A new run of the agent begins; until `set_ids`, what it says has no conversation to belong to."""
-        self.connection, self.requests = connection, None
+        self.connection, self.requests, self.services = connection, None, None
         self._early_messages.clear()
+
+    def offer_services(self, spec: AgentSpec, client: OpeningClient | None) -> Mapping[str, Any]:
+        """The capabilities that the next run of this agent is offered of the client that opens, or has opened, it.
+
+        The client that opened the session before stays its opener as long as it is there.
+        """
+        if client is not None and not self.opener.here:
+            self.opener = Opener(client)
+        return self.opener.offer(spec)
 
     def set_ids(self, agent_session_id: str, session_id: str, requests: AgentRequests) -> None:
         """The session has its ids now: what the agent said before it named them is heard (ACP §1.13, rule 4)."""
         self.agent_session_id, self.session_id, self.requests = agent_session_id, session_id, requests
+        self.services = ClientServices(
+            requests.connection, self.log, requests.settings, requests.turns, self.opener, self.to_client
+        )
         before, self._early_messages = self._early_messages, deque(maxlen=EARLY_KEPT)
         for message in before:
             self.receive(message)
@@ -71,6 +86,7 @@ class Router:
             if observes:
                 self.observers.add(listener)
             self.unseen_since = None
+            self._update_opener(listener, attached=True)
             if self.requests is not None:
                 self.requests.offer()
 
@@ -78,8 +94,19 @@ class Router:
         if listener in self.listeners:
             self.listeners.remove(listener)
             self.observers.discard(listener)
+            self.client_left(listener)
             if self.requests is not None:
                 self.requests.client_left(listener)
+
+    def client_left(self, client: object) -> None:
+        """`client` serves the agent no more, if it did; it may have left before it was attached."""
+        self._update_opener(client, attached=False)
+
+    def _update_opener(self, client: object, *, attached: bool) -> None:
+        if client is self.opener.client:
+            self.opener.attached = attached
+            if self.services is not None:
+                self.services.update_opener()
 
     @property
     def controllers(self) -> list[AttachedClient]:
@@ -104,8 +131,11 @@ class Router:
         elif message.session_id not in (None, self.agent_session_id):
             self._reject_misrouted(message)
         elif message.kind is Kind.REQUEST:
-            self.requests.receive_request(message)
+            if self.services is None or not self.services.receive(message):
+                self.requests.receive_request(message)
         elif message.method == "$/cancel_request":
+            if self.services is not None:
+                self.services.withdraw_by_agent(message.params)
             self.requests.withdraw_by_agent(message.params)
         elif message.method == "session/update":
             self._receive_update(message)

@@ -9,7 +9,7 @@ prompt, in some of the words of `testing.agent`: acts, separated by `;`, and oth
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -75,6 +75,45 @@ def _pipe() -> tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveSt
 
 
 @attrs.define(eq=False)
+class MemoryCommand:
+    """A command that an agent in memory has the broker run: `sleep S` does, and whatever else writes its own words."""
+
+    pid: int
+    argv: tuple[str, ...]
+    exit: Exit | None = None
+    _exited: trio.Event = attrs.field(factory=trio.Event)
+    _out: tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream] = attrs.field(factory=_pipe)
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return self._out[1]
+
+    def read_nowait(self) -> bytes:
+        return b""
+
+    async def run(self) -> None:
+        with trio.move_on_after(float(self.argv[1]) if self.argv[0] == "sleep" else 0):
+            await self._exited.wait()
+        if self.exit is None:
+            await self._out[0].send_all(" ".join(self.argv).encode())
+            self._finish(Exit(code=0))
+
+    async def wait_exit(self) -> Exit:
+        await self._exited.wait()
+        assert self.exit is not None
+        return self.exit
+
+    async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None:
+        await trio.lowlevel.checkpoint()
+        self._finish(Exit(signal=SIGTERM))
+
+    def _finish(self, exit: Exit) -> None:
+        self.exit = self.exit or exit
+        self._out[0].close()
+        self._exited.set()
+
+
+@attrs.define(eq=False)
 class MemoryAgent:
     """One agent: the broker's side is `process.Agent`.
 
@@ -92,6 +131,9 @@ class MemoryAgent:
     reading_resumed: trio.Event = attrs.field(factory=trio.Event)
     session_id: str = ""
     turns: dict[object, trio.Event] = attrs.field(factory=dict)
+    env: dict[str, str] = attrs.field(factory=dict)
+    commands: list[MemoryCommand] = attrs.field(factory=list)
+    _nursery: trio.Nursery | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _writing: trio.Lock = attrs.field(factory=trio.Lock)
     _answers: dict[object, tuple[trio.Event, Json]] = attrs.field(factory=dict)
@@ -120,6 +162,17 @@ class MemoryAgent:
 
     def alive(self) -> bool:
         return self.exit is None
+
+    def unreaped_pids(self) -> set[int]:
+        return {self.pid} if self.exit is None else set()
+
+    async def start_command(self, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> MemoryCommand:
+        await trio.lowlevel.checkpoint()
+        command = MemoryCommand(self.pid + 1, tuple(argv))
+        self.commands.append(command)
+        assert self._nursery is not None
+        self._nursery.start_soon(command.run)
+        return command
 
     async def watch(self) -> None:
         await self.exited.wait()
@@ -216,6 +269,7 @@ class MemoryAgent:
         with self._scope:
             try:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     await self._read(nursery)
                     if self.habits.ignores_eof:
                         await trio.sleep_forever()
