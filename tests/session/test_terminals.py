@@ -198,7 +198,8 @@ async def test_a_line_for_a_shell_without_args_is_run_by_one(tmp_path: Path) -> 
         async with open_terminals() as rig, rig.connect() as user:
             session = await user.open("a", cwd=str(tmp_path))
             for line, wanted in lines.items():
-                for args in ({}, {"args": None}, {"args": []}):
+                without: list[Json] = [{}, {"args": None}, {"args": []}]
+                for args in without:
                     request = {"call": "terminal/create", "params": {"command": line, **args}}
                     _, _, output = await run(user, session, request, EXIT, OUTPUT)
                     assert output["result"]["output"] == wanted
@@ -344,7 +345,8 @@ async def test_wrong_requests_are_refused_with_their_reason_and_the_session_goes
                 assert answer["error"]["code"] == (NOT_FOUND if method == "output" else INVALID)
             (answer,) = await run(user, session, {"call": "terminal/resize", "params": T})
             assert answer["error"]["code"] == -32601
-            assert rig.session("a").router.services.terminals.open == {}
+            services = rig.session("a").router.services
+            assert services is not None and services.terminals.open == {}
             _, exit = await run(user, session, create("true"), EXIT)
             assert exit["result"] == ZERO
 

@@ -123,7 +123,7 @@ class Router:
 
     def receive(self, message: Message) -> None:
         """A request of the agent, or a notification that is no update of this session."""
-        if self.requests is None and message.kind is Kind.REQUEST:
+        if self.requests is None and message.kind is Kind.REQUEST and not self._has_named_session(message):
             self.refuse(message)  # at once: the agent may wait for it before it answers `session/new`
         elif self.requests is None:
             if not self.replaying or message.method != "session/update":
@@ -143,6 +143,11 @@ class Router:
             self.requests.complete_elicitation(message)
         else:
             self._forward(message)
+
+    def _has_named_session(self, message: Message) -> bool:
+        """Whether the agent has answered `session/new` already: the answer came with this request, in one block."""
+        answered = self.connection is not None and not len(self.connection.pending)
+        return answered and message.session_id is not None
 
     def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         """Whole lines, each an update of this session; `plain` is explained in Handler."""
