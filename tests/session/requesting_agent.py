@@ -7,13 +7,14 @@
 {"update": {…}}        send it as a session/update
 {"capabilities": true}        say the clientCapabilities of its initialize
 
-In params and updates "$T" stands for the terminal that was created last. At the end of its turn it says all that it has
+In params and updates "$T" stands for the terminal that was created last, and "$SECRET" for its variable API_KEY. At the end of its turn it says all that it has
 waited for, as a JSON array.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from queue import Queue
@@ -44,7 +45,8 @@ class Agent:
         return id
 
     def fill(self, value: Any) -> Any:
-        return json.loads(json.dumps(value).replace("$T", self.terminal))
+        text = json.dumps(value).replace("$T", self.terminal)
+        return json.loads(text.replace("$SECRET", os.environ.get("API_KEY", "")))
 
     def wait(self, id: str) -> Json:
         message = self.answers[id].get()

@@ -14,13 +14,10 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.policy import Action, Policy, Rule
 from trio_broker.config.config import AgentConfig, BrokerConfig, Config, PolicyConfig, ServedBy
-from trio_broker.session.terminals import Output
 from trio_broker.testing.clients.user import Json, User
 from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.testing.processes.daemon import serving, visit, wait_until
@@ -29,7 +26,7 @@ from trio_broker.testing.processes.home import Home, is_running
 AGENT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("requesting_agent.py")))
 PATIENCE = 60.0
 NOT_FOUND, INVALID, FORBIDDEN = -32002, -32602, -32003
-process = pytest.mark.process
+pytestmark = pytest.mark.process
 T = {"terminalId": "$T"}
 
 
@@ -74,50 +71,9 @@ EXIT, OUTPUT, KILL, RELEASE = map(call, ("wait_for_exit", "output", "kill", "rel
 ZERO = {"exitCode": 0, "signal": None}
 
 
-# The text that is kept
-
-
-def test_output_is_cut_from_its_beginning_between_two_characters() -> None:
-    output = Output(5)
-    output.add("aäöü".encode())
-    assert (output.text, output.truncated) == ("öü", True)  # 4 bytes: a fifth would be half a character
-
-
-def test_output_that_fits_exactly_is_not_truncated() -> None:
-    output = Output(7)
-    output.add("aäöü".encode())
-    assert (output.text, output.truncated) == ("aäöü", False)
-
-
-def test_half_a_character_waits_for_the_rest_of_it() -> None:
-    output = Output(100)
-    output.add("ä".encode()[:1])
-    assert output.text == ""
-    output.add("ä".encode()[1:])
-    assert output.text == "ä"
-    output.add("€".encode()[:2])
-    output.add(b"", final=True)
-    assert output.text == "ä\ufffd"
-
-
-@given(st.lists(st.text() | st.binary(max_size=40)), st.integers(0, 40))
-def test_output_is_the_end_of_all_that_came_within_the_limit(pieces: list[str | bytes], limit: int) -> None:
-    data = [piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece for piece in pieces]
-    output = Output(limit)
-    for piece in data:
-        output.add(piece)
-    output.add(b"", final=True)
-    whole = b"".join(data).decode("utf-8", "replace")
-    kept = output.text.encode()
-    assert whole.endswith(output.text) and len(kept) <= limit
-    assert output.truncated == (len(whole.encode()) > limit)
-    assert not output.truncated or limit - len(kept) < 4
-
-
 # What a command says, and how it ends
 
 
-@process
 async def test_an_agent_is_offered_terminals_where_its_configuration_says_so(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -132,7 +88,6 @@ async def test_an_agent_is_offered_terminals_where_its_configuration_says_so(tmp
             assert offered["terminal"] is False and refused["error"]["code"] == -32601
 
 
-@process
 async def test_output_of_both_streams_keeps_its_order_and_the_exit_code_is_told(tmp_path: Path) -> None:
     line = "i=0; while [ $i -lt 1000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; exit 7"
     with trio.fail_after(PATIENCE):
@@ -148,7 +103,6 @@ async def test_output_of_both_streams_keeps_its_order_and_the_exit_code_is_told(
             assert released["result"] == {}
 
 
-@process
 async def test_output_is_kept_up_to_the_limit_of_the_agent_and_of_the_broker() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals(terminal_output=1024) as rig, rig.connect() as user:
@@ -167,7 +121,6 @@ async def test_output_is_kept_up_to_the_limit_of_the_agent_and_of_the_broker() -
             assert output["result"]["output"] == "" and output["result"]["truncated"]
 
 
-@process
 async def test_a_command_has_the_directory_of_the_session_the_environment_of_its_agent_and_no_stdin(
     tmp_path: Path,
 ) -> None:
@@ -182,7 +135,6 @@ async def test_a_command_has_the_directory_of_the_session_the_environment_of_its
             assert output["result"]["output"] == "/\n"
 
 
-@process
 async def test_a_line_for_a_shell_without_args_is_run_by_one(tmp_path: Path) -> None:
     program = tmp_path / "my tool"
     program.write_text("#!/bin/sh\necho it ran\n")
@@ -205,7 +157,6 @@ async def test_a_line_for_a_shell_without_args_is_run_by_one(tmp_path: Path) -> 
                     assert output["result"]["output"] == wanted
 
 
-@process
 async def test_kill_ends_the_group_and_keeps_the_output_and_release_forgets() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -233,7 +184,6 @@ async def pids(user: User, session: str, number: int) -> list[int]:
             return [int(word) for word in found]
 
 
-@process
 async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals(term_grace=0.2) as rig, rig.connect() as user:
@@ -244,7 +194,6 @@ async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace() -> Non
             assert exit["result"] == {"exitCode": None, "signal": "SIGKILL"} and not is_running(pid)
 
 
-@process
 async def test_release_ends_a_command_that_runs_and_what_one_left_in_the_background() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -259,7 +208,6 @@ async def test_release_ends_a_command_that_runs_and_what_one_left_in_the_backgro
             await wait_until(lambda: not is_running(pid))
 
 
-@process
 async def test_a_signal_that_comes_from_elsewhere_is_named() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -271,7 +219,6 @@ async def test_a_signal_that_comes_from_elsewhere_is_named() -> None:
             assert exit["result"] == {"exitCode": None, "signal": "SIGKILL"}
 
 
-@process
 async def test_a_wait_holds_up_nothing_and_can_be_taken_back() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -287,7 +234,6 @@ async def test_a_wait_holds_up_nothing_and_can_be_taken_back() -> None:
             assert killed["result"] == {"exitCode": None, "signal": "SIGTERM"}
 
 
-@process
 async def test_a_flood_is_read_and_holds_up_nobody() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals(terminal_output=4096) as rig, rig.connect() as user:
@@ -328,7 +274,6 @@ WRONG = {
 }
 
 
-@process
 async def test_wrong_requests_are_refused_with_their_reason_and_the_session_goes_on() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -351,7 +296,6 @@ async def test_wrong_requests_are_refused_with_their_reason_and_the_session_goes
             assert exit["result"] == ZERO
 
 
-@process
 async def test_a_terminal_is_known_to_its_own_session_only() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -362,7 +306,6 @@ async def test_a_terminal_is_known_to_its_own_session_only() -> None:
             assert answer["error"]["code"] == NOT_FOUND
 
 
-@process
 async def test_the_number_of_terminals_is_limited_and_the_error_names_the_setting() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals(max_terminals=2) as rig, rig.connect() as user:
@@ -389,7 +332,6 @@ POLICIES = [
 ]
 
 
-@process
 @pytest.mark.parametrize("request_", ["args", "line"])
 @pytest.mark.parametrize(("default", "rules", "by"), POLICIES)
 async def test_a_command_that_the_policy_denies_is_not_run(
@@ -410,7 +352,6 @@ async def test_a_command_that_the_policy_denies_is_not_run(
                 assert notes == []
 
 
-@process
 async def test_the_policy_of_a_turn_counts_in_that_turn(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -450,7 +391,6 @@ async def end(how: str, user: User, daemon: subprocess.Popen[str]) -> None:
         daemon.kill()
 
 
-@process
 @pytest.mark.parametrize("how", ["close", "kill", "agent dies", "stop", "kill -9"])
 async def test_no_way_of_ending_leaves_a_command(how: str) -> None:
     with trio.fail_after(PATIENCE), home() as there, serving(there) as daemon:
@@ -469,7 +409,6 @@ async def test_no_way_of_ending_leaves_a_command(how: str) -> None:
                 await wait_until(lambda: not any(map(is_running, kept)))
 
 
-@process
 async def test_a_command_gets_sigterm_and_the_grace_when_its_session_is_closed(tmp_path: Path) -> None:
     file = tmp_path / "cleaned up"
     line = f"trap 'sleep 0.3; touch \"{file}\"; exit' TERM; echo $$; while :; do sleep 0.05; done"
@@ -482,7 +421,6 @@ async def test_a_command_gets_sigterm_and_the_grace_when_its_session_is_closed(t
             assert not is_running(pid) and file.exists()
 
 
-@process
 async def test_a_command_that_is_being_started_ends_with_its_session() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -505,7 +443,6 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-@process
 async def test_a_terminal_of_an_earlier_process_of_the_agent_is_unknown() -> None:
     with trio.fail_after(PATIENCE):
         async with open_terminals() as rig, rig.connect() as user:
@@ -517,3 +454,95 @@ async def test_a_terminal_of_an_earlier_process_of_the_agent_is_unknown() -> Non
                 user, session, {"call": "terminal/output", "params": made["result"]}, shell("true")
             )
             assert answer["error"]["code"] == NOT_FOUND and again["result"] != made["result"]
+
+
+# What clients see of it, and what is redacted
+
+
+def shows(id: str, call: str = "c1", status: str = "in_progress") -> Json:
+    content = [
+        {"type": "content", "content": {"type": "text", "text": "before"}},
+        {"type": "terminal", "terminalId": id},
+    ]
+    tag = "tool_call" if status == "in_progress" else "tool_call_update"
+    return {
+        "update": {
+            "sessionUpdate": tag,
+            "toolCallId": call,
+            "title": "x",
+            "status": status,
+            "content": content,
+        }
+    }
+
+
+def texts(user: User, session: str, call: str = "c1") -> list[list[str]]:
+    """The texts in each content that clients got of a tool call; the id of a terminal if it is one still."""
+    found = [one.get("content") for one in user.updates(session) if one.get("toolCallId") == call]
+    return [
+        [item["content"]["text"] if item["type"] == "content" else item["terminalId"] for item in items]
+        for items in found
+        if items is not None
+    ]
+
+
+async def test_clients_get_the_output_of_a_terminal_in_the_place_of_its_id() -> None:
+    with trio.fail_after(PATIENCE):
+        async with open_terminals() as rig, rig.connect() as user, rig.connect() as late:
+            session = await user.open("a")
+            steps = [
+                shell("echo one; read x; echo two"),
+                EXIT,
+                shows("$T"),
+                RELEASE,
+                shows("$T", status="completed"),
+            ]
+            await run(user, session, *steps)
+            shown = "```\n$ /bin/sh -c 'echo one; read x; echo two'\none\ntwo\n```"
+            assert texts(user, session) == [["before", shown]] * 2
+            await late.call("initialize", protocolVersion=1)
+            await late.call("session/load", sessionId=session, cwd="/tmp", mcpServers=[])
+            assert texts(late, session)[-1] == ["before", shown]
+
+
+async def test_a_tool_call_is_updated_with_the_output_when_its_command_exits(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    line = f"echo begun; while [ ! -e {go} ]; do sleep 0.05; done; echo done"
+    with trio.fail_after(PATIENCE):
+        async with open_terminals() as rig, rig.connect() as user:
+            session = await user.open("a")
+            replaced = {"sessionUpdate": "tool_call_update", "toolCallId": "c2", "content": []}
+            await run(user, session, shell(line), shows("$T"), shows("$T", "c2"), {"update": replaced})
+            assert "done\n```" not in texts(user, session)[-1][1]
+            go.touch()
+            await run(user, session, EXIT)
+            assert texts(user, session)[-1][1].endswith("begun\ndone\n```") and len(texts(user, session)) == 2
+            assert texts(user, session, "c2")[-1] == []  # the agent has said something else of it
+            updates = [one for one in user.updates(session) if one.get("toolCallId") == "c1"]
+            assert updates[-1].keys() == {"sessionUpdate", "toolCallId", "content"}
+
+
+async def test_terminals_that_are_not_of_the_broker_stay_as_they_are() -> None:
+    with trio.fail_after(PATIENCE):
+        async with open_terminals() as rig, rig.connect() as user:
+            session = await user.open("a")
+            await run(user, session, shell("true"), EXIT, shows("another's"))
+            assert texts(user, session) == [["before", "another's"]]
+
+
+async def test_a_secret_reaches_the_command_and_nobody_else(tmp_path: Path) -> None:
+    secret = "s3cret-0123456789-abcdefgh"
+    file = tmp_path / "written"
+    policy = PolicyConfig(rules=(Rule(Action.DENY, title="forbidden"),))
+    env = [{"name": "OTHER_KEY", "value": "$SECRET"}]
+    with trio.fail_after(PATIENCE):
+        async with open_terminals(policy) as rig, rig.connect() as user:
+            session = await user.open("a", env={"API_KEY": secret})
+            line = shell(f'printf %s "$OTHER_KEY $SECRET" > {file}; echo $SECRET', env=env)
+            await run(user, session, line, EXIT, OUTPUT, shows("$T"), shell("forbidden $SECRET"))
+            assert file.read_text() == f"{secret} {secret}"
+            assert "redacted" in texts(user, session)[0][1]
+            notes = [event["text"] for event in user.events if event["kind"] == "note"]
+            assert len(notes) == 1 and "redacted" in notes[0]
+            assert secret not in b"".join(one.raw for one in user.messages).decode()
+            assert secret not in str(await user.call("_trio_broker/logs", key="a"))

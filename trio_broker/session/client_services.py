@@ -89,11 +89,14 @@ class ClientServices:
     turns: TurnQueue
     opener: Opener
     to_client: Callable[[Message], bytes]
+    publish_update: Callable[[dict[str, Any]], None]
     terminals: Terminals = attrs.field(init=False)
     _open: list[_Forwarded] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.terminals = Terminals(self.connection, self.settings, self._policy, self._note)
+        self.terminals = Terminals(
+            self.connection, self.settings, self._policy, self._note, self.publish_update
+        )
 
     async def run(self) -> None:
         """Run the commands that the broker runs for the agent, until cancelled."""
@@ -204,7 +207,8 @@ class ClientServices:
         return (running and running.policy) or self.settings.policy
 
     def _note(self, text: str) -> None:
-        self.log.append("note", text=text)
+        shown = self.connection.redact(text.encode("utf-8", "replace")).decode()
+        self.log.append("note", text=shown)
 
 
 def served_by(spec: AgentSpec, method: str) -> ServedBy:

@@ -71,7 +71,13 @@ class Router:
         """The session has its ids now: what the agent said before it named them is heard (ACP §1.13, rule 4)."""
         self.agent_session_id, self.session_id, self.requests = agent_session_id, session_id, requests
         self.services = ClientServices(
-            requests.connection, self.log, requests.settings, requests.turns, self.opener, self.to_client
+            requests.connection,
+            self.log,
+            requests.settings,
+            requests.turns,
+            self.opener,
+            self.to_client,
+            self.publish_update,
         )
         before, self._early_messages = self._early_messages, deque(maxlen=EARLY_KEPT)
         for message in before:
@@ -151,6 +157,8 @@ class Router:
 
     def receive_updates(self, count: int, lines: bytes, *, plain: bool = False) -> None:
         """Whole lines, each an update of this session; `plain` is explained in Handler."""
+        if self.services is not None:
+            lines = self.services.terminals.for_clients(lines)
         if self.session_id != self.agent_session_id:
             lines = b"".join(self._with_public_id(line) for line in lines.rstrip(b"\n").split(b"\n"))
         first = self.log.append_updates(count, lines, plain=plain).first

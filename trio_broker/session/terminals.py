@@ -19,7 +19,6 @@ is found and the text is not one plain word, `/bin/sh -c` runs it.
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import secrets
@@ -42,40 +41,24 @@ from trio_broker.model import Exit
 from trio_broker.protocol import acp, jsonrpc
 from trio_broker.protocol.codec import structure
 from trio_broker.protocol.jsonrpc import Message
+from trio_broker.protocol.terminal_output import (
+    CALL,
+    EMBEDS,
+    Output,
+    ToolCallContent,
+    content_of,
+    output_text,
+    with_content,
+)
 
 RESOURCE_NOT_FOUND = -32002
 PLAIN_WORD = re.compile(r"[\w./+:@%,=-]+")  # no shell does anything with it but run it
 FLOOD_PAUSE = (
     0.001  # seconds: a command that fills the pipe all the time leaves the broker time for all others
 )
-CONTINUES = range(0x80, 0xC0)  # bytes of UTF-8 that begin no character
 OPTIONS = [{"optionId": "allow", "kind": "allow_once"}, {"optionId": "deny", "kind": "reject_once"}]
+REMEMBERED = 50  # texts of terminals, and tool calls
 HOME = os.path.expanduser("~")
-
-
-@attrs.define(eq=False)
-class Output:
-    """The last `limit` bytes of a text in UTF-8, cut between two characters. Bytes that are no UTF-8 become U+FFFD."""
-
-    limit: int
-    truncated: bool = False
-    _kept: bytearray = attrs.field(factory=bytearray)
-    _decoder: codecs.IncrementalDecoder = attrs.field(
-        factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
-    )
-
-    def add(self, data: bytes, *, final: bool = False) -> None:
-        """Add what was written. The rest of a character may come with the next bytes, unless these are `final`."""
-        self._kept += self._decoder.decode(data, final).encode()
-        if (cut := len(self._kept) - self.limit) > 0:
-            self.truncated = True
-            while cut < len(self._kept) and self._kept[cut] in CONTINUES:
-                cut += 1
-            del self._kept[:cut]
-
-    @property
-    def text(self) -> str:
-        return self._kept.decode()
 
 
 @attrs.define(eq=False)
@@ -125,6 +108,11 @@ class Terminal:
         if self._over:
             _call_all(self._on_over)
 
+    @property
+    def text(self) -> str:
+        """What clients see of it."""
+        return output_text(self.line, self.output.text)
+
     def exit_status(self) -> dict[str, Any] | None:
         """ACP's TerminalExitStatus; None while it runs."""
         return None if self.exit is None else self.exit.details()
@@ -155,15 +143,23 @@ class Terminal:
 class Terminals:
     """Answers the `terminal/…` requests of one run of an agent. `policy` gives that of the turn, or of the session.
 
-    `on_refused` is called with a sentence about a command that was not run because the policy denies it.
+    `on_refused` is called with a sentence about a command that was not run because the policy denies it. `publish` is
+    called with an update for clients: a tool call that shows a terminal shows its output when the command has exited.
     """
 
     connection: AgentConnection
     settings: SessionSettings
     policy: Callable[[], Policy]
     on_refused: Callable[[str], None] = lambda _: None
+    publish: Callable[[dict[str, Any]], None] = lambda _: None
     open: dict[str, Terminal] = attrs.field(factory=dict)
     closed: bool = False
+    _texts: dict[str, str] = attrs.field(
+        factory=dict
+    )  # the last ones that were released, as clients see them
+    _shown: dict[str, ToolCallContent] = attrs.field(
+        factory=dict
+    )  # tool calls that show a terminal, by their ids
     _starting: int = 0
     _waits: dict[object, bytes] = attrs.field(
         factory=dict
@@ -200,6 +196,40 @@ class Terminals:
         for terminal in self.open.values():
             terminal.end()
 
+    def for_clients(self, lines: bytes) -> bytes:
+        """Updates of the agent with the output of its terminals in their place, of which clients know nothing."""
+        if EMBEDS not in lines and not (self._shown and CALL in lines):
+            return lines
+        return b"".join(self._for_clients(line) + b"\n" for line in lines.rstrip(b"\n").split(b"\n"))
+
+    def _for_clients(self, line: bytes) -> bytes:
+        content = content_of(line, self._text_of) if CALL in line else None
+        if content is None:
+            return line
+        self._shown.pop(content.tool_call_id, None)
+        if not content.terminals:
+            return line
+        if any(one.exit is None for id, one in self.open.items() if id in content.terminals):
+            self._shown = dict([*self._shown.items()][-REMEMBERED:]) | {content.tool_call_id: content}
+        return self.connection.redact(with_content(line, content.as_text(self._text_of)))
+
+    def _text_of(self, id: str) -> str | None:
+        terminal = self.open.get(id)
+        return self._texts.get(id) if terminal is None else terminal.text
+
+    def _publish(self, terminal: Terminal) -> None:
+        """Its command has exited: the tool calls that show it show the whole output."""
+        if terminal.id in self._texts:
+            self._texts[terminal.id] = terminal.text
+        for content in [one for one in self._shown.values() if terminal.id in one.terminals]:
+            items = content.as_text(self._text_of)
+            update = {
+                "sessionUpdate": "tool_call_update",
+                "toolCallId": content.tool_call_id,
+                "content": items,
+            }
+            self.publish(jsonrpc.decode(self.connection.redact(jsonrpc.encode(update))))
+
     def _dispatch(self, message: Message) -> None:
         if self.closed:
             raise SessionOver("the session is ending: it runs no commands any more")
@@ -235,6 +265,7 @@ class Terminals:
 
     def _release(self, message: Message, terminal: Terminal) -> None:
         del self.open[terminal.id]
+        self._texts = dict([*self._texts.items()][-REMEMBERED:]) | {terminal.id: terminal.text}
         terminal.end()
         terminal.when_over(partial(self._answer, message, {}))
 
@@ -277,6 +308,7 @@ class Terminals:
         if self.closed:
             terminal.end()
         self.open[terminal.id] = terminal
+        terminal.when_exited(partial(self._publish, terminal))  # before anybody is told that it has exited
         self._answer(message, {"terminalId": terminal.id})
         await terminal.run(self.settings.ladder.term_grace)
 
