@@ -7,8 +7,8 @@
 {"update": {…}}        send it as a session/update
 {"capabilities": true}        say the clientCapabilities of its initialize
 
-In params and updates "$T" stands for the terminal that was created last, and "$SECRET" for its variable API_KEY. At the end of its turn it says all that it has
-waited for, as a JSON array.
+In params and updates "$T" stands for the terminal that was created last, and "$SECRET" for its variable API_KEY. At the
+end of its turn it says all that it has waited for, as a JSON array.
 """
 
 from __future__ import annotations

@@ -353,6 +353,53 @@ async def test_a_write_that_a_client_is_asked_for_stands_in_the_log(autojump_clo
             assert len(notes) == 1 and "'zed'" in notes[0] and "/tmp/a.py" in notes[0]
 
 
+async def test_a_secret_in_a_file_is_written_as_it_is_and_shown_to_nobody_else(
+    autojump_clock: MockClock,
+) -> None:
+    secret = "s3cret-0123456789-abcdefgh"
+    with trio.fail_after(60):
+        async with rig_with() as rig, rig.connect(says(None)) as zed, rig.connect() as other:
+            await introduce(zed)
+            await zed.open("k", env={"API_KEY": secret})
+            await other.open("k")
+            await rig.agent("k").request(WRITE, {"path": f"/tmp/{secret}", "content": secret})
+            ((_, params),) = asked(zed)
+            assert params["content"] == secret and params["path"] == f"/tmp/{secret}"
+            await trio.sleep(MOMENT)
+            assert [event["text"] for event in other.events if event["kind"] == "note"] != []
+            assert secret not in b"".join(one.raw for one in other.messages).decode()
+
+
+@pytest.mark.parametrize("fs", [ServedBy.NOBODY, CLIENT])
+async def test_a_refused_request_with_a_secret_leaves_no_trace_of_it(
+    fs: ServedBy, autojump_clock: MockClock
+) -> None:
+    secret = "s3cret-0123456789-abcdefgh"
+    with trio.fail_after(60):
+        async with rig_with(fs) as rig, rig.connect(says(None)) as zed:
+            await zed.open("k", env={"API_KEY": secret})
+            agent = rig.agent("k")
+            answer = await agent.request(WRITE, {"path": "/x", "content": secret})
+            assert answer["error"]["code"] == -32601
+            agent.session_id = "another session"
+            answer = await agent.request(WRITE, {"path": "/x", "content": secret})
+            assert answer["error"]["code"] == -32602
+            assert secret not in str(await zed.call("_trio_broker/logs", key="k"))
+
+
+async def test_what_a_client_is_offered_does_not_shape_what_others_are_told(
+    autojump_clock: MockClock,
+) -> None:
+    """The answer to `initialize` is remembered; one that an agent gave to an able client is not for all others."""
+    with trio.fail_after(120):
+        async with rig_with() as rig, rig.connect(says(None)) as zed:
+            session = await open_as(zed)
+            control = next(one for one in rig.agents.spawned if one.settings.key.startswith("control:"))
+            capabilities = control.got("initialize")[0]["params"]["clientCapabilities"]
+            assert {name: capabilities[name] for name in NOTHING} == NOTHING and offered(rig) == ALL
+            assert session
+
+
 async def test_parameters_that_are_no_object_reach_the_client(autojump_clock: MockClock) -> None:
     with trio.fail_after(60):
         async with rig_with() as rig, rig.connect(refuses) as zed:

@@ -134,6 +134,8 @@ class AgentProcess:
         None  # ends what has left the group; part of `end`
     )
     commands: list[AgentProcess] = attrs.field(factory=list)
+    _starting: trio.Lock = attrs.field(factory=trio.Lock)  # one command at a time
+    _ended: bool = False  # it has no commands any more
     _reaping: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
@@ -174,19 +176,22 @@ class AgentProcess:
         Raises OSError, and ValueError for words that no command line can have.
         """
         tags = {name: self.env[name] for name in process_tags.NAMES if name in self.env}
-        self.commands = [command for command in self.commands if command.exit is None]
-        process = await trio.lowlevel.open_process(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**self.env, **env, **tags},
-            cwd=cwd,
-            start_new_session=True,
-        )
-        command = AgentProcess(process)
-        self.commands.append(command)
-        return command
+        async with self._starting:
+            if self._ended:
+                raise ValueError("its agent has ended")
+            self.commands = [command for command in self.commands if command.exit is None]
+            process = await trio.lowlevel.open_process(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**self.env, **env, **tags},
+                cwd=cwd,
+                start_new_session=True,
+            )
+            command = AgentProcess(process)
+            self.commands.append(command)
+        return command  # no await since it was started: it has an owner from here on
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the group; does nothing once the leader was reaped or none is left."""
@@ -226,6 +231,9 @@ class AgentProcess:
             await self._wait_exit(ladder.term_grace)
         self.signal_group(signal.SIGKILL)
         await self.watch()
+        self._ended = True
+        async with self._starting:  # what is just being started carries its tags, and is to be found
+            pass
         with trio.move_on_after(ladder.term_grace):  # they go by a ladder of their own
             for command in self.commands:
                 await command.exited.wait()

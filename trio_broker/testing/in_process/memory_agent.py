@@ -4,6 +4,7 @@
 prompt, in some of the words of `testing.agent`: acts, separated by `;`, and other text is answered by "echo: TEXT".
 
     say TEXT · wait S · hang · hang-hard (hears no cancel) · ask TITLE · die CODE · close-stdout · late N
+    run COMMAND (in a terminal of the broker)
 """
 
 from __future__ import annotations
@@ -100,8 +101,7 @@ class MemoryCommand:
 
     async def wait_exit(self) -> Exit:
         await self._exited.wait()
-        assert self.exit is not None
-        return self.exit
+        return self.exit or Exit()
 
     async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None:
         await trio.lowlevel.checkpoint()
@@ -132,7 +132,6 @@ class MemoryAgent:
     session_id: str = ""
     turns: dict[object, trio.Event] = attrs.field(factory=dict)
     env: dict[str, str] = attrs.field(factory=dict)
-    commands: list[MemoryCommand] = attrs.field(factory=list)
     _nursery: trio.Nursery | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _writing: trio.Lock = attrs.field(factory=trio.Lock)
@@ -169,7 +168,6 @@ class MemoryAgent:
     async def start_command(self, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> MemoryCommand:
         await trio.lowlevel.checkpoint()
         command = MemoryCommand(self.pid + 1, tuple(argv))
-        self.commands.append(command)
         assert self._nursery is not None
         self._nursery.start_soon(command.run)
         return command
@@ -252,7 +250,7 @@ class MemoryAgent:
 
     def got(self, method: str) -> list[Json]:
         """The messages of that method that it was sent, in order."""
-        return [message for message in self.received if message.get("method") == method]
+        return [one for one in self.received if one.get("method") == method]
 
     def prompts(self) -> list[str]:
         """The texts of the prompts it was sent, in order."""
@@ -373,6 +371,8 @@ class MemoryAgent:
         elif word == "ask":
             outcome = (await self.ask(rest)).get("result", {}).get("outcome", {})
             await self.say(outcome.get("optionId") or outcome.get("outcome") or "no answer")
+        elif word == "run":
+            await self.say(await self._run_command(*rest.split()))
         elif word == "die":
             self._exit(Exit(code=int(rest)))
         elif word == "close-stdout":
@@ -381,6 +381,13 @@ class MemoryAgent:
             late += [f"late {number}" for number in range(int(rest))]
         else:
             await self.say(f"echo: {piece}")
+
+    async def _run_command(self, program: str, *args: str) -> str:
+        made = await self.request("terminal/create", {"command": program, "args": args})
+        await self.request("terminal/wait_for_exit", made["result"])
+        output = await self.request("terminal/output", made["result"])
+        await self.request("terminal/release", made["result"])
+        return str(output["result"]["output"])
 
 
 HANDLERS: dict[str, Callable[[MemoryAgent, Json], Awaitable[None]]] = {
