@@ -215,8 +215,9 @@ async def test_a_command_of_an_agent_has_its_environment_and_carries_its_tags() 
                 os.getpgid(command.pid) == command.pid
             )  # nothing that ends the agent's group ends it by the way
         finally:
-            for one in (command, agent):
-                await one.end(Ladder(0, 0), lambda: None)
+            with trio.move_on_after(30, shield=True):
+                for one in (command, agent):
+                    await one.end(Ladder(0, 0), lambda: None)
         assert agent.unreaped_pids() == set()
         for stream in (command.stdout, agent.stdin, agent.stdout, agent.stderr):
             await stream.aclose()
@@ -234,7 +235,8 @@ async def test_the_exit_of_a_command_is_known_before_it_is_reaped(line: str, exi
             await command.end(Ladder(0, 0), lambda: None)
             assert command.exit == exit == await command.wait_exit()
         finally:
-            for one in (command, agent):
-                await one.end(Ladder(0, 0), lambda: None)
+            with trio.move_on_after(30, shield=True):
+                for one in (command, agent):
+                    await one.end(Ladder(0, 0), lambda: None)
         for stream in (command.stdout, agent.stdin, agent.stdout, agent.stderr):
             await stream.aclose()
