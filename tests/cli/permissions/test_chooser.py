@@ -58,7 +58,7 @@ def test_the_chosen_one_is_shown_and_confirmed(two: Home) -> None:
 
 def test_keys_that_arrive_together_count_one_by_one(two: Home) -> None:
     with window(two, "allow") as person:
-        person.see("any other key: none > ")
+        person.see("any other key: none >")
         person.type("12\x7f\x7f2\r")
         person.see(" two (fake), ", f"allow {CONFIRM}")
         person.type("y")
