@@ -7,6 +7,8 @@
 {"update": {…}}        send it as a session/update
 {"capabilities": true}        say the clientCapabilities of its initialize
 
+Its answer to `initialize` has the clientCapabilities in `_meta.offered`.
+
 In params and updates "$T" stands for the terminal that was created last, and "$SECRET" for its variable API_KEY. At the
 end of its turn it says all that it has waited for, as a JSON array.
 """
@@ -88,7 +90,7 @@ class Agent:
                 self.capabilities = message["params"]["clientCapabilities"]
                 capabilities = {"loadSession": False, "sessionCapabilities": {"resume": {}}}
                 result = {"protocolVersion": 1, "agentCapabilities": capabilities, "authMethods": []}
-                self.send(id=message["id"], result=result)
+                self.send(id=message["id"], result=result | {"_meta": {"offered": self.capabilities}})
             elif method == "session/new":
                 self.send(id=message["id"], result={"sessionId": SESSION})
             elif method == "session/prompt":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.spawn import spawn_agent
 from trio_broker.config.config import AgentConfig, Config, ServedBy
 from trio_broker.errors import RemoteError
 from trio_broker.protocol import jsonrpc
@@ -19,6 +22,7 @@ from trio_broker.testing.clients.user import Json, User
 from trio_broker.testing.in_process.memory_agent import Habits
 from trio_broker.testing.in_process.rig import Rig, open_rig
 
+AGENT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("requesting_agent.py")))
 MOMENT = 0.1  # virtual seconds: everything that can happen by itself has happened then
 ALL: Json = {"fs": {"readTextFile": True, "writeTextFile": True}, "terminal": True}
 READ, WRITE = "fs/read_text_file", "fs/write_text_file"
@@ -387,17 +391,16 @@ async def test_a_refused_request_with_a_secret_leaves_no_trace_of_it(
             assert secret not in str(await zed.call("_trio_broker/logs", key="k"))
 
 
-async def test_what_a_client_is_offered_does_not_shape_what_others_are_told(
-    autojump_clock: MockClock,
-) -> None:
+@pytest.mark.process
+async def test_what_one_client_is_told_does_not_come_of_what_another_can() -> None:
     """The answer to `initialize` is remembered; one that an agent gave to an able client is not for all others."""
-    with trio.fail_after(120):
-        async with rig_with() as rig, rig.connect(says(None)) as zed:
-            session = await open_as(zed)
-            control = next(one for one in rig.agents.spawned if one.settings.key.startswith("control:"))
-            capabilities = control.got("initialize")[0]["params"]["clientCapabilities"]
-            assert {name: capabilities[name] for name in NOTHING} == NOTHING and offered(rig) == ALL
-            assert session
+    agent = AgentConfig(AGENT, fs=CLIENT)
+    with trio.fail_after(60):
+        async with open_rig(Config("x", agents={"x": agent}), spawn=spawn_agent) as rig, rig.connect() as zed:
+            await open_as(zed)
+            async with rig.connect() as other:
+                result = await other.call("initialize", protocolVersion=1, clientCapabilities={})
+                assert result["_meta"]["offered"]["fs"] == NOTHING["fs"]
 
 
 async def test_parameters_that_are_no_object_reach_the_client(autojump_clock: MockClock) -> None:

@@ -9,15 +9,20 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from trio_broker.agent.process import AgentProcess
 from trio_broker.agent.spawn import spawn_agent
 from trio_broker.auth.policy import Action, Policy, Rule
 from trio_broker.config.config import AgentConfig, BrokerConfig, Config, PolicyConfig, ServedBy
+from trio_broker.model import Exit
+from trio_broker.protocol.terminal_output import Output
+from trio_broker.session.terminals import Terminal
 from trio_broker.testing.clients.user import Json, User
 from trio_broker.testing.in_process.rig import Rig, open_rig
 from trio_broker.testing.processes.daemon import serving, visit, wait_until
@@ -101,6 +106,37 @@ async def test_output_of_both_streams_keeps_its_order_and_the_exit_code_is_told(
             wanted = "".join(f"out {n}\nerr {n}\n" for n in range(1000))
             assert output["result"] == {"output": wanted, "truncated": False, "exitStatus": exit["result"]}
             assert released["result"] == {}
+
+
+class Unread(AgentProcess):
+    """A command whose output nobody comes to read before it exits, as on a busy machine."""
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return NeverReady()
+
+
+class NeverReady(trio.abc.ReceiveStream):
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_what_was_written_before_the_exit_is_there_when_the_exit_is_told() -> None:
+    with trio.fail_after(PATIENCE):
+        start = partial(trio.lowlevel.open_process, stdout=subprocess.PIPE, start_new_session=True)
+        process = await start(["/bin/sh", "-c", "echo last words; sleep 600 & exit 3"])
+        terminal = Terminal("t", "x", Unread(process), Output(100))
+        told: list[str] = []
+        terminal.when_exited(lambda: told.append(terminal.output.text))
+        terminal.when_exited(terminal.end)
+        await terminal.run(0)
+        assert told == ["last words\n"] and terminal.exit == Exit(code=3)
+        assert process.stdout is not None
+        await process.stdout.aclose()
 
 
 async def test_output_is_kept_up_to_the_limit_of_the_agent_and_of_the_broker() -> None:
@@ -206,6 +242,18 @@ async def test_release_ends_a_command_that_runs_and_what_one_left_in_the_backgro
             assert is_running(pid)
             await run(user, session, RELEASE)
             await wait_until(lambda: not is_running(pid))
+
+
+async def test_a_command_counts_among_those_whose_exit_somebody_waits_for_until_it_is_released() -> None:
+    """The broker reaps orphans that fall to it: one of these must not lose its number while its group is there."""
+    with trio.fail_after(PATIENCE):
+        async with open_terminals() as rig, rig.connect() as user:
+            session = await user.open("a")
+            await run(user, session, shell("echo $$"), EXIT)
+            (pid,) = await pids(user, session, 1)
+            assert pid in rig.broker.owned_pids()
+            await run(user, session, RELEASE)
+            assert pid not in rig.broker.owned_pids()
 
 
 async def test_a_signal_that_comes_from_elsewhere_is_named() -> None:
