@@ -15,7 +15,7 @@ from trio_broker.agent.catalog import (
     no_default_agent,
     resolve,
 )
-from trio_broker.config.config import AgentConfig, Config
+from trio_broker.config.config import AgentConfig, Config, ServedBy
 from trio_broker.errors import Misuse, UnknownAgent
 
 NOWHERE = "/nonexistent"
@@ -118,3 +118,33 @@ def test_the_error_for_who_named_no_agent_offers_them() -> None:
     assert "installed are a, b; name one (-a NAME)" in str(no_default_agent(["a", "b"]))
     assert no_default_agent(["a", "b"]).details == {"agents": ["a", "b"]}
     assert "-a demo needs no keys" in str(no_default_agent([]))
+
+
+NEEDS_TERMINAL = [
+    ("fast-agent", AgentConfig(("anything",))),
+    ("fast-agent-mcp", AgentConfig(("anything",))),
+    ("mine", AgentConfig(("uvx", "fast-agent-mcp@1.2", "acp"))),
+    ("mine", AgentConfig(("uvx", "--from", "fast-agent-mcp==0.4", "fast-agent", "acp"))),
+    ("mine", AgentConfig(("/opt/bin/fast-agent-acp",), ("-x",))),
+]
+
+
+@pytest.mark.parametrize(("name", "agent"), NEEDS_TERMINAL)
+def test_an_agent_that_asks_only_with_a_terminal_has_one_however_it_is_named_and_started(
+    name: str, agent: AgentConfig
+) -> None:
+    assert resolve(name, Config(agents={name: agent})).terminal is ServedBy.BROKER
+    assert from_command([*agent.command, *agent.args], name).terminal is ServedBy.BROKER
+
+
+def test_the_configuration_has_the_last_word_on_terminals() -> None:
+    for chosen in ServedBy:
+        agent = AgentConfig(("fast-agent-mcp",), terminal=chosen)
+        assert resolve("fast-agent", Config(agents={"fast-agent": agent})).terminal is chosen
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_no_other_agent_is_offered_terminals_or_files(name: str) -> None:
+    spec = resolve(name, Config(), path=NOWHERE)
+    assert spec.terminal is ServedBy(name == "fast-agent") and spec.fs is ServedBy.NOBODY
+    assert from_command(spec.argv).terminal is spec.terminal

@@ -10,10 +10,21 @@ import signal
 import pytest
 import trio
 
+from trio_broker.agent import process_tags
+from trio_broker.agent.catalog import AgentSpec
+from trio_broker.agent.process import Ladder
+from trio_broker.agent.spawn import spawn_process
 from trio_broker.errors import NoSession
+from trio_broker.model import Exit
 from trio_broker.testing.clients.user import User
 from trio_broker.testing.in_process.rig import Rig, open_real
-from trio_broker.testing.processes.agents import agent_pid, fake, prompt_for_number, zombie_children
+from trio_broker.testing.processes.agents import (
+    agent_pid,
+    environment_of,
+    fake,
+    prompt_for_number,
+    zombie_children,
+)
 from trio_broker.testing.processes.daemon import wait_until
 from trio_broker.testing.processes.home import is_running
 
@@ -188,3 +199,44 @@ async def test_b10_f6_nor_do_a_hundred_that_died_or_never_started_leave_files_or
             assert more(files) == set()
             assert zombie_children(os.getpid()) == []
             assert rig.broker.registry.starting.borrowed_tokens == 0
+
+
+async def test_a_command_of_an_agent_has_its_environment_and_carries_its_tags() -> None:
+    env = {"PATH": os.environ["PATH"], "OWN": "1", process_tags.INSTANCE: "i", process_tags.SESSION: "s"}
+    more = {"MORE": "2", process_tags.INSTANCE: "other", process_tags.SESSION: ""}
+    with trio.fail_after(60):
+        agent = await spawn_process(AgentSpec("x", ("sleep", "600"), cwd="/"), env)
+        command = await agent.start_command(["sleep", "600"], "/", more)
+        try:
+            assert agent.unreaped_pids() == {agent.pid, command.pid}
+            found = environment_of(command.pid)
+            assert found == env | {"MORE": "2"}
+            assert (
+                os.getpgid(command.pid) == command.pid
+            )  # nothing that ends the agent's group ends it by the way
+        finally:
+            with trio.move_on_after(30, shield=True):
+                for one in (command, agent):
+                    await one.end(Ladder(0, 0), lambda: None)
+        assert agent.unreaped_pids() == set()
+        for stream in (command.stdout, agent.stdin, agent.stdout, agent.stderr):
+            await stream.aclose()
+
+
+@pytest.mark.parametrize(("line", "exit"), [("exit 3", Exit(code=3)), ("kill -9 $$", Exit(signal=9))])
+async def test_the_exit_of_a_command_is_known_before_it_is_reaped(line: str, exit: Exit) -> None:
+    with trio.fail_after(60):
+        agent = await spawn_process(AgentSpec("x", ("sleep", "600"), cwd="/"), {"PATH": os.environ["PATH"]})
+        command = await agent.start_command(["sh", "-c", f"echo last words; sleep 600 & {line}"], "/", {})
+        try:
+            assert await command.wait_exit() == exit and command.exit is None
+            assert command.read_nowait() == b"last words\n" and command.read_nowait() == b""
+            os.killpg(command.pid, 0)  # its group is there, and its number nobody else's
+            await command.end(Ladder(0, 0), lambda: None)
+            assert command.exit == exit == await command.wait_exit()
+        finally:
+            with trio.move_on_after(30, shield=True):
+                for one in (command, agent):
+                    await one.end(Ladder(0, 0), lambda: None)
+        for stream in (command.stdout, agent.stdin, agent.stdout, agent.stderr):
+            await stream.aclose()

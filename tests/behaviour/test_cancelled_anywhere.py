@@ -15,13 +15,16 @@ import attrs
 import pytest
 import trio
 
+from trio_broker.config.config import AgentConfig, Config, ServedBy
 from trio_broker.errors import BrokerError
+from trio_broker.protocol.jsonrpc import Message
 from trio_broker.testing.clients.user import allow
 from trio_broker.testing.in_process.memory_agent import Habits
 from trio_broker.testing.in_process.rig import Rig, settings
 from trio_broker.testing.in_process.sweep import sound_rig, sweep
 
 RESUMES = Habits(resume=True)
+SERVED = Config(agents={"demo": AgentConfig(("demo",), terminal=ServedBy.BROKER, fs=ServedBy.CLIENT)})
 CLOSELY = int(os.environ.get("SWEEP_EVERY", "3"))  # the distance of two steps in the slow suite
 
 
@@ -112,6 +115,31 @@ async def ask_and_cancel(rig: Rig) -> None:
         assert await turn.wait() == "cancelled"
 
 
+async def terminal(rig: Rig) -> None:
+    async with rig.connect() as user, rig.connect() as other:
+        session = await user.open("k")
+        assert await user.prompt(session, "run sleep 1") == "end_turn"
+        assert user.said(session) == "sleep 1"
+        later = user.later(user.prompt, session, "run sleep 600")
+        await user.wait_phase("k", "working")
+        await other.call("_trio_broker/close", key="k")
+        assert (await later.fails()).code == "session_over"
+
+
+async def files_of_the_client(rig: Rig) -> None:
+    async with rig.connect(reads) as user:
+        await user.open("before")  # or `initialize` starts an agent that stays for a while
+        await user.call("initialize", protocolVersion=1, clientCapabilities={"fs": {"readTextFile": True}})
+        await user.open("k")
+        answer = await rig.agent("k").request("fs/read_text_file", {"path": "/x"})
+        assert answer["result"] == {"content": "x"}
+
+
+async def reads(message: Message) -> object:
+    await trio.sleep(1)
+    return {"content": "x"}
+
+
 async def suspend(rig: Rig) -> None:
     async with rig.connect() as user:
         session = await user.open("k")
@@ -194,6 +222,8 @@ SWEEPS = [
     Sweep(attach, 7),
     Sweep(ask, 7),
     Sweep(ask_and_cancel, 7),
+    Sweep(terminal, 7, {"config": SERVED}),
+    Sweep(files_of_the_client, 7, {"config": SERVED}),
     Sweep(suspend, 7, {"config": settings(max_sessions=1), "habits": RESUMES}),
     Sweep(idle_and_loaded, 25, {"config": settings(idle_ttl=10), "habits": Habits(load=True)}),
     Sweep(fresh, 7),

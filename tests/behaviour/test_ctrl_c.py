@@ -27,7 +27,7 @@ def test_ctrl_c_cancels_the_turn_and_is_130(shared: Home, tmp_path: Path) -> Non
 
 def test_ctrl_c_at_a_question_cancels_the_turn(shared: Home, tmp_path: Path) -> None:
     with shared.terminal("prompt", "ask edit it; hang", "-s", "asked", cwd=tmp_path) as person:
-        person.see("for everybody: ")
+        person.see("for everybody > ")
         person.ctrl_c()
         person.see("[done] cancelled")
         assert person.end() == 130

@@ -13,7 +13,8 @@ from trio_broker.testing.processes.home import Home, without_start_progress
 SCENE = "think hm; plan; tool read it; say one; say two"
 
 
-EVIL = "\x1b]0:owned\x07\x1b[2J \x9b31m \x7f"
+UNSEEN = "\u202e\u2066\u200b\ufeff\u3164\U000e0041"  # turn the direction of writing, or have no glyph
+EVIL = f"\x1b]0:owned\x07\x1b[2J \x9b31m \x7f{UNSEEN}"
 
 
 def lines(stdout: str) -> list[Any]:
@@ -67,23 +68,24 @@ def test_control_characters_of_an_agent_never_reach_the_terminal(
     acts = "; ".join(f"{act} {EVIL}" for act in ("say", "think", "tool", "ask edit", "error -32123"))
     with shared.terminal("prompt", acts, "--format", style, "--deny-all", cwd=tmp_path) as person:
         assert person.end() == 1
-        assert not {"\x07", "\x9b", "\x7f"} & {*person.screen}
+        assert not {"\x07", "\x9b", "\x7f", *UNSEEN} & {*person.screen}
         assert "\x1b]" not in person.screen and "\x1b[2J" not in person.screen
         assert person.screen.count("owned") >= 2
 
 
 def test_control_characters_in_pictures_of_a_session_are_harmless(home: Home, tmp_path: Path) -> None:
     """A session's error, a key, and an agent's stderr are the agent's, or somebody's, words too."""
-    evil = "\x1b[2Jowned\x9b"
+    evil = f"\x1b[2Jowned\x9b{UNSEEN}"
     agent = [*json.loads(home.config.read_text().partition("command = ")[2]), "--stderr", evil]
-    home.config.write_text(f"[agents.evil]\ncommand = {json.dumps([*agent, '--exit-at-start', '3'])}\n")
+    command = json.dumps([*agent, "--exit-at-start", "3"], ensure_ascii=False)
+    home.config.write_text(f"[agents.evil]\ncommand = {command}\n", encoding="utf-8")
     home.run("prompt", "-a", "evil", "-s", f"key {evil}", "hi", cwd=tmp_path)
     for words in (["status"], ["sessions", "list"], ["sessions", "show", "-s", f"key {evil}"]):
         for style in ("text", "json"):
             with home.terminal(*words, "--format", style) as person:
                 assert person.end() == 0
                 assert "owned" in person.screen
-                assert "\x1b" not in person.screen and "\x9b" not in person.screen
+                assert not {"\x1b", "\x9b", *UNSEEN} & {*person.screen}
 
 
 def test_a_terminal_that_knows_only_ascii_gets_escapes_and_no_traceback(shared: Home) -> None:

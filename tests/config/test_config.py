@@ -12,6 +12,7 @@ from trio_broker.config.config import (
     BrokerConfig,
     Config,
     PolicyConfig,
+    ServedBy,
     load,
     loads,
     parse_leniently,
@@ -277,3 +278,42 @@ def test_whatever_fits_not_is_a_config_error(top: dict[str, str], agent: dict[st
         loads("\n".join(lines), "f")
     except ConfigError as error:
         assert all(line.startswith("f: ") for line in error.message.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("line", "terminal", "fs"),
+    [
+        ("", None, ServedBy.NOBODY),
+        ("terminal = true", ServedBy.BROKER, ServedBy.NOBODY),
+        ("terminal = false\nfs = false", ServedBy.NOBODY, ServedBy.NOBODY),
+        ("terminal = 'client'\nfs = 'client'", ServedBy.CLIENT, ServedBy.CLIENT),
+    ],
+)
+def test_who_serves_terminals_and_files(line: str, terminal: ServedBy | None, fs: ServedBy) -> None:
+    agent = loads(MINE + line, "file.toml").agents["mine"]
+    assert (agent.terminal, agent.fs) == (terminal, fs)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "terminal = 'broker'",
+            'agents.mine.terminal: expected true (the broker runs commands), false or "client"',
+        ),
+        ("terminal = 1", "agents.mine.terminal: expected true"),
+        ("terminal = 0", "agents.mine.terminal: expected true"),
+        ("terminal = ['client']", "agents.mine.terminal: expected true"),
+        ("fs = true", 'agents.mine.fs: expected "client" or false: the broker serves no files itself'),
+        ("fs = 0", 'agents.mine.fs: expected "client"'),
+        ("fs = {}", 'agents.mine.fs: expected "client"'),
+        ("fs = 'Client'", 'agents.mine.fs: expected "client"'),
+    ],
+)
+def test_what_else_is_said_of_them_is_a_mistake(line: str, says: str) -> None:
+    assert says in problem(MINE + line)
+
+
+@pytest.mark.parametrize("line", ["max_terminals = 0", "terminal_output = 10", "terminal_output = 'x'"])
+def test_limits_of_terminals_have_a_least_value(line: str) -> None:
+    assert f"broker.{line.split()[0]}: expected" in problem(f"[broker]\n{line}")

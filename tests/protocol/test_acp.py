@@ -27,6 +27,9 @@ RECEIVED: list[type[Any]] = [
     acp.ListSessionsRequest,
     acp.PermissionOption,
     acp.RequestPermissionRequest,
+    acp.EnvVariable,
+    acp.CreateTerminalRequest,
+    acp.TerminalOutputRequest,
 ]
 SENT: list[type[Any]] = [acp.SessionInfo, acp.ListSessionsResponse]
 MODELS = [pytest.param(cls, id=cls.__name__) for cls in RECEIVED + SENT]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from trio_broker.agent.installed import InstalledAgents, Package
-from trio_broker.config.config import AgentConfig, Config
+from trio_broker.config.config import AgentConfig, Config, ServedBy
 from trio_broker.errors import Misuse, NoDefaultAgent, UnknownAgent
 
 
@@ -25,6 +26,7 @@ class AgentSpec:
     """How to start one agent. `source` is "config", "installed", "built-in" or "command" (given on the spot).
 
     `may_answer`: what runs inside it has the rights of the broker's owner.
+    `terminal` and `fs` say who serves its requests of that kind (DESIGN D5).
     """
 
     name: str
@@ -35,6 +37,8 @@ class AgentSpec:
     start_timeout: float | None = None
     source: str = "config"
     may_answer: bool = False
+    terminal: ServedBy = ServedBy.NOBODY
+    fs: ServedBy = ServedBy.NOBODY
 
     @property
     def login_command(self) -> str:
@@ -45,12 +49,16 @@ class AgentSpec:
 
 @attrs.frozen
 class Builtin:
-    """A known agent: its `commands`, the preferred one first, and the other names it goes by."""
+    """A known agent: its `commands`, the preferred one first, and the other names it goes by.
+
+    `terminal`: it asks before it runs a command only where somebody else runs it.
+    """
 
     commands: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     env: Mapping[str, str] = attrs.field(factory=dict)
     inherit_env: tuple[str, ...] = ()
+    terminal: bool = False
 
     def argv(self, path: str | None) -> tuple[str, ...]:
         """The first command whose program is on `path`, else the last: npx, or the one told as missing."""
@@ -105,7 +113,9 @@ BUILTIN: Mapping[str, Builtin] = {
     "goose": _builtin("goose acp"),
     "stakpak": _builtin("stakpak acp"),
     "pi": _builtin("pi-acp", "npx -y pi-acp@^0.0.33", also="pi-acp"),
-    "fast-agent": _builtin("fast-agent-mcp acp", "uvx fast-agent-mcp acp", also="fast-agent-mcp"),
+    "fast-agent": Builtin(
+        ("fast-agent-mcp acp", "uvx fast-agent-mcp acp"), ("fast-agent-mcp", "fast-agent-acp"), terminal=True
+    ),
     "devin": _builtin("devin acp"),
     "grok": _builtin("grok agent stdio", also="grok-build"),
     "antigravity": _builtin("agy_acp_server.par --uid=", also="google-antigravity"),
@@ -194,14 +204,32 @@ def no_default_agent(installed: Sequence[str]) -> NoDefaultAgent:
 
 
 def _built_in(name: str, known: Builtin, argv: tuple[str, ...], source: str) -> AgentSpec:
-    return AgentSpec(name, argv, env=dict(known.env), inherit_env=known.inherit_env, source=source)
+    return AgentSpec(
+        name,
+        argv,
+        env=dict(known.env),
+        inherit_env=known.inherit_env,
+        source=source,
+        terminal=ServedBy(known.terminal),
+    )
 
 
 def from_command(argv: Sequence[str], name: str | None = None) -> AgentSpec:
     """The agent behind a command given on the spot, called by its program's name; Misuse if it is empty."""
     if not argv or not argv[0]:
         raise Misuse("the command of the agent is empty")
-    return AgentSpec(name or os.path.basename(argv[0]), tuple(argv), source="command")
+    name = name or os.path.basename(argv[0])
+    return AgentSpec(name, tuple(argv), source="command", terminal=_known_terminal(name, argv))
+
+
+def _known_terminal(name: str, argv: Sequence[str]) -> ServedBy:
+    """Whether one of the agents that need a terminal in order to ask goes by this name, or is run by this command.
+
+    `uvx fast-agent-mcp@1.2 acp` under a name of the user's own is that agent still, and would not ask.
+    """
+    words = {name, *(re.split("[@=<>~!\\[]", os.path.basename(word))[0] for word in argv)}
+    needs = (known for known, builtin in BUILTIN.items() if builtin.terminal)
+    return ServedBy(any(words & {known, *BUILTIN[known].aliases} for known in needs))
 
 
 def _known(name: str, config: Config) -> str:
@@ -218,14 +246,17 @@ def _known(name: str, config: Config) -> str:
 
 
 def _configured(name: str, agent: AgentConfig) -> AgentSpec:
+    argv = (os.path.expanduser(agent.command[0]), *agent.command[1:], *agent.args)
     return AgentSpec(
         name,
-        (os.path.expanduser(agent.command[0]), *agent.command[1:], *agent.args),
+        argv,
         env=dict(agent.env),
         inherit_env=agent.inherit_env,
         cwd=agent.cwd and os.path.expanduser(agent.cwd),
         start_timeout=agent.start_timeout,
         may_answer=agent.may_answer,
+        terminal=_known_terminal(name, argv) if agent.terminal is None else agent.terminal,
+        fs=agent.fs,
     )
 
 

@@ -54,7 +54,7 @@ class _Pending:
 
 @attrs.define(eq=False)
 class AgentConnection:
-    """The connection to one agent. `redact` removes secrets from everything that it writes.
+    """The connection to one agent. `redact` removes secrets from all that it writes, but for commands and files.
 
     `stdout_closed` is set when its stdout ended, `drained` when stdout and stderr both did, `stdin_closed` when it
     closed its stdin.
@@ -177,7 +177,7 @@ class AgentConnection:
             while data := await _receive(stdout):
                 self.received_at = trio.current_time()
                 try:
-                    self._handle_block(self.redact(splitter.feed_block(data)), handler)
+                    self._handle_block(splitter.feed_block(data), handler)
                 except jsonrpc.LineTooLong as error:
                     self.error = AgentGone(
                         f"the agent wrote a line above the limit of {self.max_line} bytes; raise max_line in [broker]",
@@ -187,16 +187,20 @@ class AgentConnection:
                     return
                 await handler.wait_for_room()
 
-    def _handle_block(self, block: bytes, handler: Handler) -> None:
+    def _handle_block(self, written: bytes, handler: Handler) -> None:
         """Sort what one read brought: neighbouring updates stay one block (DESIGN D15)."""
+        block = self.redact(written)
         if block and self._batch_decoder is not None:
             batch = self._batch_decoder.classify(block)
             if batch.updates:
                 handler.receive_updates(batch.updates, block, plain=batch.plain, tool_calls=batch.tool_calls)
                 return
         updates: list[bytes] = []
-        for line in lines_of(block):
+        lines = lines_of(block)
+        for line, original in zip(lines, lines if block is written else lines_of(written), strict=True):
             message = self._parse(line)
+            if line is not original and message is not None and _is_for_execution(message):
+                message = self._parse(original)
             if message is not None and self._is_update(message):
                 updates.append(line)
                 continue
@@ -227,7 +231,7 @@ class AgentConnection:
     def reject(self, line: bytes) -> None:
         """Count a line that means nothing here and keep it for `logs`; it is never answered (D13)."""
         self.rejected_count += 1
-        self.rejected.append(line[:REJECTED_CUT])
+        self.rejected.append(self.redact(line)[:REJECTED_CUT])
 
     async def _drain(self) -> None:
         async with self.agent.stderr as stderr:
@@ -242,6 +246,14 @@ class AgentConnection:
         self.error = error
         self.stdout_closed.set()
         raise error
+
+
+def _is_for_execution(message: Message) -> bool:
+    """Whether somebody runs or writes what the agent sends: with a secret replaced, it would be something else.
+
+    The secret goes where the agent could have put it by itself. What is shown of such a request is redacted there.
+    """
+    return message.kind is Kind.REQUEST and (message.method or "").startswith(("fs/", "terminal/"))
 
 
 def _flush_updates(updates: list[bytes], handler: Handler) -> None:

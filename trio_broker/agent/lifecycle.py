@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from trio_broker.agent.process import Agent, Ladder
 from trio_broker.agent.redact import Redactor
 from trio_broker.auth.grant import OWNER
 from trio_broker.auth.policy import Policy
-from trio_broker.config.config import Config, PolicyConfig, Quiet, Restart
+from trio_broker.config.config import Config, PolicyConfig, Quiet, Restart, ServedBy
 from trio_broker.errors import (
     AgentGone,
     BadMessage,
@@ -36,14 +36,36 @@ from trio_broker.protocol.codec import structure
 
 DRAIN = 0.5  # seconds for the last words in the pipes of a process that is gone
 EXIT_AFTER_EOF = 0.5  # seconds in which the exit of an agent that closed its stdin or stdout is expected
+FILES = ("readTextFile", "writeTextFile")
 STDERR_SHOWN = 300  # characters of stderr in a message; the rest is in its details
-INITIALIZE = jsonrpc.encode(
-    {
-        "protocolVersion": acp.PROTOCOL_VERSION,
-        "clientCapabilities": acp.AGENT_FACING_CAPABILITIES,
-        "clientInfo": {"name": "trio-broker", "title": "trio-broker", "version": "1"},
-    }
-)
+CLIENT_INFO = {"name": "trio-broker", "title": "trio-broker", "version": "1"}
+
+
+def initialize_params(spec: AgentSpec, client: Mapping[str, Any] | None = None) -> bytes:
+    """The raw parameters of `initialize` for this agent; `client`: the capabilities of the client that serves it.
+
+    What a client is to serve is offered only where there is one that can (DESIGN D5): an agent gives up its own means
+    for what it is offered.
+    """
+    offered = acp.AGENT_FACING_CAPABILITIES | client_served(spec, client or {})
+    if spec.terminal is ServedBy.BROKER:
+        offered["terminal"] = True
+    return jsonrpc.encode(
+        {
+            "protocolVersion": acp.PROTOCOL_VERSION,
+            "clientCapabilities": offered,
+            "clientInfo": CLIENT_INFO,
+        }
+    )
+
+
+def client_served(spec: AgentSpec, client: Mapping[str, Any]) -> acp.Object:
+    """Those capabilities of this client that the agent is to use, as members of `clientCapabilities`; often none."""
+    files = client.get("fs") if spec.fs is ServedBy.CLIENT else None
+    fs = {name: True for name in FILES if isinstance(files, dict) and files.get(name) is True}
+    terminal = spec.terminal is ServedBy.CLIENT and client.get("terminal") is True
+    found: acp.Object = {"fs": {name: name in fs for name in FILES}} if fs else {}
+    return found | ({"terminal": True} if terminal else {})
 
 
 @attrs.frozen
@@ -71,6 +93,8 @@ class SessionSettings:
     quiet_after: float = 0.0
     on_quiet: Quiet = Quiet.SAY
     max_turn: float = 0.0
+    max_terminals: int = 32
+    terminal_output: int = 1024 * 1024
     opened_by: str = OWNER.name
     real_cwd: str = attrs.Factory(lambda self: os.path.realpath(self.cwd), takes_self=True)
 
@@ -109,6 +133,8 @@ class SessionSettings:
             quiet_after=broker.quiet_after,
             on_quiet=broker.on_quiet,
             max_turn=broker.max_turn,
+            max_terminals=broker.max_terminals,
+            terminal_output=broker.terminal_output,
         )
 
 
@@ -144,6 +170,7 @@ class AgentRun:
     """`started` is set when it works or will never, and `on_started` called; `gone` when no process of it is left.
 
     `starts_after` is waited for first: `gone` of the run whose place it takes. `cause` says what went wrong.
+    `client`: the capabilities of the client that opened the session, as far as the agent is to use them.
     """
 
     settings: SessionSettings
@@ -152,6 +179,7 @@ class AgentRun:
     on_started: Callable[[AgentRun], None]
     host: Host
     starts_after: trio.Event | None = None
+    client: Mapping[str, Any] = attrs.field(factory=dict)
     agent: Agent | None = None
     connection: AgentConnection | None = None
     initialize_result: bytes = b'{"protocolVersion":1}'
@@ -285,7 +313,7 @@ class AgentRun:
         self._finish_start()
 
     async def _initialize(self, connection: AgentConnection) -> None:
-        result = await connection.call("initialize", INITIALIZE)
+        result = await connection.call("initialize", initialize_params(self.settings.spec, self.client))
         said = structure(result, acp.InitializeResponse)
         version = said.protocol_version
         if version != acp.PROTOCOL_VERSION:

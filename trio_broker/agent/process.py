@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import attrs
 import trio
 
+from trio_broker.agent import process_tags
 from trio_broker.ioutil import write_nowait
 from trio_broker.model import Exit
 
@@ -33,6 +35,23 @@ class Ladder:
     term_grace: float = 5.0
 
 
+class Command(Protocol):
+    """A command that runs for an agent. `exit` is set once it has been reaped.
+
+    `stdout` has its stderr, too, in the order in which both were written.
+    """
+
+    exit: Exit | None
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream: ...
+    def read_nowait(self) -> bytes: ...
+    async def wait_exit(self) -> Exit: ...
+    async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None: ...
+
+
 class Agent(Protocol):
     """What a session needs of an agent's process; `AgentProcess` for real, `testing.MemoryAgent` in virtual time."""
 
@@ -42,12 +61,16 @@ class Agent(Protocol):
     @property
     def pid(self) -> int: ...
     @property
+    def env(self) -> Mapping[str, str]: ...
+    @property
     def stdin(self) -> trio.abc.SendStream: ...
     @property
     def stdout(self) -> trio.abc.ReceiveStream: ...
     @property
     def stderr(self) -> trio.abc.ReceiveStream: ...
     def alive(self) -> bool: ...
+    def unreaped_pids(self) -> set[int]: ...
+    async def start_command(self, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Command: ...
     async def watch(self) -> None: ...
     async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None: ...
 
@@ -98,14 +121,21 @@ class StdinStream(trio.abc.SendStream):
 
 @attrs.define(eq=False)
 class AgentProcess:
-    """A running agent and its group; `exited` is set, with `exit`, once it has been reaped."""
+    """A running agent and its group; `exited` is set, with `exit`, once it has been reaped.
+
+    `env` is its environment. `commands`: those that run for it, each in a group of its own.
+    """
 
     process: trio.Process
+    env: Mapping[str, str] = attrs.field(factory=dict, repr=False)  # it has secrets
     exit: Exit | None = None
     exited: trio.Event = attrs.field(factory=trio.Event)
     end_descendants: Callable[[], Awaitable[None]] | None = (
         None  # ends what has left the group; part of `end`
     )
+    commands: list[AgentProcess] = attrs.field(factory=list)
+    _starting: trio.Lock = attrs.field(factory=trio.Lock)  # one command at a time
+    _ended: bool = False  # it has no commands any more
     _reaping: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
@@ -128,6 +158,41 @@ class AgentProcess:
         """Look whether the process runs, without reaping it."""
         return self.exit is None and not _is_zombie(self.pid)
 
+    def unreaped_pids(self) -> set[int]:
+        """Its own pid and those of its commands, as far as somebody here waits for their exit."""
+        return {one.pid for one in (self, *self.commands) if one.exit is None}
+
+    def read_nowait(self) -> bytes:
+        """What it has written to stdout and nobody has read yet, at most a pipe full; waits for nothing."""
+        try:
+            return os.read(_fileno(self.process.stdout), PIPE_CAPACITY)
+        except BlockingIOError:
+            return b""
+
+    async def start_command(self, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> AgentProcess:
+        """Start a command in a session and group of its own; whoever calls ends it, in any case.
+
+        It has the environment of the agent and `env`, but for the tags, which are the agent's. Its stdin is empty.
+        Raises OSError, and ValueError for words that no command line can have.
+        """
+        tags = {name: self.env[name] for name in process_tags.NAMES if name in self.env}
+        async with self._starting:
+            if self._ended:
+                raise ValueError("its agent has ended")
+            self.commands = [command for command in self.commands if command.exit is None]
+            process = await trio.lowlevel.open_process(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**self.env, **env, **tags},
+                cwd=cwd,
+                start_new_session=True,
+            )
+            command = AgentProcess(process)
+            self.commands.append(command)
+        return command  # no await since it was started: it has an owner from here on
+
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to every process of the group; does nothing once the leader was reaped or none is left."""
         if self.exit is None:
@@ -143,6 +208,17 @@ class AgentProcess:
                 self.exit = Exit.from_returncode(await self.process.wait())
                 self.exited.set()
 
+    async def wait_exit(self) -> Exit:
+        """Wait until it has exited, and say how. It is not reaped: what it left in its group can still be ended.
+
+        Where the system has no pidfd, its group is ended at once.
+        """
+        if not hasattr(os, "pidfd_open"):
+            await self.watch()
+        elif self.exit is None:
+            await _wait_zombie(self.process)
+        return self.exit or _zombie_exit(self.process)
+
     async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None:
         """Climb down the ladder until the process is gone; takes at most the two graces and a moment.
 
@@ -155,6 +231,12 @@ class AgentProcess:
             await self._wait_exit(ladder.term_grace)
         self.signal_group(signal.SIGKILL)
         await self.watch()
+        self._ended = True
+        async with self._starting:  # what is just being started carries its tags, and is to be found
+            pass
+        with trio.move_on_after(ladder.term_grace):  # they go by a ladder of their own
+            for command in self.commands:
+                await command.exited.wait()
         if self.end_descendants is not None:
             await self.end_descendants()
             self.end_descendants = None
@@ -168,6 +250,22 @@ class AgentProcess:
 def _pipe(stream: T | None) -> T:
     assert stream is not None, "spawned with three pipes"
     return stream
+
+
+def _fileno(stream: trio.abc.ReceiveStream | None) -> int:
+    assert isinstance(stream, trio.lowlevel.FdStream)
+    return stream.fileno()
+
+
+def _zombie_exit(process: trio.Process) -> Exit:
+    """How a process has ended that is a zombie, or was reaped just now."""
+    try:
+        found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        found = None
+    if found is None:
+        return Exit.from_returncode(process.returncode or 0)
+    return Exit(code=found.si_status) if found.si_code == os.CLD_EXITED else Exit(signal=found.si_status)
 
 
 def _is_zombie(pid: int) -> bool:

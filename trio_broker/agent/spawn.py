@@ -61,7 +61,7 @@ async def spawn_process(spec: AgentSpec, env: Mapping[str, str]) -> AgentProcess
         )
     except (OSError, ValueError) as error:
         raise SpawnFailed(_spawn_failure(spec, error), command=list(spec.argv)) from error
-    return AgentProcess(process)
+    return AgentProcess(process, env)
 
 
 def _spawn_failure(spec: AgentSpec, error: Exception) -> str:

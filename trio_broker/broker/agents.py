@@ -14,7 +14,7 @@ from trio_broker.agent import catalog
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.control import ControlAgent
 from trio_broker.agent.installed import InstalledAgents
-from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn
+from trio_broker.agent.lifecycle import AgentRun, SessionSettings, Spawn, client_served
 from trio_broker.agent.spawn import build_environment, working_directory
 from trio_broker.config.config import Config
 from trio_broker.errors import SpawnFailed
@@ -132,6 +132,8 @@ class AgentRegistry:
             backoff.record_failure(trio.current_time(), agent_run.cause.message)
         elif not agent_run.ending:
             backoff.record_success()
+            if client_served(agent_run.settings.spec, agent_run.client):
+                return  # another client, which offers the agent less, gets another introduction
             self._initialize_results[_identity(agent_run.settings.spec)] = agent_run.initialize_result
 
     async def initialize_result(self, spec: AgentSpec, cwd: str) -> bytes:
@@ -172,4 +174,9 @@ class AgentRegistry:
 
 
 def _identity(spec: AgentSpec) -> tuple[str, ...]:
-    return (*spec.argv, *(f"{name}={value}" for name, value in sorted(spec.env.items())))
+    environment = (f"{name}={value}" for name, value in sorted(spec.env.items()))
+    return (
+        *spec.argv,
+        *environment,
+        f"terminal={spec.terminal.value}",
+    )  # what it is offered shapes its answer

@@ -123,7 +123,7 @@ class Broker:
         runs = [agent_run for session in self.pool.snapshot() for agent_run in session.live_runs]
         runs += [control.agent_run for control in self.registry.control_agents()]
         agents = [(run.agent, run.settings.key) for run in runs if run.agent is not None]
-        return {agent.pid: key for agent, key in agents if agent.exit is None}
+        return {pid: key for agent, key in agents for pid in agent.unreaped_pids()}
 
     def client_name(self, grant: Grant = OWNER) -> str:
         """A name for a new client, which no other has, in this broker or another; a token's name comes first."""
@@ -213,7 +213,7 @@ class Broker:
                 fresh = False
             if not there.ending:
                 request.check_compatible(there)
-                return there, WOKEN if there.wake() else LIVE
+                return there, WOKEN if there.wake(request.opener) else LIVE
             await there.gone.wait()
             there.mark_closed()
             self.pool.release(request.key, there)
@@ -231,7 +231,7 @@ class Broker:
         session = self._make_session(
             settings, Log(self.keeper, self.archive.next_number()), ConversationState()
         )
-        session.wake()
+        session.wake(request.opener)
         self.pool.claim(request.key, session)
         self._start(session)
         session.save(session)

@@ -24,6 +24,7 @@ from trio_broker.broker.authorization import (
 from trio_broker.config.config import Config
 from trio_broker.errors import Forbidden, Misuse
 from trio_broker.protocol import jsonrpc
+from trio_broker.session.client_services import OpeningClient
 from trio_broker.session.session import Session
 
 NEW_SESSION_PARAMS = ("cwd", "mcpServers", "additionalDirectories")
@@ -48,7 +49,7 @@ class OpenRequest:
     """`params`: the raw `session/new` parameters. The broker asks it what its grant allows where that matters.
 
     `spec`: the agent that the client named, so another one's session will not do. None: the agent of the session that
-    is there, or the default one for a new session.
+    is there, or the default one for a new session. `opener`: the client, which serves the agent where it is to.
     """
 
     key: str
@@ -58,6 +59,7 @@ class OpenRequest:
     policy: Policy | None = None
     env: Env = ()
     grant: Grant = OWNER
+    opener: OpeningClient | None = None
 
     def settings(self, config: Config, spec: AgentSpec) -> SessionSettings:
         """Those of a new session of this agent. Raises Forbidden outside the roots, Misuse where there is no directory.

@@ -52,6 +52,14 @@ class Durability(enum.Enum):
     FULL = "full"
 
 
+class ServedBy(enum.Enum):
+    """Who serves a group of requests that an agent makes of its client (`fs/…`, `terminal/…`), as the file has it."""
+
+    NOBODY = False
+    BROKER = True
+    CLIENT = "client"
+
+
 @attrs.frozen
 class BrokerConfig:
     """The table `[broker]`: limits, and times in seconds."""
@@ -72,6 +80,8 @@ class BrokerConfig:
     quiet_after: float = at_least(0.0, 0)  # 0: silence is nobody's business
     on_quiet: Quiet = Quiet.SAY
     max_turn: float = at_least(0.0, 0)  # 0: a turn may take as long as it takes
+    max_terminals: int = at_least(32, 1)  # that the broker runs for one session
+    terminal_output: int = at_least(1024 * 1024, 1024)  # bytes that are kept of the output of each of them
 
 
 @attrs.frozen
@@ -128,6 +138,8 @@ class AgentConfig:
     cwd: str | None = None
     start_timeout: float | None = at_least(None, 0, above=True)
     may_answer: bool = False
+    terminal: ServedBy | None = None  # None: as the built-in table has it for this agent
+    fs: ServedBy = ServedBy.NOBODY  # the broker itself does not serve files
 
 
 @attrs.frozen
@@ -246,6 +258,20 @@ def _pattern(value: object, _: object) -> str:
     return text
 
 
+def _terminal(value: object, _: object) -> ServedBy:
+    """Who serves terminals: true (the broker), false (nobody) or "client"."""
+    if isinstance(value, bool) or value == "client":
+        return ServedBy(value)
+    raise invalid_value('true (the broker runs commands), false or "client"', value)
+
+
+def _fs(value: object, _: object) -> ServedBy:
+    """Who serves files: "client", or false (nobody)."""
+    if value is False or value == "client":
+        return ServedBy(value)
+    raise invalid_value('"client" or false: the broker serves no files itself', value)
+
+
 def host_and_port(text: str) -> tuple[str, int]:
     """Of `HOST:PORT` or `[IPV6]:PORT`; port 0 is any that is free. Raises ValueError."""
     host, colon, port = text.rpartition(":")
@@ -301,7 +327,14 @@ def _make_converter() -> cattrs.Converter:
     register(
         converter,
         AgentConfig,
-        make_dict_structure_fn(AgentConfig, converter, command=command, **range_overrides(AgentConfig)),
+        make_dict_structure_fn(
+            AgentConfig,
+            converter,
+            command=command,
+            terminal=override(struct_hook=_terminal),
+            fs=override(struct_hook=_fs),
+            **range_overrides(AgentConfig),
+        ),
     )
     listen = make_dict_structure_fn(
         ListenConfig, converter, websocket=override(struct_hook=_address), **range_overrides(ListenConfig)

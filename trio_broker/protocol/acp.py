@@ -13,8 +13,9 @@ import attrs
 PROTOCOL_VERSION = 1
 Object = dict[str, Any]
 
-# What the broker tells every agent (DESIGN D5): the agent has a disk and a shell of its own, and somebody, the broker
-# if need be, answers every elicitation. `agents login` runs a login in a terminal.
+# The broker's capabilities towards every agent (DESIGN D5). The agent has a disk and a shell of its own, unless its
+# configuration says otherwise (`agent.lifecycle`). The broker holds an elicitation that no client can show, and
+# `agents login` runs a login in a terminal.
 AGENT_FACING_CAPABILITIES: Object = {
     "fs": {"readTextFile": False, "writeTextFile": False},
     "terminal": False,
@@ -110,3 +111,25 @@ class RequestPermissionRequest:
     session_id: str
     tool_call: Object
     options: list[PermissionOption]
+
+
+@attrs.frozen
+class EnvVariable:
+    name: str
+    value: str
+
+
+@attrs.frozen
+class CreateTerminalRequest:
+    command: str
+    args: list[str] = attrs.field(factory=list)
+    env: list[EnvVariable] = attrs.field(factory=list)
+    cwd: str | None = None
+    output_byte_limit: int | None = None
+
+
+@attrs.frozen
+class TerminalOutputRequest:
+    """The other requests on a terminal (`wait_for_exit`, `kill`, `release`) have the same parameters."""
+
+    terminal_id: str

@@ -6,8 +6,9 @@ finds it. What has to wait runs in a task of the connection; leaving ends those 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -83,6 +84,7 @@ class Connection:
     close_reason: CloseReason | None = None
     aborted: bool = False
     client_capabilities: Mapping[str, Any] = attrs.field(factory=dict)
+    program: str = ""  # as it calls itself at `initialize`
     unanswered: AsyncValue[int] = attrs.field(factory=lambda: AsyncValue(0))
     full_read_lock: trio.Lock = attrs.field(factory=trio.Lock)
     prompts: dict[IdKey, tuple[Session, Turn]] = attrs.field(factory=dict)
@@ -224,6 +226,11 @@ class Connection:
         """For the record: whose client it is, and which of theirs."""
         return f"{self.grant.name} ({self.name})"
 
+    @property
+    def label(self) -> str:
+        """For people and agents: which program, and which connection of it."""
+        return f"{self.program!r} ({self.name})" if self.program else repr(self.name)
+
     def request(self, log: Log, method: str, params: bytes, on_reply: OnReply) -> int:
         """Ask the client something; `on_reply` hears its answer unless it is withdrawn or the client leaves."""
         number = self._calls.open(on_reply)
@@ -270,6 +277,15 @@ class Connection:
     def find(self, *, session_id: str | None = None, key: str | None = None) -> Session:
         """A session by id or key, if it is any business of this client. Raises NoSession."""
         return self.broker.find(session_id=session_id, key=key, grant=self.grant)
+
+    @contextlib.contextmanager
+    def opening(self, session: Session) -> Iterator[None]:
+        """Around the answer to a request that opens a session: a client that is not attached in the end has left it."""
+        try:
+            yield
+        finally:
+            if session not in self.subscriptions.attached:
+                session.router.client_left(self)
 
     def sessions(self) -> list[Session]:
         """The sessions that are any business of this client."""

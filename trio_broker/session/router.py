@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
 
+from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.connection import AgentConnection
 from trio_broker.auth.policy import Policy
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import with_child_session
 from trio_broker.protocol.jsonrpc import Kind, Message
-from trio_broker.session.agent_request import ELICITATION, AgentRequest, AskableClient
+from trio_broker.session.agent_request import ELICITATION, AgentRequest
+from trio_broker.session.client_services import ClientServices, Opener, OpeningClient
 from trio_broker.session.permissions import AgentRequests
 from trio_broker.session.tool_calls import ToolCalls
 
@@ -35,7 +37,7 @@ STATE = re.compile(
 )
 
 
-class AttachedClient(AskableClient, Protocol):
+class AttachedClient(OpeningClient, Protocol):
     """A client that is attached to a session. It hears the log by itself; here it is who can be asked."""
 
 
@@ -54,6 +56,8 @@ class Router:
     session_id: str | None = None
     agent_session_id: str | None = None
     requests: AgentRequests | None = None
+    services: ClientServices | None = None
+    opener: Opener = attrs.field(factory=Opener)
     connection: AgentConnection | None = None
     misrouted: int = 0
     unseen_since: int | None = None  # since when the agent spoke of its own accord with nobody there
@@ -65,12 +69,30 @@ class Router:
 
     def start_run(self, connection: AgentConnection) -> None:
         """A new run of the agent begins; until `set_ids`, what it says has no conversation to belong to."""
-        self.connection, self.requests = connection, None
+        self.connection, self.requests, self.services = connection, None, None
         self._early_messages.clear()
+
+    def offer_services(self, spec: AgentSpec, client: OpeningClient | None) -> Mapping[str, Any]:
+        """The capabilities that the next run of this agent is offered of the client that opens, or has opened, it.
+
+        The client that opened the session before stays its opener as long as it is there.
+        """
+        if client is not None and not self.opener.here:
+            self.opener = Opener(client)
+        return self.opener.offer(spec)
 
     def set_ids(self, agent_session_id: str, session_id: str, requests: AgentRequests) -> None:
         """The session has its ids now: what the agent said before it named them is heard (ACP §1.13, rule 4)."""
         self.agent_session_id, self.session_id, self.requests = agent_session_id, session_id, requests
+        self.services = ClientServices(
+            requests.connection,
+            self.log,
+            requests.settings,
+            requests.turns,
+            self.opener,
+            self.to_client,
+            self.publish_update,
+        )
         before, self._early_messages = self._early_messages, deque(maxlen=EARLY_KEPT)
         for message in before:
             self.receive(message)
@@ -84,6 +106,7 @@ class Router:
             if observes:
                 self.observers.add(listener)
             self.unseen_since = None
+            self._update_opener(listener, attached=True)
             if self.requests is not None:
                 self.requests.offer()
 
@@ -91,8 +114,19 @@ class Router:
         if listener in self.listeners:
             self.listeners.remove(listener)
             self.observers.discard(listener)
+            self.client_left(listener)
             if self.requests is not None:
                 self.requests.client_left(listener)
+
+    def client_left(self, client: object) -> None:
+        """`client` serves the agent no more, if it did; it may have left before it was attached."""
+        self._update_opener(client, attached=False)
+
+    def _update_opener(self, client: object, *, attached: bool) -> None:
+        if client is self.opener.client:
+            self.opener.attached = attached
+            if self.services is not None:
+                self.services.update_opener()
 
     @property
     def controllers(self) -> list[AttachedClient]:
@@ -109,7 +143,7 @@ class Router:
 
     def receive(self, message: Message) -> None:
         """A request of the agent, or a notification that is no update of this session."""
-        if self.requests is None and message.kind is Kind.REQUEST:
+        if self.requests is None and message.kind is Kind.REQUEST and not self._has_named_session(message):
             self._refuse_early(message)
         elif self.requests is None:
             if not self.replaying or message.method != "session/update":
@@ -117,8 +151,11 @@ class Router:
         elif (child := self._child_id(message)) is not None and self.is_known_id(child):
             self._reject_misrouted(message)
         elif message.kind is Kind.REQUEST:
-            self.requests.receive_request(message, child)
+            if self.services is None or not self.services.receive(message):
+                self.requests.receive_request(message, child)
         elif message.method == "$/cancel_request":
+            if self.services is not None:
+                self.services.withdraw_by_agent(message.params)
             self.requests.withdraw_by_agent(message.params)
         elif message.method == "session/update":
             self._receive_update(message, child)
@@ -126,6 +163,11 @@ class Router:
             self.requests.complete_elicitation(message)
         else:
             self._forward(message)
+
+    def _has_named_session(self, message: Message) -> bool:
+        """Whether the agent has answered `session/new` already: the answer came with this request, in one block."""
+        answered = self.connection is not None and not len(self.connection.pending)
+        return answered and message.session_id is not None
 
     def _child_id(self, message: Message) -> str | None:
         """The id of a message that names another session than this one."""
@@ -150,6 +192,8 @@ class Router:
         """Whole lines, each an update of this session; `plain` and `tool_calls` are explained in Handler."""
         if tool_calls:
             self.tool_calls.add_updates(lines)
+        if self.services is not None:
+            lines = self.services.terminals.for_clients(lines)
         if self.session_id != self.agent_session_id:
             lines = b"".join(self._with_public_id(line) for line in lines.rstrip(b"\n").split(b"\n"))
         first = self.log.append_updates(count, lines, plain=plain).first

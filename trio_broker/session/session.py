@@ -25,6 +25,7 @@ from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.jsonrpc import Message
 from trio_broker.protocol.pending import OnReply
 from trio_broker.session.agent_request import AgentRequest
+from trio_broker.session.client_services import OpeningClient
 from trio_broker.session.permissions import RESTART, AgentRequests
 from trio_broker.session.resume import Resumption
 from trio_broker.session.router import Router
@@ -152,8 +153,11 @@ class Session:
 
     # What clients do with it
 
-    def wake(self) -> bool:
-        """Have a process, when the last one is gone (RACES B11); says whether that begins a life. Raises as `admit`."""
+    def wake(self, opener: OpeningClient | None = None) -> bool:
+        """Have a process, when the last one is gone (RACES B11); says whether that begins a life. Raises as `admit`.
+
+        `opener`: the client that opens the session by this.
+        """
         if self.ending:
             raise SessionOver(f"session {self.key!r} was closed" if self.closed else "the broker is stopping")
         if begins := self.agent_run is None or self.agent_run.ending:
@@ -162,8 +166,9 @@ class Session:
                 self.previous_run = last
             else:
                 last.abandon()  # `previous_run` is still ending, and this one takes its place
+            client = self.router.offer_services(self.settings.spec, opener)
             self.agent_run = AgentRun(
-                self.settings, self.spawn, self.starting, self.on_agent_started, self, after
+                self.settings, self.spawn, self.starting, self.on_agent_started, self, after, client
             )
             self.resumed = None
             self.log.reserve()  # while its agent starts
@@ -318,9 +323,10 @@ class Session:
         self.save(self)
 
     async def run_conversation(self, connection: AgentConnection) -> None:
-        assert self.router.requests is not None, "it has begun"
+        assert self.router.requests is not None and self.router.services is not None, "it has begun"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.router.requests.run)
+            nursery.start_soon(self.router.services.run)
             if self.settings.max_turn or self.settings.quiet_after:
                 limits = TurnTimers(
                     self.settings, self.turns, connection, self.router.requests, self.log, self.cancel
@@ -331,6 +337,8 @@ class Session:
     def on_end(self, agent_run: AgentRun) -> None:
         # Synchronous and complete: whatever waits in this session has come to its end when this returns.
         stops = self._stopped or agent_run.killed
+        if self.router.services is not None:
+            self.router.services.close()
         if self.router.requests is not None:
             self.router.requests.close("closed" if self.closed else RESTART if stops else "agent gone")
         self.turns.close(agent_run.cause or self._over_error(), keep=stops and not self.closed)

@@ -28,6 +28,8 @@ def test_show_tells_how_an_agent_is_started_and_hides_its_keys(home: Home) -> No
         "env:         KEY, PATH, NO_SUCH_KEY (not set here)\n"
         "cwd:         /w\n"
         "timeout:     7 s to start\n"
+        "commands:    run by the agent itself\n"
+        "files:       read and written by the agent itself\n"
     )
     with home.config.open("a", encoding="utf-8") as file:
         file.write("may_answer = true\n")
@@ -85,3 +87,16 @@ def test_agents_marks_the_default_and_what_is_missing(home: Home) -> None:
     assert agents.keys() == {"here", "missing", *catalog.BUILTIN}
     assert (agents["here"]["default"], agents["here"]["found"]) == (True, True)
     assert (agents["missing"]["default"], agents["missing"]["found"]) == (False, False)
+
+
+def test_show_tells_who_runs_the_commands_of_an_agent_and_serves_its_files(home: Home) -> None:
+    home.config.write_text(
+        "[agents.mine]\ncommand = 'x'\nterminal = 'client'\nfs = 'client'\n", encoding="utf-8"
+    )
+    shown = home.run("agents", "show", "mine").stdout
+    assert "commands:    run by the client that opened the session" in shown
+    assert "files:       read and written by the client that opened the session" in shown
+    found = home.json("agents", "show", "fast-agent")
+    assert (found["terminal"], found["fs"]) == (True, False)
+    assert "run by the agent itself" in home.run("agents", "show", "claude").stdout
+    assert 'terminal = "client"' in home.run("config", "show").stdout

@@ -56,6 +56,16 @@ def test_the_chosen_one_is_shown_and_confirmed(two: Home) -> None:
     assert waiting(two) == [] and "Reject" in outcome(two, "one")
 
 
+def test_keys_that_arrive_together_count_one_by_one(two: Home) -> None:
+    with window(two, "allow") as person:
+        person.see("any other key: none >")
+        person.type("12\x7f\x7f2\r")
+        person.see(" two (fake), ", f"allow {CONFIRM}")
+        person.type("y")
+        assert person.end() == 0
+    assert waiting(two) == ["one"]
+
+
 @pytest.mark.parametrize("keys", ["x", "\r", "3\r", "0\r", "\x04", "\x1b[A"])
 def test_any_other_key_chooses_none(two: Home, keys: str) -> None:
     with window(two, "allow") as person:

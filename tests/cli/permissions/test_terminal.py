@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trio_broker.cli.permissions.terminal import _matching_ask
 from trio_broker.testing.processes.home import CONFIG, Home, Terminal
 from trio_broker.testing.processes.terminal_emulator import TerminalEmulator
 
@@ -331,3 +332,11 @@ for line in sys.stdin:
     elif id is not None and method:
         send(id=id, result={})
 """
+
+
+def test_the_question_that_is_shown_is_the_one_that_is_answered() -> None:
+    """Agents give one id to several calls that are open at the same time."""
+    asks = [{"askId": title, "toolCall": {"toolCallId": "bash:0", "title": title}} for title in ("ls", "rm")]
+    assert _matching_ask({"toolCall": asks[1]["toolCall"]}, asks) == asks[1]
+    other = {"toolCallId": "bash:0", "title": "make"}
+    assert _matching_ask({"toolCall": other}, asks) == {"toolCall": other}

@@ -17,6 +17,7 @@ from trio_broker.cli.completion_values import agent_names
 from trio_broker.cli.options import POSITIVE, CommandGroup
 from trio_broker.cli.output import print_json, safe, table
 from trio_broker.cli.state import State, pass_state, run, run_until_signal
+from trio_broker.config.config import ServedBy
 from trio_broker.errors import BrokerError, Misuse
 
 _format_option = click.option(
@@ -27,6 +28,11 @@ _format_option = click.option(
     show_default=True,
     help="Output.",
 )
+_SERVED = {  # its commands and files: by whom
+    ServedBy.NOBODY.value: "by the agent itself",
+    ServedBy.BROKER.value: "by the broker",
+    ServedBy.CLIENT.value: "by the client that opened the session, if it can",
+}
 _name_argument = click.argument("name", shell_complete=agent_names)
 
 
@@ -106,6 +112,8 @@ def _agent_details(state: State, spec: AgentSpec) -> dict[str, Any]:
         "from": origin.get(spec.source),
         "program": shutil.which(spec.argv[0]),
         "cwd": spec.cwd,
+        "terminal": spec.terminal.value,
+        "fs": spec.fs.value,
         "startTimeout": spec.start_timeout or state.config.broker.start_timeout,
         "mayAnswer": spec.may_answer,
         "env": sorted(spec.env),
@@ -128,6 +136,8 @@ def _detail_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("env", ", ".join([*found["env"], *inherited]) or "-"),
         ("cwd", found["cwd"] or "the session's"),
         ("timeout", f"{found['startTimeout']:g} s to start"),
+        ("commands", f"run {_SERVED[found['terminal']]}"),
+        ("files", f"read and written {_SERVED[found['fs']]}"),
     ]
     if found["mayAnswer"]:
         lines.append(("may answer", "what it runs has your rights: it can answer its own questions"))

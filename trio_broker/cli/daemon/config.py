@@ -32,6 +32,8 @@ SAMPLE = """\
 #quiet_after = 0.0              # an agent that said nothing for so long in its turn; 0 is never
 #on_quiet = "say"               # then: say so in the log, or cancel the turn
 #max_turn = 0.0                 # the longest that a turn may take; 0: as long as it takes
+#max_terminals = 32             # commands that the broker runs for one session (terminal = true of an agent)
+#terminal_output = 1048576      # kept of the output of each of them
 #liveness = 5.0                 # how often a quiet agent's process is looked at
 #cancel_grace = 30.0            # for an agent to heed a cancel, before it is ended
 #close_grace = 5.0              # from the close of its stdin to SIGTERM
@@ -81,6 +83,8 @@ SAMPLE = """\
 #cwd = "~/agents"               # default: the session's own directory
 #start_timeout = 300.0
 #may_answer = false             # true: commands that it runs may answer its own questions, and all that you may
+#terminal = true                # the broker runs its commands (some agents ask only then); "client": whoever opened it
+#fs = "client"                  # its files are read and written by the client that opened the session; false: by itself
 """
 
 

@@ -49,16 +49,19 @@ async def _choose_number(keyboard: Keyboard, asks: Sequence[Ask], what: str) -> 
             f"\r\x1b[K{what} which one? 1-{len(asks)}, then Enter; any other key: none > {typed}"
         )
         sys.stderr.flush()
-        key = (await keyboard.read()).decode("utf-8", "replace")
-        if key in ("\r", "\n") and typed.isdecimal() and 1 <= int(typed) <= len(asks):
-            print_stderr("")
-            return asks[int(typed) - 1]
-        if key in ("\x7f", "\b"):
-            typed = typed[:-1]
-        elif key.isdecimal() and key.isascii() and len(typed) < 6:
-            typed += key
-        else:
+        keys = (await keyboard.read()).decode("utf-8", "replace")
+        if not keys:
             return None
+        for key in keys:  # one read has all the keys of a fast typist
+            if key in ("\r", "\n") and typed.isdecimal() and 1 <= int(typed) <= len(asks):
+                print_stderr("")
+                return asks[int(typed) - 1]
+            if key in ("\x7f", "\b"):
+                typed = typed[:-1]
+            elif key.isdecimal() and key.isascii() and len(typed) < 6:
+                typed += key
+            else:
+                return None
 
 
 async def _confirm(keyboard: Keyboard, ask: Ask, what: str) -> bool:

@@ -136,13 +136,12 @@ class Questions:
 
 
 def _matching_ask(params: dict[str, Any], asks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The ask of a request; without one that fits, which others can have answered meanwhile, the request itself."""
+    """The ask of a request; without one that fits, which others can have answered meanwhile, the request itself.
+
+    The whole tool calls are compared: agents give one id to several calls, and the person must not see another one.
+    """
     call = params["toolCall"]
-    for ask in asks:
-        same = ask.get("toolCall") or {}
-        if same.get("toolCallId") == call.get("toolCallId") and ask.get("options") == params.get("options"):
-            return ask
-    return {"toolCall": call}
+    return next((ask for ask in asks if ask.get("toolCall") == call), {"toolCall": call})
 
 
 def _result(chosen: Choice | str | None) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -48,6 +50,7 @@ async def initialize(connection: Connection, message: Message) -> bytes:
     defaults = defaults_of(connection)
     raw = await connection.broker.registry.initialize_result(defaults.spec, defaults.cwd or HOME)
     connection.set_capabilities(asked.client_capabilities)
+    connection.program = asked.client_info.name if asked.client_info is not None else ""
     connection.initialized = True
     return jsonrpc.encode(initialize_result(jsonrpc.decode(raw), asked.client_capabilities, __version__))
 
@@ -65,21 +68,22 @@ async def new_session(connection: Connection, message: Message) -> None:
         policy=defaults.policy,
         env=defaults.env,
         grant=connection.grant,
+        opener=connection,
     )
     session, was = await connection.broker.open(request)
-    await session.wait_ready()
-    connection.reply(
-        message, session_result(session, connection.subscriptions.capabilities)
-    )  # first, so that the client knows whose updates follow
-    connection.subscriptions.attach(session, 1 if was == CREATED else None)
+    with connection.opening(session):
+        await session.wait_ready()
+        connection.reply(
+            message, session_result(session, connection.subscriptions.capabilities)
+        )  # first, so that the client knows whose updates follow
+        connection.subscriptions.attach(session, 1 if was == CREATED else None)
     if was != CREATED:
         send_commands(connection, session)
 
 
 async def load_session(connection: Connection, message: Message) -> None:
     """Replay the log, merged, then answer, then go on live: nothing is missing and nothing comes twice (DESIGN D7)."""
-    session = await _wake(connection, message)
-    async with connection.full_read_lock:
+    async with _woken(connection, message) as session, connection.full_read_lock:
         last, replay = session.log.last, Replay(session.session_id or "")
         await read_range(session.log, 1, last, replay.feed)
         for frame in replay.frames():
@@ -98,26 +102,28 @@ async def resume_session(connection: Connection, message: Message) -> None:
 
     It says so with the `since` and the `began` of one in `_meta["trio-broker"]`.
     """
-    session = await _wake(connection, message)
-    position = structure(jsonrpc.encode(broker_options(message.params)), ResumePosition)
-    since = None if position.since is None else session.log.resume_position(position.since, position.began)
-    connection.reply(
-        message,
-        jsonrpc.encode(downgrade_settings(session.state.settings(), connection.subscriptions.capabilities)),
-    )
-    connection.subscriptions.attach(session, since)
-    send_commands(connection, session)
+    async with _woken(connection, message) as session:
+        position = structure(jsonrpc.encode(broker_options(message.params)), ResumePosition)
+        since = (
+            None if position.since is None else session.log.resume_position(position.since, position.began)
+        )
+        facts = downgrade_settings(session.state.settings(), connection.subscriptions.capabilities)
+        connection.reply(message, jsonrpc.encode(facts))
+        connection.subscriptions.attach(session, since)
+        send_commands(connection, session)
 
 
-async def _wake(connection: Connection, message: Message) -> Session:
+@asynccontextmanager
+async def _woken(connection: Connection, message: Message) -> AsyncGenerator[Session, None]:
     connection.check_initialized()
     session = connection.session(message)
     check_servers(connection.grant, message.params)
     connection.subscriptions.detach(session)
-    if connection.grant.may(Scope.PROMPT) and connection.grant.may_act_on(session.key):
-        session.wake()
-        await session.wait_ready()
-    return session
+    with connection.opening(session):
+        if connection.grant.may(Scope.PROMPT) and connection.grant.may_act_on(session.key):
+            session.wake(connection)
+            await session.wait_ready()
+        yield session
 
 
 def send_commands(connection: Connection, session: Session) -> None:

@@ -87,11 +87,13 @@ async def open_session(connection: Connection, message: Message) -> None:
     spec = connection.broker.registry.resolve(asked.agent, asked.command) if named else None
     params = jsonrpc.encode({"cwd": asked.cwd, "mcpServers": asked.mcp_servers})
     chosen = allowed_policy(connection.grant, asked.policy)
-    request = OpenRequest(asked.key, spec, asked.cwd, params, chosen, _env(asked.env), connection.grant)
+    env = _env(asked.env)
+    request = OpenRequest(asked.key, spec, asked.cwd, params, chosen, env, connection.grant, connection)
     session, was = await connection.broker.open(request, create=asked.create, fresh=asked.fresh)
-    await _wait_reporting(connection, session)
-    connection.reply(message, jsonrpc.encode(_opened(session, was)))
-    connection.subscriptions.attach(session, 1 if was == CREATED else None)
+    with connection.opening(session):
+        await _wait_reporting(connection, session)
+        connection.reply(message, jsonrpc.encode(_opened(session, was)))
+        connection.subscriptions.attach(session, 1 if was == CREATED else None)
 
 
 async def _wait_reporting(connection: Connection, session: Session) -> None:

@@ -4,12 +4,13 @@
 prompt, in some of the words of `testing.agent`: acts, separated by `;`, and other text is answered by "echo: TEXT".
 
     say TEXT · wait S · hang · hang-hard (hears no cancel) · ask TITLE · die CODE · close-stdout · late N
+    run COMMAND (in a terminal of the broker)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -75,6 +76,44 @@ def _pipe() -> tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveSt
 
 
 @attrs.define(eq=False)
+class MemoryCommand:
+    """A command that an agent in memory has the broker run: `sleep S` does, and whatever else writes its own words."""
+
+    pid: int
+    argv: tuple[str, ...]
+    exit: Exit | None = None
+    _exited: trio.Event = attrs.field(factory=trio.Event)
+    _out: tuple[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream] = attrs.field(factory=_pipe)
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream:
+        return self._out[1]
+
+    def read_nowait(self) -> bytes:
+        return b""
+
+    async def run(self) -> None:
+        with trio.move_on_after(float(self.argv[1]) if self.argv[0] == "sleep" else 0):
+            await self._exited.wait()
+        if self.exit is None:
+            await self._out[0].send_all(" ".join(self.argv).encode())
+            self._finish(Exit(code=0))
+
+    async def wait_exit(self) -> Exit:
+        await self._exited.wait()
+        return self.exit or Exit()
+
+    async def end(self, ladder: Ladder, close_stdin: Callable[[], None]) -> None:
+        await trio.lowlevel.checkpoint()
+        self._finish(Exit(signal=SIGTERM))
+
+    def _finish(self, exit: Exit) -> None:
+        self.exit = self.exit or exit
+        self._out[0].close()
+        self._exited.set()
+
+
+@attrs.define(eq=False)
 class MemoryAgent:
     """One agent: the broker's side is `process.Agent`.
 
@@ -92,6 +131,8 @@ class MemoryAgent:
     reading_resumed: trio.Event = attrs.field(factory=trio.Event)
     session_id: str = ""
     turns: dict[object, trio.Event] = attrs.field(factory=dict)
+    env: dict[str, str] = attrs.field(factory=dict)
+    _nursery: trio.Nursery | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _writing: trio.Lock = attrs.field(factory=trio.Lock)
     _answers: dict[object, tuple[trio.Event, Json]] = attrs.field(factory=dict)
@@ -120,6 +161,16 @@ class MemoryAgent:
 
     def alive(self) -> bool:
         return self.exit is None
+
+    def unreaped_pids(self) -> set[int]:
+        return {self.pid} if self.exit is None else set()
+
+    async def start_command(self, argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> MemoryCommand:
+        await trio.lowlevel.checkpoint()
+        command = MemoryCommand(self.pid + 1, tuple(argv))
+        assert self._nursery is not None
+        self._nursery.start_soon(command.run)
+        return command
 
     async def watch(self) -> None:
         await self.exited.wait()
@@ -199,7 +250,7 @@ class MemoryAgent:
 
     def got(self, method: str) -> list[Json]:
         """The messages of that method that it was sent, in order."""
-        return [message for message in self.received if message.get("method") == method]
+        return [one for one in self.received if one.get("method") == method]
 
     def prompts(self) -> list[str]:
         """The texts of the prompts it was sent, in order."""
@@ -216,6 +267,7 @@ class MemoryAgent:
         with self._scope:
             try:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     await self._read(nursery)
                     if self.habits.ignores_eof:
                         await trio.sleep_forever()
@@ -319,6 +371,8 @@ class MemoryAgent:
         elif word == "ask":
             outcome = (await self.ask(rest)).get("result", {}).get("outcome", {})
             await self.say(outcome.get("optionId") or outcome.get("outcome") or "no answer")
+        elif word == "run":
+            await self.say(await self._run_command(*rest.split()))
         elif word == "die":
             self._exit(Exit(code=int(rest)))
         elif word == "close-stdout":
@@ -327,6 +381,13 @@ class MemoryAgent:
             late += [f"late {number}" for number in range(int(rest))]
         else:
             await self.say(f"echo: {piece}")
+
+    async def _run_command(self, program: str, *args: str) -> str:
+        made = await self.request("terminal/create", {"command": program, "args": args})
+        await self.request("terminal/wait_for_exit", made["result"])
+        output = await self.request("terminal/output", made["result"])
+        await self.request("terminal/release", made["result"])
+        return str(output["result"]["output"])
 
 
 HANDLERS: dict[str, Callable[[MemoryAgent, Json], Awaitable[None]]] = {
