@@ -251,9 +251,9 @@ async def test_a_command_counts_among_those_whose_exit_somebody_waits_for_until_
             session = await user.open("a")
             await run(user, session, shell("echo $$"), EXIT)
             (pid,) = await pids(user, session, 1)
-            assert pid in rig.broker.owned_pids()
+            assert pid in rig.broker.agent_processes()
             await run(user, session, RELEASE)
-            assert pid not in rig.broker.owned_pids()
+            assert pid not in rig.broker.agent_processes()
 
 
 async def test_a_signal_that_comes_from_elsewhere_is_named() -> None:

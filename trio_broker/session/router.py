@@ -212,6 +212,13 @@ class Router:
         elif self.connection is not None:
             self.connection.reject(message.raw)
 
+    def end_run(self, by: str) -> None:
+        """The agent's run ends, `by` this cause: none of its requests waits any more."""
+        if self.services is not None:
+            self.services.close()
+        if self.requests is not None:
+            self.requests.close(by)
+
     def end_turn(self, policy: Policy) -> None:
         """A turn under this policy ends: say which actions the agent did not ask about."""
         if note := self.tool_calls.end_turn(policy):

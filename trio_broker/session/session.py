@@ -109,11 +109,8 @@ class Session:
     @property
     def live_runs(self) -> tuple[AgentRun, ...]:
         """Those that have a process, or will have one."""
-        return tuple(
-            agent_run
-            for agent_run in (self.previous_run, self.agent_run)
-            if agent_run and not agent_run.gone.is_set()
-        )
+        runs = (self.previous_run, self.agent_run)
+        return tuple(agent_run for agent_run in runs if agent_run and not agent_run.gone.is_set())
 
     @property
     def ending(self) -> bool:
@@ -323,24 +320,20 @@ class Session:
         self.save(self)
 
     async def run_conversation(self, connection: AgentConnection) -> None:
-        assert self.router.requests is not None and self.router.services is not None, "it has begun"
+        requests, services = self.router.requests, self.router.services
+        assert requests is not None and services is not None, "it has begun"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.router.requests.run)
-            nursery.start_soon(self.router.services.run)
+            nursery.start_soon(requests.run)
+            nursery.start_soon(services.run)
             if self.settings.max_turn or self.settings.quiet_after:
-                limits = TurnTimers(
-                    self.settings, self.turns, connection, self.router.requests, self.log, self.cancel
-                )
+                limits = TurnTimers(self.settings, self.turns, connection, requests, self.log, self.cancel)
                 nursery.start_soon(limits.run)
             await self.turns.run(connection, self.router.agent_session_id or "")
 
     def on_end(self, agent_run: AgentRun) -> None:
         # Synchronous and complete: whatever waits in this session has come to its end when this returns.
         stops = self._stopped or agent_run.killed
-        if self.router.services is not None:
-            self.router.services.close()
-        if self.router.requests is not None:
-            self.router.requests.close("closed" if self.closed else RESTART if stops else "agent gone")
+        self.router.end_run("closed" if self.closed else RESTART if stops else "agent gone")
         self.turns.close(agent_run.cause or self._over_error(), keep=stops and not self.closed)
         self.update_phase()
         phase = "closed" if self.closed else self.phase.value
