@@ -138,14 +138,13 @@ def _host(url: str) -> str:
 async def _choose(question: str, choices: dict[str, str | None]) -> str | None:
     """The choice of a key; `cancel` at the end of the input. Enter alone repeats the question."""
     _discard_typed_ahead()
-    while True:
-        try:
-            line = (await _read_line(question)).strip().lower()
-        except EOFError:
-            print_stderr("")
-            return CANCEL
-        if line in choices:
-            return choices[line]
+    try:
+        while (key := (await _read_line(question)).strip().lower()) not in choices:
+            pass
+    except EOFError:
+        print_stderr("")
+        return CANCEL
+    return choices[key]
 
 
 async def _read_line(question: str) -> str:
