@@ -81,7 +81,7 @@ def test_what_is_exported_can_be_imported_whatever_ends_a_line_elsewhere(home: H
     home.run("sessions", "delete", "-s", "k")
     done = home.run("sessions", "import", "k.ndjson", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "a\u2028b\\x85c\n"
+    assert home.run("sessions", "history", "-s", "k", "--format", "quiet").stdout == "a\\u2028b\\x85c\n"
 
 
 def test_an_export_to_where_nothing_can_be_written_says_so(home: Home) -> None:
