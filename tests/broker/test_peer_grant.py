@@ -98,11 +98,13 @@ def test_a_tag_of_another_runtime_directory_does_not_count(instance: str) -> Non
 
 
 def test_a_process_without_a_tag_below_one_with_a_tag_is_that_agents() -> None:
-    # A shell gives a background command an empty stdin: without fd 3 the process ends before anybody looks.
-    script = "exec 3<&0; env -i sh -c 'echo $$; read x' <&3 & wait"
+    script = "env -i sh -c 'echo $$; exec sleep 600' & wait"
     with running("sh", "-c", script, **tags(), PATH=os.environ["PATH"]) as shell:
         assert shell.stdout is not None
-        assert origin_of(int(shell.stdout.readline())) == Origin("k")
+        try:
+            assert origin_of(int(shell.stdout.readline())) == Origin("k")
+        finally:
+            os.killpg(shell.pid, 9)
 
 
 def test_what_fell_to_the_broker_is_an_agents_unless_it_is_older_or_a_hooks() -> None:
