@@ -39,6 +39,13 @@ from trio_broker.testing.processes.home import (
         (["sessions", "close", "-s", "nobody's"], 4, "`trio-broker sessions list` shows all"),
         (["prompt", "ask edit it"], 5, "denied; allow with --approve-all, or have each wait"),
         (["prompt", "ask edit it", "--approve-reads"], 5, "denied; allow with --approve-all, or have each"),
+        (
+            ["prompt", 'ask-raw {"title": "x"}'],
+            5,
+            "cannot tell whether the call only reads: the call names no kind",
+        ),
+        (["prompt", 'ask-raw {"title": "x"}'], 5, "nobody was there (the prompt has a policy)"),
+        (["prompt", "run true", "--deny-all"], 0, "without asking, under the policy 'deny-all': 'true'"),
         (["prompt", "ask read it", "--deny-all"], 5, "allow with --approve-reads or --approve-all, or"),
     ],
 )

@@ -344,7 +344,7 @@ class PromptTurn:
         if self._interactive and event.get("askId") and self.answered_here:
             self.answered_here -= 1
             return
-        why = f": {safe(event['note'])}" if event.get("note") and what == "question" else ""
+        why = f": {safe(str(event['note']))}" if event.get("note") else ""
         print_stderr(f"[{what}] {safe(str(event.get('title')))}: {verb} by {safe(str(event.get('by')))}{why}")
 
 
