@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "ioutil": "",
     "protocol": "errors",
     "auth": "errors",
-    "config": "errors auth.policy",
+    "config": "errors auth.call auth.policy",  # the kinds of tools, and rules
     # from the disk and the agent's process up to the set of sessions
     "journal": "errors ioutil supervision protocol auth.grant",
     "agent": "errors model ioutil protocol auth config",

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_broker.auth.call import Call
 from trio_broker.auth.paths import exists, is_under, locate
-from trio_broker.auth.policy import Action, Call, Rule
+from trio_broker.auth.policy import Action, Rule
 
 
 @pytest.fixture

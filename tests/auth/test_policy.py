@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_broker.auth import policy
+from trio_broker.auth.call import KINDS, Call
 from trio_broker.auth.policy import (
     ALLOW,
-    KINDS,
     REJECT,
     TITLE_SEARCHED,
     Action,
-    Call,
     Decision,
     Policy,
     Rule,
@@ -384,7 +383,7 @@ def pick(offered: list[Json], kinds: tuple[str, ...]) -> str | None:
 def test_a_path_that_a_rule_allows_lies_under_its_root_when_the_system_looks(call: Call, root: str) -> None:
     """Against the standard library's view of where a path leads, links aside."""
     if Rule(Action.ALLOW, path=root).match(call).holds:
-        for location in call.tool_call["locations"]:
+        for location in call.tool_call.get("locations", [{"path": "."}]):
             first, _, rest = location["path"].partition("/")
             path = os.path.join("/b", rest) if first == "~" else os.path.join(call.cwd, location["path"])
             assert Path(os.path.normpath(path).replace("//", "/")).is_relative_to(root)

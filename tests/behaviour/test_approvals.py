@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from trio_broker.auth.policy import ALLOW, KINDS, READS, Action, Call, Policy, Rule, Unattended, decide
+from trio_broker.auth.call import KINDS, READS, Call
+from trio_broker.auth.policy import ALLOW, Action, Policy, Rule, Unattended, decide
 from trio_broker.config.config import Config, PolicyConfig
 from trio_broker.protocol import jsonrpc
 from trio_broker.session.permissions import UNATTENDED_AFTER
@@ -112,6 +113,32 @@ async def test_a_request_that_says_it_all_passes_byte_for_byte(autojump_clock: M
             await trio.sleep(1)
             (asked,) = [message for message in user.messages if message.method == PERMISSION]
             assert call in asked.raw
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 5000])
+async def test_a_request_with_a_number_that_can_not_be_held_is_refused(
+    number: str, autojump_clock: MockClock
+) -> None:
+    """It ended the session."""
+    with trio.fail_after(60):
+        async with open_rig(config()) as rig, rig.connect(thinks) as user:
+            session = await user.open("k")
+            agent = rig.agent("k")
+            agent._answers[77] = trio.Event(), {}
+            call = f'"options":[],"toolCall":{{"toolCallId":"c","x":{number}}}'
+            update = f'"update":{{"sessionUpdate":"usage_update","used":{number}}}'
+            lines = {
+                '"id":77,"method":"session/request_permission"': call,
+                '"method":"session/update"': update,
+                '"method":"$/cancel_request"': f'"requestId":{number}',
+                '"method":"elicitation/complete"': f'"elicitationId":{number}',
+            }
+            for head, members in lines.items():
+                text = f'{{"jsonrpc":"2.0",{head},"params":{{"sessionId":"{session}",{members}}}}}\n'
+                await agent.write(text.encode())
+            assert (await user.prompt(session, "say alive"))["stopReason"] == "end_turn"
+            (answer,) = [message for message in agent.received if message.get("id") == 77]
+            assert answer["error"]["code"] == jsonrpc.INVALID_PARAMS
 
 
 async def test_a_deny_in_doubt_asks_under_approve_all(autojump_clock: MockClock) -> None:
@@ -310,6 +337,8 @@ def fits(rule: Rule, whole: Json) -> bool:
     texts += list(whole.get("rawInput", {}).values())
     paths = [posixpath.normpath(posixpath.join("/w", text.replace("$HOME", "/home/me"))) for text in texts]
     inside = [path == rule.path or path.startswith(rule.path + "/") for path in paths]
+    if not texts and whole.get("kind") == "search":
+        inside = ["/w".startswith(rule.path)]  # the working directory
     if rule.action is Action.ALLOW:
         return bool(inside) and all(inside) and "command" not in whole.get("rawInput", {})
     return any(inside)

@@ -164,6 +164,74 @@ def test_a_request_before_the_announcement_counts() -> None:
     assert seen.end_turn(Policy.ASK) is None
 
 
+RM: dict[str, Any] = {"kind": "execute", "title": "rm -rf /", "rawInput": {"command": "rm -rf /"}}
+
+
+def test_a_request_of_a_later_turn_makes_the_call_one_of_that_turn() -> None:
+    seen = calls(announced(**RM))
+    seen.end_turn(Policy.ASK)
+    seen.add_request("s", {"toolCallId": "c"})
+    assert seen.add_request("s", {"toolCallId": "c", "kind": "read"}).kinds == ["execute", "read"]
+
+
+def test_an_update_in_this_turn_counts_whenever_the_call_began() -> None:
+    seen = calls()
+    seen.add_request("s", {"toolCallId": "c", "kind": "read"})
+    seen.end_turn(Policy.ASK)
+    seen.add_updates(changed(**RM))
+    assert seen.add_request("s", {"toolCallId": "c", "kind": "read"}).kinds == ["read", "execute"]
+
+
+def test_a_request_takes_nothing_of_a_call_that_has_ended_or_of_an_earlier_request() -> None:
+    seen = calls(announced(kind="read", title="Read a.py", locations=[{"path": "a"}], status="completed"))
+    assert seen.add_request("s", {"toolCallId": "c", "title": "Drop it"}).members == {
+        "toolCallId": "c",
+        "title": "Drop it",
+    }
+    seen = calls()
+    seen.add_request("s", {"toolCallId": "c", "kind": "read", "content": [{"type": "diff"}]})
+    later = seen.add_request("s", {"toolCallId": "c", "title": "Delete all"})
+    assert later.members == {"toolCallId": "c", "title": "Delete all"}
+    assert later.kinds == ["read"], "a claim all the same"
+
+
+@pytest.mark.parametrize("empty", [{}, [], "", 7, ["x"]])
+def test_an_empty_or_wrong_value_does_not_replace_what_was_announced(empty: Any) -> None:
+    diff = [{"type": "diff", "path": "/a"}]
+    seen = calls(announced(**RM, content=diff))
+    blank = {"kind": 5, "title": [], "rawInput": {}, "content": [], "locations": empty}
+    call = seen.add_request("s", {"toolCallId": "c", **blank})
+    assert {name: call.members[name] for name in RM} == RM and call.members["content"] == diff
+
+
+def test_an_input_that_was_replaced_is_kept_for_the_rules() -> None:
+    seen = calls(announced(**RM))
+    call = seen.add_request("s", {"toolCallId": "c", "rawInput": {"path": "a"}})
+    assert call.members["rawInput"] == {"path": "a"}
+    assert call.earlier == [{"rawInput": {"command": "rm -rf /"}}]
+    for number in range(tool_calls.MAX_EARLIER + 1):
+        seen.add_updates(changed(rawInput={"n": number}))
+    assert seen.add_request("s", {"toolCallId": "c"}).unclear
+
+
+def test_an_announcement_that_can_not_be_read_or_was_forgotten_leaves_a_doubt() -> None:
+    line = announced(**RM).replace(b'"kind"', b'"x":1e999,"kind"')
+    assert calls(line).add_request("s", {"toolCallId": "c", "kind": "read"}).unclear
+
+    seen = calls(announced(**RM), *(announced(f"c{number}") for number in range(MAX_CALLS)))
+    assert seen.add_request("s", {"toolCallId": "c", "kind": "read"}).unclear
+    seen.end_turn(Policy.ASK)
+    assert not seen.add_request("s", {"toolCallId": "c", "kind": "read"}).unclear
+    assert seen.add_request("s", {"toolCallId": 7, "kind": "read"}).unclear
+
+
+def test_claims_and_members_of_one_call_are_bounded() -> None:
+    seen = calls(*(changed(title=f"t{number}", **{f"m{number}": "x"}) for number in range(1000)))
+    call = seen.add_request("s", {"toolCallId": "c"})
+    assert len(call.titles) == tool_calls.MAX_CLAIMS and call.unclear
+    assert set(call.members) <= set(tool_calls.MEMBERS)
+
+
 def test_a_note_is_short() -> None:
     seen = calls(*(announced(str(n), kind="edit", title="x" * 9999, status="completed") for n in range(50)))
     note = seen.end_turn(Policy.ASK)

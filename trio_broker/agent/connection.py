@@ -222,11 +222,21 @@ class AgentConnection:
 
     def _dispatch(self, message: Message, handler: Handler) -> None:
         if message.kind is not Kind.RESPONSE:
-            handler.receive(message)
+            self._pass_on(message, handler)
         elif on_reply := self.pending.close(message.id):
             on_reply(message if message.error is None else self.login_help.explain(message))
         else:
             self.reject(message.raw)
+
+    def _pass_on(self, message: Message, handler: Handler) -> None:
+        """Only the envelope has been read: the parameters can have a number that Python cannot hold."""
+        try:
+            handler.receive(message)
+        except BadMessage as error:
+            self.reject(message.raw)
+            if message.kind is Kind.REQUEST:
+                refusal = jsonrpc.error_object(jsonrpc.INVALID_PARAMS, error.message)
+                self.send_quietly(jsonrpc.error_response(message.id or b"null", refusal))
 
     def reject(self, line: bytes) -> None:
         """Count a line that means nothing here and keep it for `logs`; it is never answered (D13)."""

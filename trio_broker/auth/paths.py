@@ -12,10 +12,14 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import unicodedata
 from urllib.parse import unquote
 
 import attrs
 
+MAX_PARTS = 2000  # of the paths of one call: each costs a call of the system
+MAX_DEPTH = 128  # parts of one path
+AROUND = "\"'`@<>\ufeff\u200b\u200c\u200d\u2060 \t\r\n"  # tools take these away from the ends of a path
 FILE_SCHEME = re.compile(r"file:", re.IGNORECASE)
 VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 NOT_OURS = ("/proc", "/dev/fd", "/dev/stdin")  # they mean something else to every process
@@ -38,14 +42,16 @@ def locate(text: str, base: str, home: str = "") -> Located:
     """The absolute paths that `text` can mean for a tool that works in the directory `base`."""
     written: set[str] = set()
     real: set[str] = set()
-    sure = "\0" not in text
+    sure = "\0" not in text and text.count("/") <= MAX_DEPTH
     for spelling in _spellings(text) if sure else ():
         path, known = _expand(spelling, home)
         sure = sure and known and not path.startswith("~")
-        whole = os.path.join(base, path)
-        flat = "/" + os.path.normpath(whole).lstrip("/")
-        written.add(flat)
-        real |= {_real(one) for one in {whole, flat}}
+        literally = {spelling} if path != spelling and exists(spelling, base) else set()
+        for one in {path} | literally:
+            whole = os.path.join(base, one)
+            flat = "/" + os.path.normpath(whole).lstrip("/")
+            written.add(flat)
+            real |= {_real(found) for found in {whole, flat}}
     sure = sure and not any(is_under(path, root) for path in written for root in NOT_OURS)
     return Located(frozenset(real), frozenset(written), sure)
 
@@ -61,6 +67,28 @@ def exists(text: str, base: str) -> bool:
         return False
 
 
+def is_directory(path: str) -> bool:
+    try:
+        return os.path.isdir(path)
+    except ValueError:
+        return False
+
+
+def join(base: str, text: str) -> str:
+    return os.path.join(base, text)
+
+
+def fixed_part(pattern: str) -> str:
+    """The directory in which a pattern with wildcards looks: its part before the first of them."""
+    before = re.split(r"[*?\[{]", pattern, maxsplit=1)[0]
+    return before.rpartition("/")[0] + "/" if "/" in before else "."
+
+
+def folded(path: str) -> str:
+    """A form in which paths are equal that some file systems hold for the same: by case, and by composed letters."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
 def is_under(path: str, root: str) -> bool:
     """Whether an absolute path is `root`, or lies in it."""
     return path.startswith("/") and (path == root or path.startswith(root.rstrip("/") + "/"))
@@ -74,7 +102,7 @@ def _real(path: str) -> str:
 
 
 def _spellings(text: str) -> set[str]:
-    found = {text, text.strip()}
+    found = {text, text.strip(), text.strip(AROUND)}
     for one in tuple(found):
         if scheme := FILE_SCHEME.match(one):
             found |= _uri_spellings(one[scheme.end() :])

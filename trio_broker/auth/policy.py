@@ -14,18 +14,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Protocol
 
 import attrs
 
-from trio_broker.auth import tool_facts
-from trio_broker.auth.paths import Located, exists, is_under, locate
+from trio_broker.auth.call import CHANGES, KINDS, READS, Call
+from trio_broker.auth.paths import Located, folded, is_under, locate
 from trio_broker.errors import Misuse
 
-READS = frozenset({"read", "search", "think"})
-CHANGES = frozenset({"edit", "delete", "move"})
-KINDS = (*sorted(READS), "edit", "delete", "move", "execute", "fetch", "switch_mode", "other")
 ALLOW = ("allow_once", "allow_always")
 REJECT = ("reject_once", "reject_always")
 TITLE_SEARCHED = 100_000  # characters; the time of a search grows with them
@@ -51,79 +48,6 @@ class Unattended(enum.Enum):
 
     HOLD = "hold"
     DENY = "deny"
-
-
-def _claimed(name: str) -> Any:
-    def default(call: Call) -> tuple[str, ...]:
-        value = call.tool_call.get(name)
-        return (value,) if isinstance(value, str) else ()
-
-    return attrs.Factory(default, takes_self=True)
-
-
-@attrs.define
-class Call:
-    """A tool call that an agent asks permission for: `tool_call` is ACP's, whole; `cwd` is the session's directory.
-
-    `kinds`, `titles`: all that the agent has claimed for it, from its announcement on.
-    """
-
-    tool_call: Mapping[str, Any]
-    agent: str = ""
-    session: str = ""
-    cwd: str = "/"
-    home: str = ""
-    kinds: tuple[str, ...] = _claimed("kind")
-    titles: tuple[str, ...] = _claimed("title")
-
-    @cached_property
-    def runs_commands(self) -> bool:
-        return "execute" in self.kinds or tool_facts.runs_commands(self.tool_call)
-
-    @cached_property
-    def changes_files(self) -> bool:
-        return bool(CHANGES.intersection(self.kinds)) or tool_facts.changes_files(self.tool_call)
-
-    @cached_property
-    def names(self) -> tool_facts.Names:
-        return tool_facts.file_names(self.tool_call)
-
-    @cached_property
-    def located(self) -> list[Located]:
-        """The files that the call names. Looks at the disk, once."""
-        bases = [self.cwd]
-        for directory in self.names.directories:
-            bases += sorted(locate(directory, self.cwd, self.home).real)
-        certain = [locate(text, base, self.home) for text in self.names.certain for base in bases]
-        possible = [(text, base) for text in self.names.possible for base in bases if exists(text, base)]
-        return certain + [locate(text, base, self.home) for text, base in possible]
-
-    @cached_property
-    def whole_directories(self) -> list[Located]:
-        """The files of the call that it may touch with all that is below them.
-
-        A working directory is not one of these, beside the names of the files that the call works with.
-        """
-        names = self.names
-        others = [text for text in names.certain if text not in names.directories]
-        return [locate(text, self.cwd, self.home) for text in others or names.certain]
-
-    def _hidden(self) -> str | None:
-        """Why the call may be of another kind than the agent says; None if nothing shows that."""
-        if self.runs_commands and "execute" not in self.kinds:
-            return "it carries a command"
-        if self.changes_files and not CHANGES.intersection(self.kinds):
-            return "it carries a change of a file"
-        return None
-
-    def kind_doubt(self) -> str:
-        """Why its kind is not sure; empty if it is."""
-        if not self.kinds:
-            return "the call names no kind"
-        if len(self.kinds) > 1:
-            return f"the call was announced under several kinds: {', '.join(self.kinds)}"
-        hidden = self._hidden()
-        return f"the call says {self.kinds[0]!r}, but {hidden}" if hidden else ""
 
 
 @attrs.frozen
@@ -181,33 +105,41 @@ class Rule:
         claimed = [kind in self.kind for kind in call.kinds]
         if any(claimed) and not self._allows:
             return YES
-        if claimed and all(claimed) and not self._hides_other(call):
-            return YES
-        if claimed and not any(claimed) and not self._hides_ours(call):
-            return NO
-        return Match(False, False, call.kind_doubt() or "the kind of the call is not sure")
+        doubt = call.kind_doubt()
+        if doubt and claimed and isinstance(call.tool_call.get("kind"), str) and not call.unclear:
+            known = all(kind in KINDS or kind.startswith("_") for kind in call.kinds)
+            if known and all(claimed) and not self._hides_other(call):
+                return YES
+            if known and not any(claimed) and not self._hides_ours(call):
+                return NO
+        if doubt:
+            return Match(False, False, doubt)
+        return YES if all(claimed) else NO
 
     def _hides_other(self, call: Call) -> bool:
         """Whether the call shows signs of a kind that is not among this rule's."""
         kinds = frozenset(self.kind or ())
-        return (call.runs_commands and "execute" not in kinds) or (
-            call.changes_files and not CHANGES & kinds and "execute" not in kinds
-        )
+        changes = call.changes_files and not (CHANGES | {"execute"}) & kinds
+        return changes or (call.runs_commands and "execute" not in kinds) or not call.facts.complete
 
     def _hides_ours(self, call: Call) -> bool:
         """Whether the call shows signs of one of this rule's kinds, which it does not claim."""
         kinds = frozenset(self.kind or ())
-        return (call.runs_commands and "execute" in kinds) or (call.changes_files and bool(CHANGES & kinds))
+        changes = call.changes_files and not CHANGES.intersection(call.kinds) and bool(CHANGES & kinds)
+        return changes or (call.runs_commands and "execute" in kinds) or not call.facts.complete
 
     def _title(self, call: Call) -> Match:
         if self.title is None:
             return YES
-        if not call.titles:
-            return Match(False, False, "the call has no title")
-        if any(len(title) > TITLE_SEARCHED for title in call.titles):
+        titles = [title for title in call.titles if title.strip()]
+        found = [_found(self.title, title) for title in titles if len(title) <= TITLE_SEARCHED]
+        if any(found) and not self._allows:
+            return YES
+        if call.unclear or not titles:
+            return Match(False, False, call.unclear or "the call has no title")
+        if len(found) < len(titles):
             return Match(False, False, f"the title has more than {TITLE_SEARCHED} characters")
-        found = [_found(self.title, title) for title in call.titles]
-        return YES if all(found) or (any(found) and not self._allows) else NO
+        return YES if all(found) else NO
 
     def _path(self, call: Call) -> Match:
         if self.path is None:
@@ -219,30 +151,25 @@ class Rule:
         paths = [path for one in call.located for path in one.real]
         if not all(is_under(path, one) for path in paths for one in root.real):
             return NO
-        doubt = _path_doubt(call)
+        doubt = call.path_doubt() or ("" if paths else "the call names no path")
         return Match(False, False, doubt) if doubt else YES
 
     def _path_to_stop(self, call: Call, root: Located) -> Match:
-        touched = [path for one in call.located for path in one.every]
-        if any(is_under(path, one) for path in touched for one in root.every):
+        if any(is_under(path, one) for path in call.touched for one in root.every):
             return YES
-        folded = {one.casefold() for one in root.every}
-        if any(is_under(path.casefold(), one) for path in touched for one in folded):
-            return Match(False, False, "a path of the call differs only in upper and lower case")
-        whole = [path for one in call.whole_directories for path in one.every]
-        if any(is_under(one, path) for path in whole for one in root.every):
+        roots = {folded(one) for one in root.every}
+        if any(is_under(folded(path), one) for path in call.touched for one in roots):
+            return Match(False, False, "a path of the call differs only in its letters' case or composition")
+        if any(is_under(one, folded(path)) for path in call.whole_directories for one in roots):
             return Match(False, False, "a directory of the call contains the rule's path")
-        doubt = _path_doubt(call)
+        inside = [
+            one for one in roots if not is_under(folded(call.cwd), one)
+        ]  # else any word would be below it
+        words = (locate(text, call.cwd, call.home) for text in call.facts.possible if inside)
+        if any(is_under(folded(path), one) for word in words for path in word.written for one in inside):
+            return Match(False, False, "a word of the call can be the name of a file that the rule is about")
+        doubt = call.path_doubt()
         return Match(False, False, doubt) if doubt else NO
-
-
-def _path_doubt(call: Call) -> str:
-    """Why the paths of a call do not show all that it touches; empty if they do."""
-    if call.runs_commands:
-        return "the call runs a command, and no path shows what that touches"
-    if not call.names.complete or not all(one.sure for one in call.located):
-        return "the call has a path that is not clear"
-    return "" if call.names.certain else "the call names no path"
 
 
 class _Pattern(Protocol):
@@ -260,6 +187,7 @@ def compile_pattern(text: str) -> _Pattern:
 
     options = re2.Options()
     options.log_errors = False
+    options.dot_nl = True  # a title can have several lines
     try:
         pattern: _Pattern = re2.compile(text, options=options)
     except (re2.error, UnicodeError) as error:
@@ -334,7 +262,15 @@ def _default_action(default: Policy, call: Call) -> tuple[Action, str | None]:
         return actions[default], None
     if call.kinds and not READS.intersection(call.kinds):
         return Action.DENY, None
-    if why := call.kind_doubt():
+    why = call.kind_doubt()
+    if (
+        why
+        and READS.issuperset(call.kinds)
+        and isinstance(call.tool_call.get("kind"), str)
+        and not call.unclear
+    ):
+        why = call.hidden_kind()  # several kinds, and all of them read
+    if why:
         return Action.ASK, f"approve-reads cannot tell whether the call only reads: {why}"
     return Action.ALLOW, None
 

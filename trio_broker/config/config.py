@@ -14,7 +14,8 @@ import cattrs
 from cattrs.errors import ClassValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
-from trio_broker.auth.policy import KINDS, Action, Policy, Rule, Unattended, compile_pattern
+from trio_broker.auth.call import KINDS
+from trio_broker.auth.policy import Action, Policy, Rule, Unattended, compile_pattern
 from trio_broker.config import validation
 from trio_broker.config.validation import (
     InvalidValue,
@@ -295,6 +296,10 @@ def _root(value: object, _: object) -> str:
     if not text or (text.startswith("~") and not text.startswith("~/") and text != "~"):
         raise InvalidValue(
             f"expected a path: absolute, from ~/, or from the session's directory, not {text!r}"
+        )
+    if any(sign in text for sign in "*?$"):
+        raise InvalidValue(
+            f"expected a path, not {text!r}: it has no patterns and no variables; a directory stands for all below it"
         )
     return text
 

@@ -23,7 +23,8 @@ import trio
 from trio_broker.agent.connection import AgentConnection
 from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.auth import policy
-from trio_broker.auth.policy import Call, Unattended
+from trio_broker.auth.call import Call
+from trio_broker.auth.policy import Unattended
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.elicitation.form import FORM, URL
@@ -246,6 +247,8 @@ class AgentRequests:
             HOME,
             tuple(request.call.kinds),
             tuple(request.call.titles),
+            tuple(request.call.earlier),
+            request.call.unclear,
         )
         decision = policy.decide(settings.asking.rules, chosen, call, request.options)
         if decision.ask:

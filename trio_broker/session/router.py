@@ -21,6 +21,7 @@ import attrs
 from trio_broker.agent.catalog import AgentSpec
 from trio_broker.agent.connection import AgentConnection
 from trio_broker.auth.policy import Policy
+from trio_broker.errors import BadMessage
 from trio_broker.journal.log import Log
 from trio_broker.protocol import jsonrpc
 from trio_broker.protocol.extensions import with_child_session
@@ -272,8 +273,12 @@ class Router:
 
     def _update_states(self, lines: bytes) -> None:
         for line in lines.rstrip(b"\n").split(b"\n"):
-            if STATE.search(line):
+            if not STATE.search(line):
+                continue
+            try:
                 value = jsonrpc.decode(jsonrpc.parse_envelope(line).params)
-                update = value.get("update") if isinstance(value, dict) else None
-                if isinstance(update, dict):
-                    self.on_state(update)
+            except BadMessage:  # a number that Python can't hold; clients get the line as it is
+                continue
+            update = value.get("update") if isinstance(value, dict) else None
+            if isinstance(update, dict):
+                self.on_state(update)

@@ -35,7 +35,8 @@ from trio_broker.agent.connection import AgentConnection
 from trio_broker.agent.lifecycle import SessionSettings
 from trio_broker.agent.process import PIPE_CAPACITY, Command, Ladder
 from trio_broker.auth import policy
-from trio_broker.auth.policy import Call, Policy
+from trio_broker.auth.call import Call
+from trio_broker.auth.policy import Policy
 from trio_broker.errors import BadMessage, BrokerError, CallCancelled, Forbidden, SessionOver
 from trio_broker.model import Exit
 from trio_broker.protocol import acp, jsonrpc
