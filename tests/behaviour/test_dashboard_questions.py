@@ -166,3 +166,52 @@ def test_pictures_without_a_window_show_the_question(home: Home) -> None:
     file = home.path / "top.svg"
     assert home.run("top", "--svg", str(file), "--size", "120x30").returncode == 0
     assert "command: make clean" in file.read_text(encoding="utf-8").replace("&#160;", " ")
+
+
+def test_a_form_is_filled_in_field_by_field_and_confirmed(home: Home) -> None:
+    prompt(home, "one", "elicit-form")
+    with TerminalEmulator(home.env, "top", columns=80, lines=24) as window:
+        window.see("a answers it: Fill in … / Decline")
+        window.type("a")
+        window.see("Fill in …", "Decline")
+        window.press("y", until="field 1 of 7, name > ")
+        window.see("Of the branch", "required")
+        window.type("\x15\r")
+        window.see("field 'name' is required")
+        window.type("main\r")
+        window.see("field 2 of 7, count > 3")
+        window.type("0\r")
+        window.see("field 'count' expects an integer from 1 to 9, not 30", "count > 30")
+        window.type(ESC + "[A")
+        window.see("field 1 of 7, name > main")
+        window.type("2\r\x7f\r0.5\r\r2\r")
+        window.see("color > green2", "field 'color' expects one of red, green, blue")
+        window.type("\x153\r2\r1,c\r")
+        window.see(
+            "name = main2", "count = 3", "color = blue", "size = l", "tags = a, c", "send these values?"
+        )
+        assert waiting(home) == {"one"}
+        window.press("y", until="○ 1 idle")
+        eventually(lambda: not waiting(home))
+        window.type("q")
+        assert window.end() == 0
+    home.until("one", "idle")
+    said = home.run("sessions", "history", "-s", "one", "--format", "quiet").stdout
+    content = {"name": "main2", "count": 3, "ratio": 0.5, "force": False, "color": "blue", "size": "l"}
+    assert json.loads(said) == {"action": "accept", "content": content | {"tags": ["a", "c"]}}
+
+
+def test_a_form_that_is_settled_elsewhere_is_left_and_answers_nothing(home: Home) -> None:
+    prompt(home, "first", "elicit-form")
+    prompt(home, "second", "elicit-form")
+    with TerminalEmulator(home.env, "top", columns=80, lines=24) as window:
+        window.see("▲ 2 waiting")
+        window.type("a")
+        window.see("▌ first", "Fill in …")
+        window.press("y", until="field 1 of 7, name > ")
+        [first] = [ask["askId"] for ask in home.json("pending")["asks"] if ask["key"] == "first"]
+        assert home.run("deny", first).returncode == 0
+        window.see("first: its question is settled; the form was not sent", "▲ 1 waiting")
+        assert waiting(home) == {"second"}
+        window.type("q")
+        assert window.end() == 0

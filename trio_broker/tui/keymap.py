@@ -246,7 +246,7 @@ LEFT_GROUPS: tuple[KeyGroup, ...] = (
         (
             ("a", "to the question; the next"),
             ("v", "all of it; PgUp PgDn scroll"),
-            ("y   n", "allow, reject it once"),
+            ("y   n", "allow or fill in, reject"),
             ("A   D", "the same always; y confirms"),
             ("1-9   Esc", "that choice; no answer"),
         ),

@@ -17,9 +17,11 @@ from rich.style import Style
 from rich.terminal_theme import TerminalTheme
 
 from trio_broker.tui.detail import Extent, render_detail
+from trio_broker.tui.input import Editor
 from trio_broker.tui.keymap import render_help, render_key_hints
 from trio_broker.tui.overview import render_table
 from trio_broker.tui.question.focus import DrawnQuestion
+from trio_broker.tui.question.form import FormInput
 from trio_broker.tui.question.panel import Panel, kind_words, render_headings, render_questions
 from trio_broker.tui.state import PHASES_BY_URGENCY, Mode, State
 from trio_broker.tui.text import (
@@ -206,8 +208,10 @@ def _render_footer(state: State, width: int) -> tuple[list[Line], tuple[int, int
         chosen = state.focus.confirming
         text = clip(f" not only this once? {kind_words(chosen)}: {visible(chosen.name)} ", width - 12)
         return [styled((text, Theme.ALARM), "  ", ("y", Theme.KEY), "es  ", ("n", Theme.KEY), "o")], None
+    if state.focus is not None and state.focus.form is not None:
+        return _render_form_input(state, state.focus.form, width)
     if state.mode in INPUT_LABELS:
-        lines, (column, row) = _render_input(state, width)
+        lines, (column, row) = _render_input(_input_label(state), state.editor, width)
         above = [] if state.notice is None else _render_notice(state.notice, width)[:1]
         return [*above, *lines], (column, row + len(above))
     if state.notice is not None:
@@ -245,8 +249,22 @@ def _input_label(state: State) -> str:
     return INPUT_LABELS[state.mode].format(what)
 
 
-def _render_input(state: State, width: int) -> tuple[list[Line], tuple[int, int]]:
-    label, editor = _input_label(state), state.editor
+def _render_form_input(
+    state: State, form: FormInput, width: int
+) -> tuple[list[Line], tuple[int, int] | None]:
+    """The field that is typed, below the error of its value; or the last question about all values."""
+    notice = (form.error, 0.0, True) if form.error else state.notice
+    above = [] if notice is None else _render_notice(notice, width)
+    if form.field is None:
+        text = styled(
+            (" send these values? ", Theme.ALARM), "  ", ("y", Theme.KEY), "es  ", ("n", Theme.KEY), "o"
+        )
+        return [*above, text], None
+    lines, (column, row) = _render_input(form.label, form.editor, width)
+    return [*above, *lines], (column, row + len(above))
+
+
+def _render_input(label: str, editor: Editor, width: int) -> tuple[list[Line], tuple[int, int]]:
     indent = width_of(label)
     room = max(8, width - indent - 1)
     before = _visible_input(editor.text[: editor.cursor])

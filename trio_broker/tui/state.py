@@ -289,11 +289,16 @@ def update_selection(state: State, now: float) -> State:
         if request is not None:
             return state
         text = f"{state.selected}: its question is settled" if state.session else "that session is gone"
+        text += _unsent_form(state)
         state = show_notice(leave_question(state), text, now)
     sessions = state.visible_sessions()
     if all(session["key"] != state.selected for session in sessions):
         state = select_session(state, sessions[0]["key"] if sessions else None)
     return state if state.current_request() is not None else select_request(state)
+
+
+def _unsent_form(state: State) -> str:
+    return "; the form was not sent" if state.focus is not None and state.focus.form is not None else ""
 
 
 def select_session(state: State, key: str | None) -> State:
@@ -330,6 +335,8 @@ def apply_scroll(state: State, lines: int, scroll: int) -> State:
 
 def mark_disconnected(state: State, why: str, now: float) -> State:
     """There is no broker, or none any more; what was seen last stays on the screen, and is not answered."""
+    if unsent := _unsent_form(state):
+        state = show_notice(state, f"the broker is gone{unsent}", now, error=True)
     state = leave_question(state) if state.mode is Mode.QUESTION else state
     return attrs.evolve(state, disconnected=(state.disconnected[0] if state.disconnected else now, why))
 

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.tui.conftest import make_diff, make_request, make_session, make_snapshot, screen_lines
+from tests.tui.conftest import (
+    draw_frame,
+    load_questions,
+    make_diff,
+    make_request,
+    make_session,
+    make_snapshot,
+    press_keys,
+    screen_lines,
+)
 from trio_broker.tui.input import Key
 from trio_broker.tui.keymap import handle_key
 from trio_broker.tui.question.focus import (
@@ -390,3 +399,56 @@ def test_a_small_window_is_enough() -> None:
     state = apply_drawn(state, render_screen(state, NOW, 40, 8).question, NOW)
     _, effects = handle_key(state, Key("y", "y"), LATER)
     assert answers(effects) == [{"askId": "2-1", "optionId": "allow_once api"}]
+
+
+FORM = {"mode": "form", "message": "Who?", "requestedSchema": {"properties": {"name": {"type": "string"}}}}
+
+
+def form_state(*ids: str) -> State:
+    """A form with the focus, on the screen for a second."""
+    facts = {"method": "elicitation/create", "mode": "form", "options": []}
+    sessions = [
+        make_session(f"s{id}", phase="waiting", asks=[make_request(id, "Who?", 88.0) | facts]) for id in ids
+    ]
+    state = load_questions(apply_snapshot(State(), make_snapshot(*sessions), 100.0), elicitation=FORM)
+    return draw_frame(press_keys(state, "a", now=100.0)[0], 100.0)
+
+
+def test_a_form_opens_after_the_guard_and_its_values_are_sent_after_another() -> None:
+    early, _ = press_keys(form_state("1"), "y", now=100.4)
+    assert early.focus is not None and early.focus.form is None
+    state, calls = press_keys(form_state("1"), "y", "A", "enter", "y", now=101.0)
+    assert calls == [] and state.focus is not None and state.focus.form is not None
+    assert state.focus.form.content == {"name": "A"}
+    state = draw_frame(state, 101.0)
+    assert press_keys(state, "y", now=101.4)[1] == []
+    after, [call] = press_keys(state, "y", now=101.6)
+    assert isinstance(call, BrokerCall) and call.method == "_trio_broker/answer"
+    assert call.params == {"askId": "1", "answer": "allow", "content": {"name": "A"}}
+    assert after.mode is Mode.TABLE and after.focus is None
+
+
+@pytest.mark.parametrize("keys", [["esc"], ["x", "enter", "esc"], ["x", "enter", "n"]])
+def test_a_form_that_is_left_sends_nothing(keys: list[str]) -> None:
+    state, calls = press_keys(form_state("1"), "y", *keys, now=101.0)
+    assert calls == [] and state.mode is Mode.QUESTION
+    assert state.focus is not None and state.focus.form is None
+
+
+@pytest.mark.parametrize("what", ["settled", "gone", "replaced", "no broker"])
+@pytest.mark.parametrize("keys", [["x"], ["x", "enter"]])
+def test_the_values_of_a_form_never_answer_another_question(what: str, keys: list[str]) -> None:
+    state = draw_frame(press_keys(form_state("1", "2"), "y", *keys, now=101.0)[0], 101.0)
+    other = state.snapshot["sessions"][1] if state.snapshot else {}
+    if what == "settled":
+        state = apply_snapshot(state, make_snapshot(make_session("s1"), other), 102.0)
+    elif what == "gone":
+        state = apply_snapshot(state, make_snapshot(other), 102.0)
+    elif what == "no broker":
+        state = mark_disconnected(state, "gone", 102.0)
+    else:
+        state = load_questions(state, elicitation=FORM)
+        state, _ = press_keys(state, "y", now=103.0)
+    assert state.mode is Mode.TABLE and state.focus is None
+    assert state.notice is not None and "the form was not sent" in state.notice[0]
+    assert press_keys(state, "y", "enter", "y", now=104.0)[1] == []

@@ -157,7 +157,7 @@ def test_a_question_that_no_key_answers_says_who_can(
     form |= {"method": "elicitation/create", "mode": "form", "options": []}
     other = agent_request("1-7", "?", 88.0) | {"method": "_x/choose", "options": []}
     for one, says in (
-        (form, "it is a form: `trio-broker answer 1-7` fills it in"),
+        (form, "n  1  reject once    Decline"),
         (other, "answer it with a client that can: _x/choose"),
     ):
         state = apply_snapshot(State(), snapshot(session("repo/api", phase="waiting", asks=[one])), 100.0)
@@ -199,7 +199,8 @@ def test_an_elicitation_shows_its_url_and_fields(
     assert (
         "name" in shown
         and "Your name" in shown
-        and "n  1  reject once    Decline" in shown
+        and "y  1  allow once     Fill in …" in shown
+        and "n  2  reject once    Decline" in shown
         and "Accept" not in shown
     )
 

@@ -16,7 +16,7 @@ import trio
 from trio_broker.cli.output import print_stderr, safe, safe_lines
 from trio_broker.cli.permissions.keyboard import FOREGROUND_INTERVAL, GUARD, in_foreground
 from trio_broker.errors import Misuse
-from trio_broker.protocol.elicitation.field import Field, option_id, value_text
+from trio_broker.protocol.elicitation.field import Field, value_text
 from trio_broker.protocol.elicitation.form import ACCEPT, CANCEL, DECLINE, URL, Form
 
 Object = dict[str, Any]
@@ -82,23 +82,9 @@ async def _ask_field(field: Field, before: Any) -> Any:
             print_stderr(f"  field {safe(field.name)!r} is required")
             continue
         try:
-            return field.parse(_named(field, line))
+            return field.parse_line(line)
         except Misuse as error:
             print_stderr(f"  {safe(error.message)}")
-
-
-def _named(field: Field, line: str) -> list[str]:
-    """The words of a line, with the numbers of choices replaced by their values; a value that is a number wins."""
-    ids = [option_id(choice.value) for choice in field.choices]
-    if not ids or line.strip() in ids:
-        return [line.strip() if ids else line]
-    words = line.split(",") if field.type == "array" else [line]
-    return [_value_of_number(ids, word.strip()) for word in words]
-
-
-def _value_of_number(ids: list[str], word: str) -> str:
-    is_number = word not in ids and word.isascii() and word.isdigit() and len(word) < 6
-    return ids[int(word) - 1] if is_number and 1 <= int(word) <= len(ids) else word
 
 
 async def _confirm(form: Form, content: Object | None) -> str | None:

@@ -179,6 +179,17 @@ class Field:
             raise Misuse(fault, field=self.name)
         return value
 
+    def parse_line(self, line: str) -> Any:
+        """The value that a typed line means. The number of a choice stands for it, unless it is a value itself.
+
+        Raises Misuse.
+        """
+        ids = [option_id(choice.value) for choice in self.choices]
+        if not ids or line.strip() in ids:
+            return self.parse([line.strip() if ids else line])
+        words = line.split(",") if self.type == "array" else [line]
+        return self.parse([_value_of_number(ids, word.strip()) for word in words])
+
     def _parse_items(self, text: str) -> list[str]:
         """One value, or several with commas between them."""
         if any(choice.value == text for choice in self.choices):
@@ -207,6 +218,11 @@ class Field:
 def option_id(value: Any) -> str:
     """A value of an enum as the id of an option: a text as it is, anything else as JSON."""
     return value if isinstance(value, str) else jsonrpc.encode(value).decode()
+
+
+def _value_of_number(ids: list[str], word: str) -> str:
+    is_number = word not in ids and word.isascii() and word.isdigit() and len(word) < 6
+    return ids[int(word) - 1] if is_number and 1 <= int(word) <= len(ids) else word
 
 
 def value_text(value: Any) -> str:

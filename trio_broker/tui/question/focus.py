@@ -11,6 +11,7 @@ import attrs
 
 from trio_broker.protocol.extensions import METHOD_PREFIX
 from trio_broker.tui.input import Key
+from trio_broker.tui.question.form import FormInput
 from trio_broker.tui.question.model import AnswerChoice, Focus, Json, Question, RequestKey, request_key
 from trio_broker.tui.state import (
     OBSERVES,
@@ -40,12 +41,14 @@ class DrawnQuestion:
     """What a frame shows of a question.
 
     `answerable`: it has the focus, and its text and all its choices are there. `lacks_room`: the window is too small.
+    `form`: the complete form whose values are there.
     """
 
     question: Question | None
     max_scroll: int = 0
     answerable: bool = False
     lacks_room: bool = False
+    form: FormInput | None = None
 
 
 def apply_drawn(state: State, drawn: DrawnQuestion | None, now: float) -> State:
@@ -54,8 +57,9 @@ def apply_drawn(state: State, drawn: DrawnQuestion | None, now: float) -> State:
     if focus is None:
         return state
     shown = drawn.question if drawn is not None and drawn.answerable else None
-    if shown is not focus.drawn:
-        focus = attrs.evolve(focus, drawn=shown, drawn_at=now, confirming=None)
+    form = drawn.form if drawn is not None and drawn.answerable else None
+    if shown is not focus.drawn or form is not focus.drawn_form:
+        focus = attrs.evolve(focus, drawn=shown, drawn_form=form, drawn_at=now, confirming=None)
     if drawn is not None and drawn.question is not None:
         scroll = min(focus.scroll, drawn.max_scroll)
         focus = attrs.evolve(focus, scroll=scroll, lacks_room=drawn.lacks_room)
@@ -64,7 +68,11 @@ def apply_drawn(state: State, drawn: DrawnQuestion | None, now: float) -> State:
 
 def forget_drawn(state: State) -> State:
     """The state when another program has the terminal: nothing of ours is on the screen."""
-    return state if state.focus is None else attrs.evolve(state, focus=attrs.evolve(state.focus, drawn=None))
+    return (
+        state
+        if state.focus is None
+        else attrs.evolve(state, focus=attrs.evolve(state.focus, drawn=None, drawn_form=None))
+    )
 
 
 def wanted_question(state: State) -> RequestKey | None:
@@ -133,6 +141,8 @@ def handle_question_key(state: State, key: Key, now: float) -> Outcome:
         return leave_question(state), []
     if focus.confirming is not None:
         return _handle_second_key(state, focus, focus.confirming, key, now)
+    if focus.form is not None:
+        return _handle_form_key(state, focus, focus.form, key, now)
     if key.name in ("esc", "q"):
         return leave_question(state), []
     if key.name == "a":
@@ -161,6 +171,10 @@ def _choose(state: State, focus: Focus, key: str, now: float) -> Outcome:
     if focus.drawn is not question or now - focus.drawn_at < ANSWER_DELAY:
         text = "this question has only just come: look at it, and press the key again"
         return show_notice(state, text, now), []
+    if chosen.fills_in:
+        form = FormInput.of(question.ask["elicitation"].get("requestedSchema"))
+        focus = attrs.evolve(focus, form=form, form_question=question, scroll=0)
+        return attrs.evolve(state, focus=focus, notice=None), []
     if chosen.needs_confirmation:
         return attrs.evolve(state, focus=attrs.evolve(focus, confirming=chosen), notice=None), []
     return _answer(state, question, chosen)
@@ -176,6 +190,37 @@ def _handle_second_key(state: State, focus: Focus, chosen: AnswerChoice, key: Ke
     if question is None or focus.drawn is not question:
         return show_notice(state, "the question has changed: look at it again", now), []
     return _answer(state, question, chosen)
+
+
+def _handle_form_key(state: State, focus: Focus, form: FormInput, key: Key, now: float) -> Outcome:
+    """A key while a form is filled in. Nothing is sent before the yes to all values."""
+    question = state.question()
+    if question is None or question is not focus.form_question:
+        return show_notice(leave_question(state), "the question has changed: the form was not sent", now), []
+    if key.name == "esc" or (form.field is None and key.name in ("n", "N", "q")):
+        focus = attrs.evolve(focus, form=None, form_question=None, scroll=0)
+        return show_notice(attrs.evolve(state, focus=focus), "nothing was answered", now), []
+    if form.field is None and key.name in ("y", "Y"):
+        return _send_form(state, question, focus, form, now)
+    if (
+        key.name in SCROLLS
+        and (form.field is None or key.name in ("pageup", "pagedown"))
+        and key.name != "up"
+    ):
+        scroll = max(0, focus.scroll + SCROLLS[key.name])
+        return attrs.evolve(state, focus=attrs.evolve(focus, scroll=scroll)), []
+    after = form.handle_key(key)
+    scroll = focus.scroll if after.index == form.index else 0
+    return attrs.evolve(state, focus=attrs.evolve(focus, form=after, scroll=scroll), notice=None), []
+
+
+def _send_form(state: State, question: Question, focus: Focus, form: FormInput, now: float) -> Outcome:
+    if focus.lacks_room:
+        return show_notice(state, "there is no room to show the values: make the window larger", now), []
+    if focus.drawn_form is not form or now - focus.drawn_at < ANSWER_DELAY:
+        return show_notice(state, "look at the values, and press the key again", now), []
+    params = {"answer": "allow", "content": form.content}
+    return _answer(state, question, AnswerChoice("the form is sent", "allow_once", params))
 
 
 def _answer(state: State, question: Question, chosen: AnswerChoice) -> Outcome:

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from trio_broker.tui.question.form import FormInput
+
 Json = dict[str, Any]
 RequestKey = tuple[str, str]  # the key of a session, and the id of a request in it
 
@@ -17,12 +19,16 @@ ONCE = ("allow_once", "reject_once")
 
 @attrs.frozen
 class AnswerChoice:
-    """`kind` is ACP's kind of the option, or "". `letter` answers like the digit, "" where only the digit does."""
+    """`kind` is ACP's kind of the option, or "". `letter` answers like the digit, "" where only the digit does.
+
+    `fills_in`: it opens the form, and the form gives the answer.
+    """
 
     name: str
     kind: str
     params: Json
     letter: str = ""
+    fills_in: bool = False
 
     @property
     def is_rejection(self) -> bool:
@@ -35,14 +41,17 @@ class AnswerChoice:
 
 
 def answer_choices(request: Json) -> list[AnswerChoice]:
-    """What keys can answer to a request: its options; to a form without options only no; to a request of another kind
-    nothing.
+    """What keys can answer to a request: its options; to a form without options its values, or no; to a request of
+    another kind nothing.
     """
     options = [option for option in request["options"] if isinstance(option, dict)]
     if request["method"] == ELICITATION and not options:
         accept = AnswerChoice("Accept", "allow_once", {"answer": "allow"}, "y")
         decline = AnswerChoice("Decline", "reject_once", {"answer": "deny"}, "n")
-        return [decline] if is_form(request) else [accept, decline]
+        if not is_form(request):
+            return [accept, decline]
+        fill_in = AnswerChoice("Fill in …", "allow_once", {"answer": "allow"}, "y", fills_in=True)
+        return [fill_in, decline] if isinstance(request.get("elicitation"), dict) else [decline]
     if request["method"] == ELICITATION and len(options) > MAX_CHOICES:
         options = [*options[: MAX_CHOICES - 1], options[-1]]  # the last one declines
     kinds = [str(option.get("kind") or "") for option in options]
@@ -82,7 +91,8 @@ class Focus:
 
     `lacks_room`: the window is too small for it. `scroll`: rows of its text above the first that is shown. `full`: it
     has the whole screen.
-    `confirming`: a choice that waits for its second key.
+    `confirming`: a choice that waits for its second key. `form`: what is filled in, and `form_question`: the question
+    that it answers. `drawn_form`: the complete form that is on the screen since `drawn_at`.
     """
 
     drawn: Question | None = None
@@ -91,6 +101,9 @@ class Focus:
     scroll: int = 0
     full: bool = False
     confirming: AnswerChoice | None = None
+    form: FormInput | None = None
+    form_question: Question | None = None
+    drawn_form: FormInput | None = None
 
 
 def request_key(session: Json, request: Json) -> RequestKey:

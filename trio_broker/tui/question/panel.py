@@ -19,7 +19,6 @@ from trio_broker.tui.question.model import (
     Focus,
     Json,
     Question,
-    is_form,
 )
 from trio_broker.tui.state import State
 from trio_broker.tui.text import (
@@ -54,7 +53,8 @@ LINE_STYLES = {
     "context": Theme.DIM,
     "note": Theme.WARNING,
 }
-FORM_HINT = "it is a form: `trio-broker answer {}` fills it in"
+FIELD_HINT = "Enter next field   ↑ the field before   PgUp PgDn scroll   Esc leaves the form"
+VALUES_HINT = "y sends these values   ↑ the field before   PgUp PgDn scroll   n Esc leaves"
 
 Panel = tuple[list[Line], DrawnQuestion | None]
 
@@ -130,8 +130,14 @@ def _render_focused(
     heading = _heading(*current, state.broker_time(now), width, Theme.ATTENTION)
     heading = _with_more([heading], others)[0]
     question = state.question()
-    choices = _choice_lines(question, width, max(1, height - 3))
-    rows = _body(question, heading, state, width - 2)
+    form = focus.form
+    if form is None:
+        choices = _choice_lines(question, width, max(1, height - 3))
+        rows = _body(question, heading, state, width - 2)
+    else:
+        hint = FIELD_HINT if form.field is not None else VALUES_HINT
+        choices = [styled((f"  {clip(hint, width - 2)}", Theme.DIM))]
+        rows = _rows([(text, LINE_STYLES[style]) for text, style in form.lines()], width - 2)
     room = height - 2 - len(choices or [[]])
     if choices is None or room < 1:
         text = "  make the window larger to see its choices"
@@ -141,7 +147,8 @@ def _render_focused(
     shown = rows[top : top + room]
     frame = [styled(("┃ ", Theme.ATTENTION)) + row for row in shown]
     lines = [heading, *frame, _bottom(top, len(shown), len(rows), focus, width), *choices]
-    return lines, DrawnQuestion(question, max_scroll, answerable=question is not None)
+    complete = form if form is not None and form.field is None else None
+    return lines, DrawnQuestion(question, max_scroll, answerable=question is not None, form=complete)
 
 
 def _bottom(top: int, shown: int, rows: int, focus: Focus, width: int) -> Line:
@@ -176,8 +183,6 @@ def _choice_lines(question: Question | None, width: int, height: int) -> list[Li
 
 
 def _hints(question: Question) -> list[str]:
-    if is_form(question.ask):
-        return [FORM_HINT.format(visible(question.ask["askId"]))]
     more = len(question.ask["options"]) - len(question.choices)
     return [f"{more} more: `trio-broker allow {visible(question.ask['askId'])}`"] if more > 0 else []
 
@@ -223,14 +228,18 @@ def _wrapped(question: Question, width: int) -> tuple[Line, ...]:
 
     A row that goes on with a long line says so, or it could look like a line of a diff.
     """
-    rows: list[Line] = []
     lines = [(line.text, LINE_STYLES.get(line.style, Theme.PLAIN)) for line in request_lines(question.ask)]
     for number, choice in enumerate(question.choices, 1):
         name = visible(choice.name)
         if width_of(name) > width - KEYS_WIDTH - KIND_WIDTH:
             lines.append((f"all of choice {number}: {name}", Theme.PLAIN))
+    return tuple(_rows(lines, width))
+
+
+def _rows(lines: list[tuple[str, Style]], width: int) -> list[Line]:
+    rows: list[Line] = []
     for text, style in lines:
         first, *more = split_cells(text, width - 2)
         rows.append(styled((first, style)))
         rows += [styled(("… ", Theme.ATTENTION), (piece, style)) for piece in more]
-    return tuple(rows)
+    return rows
