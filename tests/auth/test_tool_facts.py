@@ -61,6 +61,13 @@ def test_the_text_of_a_change_is_data(name: str, text: str) -> None:
     assert (found.certain, found.complete) == (("a.sh",), True)
 
 
+def test_a_file_of_json_is_data_and_a_long_file_is_looked_at_whole() -> None:
+    found = given_input({"path": "tasks.json", "content": '{"command": "make", "path": "/etc"}'})
+    assert not found.runs_commands and found.certain == ("tasks.json",)
+    diff = {"type": "diff", "path": "a.py", "oldText": "x = 1\n" * 100_000, "newText": "x = 2\n" * 100_000}
+    assert facts(content=[diff]).complete
+
+
 def test_a_text_of_a_change_that_is_one_path_is_a_name_all_the_same() -> None:
     assert "/etc/passwd" in given_input({"path": "a", "newText": " /etc/passwd\n"}).certain
 

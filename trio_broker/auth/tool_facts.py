@@ -22,6 +22,7 @@ import attrs
 
 MAX_NODES = 5_000  # values looked at
 MAX_CHARACTERS = 200_000  # of strings and of the names of members
+BODY_DISCOUNT = 20  # the text of a change is only searched for the headers of patches
 MAX_NAMES = 64  # names of files: each costs some calls of the system
 MAX_TEXT = 4096  # characters: no path is longer (PATH_MAX)
 MAX_LINES = 50  # lines of a text in which paths are looked for
@@ -185,17 +186,20 @@ class _Collector:
         """Each value inside, however deep, with the name of the member that it is in, as far as the budget goes.
 
         Without recursion: the agent decides how deep it is. A text that is JSON is walked through, too: agents pass
-        arguments as their model wrote them.
+        arguments as their model wrote them. The text of a change is not: files have JSON in them.
         """
         due: list[tuple[str, Any]] = list(members.items())[::-1]
         while due:
             name, value = due.pop()
+            body = _classify(name[:MAX_NAME]).body
             self.nodes -= 1
-            self.characters -= len(name) + (len(value) if isinstance(value, str) else 0)
+            self.characters -= len(name)
+            if isinstance(value, str):
+                self.characters -= len(value) // BODY_DISCOUNT if body else len(value)
             if self.nodes < 0 or self.characters < 0:
                 self.complete = False
                 return
-            if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+            if isinstance(value, str) and not body and value.lstrip()[:1] in ("{", "["):
                 value = self._parsed(value)
             yield name, value
             if isinstance(value, list):
