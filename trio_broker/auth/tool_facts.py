@@ -240,7 +240,9 @@ class _Collector:
         """Add what is the name of a file in one string; `name`: that of the member it is in."""
         about = _classify(name[:MAX_NAME])
         self.changes = self.changes or PATCH.search(text) is not None
-        self.certain |= dict.fromkeys(found[1].strip() for found in PATCH_FILE.finditer(text))
+        self.certain |= dict.fromkeys(
+            found[1].strip() for found in islice(PATCH_FILE.finditer(text), MAX_NAMES + 1)
+        )
         if about.path and not about.body:
             self._add_path_member(about, text)
         elif about.pattern:
