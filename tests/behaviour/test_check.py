@@ -113,6 +113,18 @@ async def test_a_question_keeps_the_rules_whatever_it_repeats_of_its_tool_call(
         assert {one.check.id: one.why for one in report.results if one.verdict is not Verdict.PASS} == {}
 
 
+async def test_a_question_of_a_child_session_keeps_the_rules_behind_a_broker(
+    home: Home, token: str, tmp_path: Path
+) -> None:
+    """Clients of version 1 know no child sessions: the broker asks under the id of the session itself."""
+    asking = attrs.evolve(settings(tmp_path), ask="ask-child write check.txt")
+    target = endpoint("socket", "good", home, token)
+    report = await run(
+        target, asking, select_checks(["ask", "messages"]), observed=select_checks(["ask"]), jobs=3
+    )
+    assert {one.check.id: one.why for one in report.results if one.verdict is not Verdict.PASS} == {}
+
+
 async def test_the_broker_on_stdio_adds_no_failure(home: Home, token: str, tmp_path: Path) -> None:
     """Some of it: each check starts the command anew."""
     checks = select_checks(["lines", "end", "ids.int64", "session.close-running", "ask.cancel"])
