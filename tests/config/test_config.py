@@ -317,3 +317,10 @@ def test_what_else_is_said_of_them_is_a_mistake(line: str, says: str) -> None:
 @pytest.mark.parametrize("line", ["max_terminals = 0", "terminal_output = 10", "terminal_output = 'x'"])
 def test_limits_of_terminals_have_a_least_value(line: str) -> None:
     assert f"broker.{line.split()[0]}: expected" in problem(f"[broker]\n{line}")
+
+
+@pytest.mark.parametrize("path", ["*.secret", "src/?", "$HOME/x"])
+def test_a_path_of_a_rule_is_not_a_pattern(path: str) -> None:
+    """Such a rule would match nothing, and nobody would notice."""
+    text = f"[[policy.rules]]\naction = 'deny'\npath = '{path}'"
+    assert problem(text).startswith(f"file.toml: policy.rules.1.path: expected a path, not {path!r}")

@@ -30,9 +30,9 @@ def option(name: str) -> str | None:
 
 def log_in() -> None:
     facts = [f"{name}={os.environ.get(name)}" for name in ("BY", "TERM", "BROWSER", "KEY_OF_CALLER")]
-    sys.stdout.write(f"login {' '.join(sys.argv[1:])} {' '.join(facts)} pid={os.getpid()}\nname: ")
-    sys.stdout.flush()
     try:
+        sys.stdout.write(f"login {' '.join(sys.argv[1:])} {' '.join(facts)} pid={os.getpid()}\nname: ")
+        sys.stdout.flush()
         name = sys.stdin.readline().strip()
     except KeyboardInterrupt:
         sys.stdout.write("interrupted\n")

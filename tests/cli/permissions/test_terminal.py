@@ -162,7 +162,7 @@ def test_with_a_policy_nobody_is_asked(shared: Home, tmp_path: Path) -> None:
 
 def test_what_was_announced_and_why_a_person_is_asked_stand_in_the_question(tmp_path: Path) -> None:
     """The request has the id of the tool call alone; the rest of it, and the reason, come from the broker."""
-    rule = '\n[[policy.rules]]\npath = "*.secret"\naction = "deny"\n'
+    rule = '\n[[policy.rules]]\npath = "secret"\naction = "deny"\n'
     with Home(CONFIG + rule) as home, home.terminal("prompt", "ask-by-id do it", cwd=tmp_path) as person:
         person.see(f"{ASKS}\r\n│ do it\r\n│ asked because: policy rule 1 cannot tell")
         person.see("│ kind: execute\r\n")
